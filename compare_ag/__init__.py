@@ -1,0 +1,50 @@
+"""compare-ag: do two autograd backends train the same model the same way, and what does each cost?
+
+Everything public is reachable from here and loaded only when it is touched, because the command line
+answers ``--version``, ``--help`` and ``list`` without paying for numpy, pluggy or any framework:
+
+* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `hookimpl`;
+* for callers: `run`, `load_run`, `Problem`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compare_ag.backend import Backend, Batch, Setting, Weights
+    from compare_ag.hookspecs import hookimpl
+    from compare_ag.problem import Problem
+    from compare_ag.records import Run, load_run
+    from compare_ag.suite import run
+
+__version__ = "0.1.0"
+
+__all__ = ["Backend", "Batch", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run", "run"]
+
+_HOME = {
+    "Backend": "compare_ag.backend",
+    "Batch": "compare_ag.backend",
+    "Setting": "compare_ag.backend",
+    "Weights": "compare_ag.backend",
+    "hookimpl": "compare_ag.hookspecs",
+    "Problem": "compare_ag.problem",
+    "Run": "compare_ag.records",
+    "load_run": "compare_ag.records",
+    "run": "compare_ag.suite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module at first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'compare_ag' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,34 @@
+"""The one hook of the pluggy project ``compare_ag``.
+
+A plugin is a module that an entry point of the group ``compare_ag`` names and that implements this hook.
+Only this module and the worker know pluggy; plugins reach the marker as ``compare_ag.hookimpl``.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from compare_ag.backend import Backend
+
+PROJECT = "compare_ag"
+"""Name of the pluggy project and of the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def compare_ag_backend() -> type[Backend]:  # type: ignore[empty-body]  # a hook specification has no body
+    """Return the backend *class*: it is inspected before it is built.
+
+    A complete plugin for a model of one weight on paper would be longer than this; a complete *hook* is
+
+    >>> import compare_ag
+    >>> class Mine(compare_ag.Backend):
+    ...     pass  # prepare, make_tensor, forward, backward, update, to_numpy
+    >>> @compare_ag.hookimpl
+    ... def compare_ag_backend():
+    ...     return Mine
+
+    and the three bundled plugins are each a page long. Returns: a subclass of `compare_ag.Backend`.
+    """
