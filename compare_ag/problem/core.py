@@ -1,0 +1,163 @@
+"""A problem: data, start, hyper-parameters and seed; everything that fixes a training run but the backend.
+
+A `Problem` is immutable and already quantised: X, y, w0, b0, the learning rate and l2 have been rounded
+to the tested dtype once, so that every backend and the reference get the same bits (the decimal 0.01
+against float32(0.01) alone moves the seed problem by 5e-8, as much as all its rounding errors).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+DType: TypeAlias = Literal["float32", "float64"]
+LossForm: TypeAlias = Literal["logits", "probability"]
+
+DTYPES: tuple[DType, ...] = ("float32", "float64")
+LOSS_FORMS: tuple[LossForm, ...] = ("logits", "probability")
+
+
+class ProblemError(ValueError):
+    """The input is unusable. The message says what is wrong, where, and what to do; the CLI exits 2."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as it was read or made, before any rounding to the tested dtype."""
+
+    X: Array
+    """features (n, d), float64, finite"""
+    y: Array
+    """labels (n,), float64, each 0 or 1, both present"""
+    name: str
+    """what the tables call it: ``seed``, ``synthetic``, a file's name without its folder"""
+    description: str
+    """one sentence for people: where it comes from, how it was standardised"""
+    label_names: tuple[str, str] = ("0", "1")
+    """what the labels 0 and 1 were called in the source"""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """the parameters that made it (synthetic only)"""
+    warnings: tuple[str, ...] = ()
+    """things that are legal but deserve a word: a constant column, rank deficiency"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data, start and hyper-parameters, rounded to ``dtype``. Build it with `make_problem`."""
+
+    data: Data
+    X: Array
+    """(n, d) in ``dtype``, C-contiguous"""
+    y: Array
+    """(n,) in ``dtype``"""
+    w0: Array
+    """(d,) in ``dtype``"""
+    b0: Array
+    """() in ``dtype``"""
+    start: str
+    """one sentence: where the start comes from"""
+    dtype: DType
+    loss: LossForm
+    steps: int
+    learning_rate: float
+    """exactly representable in ``dtype``"""
+    learning_rate_source: str
+    """"given", "1/L" or "published": said in the output"""
+    curvature: float
+    """L, an upper bound of the largest curvature of the objective (of any batch of it)"""
+    l2: float
+    seed: int
+    threads: int
+    batch_size: int | None = None
+    """examples per step; None is the full batch"""
+    published: tuple[tuple[int, float], ...] = ()
+    """(step k, loss after k updates) pairs of a published trajectory to reproduce"""
+    published_tolerance: float = 0.0
+
+    @property
+    def examples(self) -> int:
+        return int(self.X.shape[0])
+
+    @property
+    def features(self) -> int:
+        return int(self.X.shape[1])
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Steps in one pass over the data; 1 for the full batch."""
+        return -(-self.examples // self.batch_size) if self.batch_size else 1
+
+    def epoch_order(self) -> Array:
+        """The order in which each epoch visits the examples: (epochs, n) uint32, or (0, n) for the full batch.
+
+        One permutation for each epoch that the steps 0..T touch (step T's forward included), drawn from
+        the problem's seed. Fixed here, once, so that every backend sees the same batches.
+        """
+        if self.batch_size is None:
+            return np.empty((0, self.examples), dtype=np.uint32)
+        epochs = self.steps // self.batches_per_epoch + 1
+        generator = np.random.default_rng([self.seed, 0x0BA7C4])
+        order = np.empty((epochs, self.examples), dtype=np.uint32)
+        for row in order:
+            row[:] = generator.permutation(self.examples)
+        return order
+
+    def digest(self) -> str:
+        """sha256 over the bits that define the run's numbers (data, start, rates), for identity."""
+        sha = hashlib.sha256()
+        for array in (self.X, self.y, self.w0, self.b0):
+            sha.update(f"{array.dtype.str}{array.shape}".encode())
+            sha.update(np.ascontiguousarray(array).tobytes())
+        facts = (self.loss, self.steps, self.learning_rate.hex(), self.l2.hex(), self.batch_size, self.seed)
+        sha.update(repr(facts).encode())
+        return sha.hexdigest()
+
+
+def batch_rows(order: Array, batch_size: int, examples: int, step: int) -> Array:
+    """The rows of X that step ``step`` trains on; the last short batch of an epoch is kept.
+
+    order: what `Problem.epoch_order` gives, (epochs, n). Returns row indices (m,), 1 <= m <= batch_size.
+    """
+    per_epoch = -(-examples // batch_size)
+    epoch, index = divmod(step, per_epoch)
+    return order[epoch, index * batch_size : (index + 1) * batch_size]
+
+
+def recorded_steps(steps: int, count: int = 33) -> list[int]:
+    """The evenly spaced k at which weights are recorded as adjacent pairs (k, k+1), 0 and T-1 among them."""
+    if steps < 1:
+        return []
+    return sorted({round(i * (steps - 1) / (count - 1)) for i in range(count)})
+
+
+def largest_curvature(X: Array, l2: float, batch_size: int | None) -> float:
+    """An upper bound L of the curvature of the objective, so that gradient descent with 1/L descends.
+
+    The Hessian is X̃ᵀDX̃/n + l2·diag(1, …, 1, 0) with 0 ≤ D ≤ ¼ and X̃ = (X, 1), so for the full batch
+    L = λmax(X̃ᵀX̃)/(4n) + l2. A mini-batch may consist of the longest example alone: max‖x̃ᵢ‖²/4 + l2.
+    """
+    n = X.shape[0]
+    design = np.hstack([np.asarray(X, dtype=np.float64), np.ones((n, 1))])
+    if batch_size is not None and batch_size < n:
+        return float((design * design).sum(axis=1).max() / 4 + l2)
+    gram = design.T @ design if design.shape[1] <= n else design @ design.T
+    return float(np.linalg.eigvalsh(gram)[-1] / (4 * n) + l2)
+
+
+def batches(problem: Problem) -> Iterator[Array]:
+    """The rows of step 0, 1, …, T in turn (for whoever replays the training)."""
+    if problem.batch_size is None:
+        everything = np.arange(problem.examples, dtype=np.uint32)
+        for _ in range(problem.steps + 1):
+            yield everything
+        return
+    order = problem.epoch_order()
+    for step in range(problem.steps + 1):
+        yield batch_rows(order, problem.batch_size, problem.examples, step)
