@@ -1,0 +1,49 @@
+"""The machine and the versions a run happened on; nothing that names the machine's owner.
+
+No host name, user, home or path: a run directory is made to be sent around.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("compare-ag", "numpy", "msgspec", "pluggy", "psutil", "threadpoolctl", "rich")
+
+
+def capture() -> dict[str, Any]:
+    """The fields of `records.Environment`."""
+    import psutil
+
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": cpu_model(),
+        "logical_cpus": os.cpu_count() or 1,
+        "usable_cpus": usable_cpus(),
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it, or its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return " ".join(value.split())
+    return platform.processor() or platform.machine()
+
+
+def usable_cpus() -> list[int]:
+    """The CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -1,0 +1,358 @@
+"""One worker process: starting it, exchanging frames under a wall-clock deadline, ending it without leftovers.
+
+No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried faults the best pool survived
+15, this design all). Every rule below answers one of them:
+
+* a private pipe in each direction, so that prints and junk cannot become results;
+* stdout and stderr are drained into capped log files, so that a flood neither fills a pipe nor a disk;
+* an own session and process group, so that one kill reaches children; what left the group is found by a mark
+  in its environment;
+* one deadline in monotonic time in the host, so that a chatty hang dies like a silent one;
+* an environment of few, named variables, so that nothing leaks and launches are alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import compare_ag
+from compare_ag.worker import protocol
+from compare_ag.worker.board import Board
+
+LOG_CAP = 1 << 20
+"""bytes kept of each of stdout and stderr"""
+POLL_SECONDS = 0.1
+EXIT_GRACE_SECONDS = 2.0
+STACK_SECONDS = 0.2
+MARK = "COMPARE_AG_WORKER"
+_PASSED_ON = (
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
+    "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "VIRTUAL_ENV",
+)  # fmt: skip
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+class WorkerFailure(Exception):  # noqa: N818 - it is the outcome of a worker, not an error of ours
+    """A worker's end before its work was done: a backend status, the reason, and where it was."""
+
+    def __init__(self, status: str, reason: str, phase: str | None = None, step: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.phase = phase
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one worker."""
+
+    label: str
+    """names the log files: ``torch.train``"""
+    log_folder: Path
+    threads: int
+    hash_seed: int
+    deadline_seconds: float
+
+
+class WorkerProcess:
+    """A running worker. Use as a context manager; leaving it ends the process and everything it started."""
+
+    def __init__(self, launch: Launch, cancel: threading.Event | None = None) -> None:
+        self.launch = launch
+        self.warnings: list[str] = []
+        self._cancel = cancel or threading.Event()
+        self._nonce = secrets.randbits(64)
+        self._sent = 0
+        self._received = 0
+        self._ended = False
+        self._folder = Path(tempfile.mkdtemp(prefix="compare-ag-"))
+        self.board = Board(self._folder / "board", create=True)
+        self._deadline = time.monotonic() + launch.deadline_seconds
+        self._start()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        child_in, self._to_worker = os.pipe()
+        self._from_worker, child_out = os.pipe()
+        child_lifeline, self._lifeline = os.pipe()
+        descriptors = (child_in, child_out, child_lifeline)
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "compare_ag.worker"]
+        command += [
+            ",".join(map(str, descriptors)),
+            f"{self._nonce:016x}",
+            str(os.getpid()),
+            str(self._folder / "board"),
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=descriptors,
+                start_new_session=True,
+                env=worker_environment(self.launch, self._folder, f"{self._nonce:016x}"),
+                cwd=self._folder,
+            )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        os.set_blocking(self._to_worker, False)
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._logs = [
+            Log(self._process.stdout, self.launch.log_folder / f"{self.launch.label}.stdout.txt"),
+            Log(self._process.stderr, self.launch.log_folder / f"{self.launch.label}.stderr.txt"),
+        ]
+
+    # --- conversation ---
+
+    def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
+        """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
+        for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
+            view = memoryview(buffer)
+            while view:
+                self._wait(self._to_worker, select.POLLOUT)
+                try:
+                    view = view[os.write(self._to_worker, view[: 1 << 20]) :]
+                except BlockingIOError:
+                    continue
+                except BrokenPipeError:
+                    raise self._death() from None
+        self._sent += 1
+
+    def receive(self) -> tuple[Any, dict[str, protocol.Array]]:
+        """Wait for the next reply. Raises `WorkerFailure` for a death, a timeout, junk, or a reported failure."""
+        try:
+            sizes = protocol.unpack_prefix(
+                bytes(self._read(protocol.PREFIX.size)), self._nonce, self._received, protocol.MAX_REPLY
+            )
+            header, payload = (self._read(size) for size in sizes)
+            message, arrays = protocol.unpack(bytes(header), payload, reply=True)
+        except protocol.ProtocolError as error:
+            raise self._failure("malformed", f"broke the result channel: {error}") from None
+        self._received += 1
+        if isinstance(message, protocol.Failed):
+            raise WorkerFailure(message.status, message.reason, message.phase, message.step)
+        return message, arrays
+
+    def expect(self, kind: type[protocol.Message]) -> tuple[Any, dict[str, protocol.Array]]:
+        """Receive a reply of this type."""
+        message, arrays = self.receive()
+        if not isinstance(message, kind):
+            raise self._failure("malformed", f"answered {type(message).__name__} where {kind.__name__} was due")
+        return message, arrays
+
+    def ask(
+        self, request: protocol.Message, kind: type[protocol.Message], **arrays: protocol.Array
+    ) -> tuple[Any, dict[str, protocol.Array]]:
+        """Send a request and receive its reply of this type."""
+        self.send(request, **arrays)
+        return self.expect(kind)
+
+    def _read(self, size: int) -> bytearray:
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        while view:
+            self._wait(self._from_worker, select.POLLIN)
+            count = os.readv(self._from_worker, [view[: 1 << 20]])
+            if not count:
+                raise self._death()
+            view = view[count:]
+        return buffer
+
+    def _wait(self, descriptor: int, event: int) -> None:
+        """Wait until the descriptor is ready, the deadline passes or the run is cancelled."""
+        poll = select.poll()
+        poll.register(descriptor, event)
+        while not poll.poll(POLL_SECONDS * 1000):
+            if self._cancel.is_set():
+                raise self._failure("cancelled", "the run was interrupted")
+            if time.monotonic() > self._deadline:
+                limit = f"{self.launch.deadline_seconds:g} s"
+                where = self._position()
+                raise self._failure("timeout", f"no result within {limit}{where}; raise --timeout if it needs longer")
+        if self._cancel.is_set():
+            raise self._failure("cancelled", "the run was interrupted")
+
+    # --- the end ---
+
+    def _position(self) -> str:
+        phase, step = self.board.read()
+        return f" (last seen in {phase}{'' if step is None else f', step {step}'})"
+
+    def _failure(self, status: str, reason: str) -> WorkerFailure:
+        phase, step = self.board.read()
+        return WorkerFailure(status, reason, phase, step)
+
+    def _death(self) -> WorkerFailure:
+        """Explain why the result channel is closed."""
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return self._failure("malformed", f"closed the result channel{self._position()}")
+        if code < 0:
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+            hint = ", probably out of memory" if name == "SIGKILL" else ""
+            return self._failure("oom" if hint else "crashed", f"killed by {name}{hint}{self._position()}")
+        if code == 0:
+            return self._failure("crashed", f"exited with code 0 without a result{self._position()}")
+        return self._failure("crashed", f"exit code {code}{self._position()}")
+
+    def finish(self) -> None:
+        """End a worker that did its work: ask it to go, give it a moment, note what was not clean."""
+        with contextlib.suppress(WorkerFailure):
+            self.send(protocol.Bye())
+        try:
+            code = self._process.wait(timeout=EXIT_GRACE_SECONDS)
+            if code:
+                name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
+                self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
+        except subprocess.TimeoutExpired:
+            self.warnings.append(f"still running {EXIT_GRACE_SECONDS:g} s after its last result; it was killed")
+        self.close()
+
+    def close(self) -> None:
+        """Kill the process, its group and whatever else carries its mark; close logs and pipes. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._process.poll() is None:
+            self._kill()
+        sweep(f"{self._nonce:016x}")
+        for descriptor in (self._to_worker, self._from_worker, self._lifeline):
+            os.close(descriptor)
+        for log in self._logs:
+            log.close()
+        self.board.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _kill(self) -> None:
+        # first ask for every thread's stack, so that the log shows where it hangs; not while it is being cancelled
+        if not self._cancel.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGUSR1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=STACK_SECONDS)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def log_paths(self) -> list[Path]:
+        """The log files that hold anything."""
+        return [log.path for log in self._logs if log.size]
+
+
+class Log:
+    """Drains one output stream of a worker into a file: at most `LOG_CAP` bytes, the rest counted."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._stream = stream
+        self._dropped = 0
+        self._file: IO[bytes] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._drain, name=f"log {path.name}", daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        descriptor = self._stream.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        # never wait for the end of the stream: a grandchild may hold it open for ever
+        while True:
+            if not poll.poll(POLL_SECONDS * 1000):
+                if self._stop.is_set():
+                    return
+                continue
+            data = os.read(descriptor, 1 << 16)
+            if not data:
+                return
+            self._keep(data)
+            if self._stop.is_set() and self._dropped:
+                return
+
+    def _keep(self, data: bytes) -> None:
+        room = LOG_CAP - self.size
+        self._dropped += max(0, len(data) - room)
+        if room <= 0:
+            return
+        if self._file is None:
+            self._file = self.path.open("wb")
+        self._file.write(data[:room])
+        self._file.flush()
+        self.size += min(room, len(data))
+
+    def close(self) -> None:
+        """Stop draining; say at the end of the file what was dropped."""
+        self._stop.set()
+        self._thread.join(timeout=1)
+        self._stream.close()
+        if self._file is not None:
+            if self._dropped:
+                self._file.write(f"\n[{self._dropped} more bytes were dropped]\n".encode())
+            self._file.close()
+
+
+def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:
+    """The few variables a worker gets: an allow-list, its threads, its hash seed, its own home and temporary folder."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= dict.fromkeys(_THREAD_VARIABLES, str(launch.threads))
+    environment |= {
+        MARK: mark,
+        "PYTHONHASHSEED": str(launch.hash_seed),
+        "PYTHONPATH": os.pathsep.join(import_path()),
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+    }
+    if site.ENABLE_USER_SITE:
+        environment["PYTHONUSERBASE"] = site.getuserbase()
+    return environment
+
+
+def import_path() -> list[str]:
+    """Where the worker looks for modules: where the host found the plugin's metadata, but not the current folder."""
+    here = os.getcwd()
+    own = str(Path(compare_ag.__file__).resolve().parent.parent)
+    asked = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    kept = [entry for entry in sys.path if entry and (os.path.abspath(entry) != here or entry in asked)]
+    paths = [os.path.abspath(entry) for entry in kept if os.path.exists(entry)]
+    return list(dict.fromkeys([*paths, own]))
+
+
+def sweep(mark: str) -> None:
+    """Kill what a worker left behind outside its process group, found by the mark in its environment."""
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                process.kill()
+        except (psutil.Error, OSError):  # not ours to look into, or gone meanwhile
+            continue

@@ -1,0 +1,442 @@
+"""What a run leaves behind: immutable records in a directory, and how they are written and read.
+
+    RUN/
+      manifest.json           problem, environment, options, order of the backends, exit code, state
+      records/NAME.json       one for each backend that was asked for, failed ones included
+      arrays/NAME.npz         losses, recorded weights, raw timing blocks
+      arrays/reference.npz    reference losses and weights with their tolerances
+      logs/                   what the workers printed
+
+Everything that shows or compares runs reads these files and nothing else, so it needs no framework. Files
+appear whole or not at all (temporary file, fsync, rename), and each record carries its arrays' sha256.
+
+Schema history
+    1.0  first version
+
+A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
+refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Real: TypeAlias = float | str
+"""A float that may be non-finite: written as a number, or as "nan", "inf", "-inf". `float()` reads both."""
+
+SCHEMA_NAME = "compare-ag/run"
+SCHEMA_MAJOR = 1
+SCHEMA_MINOR = 0
+
+STATUSES = (
+    "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
+    "unsupported", "cancelled", "not-run",
+)  # fmt: skip
+"""What can become of a backend. "ok": it ran and its numbers agree with the reference."""
+
+FAILED = frozenset({"crashed", "timeout", "oom", "malformed", "import-error", "unsupported"})
+JUDGED = frozenset({"ok", "disagree", "undecidable", "non-finite"})
+
+
+_R = TypeVar("_R", bound="_Record")
+
+
+class RecordError(Exception):
+    """A run directory cannot be read or written. The message says which file and what to do."""
+
+
+class SaveError(RecordError):
+    """A run could not be saved (disk full, read-only); the CLI exits 6."""
+
+
+def real(value: float) -> Real:
+    """Make a float safe for JSON."""
+    value = float(value)
+    return value if np.isfinite(value) else repr(value)
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base: immutable, unknown fields of later minor versions are ignored."""
+
+
+def replace(record: _R, **changes: Any) -> _R:
+    """The record with some fields changed."""
+    return msgspec.structs.replace(record, **changes)
+
+
+class Schema(_Record, frozen=True, kw_only=True):
+    """Name and version of the layout."""
+
+    name: str = SCHEMA_NAME
+    major: int = SCHEMA_MAJOR
+    minor: int = SCHEMA_MINOR
+
+
+class ProblemRecord(_Record, frozen=True, kw_only=True):
+    """The problem, without its data: enough to know what was trained and to recognise it again."""
+
+    name: str
+    description: str
+    examples: int
+    features: int
+    dtype: str
+    loss: str
+    l2: float
+    steps: int
+    learning_rate: float
+    learning_rate_source: str
+    curvature: float
+    seed: int
+    threads: int
+    batch_size: int | None
+    start: str
+    label_names: tuple[str, str]
+    parameters: dict[str, Real]
+    digest: str
+    published: list[tuple[int, float]]
+    published_tolerance: float
+
+
+class Environment(_Record, frozen=True, kw_only=True):
+    """The machine and the versions, without anything that names its owner."""
+
+    python: str
+    implementation: str
+    system: str
+    machine: str
+    cpu: str
+    logical_cpus: int
+    usable_cpus: list[int]
+    memory_bytes: int
+    libraries: dict[str, str]
+    """the host's own: compare-ag, numpy, …; each backend's are in its record"""
+
+
+class Spread(_Record, frozen=True, kw_only=True):
+    """Median and quartiles of rounds, in seconds per step."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Ratio(_Record, frozen=True, kw_only=True):
+    """Paired ratio to the baseline: median and quartiles over rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Timing(_Record, frozen=True, kw_only=True):
+    """What one backend's steps cost, from its timing worker."""
+
+    import_seconds: float
+    construct_seconds: float
+    make_tensor_seconds: float
+    first_step_seconds: float
+    first_step_phases: dict[str, float] | None
+    """forward, backward, update; None where the backend does not split"""
+    step: Spread
+    phases: dict[str, Spread] | None
+    ratio: Ratio | None
+    """to the baseline; None where the baseline was not timed"""
+    rounds: int
+    steps_per_block: int
+    lead_in: int
+    checkpoint_step: int
+    pinned: list[int]
+    cpu_per_wall: float
+    preempted: float
+    """share of rounds with an involuntary context switch"""
+
+
+class VerdictRecord(_Record, frozen=True, kw_only=True):
+    """The judgement of one training pass against the reference; see `verify.verdict`."""
+
+    status: str
+    message: str
+    first_step: int | None
+    quantity: str | None
+    coordinate: str | None
+    observed: Real | None
+    tolerance: Real | None
+    """both None where it agrees"""
+    worst_ratio: Real
+    """largest observed/tolerance of everything that was judged"""
+    weights_error: Real | None
+    weights_tolerance: Real | None
+    """‖(w, b) - reference‖ and its tolerance at the last step that could be compared"""
+
+
+class ConvergenceRecord(_Record, frozen=True, kw_only=True):
+    """Whether training got anywhere: full-data gradient norms at start and end."""
+
+    gradient_norm_start: Real
+    gradient_norm_end: Real
+    converged: bool
+    message: str
+
+
+class PublishedRow(_Record, frozen=True, kw_only=True):
+    """One row of a published table beside what the backend printed."""
+
+    step: int
+    published: float
+    observed: Real
+    difference: Real
+    reproduced: bool
+
+
+class BackendRecord(_Record, frozen=True, kw_only=True):
+    """Everything about one backend in one run. Always there, whatever became of the backend."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    status: str
+    reason: str = ""
+    phase: str | None = None
+    step: int | None = None
+    """where it failed"""
+    logs: list[str] = []
+    """files of what it printed, relative to the run directory"""
+    warnings: list[str] = []
+    backend_class: str | None = None
+    dtypes: list[str] = []
+    splits: bool | None = None
+    overrides_step: bool | None = None
+    versions: dict[str, str] = {}
+    hash_seed: int | None = None
+    train_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_memory_source: str | None = None
+    threads_observed: int | None = None
+    """largest numerical pool seen, at least 1"""
+    os_threads: int | None = None
+    cpu_per_wall: float | None = None
+    pools: list[dict[str, Any]] = []
+    verdict: VerdictRecord | None = None
+    fused_verdict: VerdictRecord | None = None
+    """of the backend's own `step`, where it overrides it"""
+    convergence: ConvergenceRecord | None = None
+    published: list[PublishedRow] = []
+    timing: Timing | None = None
+    timing_note: str = ""
+    """why there is no timing"""
+    arrays: str | None = None
+    """file relative to the run directory"""
+    arrays_sha256: str | None = None
+
+
+class Manifest(_Record, frozen=True, kw_only=True):
+    """The run as a whole."""
+
+    schema: Schema = Schema()
+    tool_version: str
+    created: str
+    """UTC, ISO 8601"""
+    state: str
+    """running, complete or partial"""
+    duration_seconds: float
+    exit_code: int
+    backends: list[str]
+    baseline: str | None
+    problem: ProblemRecord
+    environment: Environment
+    options: dict[str, Any]
+    """what was asked for: timeout, timing"""
+    warnings: list[str]
+    reference_sha256: str | None = None
+    max_pair_difference: Real | None = None
+    """largest distance between the final weights of two backends"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as `compare_ag.run` returns it and `load_run` reads it back.
+
+    >>> run = compare_ag.run(["numpy", "torch"])                        # doctest: +SKIP
+    >>> run.exit_code, run["torch"].verdict.message                     # doctest: +SKIP
+    (0, 'agrees over all 10001 steps')
+    >>> run.arrays("torch")["losses"][:3]                               # doctest: +SKIP
+    """
+
+    path: Path
+    manifest: Manifest
+    records: Mapping[str, BackendRecord]
+    _cache: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getitem__(self, name: str) -> BackendRecord:
+        return self.records[name]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the command line gives for this run."""
+        return self.manifest.exit_code
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """The arrays of one backend: losses (T+1,), weight_steps (r,), w (r, d), b (r,), final_w (d,), final_b ().
+
+        Empty where the backend left none. Raises `RecordError` where the file is damaged.
+        """
+        record = self.records[name]
+        if record.arrays is None:
+            return {}
+        if name not in self._cache:
+            self._cache[name] = read_arrays(self.path / record.arrays, record.arrays_sha256)
+        return self._cache[name]
+
+    @cached_property
+    def reference(self) -> dict[str, Array]:
+        """losses and loss_tolerance (T+1,), weights_tolerance (T+1,), final_w (d,), final_b (); or {}."""
+        if self.manifest.reference_sha256 is None:
+            return {}
+        return read_arrays(self.path / "arrays" / "reference.npz", self.manifest.reference_sha256)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def file_stem(name: str) -> str:
+    """A backend's name as part of a file name: ``distribution:name`` without its colon."""
+    return name.replace(":", "+")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all. Raises `SaveError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise SaveError(f"could not save {path}: {error.strerror or error}") from error
+
+
+def write_record(path: Path, record: _Record) -> None:
+    """Write one record as readable JSON."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> str:
+    """Write arrays as .npz; return the file's sha256."""
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
+    data = buffer.getvalue()
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write (again) the run's manifest."""
+    write_record(folder / "manifest.json", manifest)
+
+
+def write_backend(folder: Path, record: BackendRecord) -> None:
+    """Write (again) the record of one backend."""
+    write_record(folder / "records" / f"{file_stem(record.name)}.json", record)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def read_arrays(path: Path, sha256: str | None) -> dict[str, Array]:
+    """Read an .npz of plain arrays. Raises `RecordError` where it is missing, damaged or not what was written."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from None
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise RecordError(f"{path} is damaged: its sha256 is not the recorded one; the run must be repeated")
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise RecordError(f"{path} is no array file: {error}") from None
+
+
+def _read_json(path: Path, kind: type[Any]) -> Any:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} is damaged: {error}") from None
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: Schema
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run directory. Raises `RecordError` with the file and the reason."""
+    folder = Path(path)
+    if folder.is_file() and folder.name == "manifest.json":
+        folder = folder.parent
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.is_file():
+        raise RecordError(f"{folder} is no run directory: it holds no manifest.json")
+    schema = _read_json(manifest_path, _SchemaOnly).schema
+    if schema.name != SCHEMA_NAME:
+        raise RecordError(f"{manifest_path} is a {schema.name!r} document, not a {SCHEMA_NAME!r}")
+    if schema.major != SCHEMA_MAJOR:
+        raise RecordError(
+            f"{manifest_path} has schema version {schema.major}.{schema.minor}; this compare-ag reads {SCHEMA_MAJOR}.x"
+        )
+    manifest = _read_json(manifest_path, Manifest)
+    records = {}
+    for name in manifest.backends:
+        record_path = folder / "records" / f"{file_stem(name)}.json"
+        if record_path.is_file() or manifest.state == "complete":
+            records[name] = _read_json(record_path, BackendRecord)
+        else:
+            records[name] = BackendRecord(
+                name=name,
+                module="",
+                distribution="",
+                version="",
+                status="not-run",
+                reason="the run ended before its turn",
+            )
+    return Run(folder, manifest, records)
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The run as one JSON-able document: manifest and records, for ``--json``."""
+    return {
+        "path": str(run.path),
+        **msgspec.to_builtins(run.manifest),
+        "records": [msgspec.to_builtins(record) for record in run.records.values()],
+    }

@@ -1,0 +1,311 @@
+"""A run in the terminal: the answer first, then weights, losses, speed, and what to be careful about.
+
+Reads a `records.Run` and gives rich renderables; the same tables come from a run just made and from its files
+years later. Everything that a plugin may have written (names, reasons) is shown as plain text, never as markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compare_ag.records import FAILED, JUDGED, BackendRecord, Run
+from compare_ag.report.units import Array, difference, fraction, megabytes, seconds, sparkline
+from compare_ag.text import printable
+
+WEIGHTS_SHOWN = 6
+LOSS_ROWS = 11
+_STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow"}
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Print everything, the path of the run directory last."""
+    for part in sections(run):
+        console.print(part)
+        console.print()
+    console.print(Text(f"Run kept in {printable(str(run.path))}"), soft_wrap=True)
+
+
+def sections(run: Run) -> Iterator[RenderableType]:
+    """The report's parts, in reading order."""
+    yield answer(run)
+    yield problem(run)
+    yield verdicts(run)
+    if any(record.status in JUDGED for record in run.records.values()):
+        yield final_weights(run)
+        yield losses(run)
+    if any(record.timing is not None for record in run.records.values()):
+        yield speed(run)
+        yield cold(run)
+    yield from remarks(run)
+
+
+# --- the answer ---------------------------------------------------------------------------------------------
+
+
+def answer(run: Run) -> Text:
+    """One to three sentences: who agrees, who is fastest and by how much, who failed."""
+    sentences = [*_agreement(run), *_fastest(run)]
+    if run.manifest.state != "complete":
+        sentences.insert(0, f"This run is {run.manifest.state}: it was ended before everything had finished.")
+    style = "bold green" if run.exit_code == 0 else "bold red"
+    return Text(" ".join(sentences), style=style)
+
+
+def _agreement(run: Run) -> Iterator[str]:
+    good = [record.name for record in run.records.values() if record.status == "ok"]
+    rows = [record for record in run.records.values() if record.status != "ok"]
+    if good and not rows:
+        who = _names(good) + (" agrees" if len(good) == 1 else " agree")
+        yield f"{who} with the reference over all {run.manifest.problem.steps} steps, within rounding error."
+    elif good:
+        yield f"{_names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
+    for record in rows:
+        yield f"{printable(record.name)}: {record.status}."
+    published = [record for record in run.records.values() if record.published]
+    if published:
+        missed = [record.name for record in published if not all(row.reproduced for row in record.published)]
+        yield (
+            f"The published losses are not reproduced by {_names(missed)}."
+            if missed
+            else (
+                f"All {len(published[0].published)} published losses are reproduced"
+                + (f" by all {len(published)}." if len(published) > 1 else ".")
+            )
+        )
+
+
+def _fastest(run: Run) -> Iterator[str]:
+    timed = sorted(
+        ((record.timing.step.median, record) for record in run.records.values() if record.timing is not None),
+        key=lambda pair: pair[0],
+    )
+    if len(timed) < 2:
+        return
+    fastest, rest = timed[0], timed[1:]
+    others = ", ".join(
+        f"{printable(record.name)} takes {median / fastest[0]:.1f} times as long" for median, record in rest
+    )
+    yield f"Fastest per step: {printable(fastest[1].name)} ({seconds(fastest[0])}); {others}."
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = [printable(name) for name in names]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    """A table whose first ``left`` columns hold words and the others numbers; nothing is cut off."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold", header_style="dim")
+    return table
+
+
+def problem(run: Run) -> Text:
+    """What was trained, with every default written out."""
+    p = run.manifest.problem
+    machine = run.manifest.environment
+    batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
+    parameters = ", ".join(f"{name}={value:g}" for name, value in ((n, float(v)) for n, v in p.parameters.items()))
+    lines = [
+        f"Problem {printable(p.name)}{f' ({parameters})' if parameters else ''}: {printable(p.description)}",
+        f"  data      {p.examples} examples x {p.features} features, {p.dtype}; "
+        f"labels {printable(p.label_names[0])} -> 0, {printable(p.label_names[1])} -> 1",
+        f"  training  {p.steps} steps, {batch}, loss {p.loss}, l2 {p.l2:g}, "
+        f"learning rate {p.learning_rate:g} ({p.learning_rate_source}), seed {p.seed}, threads {p.threads}",
+        f"  start     {printable(p.start)}",
+        f"  machine   {printable(machine.cpu)}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}",
+    ]
+    return Text("\n".join(lines))
+
+
+def verdicts(run: Run) -> Table:
+    """Each backend's verdict, or the reason why it has none."""
+    table = _table("Verdicts", "backend", "status", "what was found", "observed/tolerance", left=3)
+    for record in run.records.values():
+        verdict = record.verdict
+        found = record.reason or (verdict.message if verdict is not None else "")
+        ratio = "" if verdict is None else fraction(verdict.worst_ratio)
+        table.add_row(_backend(record), _status(record), Text(printable(found)), ratio)
+    return table
+
+
+def _backend(record: BackendRecord) -> Text:
+    versions = " ".join(f"{name} {version}" for name, version in record.versions.items())
+    return Text(printable(record.name)).append(f" ({printable(versions)})" if versions else "", style="dim")
+
+
+def _status(record: BackendRecord) -> Text:
+    return Text(record.status, style=_STYLES.get(record.status, "red"))
+
+
+def final_weights(run: Run) -> Table:
+    """Final w and b of every backend beside the reference's, and the distance to it."""
+    features = run.manifest.problem.features
+    indices = list(range(features))
+    if features > WEIGHTS_SHOWN:
+        indices = [*range(WEIGHTS_SHOWN - 1), features - 1]
+    heads = [f"w[{i}]" for i in indices]
+    gap = features > WEIGHTS_SHOWN
+    if gap:
+        heads.insert(-1, "…")
+    title = f"Final weights after {run.manifest.problem.steps} steps"
+    if gap:
+        title += f" ({len(indices)} of {features} features; all are in the run directory)"
+    table = _table(title, "", *heads, "b", "distance to reference", "tolerance")
+
+    def cells(w: Array, b: float) -> list[str]:
+        row = [f"{float(w[i]):.7g}" for i in indices]
+        if gap:
+            row.insert(-1, "…")
+        return [*row, f"{float(b):.7g}"]
+
+    if run.reference:
+        table.add_row("reference", *cells(run.reference["final_w"], run.reference["final_b"].item()), "", "")
+    for name, record in run.records.items():
+        arrays = run.arrays(name)
+        if record.verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
+            continue
+        verdict = record.verdict
+        numbers = cells(arrays["final_w"], arrays["final_b"].item())
+        distances = (
+            "" if value is None else difference(value) for value in (verdict.weights_error, verdict.weights_tolerance)
+        )
+        table.add_row(printable(name), *numbers, *distances)
+    largest = run.manifest.max_pair_difference
+    if largest is not None:
+        table.caption = f"largest difference between two backends: {difference(largest)}"
+        table.caption_justify = "left"
+    return table
+
+
+def losses(run: Run) -> RenderableType:
+    """Loss at evenly spaced steps side by side, or beside the published table; a sparkline; did it converge."""
+    judged = [name for name, record in run.records.items() if record.status in JUDGED]
+    published = next((record.published for record in run.records.values() if record.published), [])
+    table = _published_losses(run, judged) if published else _spaced_losses(run, judged)
+    lines = []
+    for name in judged:
+        values = run.arrays(name)["losses"]
+        trained = run[name].convergence
+        said = f"  {printable(trained.message)}" if trained is not None else ""
+        lines.append(f"{printable(name):<12} {sparkline(values)}{said}")
+    return Group(table, Text("\n".join(lines)))
+
+
+def _spaced_losses(run: Run, judged: list[str]) -> Table:
+    steps = run.manifest.problem.steps
+    count = min(LOSS_ROWS, steps + 1)
+    shown = sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
+    what = "Loss of the step's batch" if run.manifest.problem.batch_size else "Loss"
+    table = _table(f"{what} after k steps", "k", *map(printable, judged), "reference", "tolerance", left=0)
+    reference, tolerance = run.reference.get("losses"), run.reference.get("loss_tolerance")
+    for k in shown:
+        row = [_loss(run.arrays(name)["losses"], k) for name in judged]
+        expected = (
+            ["", ""] if reference is None or tolerance is None else [_loss(reference, k), difference(tolerance[k])]
+        )
+        table.add_row(str(k), *row, *expected)
+    return table
+
+
+def _published_losses(run: Run, judged: list[str]) -> Table:
+    with_table = [name for name in judged if run[name].published]
+    allowed = run.manifest.problem.published_tolerance
+    table = _table(
+        f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}",
+        "epoch", "published", *(column for name in with_table for column in (printable(name), "difference")), left=0,
+    )  # fmt: skip
+    for index, row in enumerate(run[with_table[0]].published):
+        cells: list[str | Text] = []
+        for name in with_table:
+            mine = run[name].published[index]
+            mark = "" if mine.reproduced else "red"
+            cells += [f"{float(mine.observed):.8f}", Text(difference(mine.difference), style=mark)]
+        table.add_row(str(row.step - 1), f"{row.published:.8f}", *cells)
+    return table
+
+
+def _loss(values: Array, k: int) -> str:
+    if k >= len(values):
+        return "-"
+    value = float(values[k])
+    return f"{value:.8g}" if math.isfinite(value) else str(value)
+
+
+def speed(run: Run) -> Table:
+    """Steady time per step and per phase, with the ratio to the baseline."""
+    baseline = run.manifest.baseline
+    first = next(record.timing for record in run.records.values() if record.timing is not None)
+    table = _table(
+        "Speed: seconds per step, median of rounds (quartiles)",
+        "backend", "step", "", "forward", "backward", "update", f"ratio to {printable(baseline or 'baseline')}", "",
+    )  # fmt: skip
+    for record in run.records.values():
+        timing = record.timing
+        if timing is None:
+            if record.status in JUDGED and record.timing_note:
+                table.add_row(printable(record.name), Text(record.timing_note, style="dim"))
+            continue
+        phases = ["n/a"] * 3
+        if timing.phases is not None:
+            phases = [seconds(timing.phases[phase].median) for phase in ("forward", "backward", "update")]
+        ratio = ["", ""]
+        if record.name == baseline:
+            ratio = ["1", "(baseline)"]
+        elif timing.ratio is not None:
+            ratio = [f"{timing.ratio.median:.2f}", f"({timing.ratio.low:.2f} to {timing.ratio.high:.2f})"]
+        spread = f"({seconds(timing.step.low)} to {seconds(timing.step.high)})"
+        table.add_row(printable(record.name), seconds(timing.step.median), spread, *phases, *ratio)
+    pinned = f"on CPU {', '.join(map(str, first.pinned))}" if first.pinned else "not pinned"
+    table.caption = (
+        f"{first.rounds} rounds of {first.steps_per_block} steps, all backends in random order, {pinned}, "
+        f"from perturbed weights of step {first.checkpoint_step}; spread within one launch, not a confidence interval"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def cold(run: Run) -> Table:
+    """What is paid once, and memory."""
+    table = _table(
+        "Paid once, and memory",
+        "backend", "import", "construct", "make_tensor", "first step", "peak memory", "threads seen",
+    )  # fmt: skip
+    for record in run.records.values():
+        timing = record.timing
+        if timing is None:
+            continue
+        once = (timing.import_seconds, timing.construct_seconds, timing.make_tensor_seconds, timing.first_step_seconds)
+        memory = "n/a" if record.peak_memory_bytes is None else megabytes(record.peak_memory_bytes)
+        if record.peak_memory_source == "ru_maxrss":
+            memory += " (ru_maxrss)"
+        table.add_row(printable(record.name), *map(seconds, once), memory, str(record.threads_observed or "n/a"))
+    table.caption = (
+        "import is what the backend adds to a worker that has numpy already; memory is the training worker's"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def remarks(run: Run) -> Iterator[Text]:
+    """Failures with their logs, warnings of backends and of the run."""
+    lines = [f"warning: {printable(text)}" for text in run.manifest.warnings]
+    for record in run.records.values():
+        lines += [f"warning: {printable(record.name)}: {printable(text)}" for text in record.warnings]
+        if record.status in FAILED:
+            source = f"{record.distribution} {record.version}, module {record.module}"
+            lines.append(
+                f"backend '{printable(record.name)}' ({printable(source)}): {record.status} - {printable(record.reason)}"
+            )
+            lines += [f"  log: {printable(str(run.path / log))}" for log in record.logs]
+    if lines:
+        yield Text("\n".join(lines), style="yellow")

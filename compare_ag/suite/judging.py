@@ -1,0 +1,342 @@
+"""Judging a run: the reference and its tolerances, each backend's verdict, the exit code.
+
+The reference is computed here, in the host, while the workers train; no worker ever sees a number of it that it
+is asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compare_ag import records
+from compare_ag.exit_codes import ExitCode
+from compare_ag.host.session import Recording, concatenate
+from compare_ag.records import (
+    BackendRecord,
+    ConvergenceRecord,
+    ProblemRecord,
+    PublishedRow,
+    VerdictRecord,
+    real,
+)
+from compare_ag.verify import (
+    Reference,
+    Tolerance,
+    Trajectory,
+    Verdict,
+    convergence,
+    judge,
+    published_check,
+    reference_trajectory,
+    tolerance,
+)
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem import Problem
+    from compare_ag.suite.training import Training
+    from compare_ag.worker.protocol import Array
+
+_STATUS = {
+    "agrees": "ok",
+    "diverges": "disagree",
+    "non-finite": "non-finite",
+    "undecidable": "undecidable",
+    "malformed": "malformed",
+}
+
+
+class Judge:
+    """Holds the reference of one run and turns trainings into records."""
+
+    def __init__(self, problem: Problem, record: list[int]) -> None:
+        self.problem = problem
+        self._pairs = record
+        self._reference: Reference | None = None
+        self._tolerance: Tolerance | None = None
+        self._error: BaseException | None = None
+        self.cancelled = threading.Event()
+
+    def prepare(self) -> None:
+        """Compute the reference and its tolerances; runs beside the workers, in a thread."""
+        try:
+            reference = reference_trajectory(self.problem, self._observe)
+            self._tolerance = tolerance(self.problem, reference)
+            self._reference = reference
+        except _CancelledError:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread by `record`
+            self._error = error
+
+    def _observe(self, _step: int) -> None:
+        if self.cancelled.is_set():
+            raise _CancelledError
+
+    def warnings(self) -> list[str]:
+        """What is worth a word before anything has run."""
+        problem = self.problem
+        found = list(problem.data.warnings)
+        stiffness = problem.learning_rate * problem.curvature
+        if stiffness > 2:
+            found.append(
+                f"learning rate x largest curvature = {stiffness:.3g} is beyond 2: gradient descent may not converge "
+                f"and rounding errors may grow (1/L would be {1 / problem.curvature:.3g})"
+            )
+        return found
+
+    def record(self, name: str, training: Training, folder: Path) -> tuple[BackendRecord, dict[str, Array]]:
+        """The record of one backend and the arrays that belong to it."""
+        if self._error is not None:
+            raise self._error
+        arrays = _arrays(training, self.problem)
+        facts = self._facts(name, training, folder)
+        failure = training.failure
+        if failure is not None:
+            reached = len(arrays["losses"])
+            kept = f"; {reached} losses up to there are kept" if reached else ""
+            facts |= {
+                "status": failure.status,
+                "reason": failure.reason + kept,
+                "phase": failure.phase,
+                "step": failure.step,
+            }
+        elif self._reference is None or self._tolerance is None:
+            facts |= {"status": "cancelled", "reason": "the run was interrupted before it could be judged"}
+        else:
+            facts |= self._verdicts(training, arrays)
+        return BackendRecord(**facts), arrays if len(arrays["losses"]) else {}
+
+    def _facts(self, name: str, training: Training, folder: Path) -> dict[str, Any]:
+        offer, loaded, observed = training.offer, training.loaded, training.observed
+        facts: dict[str, Any] = {
+            "name": name,
+            "module": offer.module,
+            "distribution": offer.distribution,
+            "version": offer.version,
+            "hash_seed": training.hash_seed,
+            "logs": [path.relative_to(folder).as_posix() for path in training.logs],
+            "warnings": list(training.warnings),
+        }
+        if loaded is not None:
+            facts |= {
+                "backend_class": loaded.backend,
+                "dtypes": loaded.dtypes,
+                "splits": loaded.splits,
+                "overrides_step": loaded.overrides_step,
+                "versions": loaded.versions,
+            }
+        if observed is not None:
+            threads = max([1, *(int(pool["num_threads"]) for pool in observed.pools)])
+            facts |= {
+                "train_seconds": training.recording.seconds,
+                "peak_memory_bytes": observed.peak_memory_bytes,
+                "peak_memory_source": observed.peak_memory_source,
+                "threads_observed": threads,
+                "os_threads": observed.os_threads,
+                "cpu_per_wall": observed.cpu_per_wall,
+                "pools": observed.pools,
+            }
+            if threads > self.problem.threads:
+                facts["warnings"].append(
+                    f"asked for {self.problem.threads} thread(s), but a pool of {threads} was observed"
+                )
+        return facts
+
+    def _verdicts(self, training: Training, arrays: dict[str, Array]) -> dict[str, Any]:
+        """Status, verdicts, convergence and the published table of a training that ran to its end."""
+        assert self._reference is not None
+        assert self._tolerance is not None
+        problem = self.problem
+        verdict = judge(problem, self._reference, self._tolerance, self._trajectory(training.recording))
+        fused = None
+        if training.fused is not None:
+            fused = judge(problem, self._reference, self._tolerance, self._trajectory(training.fused))
+        decisive = verdict if fused is None or verdict.status != "agrees" else fused
+        how = "" if decisive is verdict else "the fused step: "
+        facts: dict[str, Any] = {
+            "status": _STATUS[decisive.status],
+            "reason": "" if decisive.status == "agrees" else how + decisive.message,
+            "step": decisive.first_step,
+            "verdict": _verdict_record(verdict),
+            "fused_verdict": None if fused is None else _verdict_record(fused),
+        }
+        if verdict.status != "malformed":
+            trained = convergence(problem, arrays["final_w"], arrays["final_b"])
+            facts["convergence"] = ConvergenceRecord(
+                gradient_norm_start=real(trained.gradient_norm_start),
+                gradient_norm_end=real(trained.gradient_norm_end),
+                converged=trained.converged,
+                message=trained.message,
+            )
+            facts["published"] = [
+                PublishedRow(
+                    step=row.step,
+                    published=row.published,
+                    observed=real(row.observed),
+                    difference=real(row.difference),
+                    reproduced=row.ok,
+                )
+                for row in published_check(problem, arrays["losses"]).rows
+            ]
+        return facts
+
+    def _trajectory(self, recording: Recording) -> Trajectory:
+        """What a worker recorded, as the judge reads it."""
+        d, dtype = self.problem.features, self.problem.dtype
+        row = {step: i for i, step in enumerate(recording.weight_steps)}
+        pairs = [k for k in self._pairs if k in row and k + 1 in row]
+        first, second = [row[k] for k in pairs], [row[k + 1] for k in pairs]
+        w, b = concatenate(recording.w, dtype, (d,)), concatenate(recording.b, dtype)
+        losses = concatenate(recording.losses, dtype)
+        full = concatenate(recording.full_losses, dtype)
+        if self.problem.batch_size is None:
+            full = losses[pairs]
+        assert recording.final_w is not None
+        assert recording.final_b is not None
+        return Trajectory(
+            losses=losses,
+            recorded_steps=np.array(pairs, dtype=np.int64),
+            w=np.stack([w[first], w[second]], axis=1),
+            b=np.stack([b[first], b[second]], axis=1),
+            full_losses=full,
+            final_w=recording.final_w,
+            final_b=recording.final_b,
+        )
+
+    def not_run(self, name: str, offer: Offer) -> BackendRecord:
+        """The record of a backend whose turn never came."""
+        return BackendRecord(
+            name=name,
+            module=offer.module,
+            distribution=offer.distribution,
+            version=offer.version,
+            status="cancelled",
+            reason="the run was interrupted before it had finished",
+        )
+
+    def checkpoint(self) -> tuple[int, Array, Array] | None:
+        """Step and weights of the middle of the reference trajectory, from which steps are timed."""
+        if self._reference is None:
+            return None
+        middle = len(self._pairs) // 2
+        dtype = self.problem.dtype
+        w, b = self._reference.w[middle, 0].astype(dtype), self._reference.b[middle, 0].astype(dtype)
+        return self._pairs[middle], w, b
+
+    def save_reference(self, folder: Path) -> str | None:
+        """Write the reference and its tolerances; return the file's sha256."""
+        reference, tolerances = self._reference, self._tolerance
+        if reference is None or tolerances is None:
+            return None
+        arrays = {
+            "losses": reference.losses,
+            "loss_tolerance": tolerances.loss,
+            "weights_tolerance": tolerances.weights,
+            "recorded_steps": np.array(self._pairs, dtype=np.int64),
+            "w": reference.w,
+            "b": reference.b,
+            "final_w": reference.final_w,
+            "final_b": reference.final_b,
+        }
+        return records.write_arrays(folder / "arrays" / "reference.npz", arrays)
+
+    def max_pair_difference(
+        self, rows: dict[str, BackendRecord], arrays: dict[str, dict[str, Array]]
+    ) -> records.Real | None:
+        """The largest distance ‖(w, b) - (w', b')‖ between the final weights of two judged backends."""
+        ends = [
+            np.append(arrays[name]["final_w"], arrays[name]["final_b"]).astype(np.float64)
+            for name, record in rows.items()
+            if record.status in records.JUDGED and "final_w" in arrays[name]
+        ]
+        distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(ends, 2)]
+        # max() would pass over a NaN: say it instead
+        return real(math.nan if any(map(math.isnan, distances)) else max(distances)) if distances else None
+
+    @staticmethod
+    def pool_warnings(rows: dict[str, BackendRecord]) -> list[str]:
+        """Warnings about the run as a whole, known at its end."""
+        if any(record.timing is not None and not record.timing.pinned for record in rows.values()):
+            return ["this system cannot pin processes to a CPU: times vary more than they need to"]
+        return []
+
+
+class _CancelledError(Exception):
+    """The run was interrupted while the reference was being computed."""
+
+
+def _arrays(training: Training, problem: Problem) -> dict[str, Array]:
+    """What a training recorded, as arrays: a prefix where it failed."""
+    recording, d = training.recording, problem.features
+    arrays = {
+        "losses": concatenate(recording.losses, problem.dtype),
+        "weight_steps": np.array(recording.weight_steps, dtype=np.int64),
+        "w": concatenate(recording.w, problem.dtype, (d,)),
+        "b": concatenate(recording.b, problem.dtype),
+        "full_losses": concatenate(recording.full_losses, problem.dtype),
+    }
+    if recording.final_w is not None and recording.final_b is not None:
+        arrays |= {"final_w": recording.final_w, "final_b": recording.final_b}
+    return arrays
+
+
+def _maybe(value: float | None) -> records.Real | None:
+    return None if value is None else real(value)
+
+
+def _verdict_record(verdict: Verdict) -> VerdictRecord:
+    return VerdictRecord(
+        status=verdict.status,
+        message=verdict.message,
+        first_step=verdict.first_step,
+        quantity=verdict.quantity,
+        coordinate=verdict.coordinate,
+        observed=_maybe(verdict.observed),
+        tolerance=_maybe(verdict.tolerance),
+        worst_ratio=real(verdict.worst_ratio),
+        weights_error=_maybe(verdict.weights_error),
+        weights_tolerance=_maybe(verdict.weights_tolerance),
+    )
+
+
+def problem_record(problem: Problem) -> ProblemRecord:
+    """The problem's description without its data."""
+    data = problem.data
+    return ProblemRecord(
+        name=data.name,
+        description=data.description,
+        examples=problem.examples,
+        features=problem.features,
+        dtype=problem.dtype,
+        loss=problem.loss,
+        l2=problem.l2,
+        steps=problem.steps,
+        learning_rate=problem.learning_rate,
+        learning_rate_source=problem.learning_rate_source,
+        curvature=problem.curvature,
+        seed=problem.seed,
+        threads=problem.threads,
+        batch_size=problem.batch_size,
+        start=problem.start,
+        label_names=data.label_names,
+        parameters={name: real(value) for name, value in data.parameters.items()},
+        digest=problem.digest(),
+        published=list(problem.published),
+        published_tolerance=problem.published_tolerance,
+    )
+
+
+def exit_code(record: BackendRecord) -> ExitCode:
+    """What one backend contributes to the exit code of the run."""
+    if record.status in records.FAILED:
+        return ExitCode.BACKEND_FAILED
+    if record.status in ("disagree", "non-finite", "undecidable"):
+        return ExitCode.DISAGREE
+    missed = any(not row.reproduced for row in record.published)
+    return ExitCode.DISAGREE if missed else ExitCode.OK

@@ -1,0 +1,243 @@
+"""`compare_ag.run`: one run from a problem and some names to a directory of records."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import compare_ag
+from compare_ag import records
+from compare_ag.exit_codes import ExitCode
+from compare_ag.host.discovery import Offer, discover
+from compare_ag.host.environment import capture
+from compare_ag.problem import Problem, problem_by_name, recorded_steps
+from compare_ag.records import BackendRecord, Environment, Manifest, Run
+from compare_ag.suite.folder import make_folder
+from compare_ag.suite.judging import Judge, exit_code, problem_record
+from compare_ag.suite.observer import Observer
+from compare_ag.suite.timing import TimingPass, TimingResult
+from compare_ag.suite.training import Conditions, Training, TrainingPass
+
+if TYPE_CHECKING:
+    from compare_ag.host.process import WorkerFailure
+
+DEFAULT_TIMEOUT = 600.0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: end like an interrupt, but exit with 143."""
+
+
+class NothingToRunError(Exception):
+    """No backend is available at all."""
+
+
+def run(
+    backends: Sequence[str] | None = None,
+    problem: str | Problem = "seed",
+    *,
+    baseline: str | None = None,
+    timing: bool = True,
+    timeout: float = DEFAULT_TIMEOUT,
+    output: str | Path | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> Run:
+    """Train a problem with several backends, judge and time them, and keep everything in a run directory.
+
+    Args:
+      backends: names as `compare-ag list` shows them; None runs every available one.
+      problem: a `Problem`, or a built-in one by name, with parameters: ``"synthetic:n=1000,d=20"``.
+      baseline: the backend that time ratios refer to; None takes numpy, else the first.
+      timing: whether to time at all.
+      timeout: wall-clock seconds that each worker may take.
+      output: the run directory, absent or empty; None makes a fresh one under ``reports/runs``.
+      observer: hears of progress.
+      options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
+
+    Returns a `Run`; ``run.exit_code`` is what the command line would exit with. A failed backend is a record with
+    its reason, not an exception. Raises `problem.ProblemError` and `discovery.SelectionError` for unusable input
+    (nothing has run then), `records.SaveError` where the results cannot be kept.
+    """
+    if options and not isinstance(problem, str):
+        raise TypeError(f"{', '.join(options)}: only for a problem given by name; this one is complete")
+    chosen = problem_by_name(problem, **options) if isinstance(problem, str) else problem
+    offers = select(backends, baseline)
+    folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
+    return _OneRun(chosen, offers, folder, baseline, timing, timeout, observer or Observer()).run()
+
+
+def select(backends: Sequence[str] | None, baseline: str | None = None) -> dict[str, Offer]:
+    """The offers to run, by the name they are shown under. Raises `SelectionError` or `NothingToRunError`."""
+    inventory = discover()
+    offers = inventory.available() if backends is None else inventory.select(backends)
+    if not offers:
+        raise NothingToRunError("no backend is available; `compare-ag list` says what is missing and how to install it")
+    names = [offer.name for offer in offers]
+    named = {
+        offer.name if names.count(offer.name) == 1 else f"{offer.distribution}:{offer.name}": offer for offer in offers
+    }
+    if baseline is not None and baseline not in named:
+        from compare_ag.host.discovery import SelectionError
+
+        raise SelectionError(f"the baseline {baseline!r} is not among the backends of this run: {', '.join(named)}")
+    return named
+
+
+class _OneRun:
+    """The state of one run while it goes on."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        offers: dict[str, Offer],
+        folder: Path,
+        baseline: str | None,
+        timing: bool,
+        timeout: float,
+        observer: Observer,
+    ) -> None:
+        self.problem = problem
+        self.offers = offers
+        self.folder = folder
+        self.baseline = baseline
+        self.timing = timing
+        self.observer = observer
+        self.started = time.monotonic()
+        self.records: dict[str, BackendRecord] = {}
+        self.arrays: dict[str, dict[str, Any]] = {}
+        self.judge = Judge(problem, recorded_steps(problem.steps))
+        hash_seed = int(np.random.default_rng([problem.seed, 0x4A54]).integers(1 << 32))
+        self.conditions = Conditions(
+            problem, recorded_steps(problem.steps), folder / "logs", timeout, hash_seed, threading.Event()
+        )
+        self.manifest = Manifest(
+            tool_version=compare_ag.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            state="running",
+            duration_seconds=0.0,
+            exit_code=0,
+            backends=list(offers),
+            baseline=baseline,
+            problem=problem_record(problem),
+            environment=Environment(**capture()),
+            options={"timeout": timeout, "timing": timing},
+            warnings=self.judge.warnings(),
+        )
+
+    def run(self) -> Run:
+        records.write_manifest(self.folder, self.manifest)
+        self.observer.begin(list(self.offers), self.problem)
+        interrupted: KeyboardInterrupt | None = None
+        try:
+            self._train()
+            if self.timing:
+                self._time()
+        except KeyboardInterrupt as error:
+            interrupted = error
+        finally:
+            self.observer.end()
+        return self._conclude(interrupted)
+
+    def _train(self) -> None:
+        reference = threading.Thread(target=self.judge.prepare, name="reference", daemon=True)
+
+        def judge_finished() -> None:
+            """Judge and keep what has finished, as soon as there is a reference to judge by."""
+            if reference.is_alive():
+                return
+            for name, finished in training.finished.items():
+                if name not in self.records:
+                    self._record(name, finished)
+
+        training = TrainingPass(self.offers, self.conditions, self.observer, judge_finished)
+        reference.start()
+        try:
+            training.run()
+            while reference.is_alive():
+                reference.join(0.1)
+        finally:
+            self.judge.cancelled.set()
+            reference.join()
+            judge_finished()
+
+    def _record(self, name: str, training: Training) -> None:
+        record, arrays = self.judge.record(name, training, self.folder)
+        self.arrays[name] = arrays
+        self._keep(name, record)
+        self.observer.trained(self.records[name])
+
+    def _keep(self, name: str, record: BackendRecord) -> None:
+        """Write the record and its arrays; each version replaces the one before."""
+        if self.arrays[name]:
+            path = f"arrays/{records.file_stem(name)}.npz"
+            sha256 = records.write_arrays(self.folder / path, self.arrays[name])
+            record = records.replace(record, arrays=path, arrays_sha256=sha256)
+        records.write_backend(self.folder, record)
+        self.records[name] = record
+
+    def _time(self) -> None:
+        eligible = {
+            name: offer for name, offer in self.offers.items() if self.records[name].status in ("ok", "undecidable")
+        }
+        for name in self.offers.keys() - eligible.keys():
+            if self.records[name].status in records.JUDGED:
+                note = "not timed: a backend whose numbers are wrong has no rank"
+                self._keep(name, records.replace(self.records[name], timing_note=note))
+        checkpoint = self.judge.checkpoint()
+        if not eligible or checkpoint is None:
+            return
+        result = TimingPass(eligible, self.conditions, checkpoint, self.observer).run(self.baseline)
+        for name in eligible:
+            self._add_timing(name, result)
+        self.manifest = records.replace(self.manifest, baseline=result.baseline)
+
+    def _add_timing(self, name: str, result: TimingResult) -> None:
+        record = self.records[name]
+        if name in result.timings:
+            self.arrays[name] |= result.arrays[name]
+            self._keep(name, records.replace(record, timing=result.timings[name]))
+        else:
+            self._keep(name, self._failed_while_timed(record, result.failures[name]))
+        self.observer.timed(self.records[name])
+
+    def _failed_while_timed(self, record: BackendRecord, failure: WorkerFailure) -> BackendRecord:
+        logs = sorted(path.relative_to(self.folder).as_posix() for path in self._logs(record.name))
+        return records.replace(
+            record,
+            status=failure.status,
+            reason=f"while being timed: {failure.reason}",
+            phase=failure.phase,
+            step=failure.step,
+            logs=logs,
+            timing_note="it failed while being timed",
+        )
+
+    def _logs(self, name: str) -> list[Path]:
+        return list((self.folder / "logs").glob(f"{records.file_stem(name)}.*.txt"))
+
+    def _conclude(self, interrupted: KeyboardInterrupt | None) -> Run:
+        for name, offer in self.offers.items():
+            if name not in self.records:
+                self.arrays[name] = {}
+                self._keep(name, self.judge.not_run(name, offer))
+        codes = [exit_code(record) for record in self.records.values()]
+        if interrupted is not None:
+            codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
+        self.manifest = records.replace(
+            self.manifest,
+            state="partial" if interrupted is not None else "complete",
+            duration_seconds=time.monotonic() - self.started,
+            exit_code=int(ExitCode.worst(codes)),
+            warnings=[*self.manifest.warnings, *self.judge.pool_warnings(self.records)],
+            reference_sha256=self.judge.save_reference(self.folder),
+            max_pair_difference=self.judge.max_pair_difference(self.records, self.arrays),
+        )
+        records.write_manifest(self.folder, self.manifest)
+        return Run(self.folder, self.manifest, self.records)

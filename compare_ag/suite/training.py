@@ -1,0 +1,133 @@
+"""The correctness pass: every backend trains in a worker of its own, as many at a time as there are CPUs for.
+
+Nothing is timed here but the pass as a whole, so workers may share the machine. Each worker is driven by one
+thread that lives exactly as long (the kernel's parent-death signal follows the thread that started a child).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compare_ag.host.environment import usable_cpus
+from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.session import Recording, Session, check_digest
+from compare_ag.records import file_stem
+from compare_ag.suite.observer import Observer
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem import Problem
+    from compare_ag.worker.protocol import Loaded, Observed
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass
+class Training:
+    """What came of training one backend."""
+
+    offer: Offer
+    hash_seed: int
+    recording: Recording = field(default_factory=Recording)
+    fused: Recording | None = None
+    """the second pass, through the backend's own `step`, where it overrides it"""
+    loaded: Loaded | None = None
+    observed: Observed | None = None
+    failure: WorkerFailure | None = None
+    logs: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all workers of a run share."""
+
+    problem: Problem
+    record: list[int]
+    """the k at which weights are recorded as pairs (k, k+1)"""
+    log_folder: Path
+    timeout: float
+    hash_seed: int
+    cancel: threading.Event
+
+    def launch(self, name: str, stage: str) -> Launch:
+        """How to start a worker for this backend and stage."""
+        label = f"{file_stem(name)}.{stage}"
+        return Launch(label, self.log_folder, self.problem.threads, self.hash_seed, self.timeout)
+
+
+class TrainingPass:
+    """Trains all offers; ``tick`` is called while they train, to make something of what is in `finished`."""
+
+    def __init__(
+        self, offers: dict[str, Offer], conditions: Conditions, observer: Observer, tick: Callable[[], None]
+    ) -> None:
+        self.finished: dict[str, Training] = {}
+        self._tick = tick
+        self._offers = offers
+        self._conditions = conditions
+        self._observer = observer
+        self._live: dict[str, WorkerProcess] = {}
+
+    def run(self) -> None:
+        """Train every backend into `finished`. A KeyboardInterrupt ends the workers and is raised again."""
+        at_a_time = max(1, len(usable_cpus()) // self._conditions.problem.threads)
+        with ThreadPoolExecutor(min(at_a_time, len(self._offers)), thread_name_prefix="worker") as pool:
+            futures = {pool.submit(self._train, name, offer): name for name, offer in self._offers.items()}
+            try:
+                self._collect(futures)
+            except KeyboardInterrupt:
+                self._conditions.cancel.set()
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+                self._take(futures)
+                raise
+
+    def _collect(self, futures: dict[Future[Training], str]) -> None:
+        pending = set(futures)
+        while pending:
+            _, pending = wait(pending, timeout=_POLL_SECONDS)
+            self._take(futures)
+            for name, process in list(self._live.items()):
+                phase, step = process.board.read()
+                stage = "train" if step is not None else phase
+                self._observer.progress(name, stage, step or 0, self._conditions.problem.steps)
+            self._tick()
+
+    def _take(self, futures: dict[Future[Training], str]) -> None:
+        for future, name in futures.items():
+            if future.done() and not future.cancelled() and name not in self.finished:
+                self.finished[name] = future.result()
+                self._observer.progress(name, "trained", 1, 1)
+
+    def _train(self, name: str, offer: Offer) -> Training:
+        conditions = self._conditions
+        training = Training(offer, conditions.hash_seed)
+        with WorkerProcess(conditions.launch(name, "train"), conditions.cancel) as process:
+            self._live[name] = process
+            try:
+                self._converse(Session(offer, process), training)
+                process.finish()
+            except WorkerFailure as failure:
+                training.failure = failure
+            finally:
+                del self._live[name]
+        training.logs = process.log_paths
+        training.warnings = process.warnings
+        return training
+
+    def _converse(self, session: Session, training: Training) -> None:
+        problem, record = self._conditions.problem, self._conditions.record
+        training.loaded = session.load(problem.dtype)
+        check_digest(problem, session.prepare(problem))
+        session.train(problem, record, training.recording)
+        training.observed = session.observe()
+        if training.loaded.overrides_step:
+            training.fused = Recording()
+            session.train(problem, record, training.fused, fused=True)

@@ -1,0 +1,233 @@
+"""Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE HOST_PID BOARD``.
+
+Isolates itself, then answers the host's requests one by one until told `Bye` or until something fails.
+Whatever a plugin raises, SystemExit included, becomes one `Failed` message with phase and step; the traceback
+goes to stderr, which is the log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compare_ag.worker.isolate import die_with_host, limit_and_listen, raise_fd
+
+
+class Worker:
+    """One conversation: reads requests from one descriptor, writes replies to the other."""
+
+    def __init__(self, read_fd: int, write_fd: int, nonce: int, board_path: Path) -> None:
+        # imported after isolation, so that a broken numpy is reported like any other death
+        from compare_ag.worker.board import Board
+
+        self._in = read_fd
+        self._out = write_fd
+        self._nonce = nonce
+        self._received = 0
+        self._sent = 0
+        self._trainee: Any = None
+        self._batches: list[Any] = []
+        self._backend: Any = None
+        self._cpu_per_wall = 0.0
+        self.board = Board(board_path)
+
+    # --- bytes ---
+
+    def _read(self, size: int) -> bytearray:
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        while view:
+            count = os.readv(self._in, [view])
+            if not count:
+                os._exit(0)  # the host hung up
+            view = view[count:]
+        return buffer
+
+    def receive(self) -> tuple[Any, dict[str, Any]]:
+        """Wait for the next request."""
+        from compare_ag.worker import protocol
+
+        prefix = bytes(self._read(protocol.PREFIX.size))
+        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, protocol.MAX_REQUEST)
+        self._received += 1
+        header, payload = (self._read(size) for size in sizes)
+        return protocol.unpack(bytes(header), payload, reply=False)
+
+    def send(self, message: Any, **arrays: Any) -> None:
+        """Write one reply."""
+        from compare_ag.worker import protocol
+
+        for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
+            view = memoryview(buffer)
+            while view:
+                view = view[os.write(self._out, view) :]
+        self._sent += 1
+
+    # --- requests ---
+
+    def serve(self) -> None:
+        """Answer requests until `Bye`; a failure of the backend is reported and ends the conversation."""
+        from compare_ag.worker import protocol as p
+
+        self.send(p.Hello(os.getpid()))
+        answers: dict[Any, Callable[[Any, dict[str, Any]], None]] = {
+            p.Load: self._load,
+            p.Prepare: self._prepare,
+            p.Train: self._train,
+            p.Pin: self._pin,
+            p.Cold: self._cold,
+            p.Block: self._block,
+            p.Observe: self._observe,
+        }
+        while True:
+            request, arrays = self.receive()
+            if isinstance(request, p.Bye):
+                return
+            try:
+                answers[type(request)](request, arrays)
+            except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is a row in the run, never silence
+                self._report(error)
+                return
+
+    def _report(self, error: BaseException) -> None:
+        from compare_ag.worker import protocol as p
+        from compare_ag.worker.load import PluginError, describe
+        from compare_ag.worker.training import MalformedError
+
+        phase, step = self.board.read()
+        if isinstance(error, PluginError):
+            status, reason = error.status, str(error)
+        elif isinstance(error, MalformedError):
+            status, reason = "malformed", str(error)
+        else:
+            traceback.print_exc()
+            reason = describe(error)
+            status = "oom" if _is_out_of_memory(error) else "crashed"
+        sys.stderr.flush()
+        self.send(p.Failed(status, reason, phase, step))
+
+    def _load(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.backend import Backend
+        from compare_ag.worker import load
+        from compare_ag.worker.protocol import Loaded
+
+        self.board.enter("import")
+        start = time.perf_counter()
+        backend = load.load_backend(request.module, request.dtype)
+        seconds = time.perf_counter() - start
+        self.board.enter("handshake")
+        self._backend = backend
+        self.send(
+            Loaded(
+                backend=backend.__name__,
+                api_version=backend.api_version,
+                dtypes=list(backend.dtypes),
+                splits=backend.splits,
+                overrides_step=backend.step is not Backend.step,
+                versions=load.framework_versions(request.module),
+                import_seconds=seconds,
+            )
+        )
+
+    def _prepare(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.backend import Setting
+        from compare_ag.worker.protocol import Prepared
+        from compare_ag.worker.training import Inputs, Trainee
+
+        inputs = Inputs(**arrays, batch_size=request.batch_size)
+        self.board.enter("prepare")
+        start = time.perf_counter()
+        backend = self._backend()
+        self._trainee = Trainee(backend, Setting(**request.setting), inputs, self.board)
+        made = self._trainee.make_tensor_seconds
+        self.send(Prepared(time.perf_counter() - start - made, made, inputs.digest()))
+
+    def _train(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.protocol import Chunk, Trained
+        from compare_ag.worker.training import Recorder, train
+
+        def emit(first: int, steps: list[int], arrays: dict[str, Any]) -> None:
+            self.send(Chunk(first, steps), **arrays)
+
+        recorder = Recorder(self._trainee, request.record, emit)
+        start, cpu = time.perf_counter(), time.process_time()
+        try:
+            w, b = train(self._trainee, request.steps, request.learning_rate, recorder, fused=request.fused)
+        except BaseException:
+            recorder.flush()  # the steps before the failure are worth keeping
+            raise
+        seconds = time.perf_counter() - start
+        self._cpu_per_wall = (time.process_time() - cpu) / seconds
+        self.board.enter("finish")
+        self.send(Trained(seconds, self._trainee.inputs.digest()), w=w, b=b)
+
+    def _pin(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.observe import pin
+        from compare_ag.worker.protocol import Pinned
+
+        self.send(Pinned(pin(request.cpus)))
+
+    def _cold(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker import clock
+        from compare_ag.worker.protocol import FirstStep
+
+        self.board.enter("step", 0)
+        wall, phases = clock.first_step(self._trainee, request.learning_rate)
+        self._batches = clock.timed_batches(self._trainee)
+        self.send(FirstStep(wall, phases))
+
+    def _block(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker import clock
+        from compare_ag.worker.protocol import Timed
+
+        self.board.enter("step")
+        how = (
+            self._trainee,
+            self._batches,
+            arrays["w"],
+            arrays["b"],
+            request.steps,
+            request.lead_in,
+            request.learning_rate,
+        )
+        if request.phased:
+            phases = clock.phased_burst(*how)
+            self.send(Timed(sum(phases), 0, 0, phases))
+        else:
+            wall, cpu, switches = clock.burst(*how)
+            self.send(Timed(wall, cpu, switches, []))
+
+    def _observe(self, _request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker import observe
+        from compare_ag.worker.protocol import Observed
+
+        memory, source = observe.peak_memory()
+        self.send(Observed(observe.thread_pools(), observe.os_threads(), self._cpu_per_wall, memory, source))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """MemoryError, or one of the frameworks' own ways to say it (three classes, so the text decides)."""
+    if isinstance(error, MemoryError):
+        return True
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - a plugin's __str__ may do anything
+        return False
+    return any(mark in text for mark in ("DefaultCPUAllocator", "out of memory", "Unable to allocate"))
+
+
+def main(argv: list[str]) -> None:
+    """Isolate this process and serve the conversation whose descriptors the host passed."""
+    read_fd, write_fd, lifeline_fd = (raise_fd(int(fd)) for fd in argv[0].split(","))
+    die_with_host(int(argv[2]), lifeline_fd)
+    limit_and_listen()
+    Worker(read_fd, write_fd, int(argv[1], 16), Path(argv[3])).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

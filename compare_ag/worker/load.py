@@ -1,0 +1,246 @@
+"""The handshake: from a module's name to a backend class that speaks the contract.
+
+Every mistake an author can make here gets a sentence of its own, because pluggy's are silent or misleading
+in exactly these places: a misspelt hook registers without a word, a forgotten marker is "no result", one
+wrong argument surfaces a thousand steps later.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+import traceback
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from compare_ag import hookspecs
+from compare_ag.backend import API_VERSION, Backend
+
+HOOK = "compare_ag_backend"
+
+CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "prepare": ("prepare(setting)", (None,), {}),
+    "make_tensor": ("make_tensor(array, *, requires_grad=False)", (None,), {"requires_grad": True}),
+    "forward": ("forward(weights, batch)", (None, None), {}),
+    "backward": ("backward(tape)", (None,), {}),
+    "update": ("update(weights, gradient, learning_rate)", (None, None, None), {}),
+    "to_numpy": ("to_numpy(tensor)", (None,), {}),
+    "synchronize": ("synchronize(*tensors)", (None, None, None), {}),
+    "step": ("step(weights, batch, learning_rate)", (None, None, None), {}),
+}
+"""Each verb as the contract writes it, and the call that the worker makes."""
+
+
+class PluginError(Exception):
+    """The plugin cannot be used; `status` is a backend status of the run, the message is for its author."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def load_backend(module_name: str, dtype: str | None = None) -> type[Backend]:
+    """Import the plugin, call its hook and return a backend class that fits the contract.
+
+    Raises `PluginError`: import-error (the module cannot be imported), malformed (it breaks the contract),
+    unsupported (another API version, or ``dtype`` not among its dtypes).
+    """
+    module = _import(module_name)
+    backend = _check_class(_call_hook(module))
+    if dtype is not None and dtype not in backend.dtypes:
+        raise PluginError(
+            "unsupported", f"computes in {', '.join(backend.dtypes)}, not in {dtype}; choose another --dtype"
+        )
+    return backend
+
+
+def describe(error: BaseException) -> str:
+    """``TypeName: message`` on one line, also for an exception whose __str__ raises."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - a plugin's __str__ may do anything, SystemExit included
+        text = "(its message cannot be shown)"
+    line = " ".join(text.split())
+    name = type(error).__name__
+    return f"{name}: {line[:500]}" if line else name
+
+
+def _import(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        missing = error.name or "?"
+        if missing == module_name or module_name.startswith(f"{missing}."):
+            raise PluginError(
+                "import-error", f"its entry point names the module {module_name!r}, which does not exist"
+            ) from None
+        hint = f"install it into this environment: python -m pip install {missing.split('.')[0]}"
+        raise PluginError("import-error", f"importing {module_name} needs the module {missing!r}; {hint}") from None
+    except SyntaxError as error:
+        traceback.print_exc()
+        raise PluginError(
+            "import-error", f"SyntaxError in {_short(error.filename)}, line {error.lineno}: {error.msg}"
+        ) from None
+    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt at import are faults of the plugin
+        traceback.print_exc()
+        said = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else describe(error)
+        reason = f"importing {module_name} raised {said}{_where(error, module_name)}"
+        raise PluginError("import-error", reason) from None
+
+
+def _short(filename: str | None) -> str:
+    """The last two parts of a path: enough to find the file, without the machine's folders."""
+    parts = (filename or "?").replace("\\", "/").split("/")
+    return "/".join(parts[-2:])
+
+
+def _where(error: BaseException, module_name: str) -> str:
+    """The deepest line of the plugin's own package on the traceback, as `` (file, line n)``."""
+    package = module_name.split(".")[0]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if f"/{package}" in frame.filename.replace("\\", "/"):
+            return f" ({_short(frame.filename)}, line {frame.lineno})"
+    return ""
+
+
+def _call_hook(module: ModuleType) -> Any:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except pluggy.PluginValidationError:
+        raise PluginError("malformed", _explain_registration(module)) from None
+    if not manager.hook.compare_ag_backend.get_hookimpls():
+        raise PluginError("malformed", _explain_missing_hook(module))
+    try:
+        result = manager.hook.compare_ag_backend()
+    except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a fault of the plugin
+        traceback.print_exc()
+        raise PluginError(
+            "malformed", f"its hook {HOOK}() raised {describe(error)}{_where(error, module.__name__)}"
+        ) from None
+    if result is None:
+        raise PluginError("malformed", f"its hook {HOOK}() returned None; it must return the backend class")
+    return result
+
+
+def _explain_registration(module: ModuleType) -> str:
+    """Say in the author's words what pluggy refused: an unknown hook, or a known one with arguments."""
+    unknown = [name for name, value in vars(module).items() if _is_marked(value) and name != HOOK]
+    if unknown:
+        return f"unknown hook {unknown[0]}; did you mean {HOOK}?"
+    implementation = getattr(module, HOOK)
+    return f"its hook must be written {HOOK}() without arguments, not {HOOK}{inspect.signature(implementation)}"
+
+
+def _explain_missing_hook(module: ModuleType) -> str:
+    if callable(getattr(module, HOOK, None)):
+        return f"{HOOK}() lacks its marker: write @compare_ag.hookimpl on the line above it"
+    close = difflib.get_close_matches(HOOK, vars(module), n=1, cutoff=0.75)
+    if close:
+        return f"no hook {HOOK}() in module {module.__name__}; is {close[0]} it, misspelt and unmarked?"
+    return f"module {module.__name__} implements no hook; add @compare_ag.hookimpl def {HOOK}(): return YourBackend"
+
+
+def _is_marked(value: object) -> bool:
+    return inspect.isroutine(value) and hasattr(value, f"{hookspecs.PROJECT}_impl")
+
+
+def _check_class(backend: Any) -> type[Backend]:
+    if isinstance(backend, Backend):
+        raise PluginError(
+            "malformed",
+            f"{HOOK}() returned an instance of {type(backend).__name__}; return the class itself, without ()",
+        )
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        what = f"the class {backend.__name__}" if isinstance(backend, type) else f"a {type(backend).__name__}"
+        raise PluginError("malformed", f"{HOOK}() returned {what}; it must return a subclass of compare_ag.Backend")
+    if backend.api_version != API_VERSION:
+        raise PluginError(
+            "unsupported", f"speaks API version {backend.api_version!r}, this compare-ag speaks {API_VERSION}"
+        )
+    _check_attributes(backend)
+    for verb, (contract, args, kwargs) in CALLS.items():
+        _check_verb(backend, verb, contract, args, kwargs)
+    missing = sorted(backend.__abstractmethods__)
+    if missing:
+        raise PluginError(
+            "malformed", f"class {backend.__name__} lacks {_listing([CALLS[verb][0] for verb in missing])}"
+        )
+    try:
+        inspect.signature(backend).bind()
+    except TypeError as error:
+        raise PluginError(
+            "malformed", f"class {backend.__name__} must be buildable without arguments: {error}"
+        ) from None
+    return backend
+
+
+def _check_attributes(backend: type[Backend]) -> None:
+    dtypes = backend.dtypes
+    if isinstance(dtypes, str) or not all(isinstance(dtype, str) for dtype in dtypes) or not dtypes:
+        raise PluginError("malformed", f"dtypes is {dtypes!r}; it must be a tuple of names like ('float32', 'float64')")
+    if not isinstance(backend.splits, bool):
+        raise PluginError("malformed", f"splits is {backend.splits!r}; it must be True or False")
+
+
+def _check_verb(
+    backend: type[Backend], verb: str, contract: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Make sure that the worker's call of this verb would be accepted (neither pluggy nor ABC looks)."""
+    function = inspect.getattr_static(backend, verb)
+    static = isinstance(function, staticmethod)
+    function = getattr(function, "__func__", function)
+    if not callable(function):
+        raise PluginError(
+            "malformed", f"{verb} is a {type(function).__name__}, not a method; the contract is {contract}"
+        )
+    if (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    ):
+        raise PluginError(
+            "malformed", f"{verb} is asynchronous or a generator; the contract is a plain method {contract}"
+        )
+    try:
+        signature = inspect.signature(function)
+        signature.bind(*(() if static else (None,)), *args, **kwargs)
+    except TypeError as error:
+        raise PluginError("malformed", f"{verb}{signature} cannot be called as {contract}: {error}") from None
+    except ValueError:  # a builtin without a signature: it can only be tried
+        return
+
+
+def _listing(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def framework_versions(module_name: str) -> dict[str, str]:
+    """Versions of what the plugin's module works with: the libraries its global names come from.
+
+    Read from the modules themselves (``__version__``, then the distribution of that name), because only the
+    plugin's own process knows which copy was really imported.
+    """
+    tops: set[str] = set()
+    for value in vars(sys.modules[module_name]).values():
+        origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        if isinstance(origin, str):
+            tops.add(origin.split(".")[0])
+    tops -= {module_name.split(".")[0], "compare_ag", "pluggy", "builtins", "__future__", "__main__"}
+    versions: dict[str, str] = {}
+    for top in sorted(tops - set(sys.stdlib_module_names)):
+        version = getattr(sys.modules.get(top), "__version__", None)
+        try:
+            # str(): torch's version is a subclass with comparisons of its own
+            versions[top] = str(version) if isinstance(version, str) else metadata.version(top)
+        except metadata.PackageNotFoundError:
+            versions[top] = "unknown"
+    return versions

@@ -1,0 +1,293 @@
+"""The language between host and worker: length-framed messages with raw array bytes over a private pipe.
+
+A frame is
+
+    magic "CAG1" | nonce u64 | sequence u32 | header length u32 | payload length u64      (28 bytes, little-endian)
+    header:  JSON of a `Message` and the names, dtypes and shapes of the arrays that follow
+    payload: the arrays' bytes, C order, one after the other
+
+The nonce is drawn for each worker and the sequence number counts frames in one direction, so anything that
+a plugin writes into the pipe by accident is recognised at its first byte. No pickle: a frame can only ever
+become one of the message types below and arrays of plain numbers. Sizes are checked before memory is asked for.
+
+This file knows neither processes nor deadlines: callers move the bytes (`host.process`, `worker.__main__`).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+PREFIX = struct.Struct("<4sQIIQ")
+MAGIC = b"CAG1"
+MAX_HEADER = 1 << 20
+"""bytes of JSON; the longest header lists a few dozen versions"""
+MAX_REPLY = 64 << 20
+"""bytes of arrays in one frame from worker to host; longer results travel as several chunks"""
+MAX_REQUEST = 1 << 40
+"""bytes of arrays in one frame from host to worker: the data set; the host has checked that it fits"""
+PLAIN_DTYPES = frozenset({"<f4", "<f8", "<u4", "<i8"})
+
+PHASES = (
+    "import",
+    "handshake",
+    "prepare",
+    "make_tensor",
+    "forward",
+    "backward",
+    "update",
+    "to_numpy",
+    "synchronize",
+    "step",
+    "finish",
+)
+"""Where a worker can be, in the order of their codes on the progress board (see `worker.board`)."""
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is no frame of this conversation."""
+
+
+class Message(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True):
+    """Base of everything that crosses; the JSON carries the class name as its tag."""
+
+
+# --- requests: host to worker ------------------------------------------------------------------------------
+
+
+class Load(Message, frozen=True):
+    """Import the plugin's module, find its backend class and compare it with the contract."""
+
+    name: str
+    module: str
+    dtype: str | None
+    """the dtype about to be asked for, refused early where it is not declared; None to only look"""
+
+
+class Prepare(Message, frozen=True):
+    """Build the backend, hand it the setting, keep the data. Arrays: X, y, w0, b0 and order (epochs, n)."""
+
+    setting: dict[str, Any]
+    batch_size: int | None
+
+
+class Train(Message, frozen=True):
+    """Train from the start and record. Answered by `Chunk`s and one `Trained`."""
+
+    steps: int
+    learning_rate: float
+    record: list[int]
+    """the k at which the weights of steps k and k+1 are recorded"""
+    fused: bool = False
+    """through `Backend.step` instead of the phases"""
+
+
+class Pin(Message, frozen=True):
+    """Run on these CPUs from now on."""
+
+    cpus: list[int]
+
+
+class Cold(Message, frozen=True):
+    """Time the very first step of this process, phase by phase. Arrays: none (uses the start)."""
+
+    learning_rate: float
+
+
+class Block(Message, frozen=True):
+    """Time a burst of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock."""
+
+    steps: int
+    lead_in: int
+    learning_rate: float
+    phased: bool
+
+
+class Observe(Message, frozen=True):
+    """Say what can be seen from inside: threads, memory."""
+
+
+class Bye(Message, frozen=True):
+    """No further request: exit."""
+
+
+# --- replies: worker to host ------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True):
+    """The worker is up and isolated; no plugin has been imported yet."""
+
+    pid: int
+
+
+class Loaded(Message, frozen=True):
+    """The handshake passed."""
+
+    backend: str
+    api_version: int
+    dtypes: list[str]
+    splits: bool
+    overrides_step: bool
+    versions: dict[str, str]
+    import_seconds: float
+
+
+class Prepared(Message, frozen=True):
+    """The backend is built and the data are tensors."""
+
+    construct_seconds: float
+    """building the backend and `prepare`"""
+    make_tensor_seconds: float
+    """making the tensors of X, y, w0 and b0, once"""
+    digest: str
+    """sha256 of the arrays as received: the host compares it with what it sent"""
+
+
+class Chunk(Message, frozen=True):
+    """Results so far, so that a crash keeps the prefix. Arrays: losses (m,), w (r, d), b (r,), full_losses (r,)."""
+
+    first_loss: int
+    weight_steps: list[int]
+
+
+class Trained(Message, frozen=True):
+    """The trajectory is complete. Arrays: w (d,), b (): the final weights."""
+
+    seconds: float
+    digest: str
+    """sha256 of the same arrays afterwards: a plugin that wrote into them is found here"""
+
+
+class Pinned(Message, frozen=True):
+    """The CPUs that the process now runs on; empty where the system cannot pin."""
+
+    cpus: list[int]
+
+
+class FirstStep(Message, frozen=True):
+    """Nanoseconds of the first step; `phases` is forward, backward, update, or empty where they do not split."""
+
+    wall_ns: int
+    phases: list[int]
+
+
+class Timed(Message, frozen=True):
+    """Nanoseconds of a burst; `phases` (forward, backward, update) is empty for a fused burst."""
+
+    wall_ns: int
+    cpu_ns: int
+    switches: int
+    """involuntary context switches during the burst"""
+    phases: list[int]
+
+
+class Observed(Message, frozen=True):
+    """What the process looks like from inside."""
+
+    pools: list[dict[str, Any]]
+    """threadpoolctl's view of the numerical thread pools"""
+    os_threads: int
+    cpu_per_wall: float
+    """CPU seconds per wall second of the training pass: more than `threads` means more threads were used"""
+    peak_memory_bytes: int | None
+    peak_memory_source: str
+
+
+class Failed(Message, frozen=True):
+    """The backend failed in a way the worker could catch."""
+
+    status: str
+    """import-error, malformed, unsupported, crashed or oom"""
+    reason: str
+    phase: str
+    step: int | None
+
+
+Request: TypeAlias = Load | Prepare | Train | Pin | Cold | Block | Observe | Bye
+Reply: TypeAlias = Hello | Loaded | Prepared | Chunk | Trained | Pinned | FirstStep | Timed | Observed | Failed
+
+
+class _ArrayHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    name: str
+    dtype: str
+    shape: list[int]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * int(self.dtype[-1])
+
+
+class _RequestHeader(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    message: Request
+    arrays: list[_ArrayHead]
+
+
+class _ReplyHeader(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    message: Reply
+    arrays: list[_ArrayHead]
+
+
+_decode_request = msgspec.json.Decoder(_RequestHeader).decode
+_decode_reply = msgspec.json.Decoder(_ReplyHeader).decode
+
+
+def pack(message: Message, arrays: dict[str, Array], nonce: int, sequence: int) -> list[bytes | memoryview]:
+    """Return one frame as buffers to be written in turn; the arrays are not copied where they are contiguous."""
+    heads: list[_ArrayHead] = []
+    bodies: list[bytes | memoryview] = []
+    for name, value in arrays.items():
+        # ascontiguousarray would turn shape () into (1,)
+        array = np.asarray(value, order="C")
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if little.dtype.str not in PLAIN_DTYPES:
+            raise ProtocolError(f"array {name!r} of dtype {array.dtype} cannot cross")
+        heads.append(_ArrayHead(name, little.dtype.str, list(little.shape)))
+        if little.nbytes:
+            bodies.append(little.reshape(-1).view(np.uint8).data)
+    header = msgspec.json.encode({"message": message, "arrays": heads})
+    size = sum(head.nbytes for head in heads)
+    return [PREFIX.pack(MAGIC, nonce, sequence, len(header), size), header, *bodies]
+
+
+def unpack_prefix(prefix: bytes, nonce: int, sequence: int, limit: int) -> tuple[int, int]:
+    """Check a frame's first bytes; return the lengths of header and payload. Raises `ProtocolError`."""
+    magic, got_nonce, got_sequence, header, payload = PREFIX.unpack(prefix)
+    if magic != MAGIC or got_nonce != nonce:
+        raise ProtocolError(f"frame {sequence} does not begin like a frame: something else wrote into the channel")
+    if got_sequence != sequence:
+        raise ProtocolError(f"frame {got_sequence} arrived where frame {sequence} was due")
+    if header > MAX_HEADER or payload > limit:
+        raise ProtocolError(
+            f"frame {sequence} is too large ({header} + {payload} bytes; at most {MAX_HEADER} + {limit})"
+        )
+    return header, payload
+
+
+def unpack(header: bytes, payload: bytes | bytearray, *, reply: bool) -> tuple[Any, dict[str, Array]]:
+    """Decode a frame's header and payload into a message and its arrays (views of the payload).
+
+    Raises `ProtocolError` where the header is no known message or does not fit the payload.
+    """
+    try:
+        decoded: _ReplyHeader | _RequestHeader = _decode_reply(header) if reply else _decode_request(header)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"a frame's header is no message of this protocol: {error}") from None
+    arrays: dict[str, Array] = {}
+    offset = 0
+    for head in decoded.arrays:
+        if head.dtype not in PLAIN_DTYPES or any(extent < 0 for extent in head.shape):
+            raise ProtocolError(f"array {head.name!r} of dtype {head.dtype!r}, shape {head.shape} cannot cross")
+        if offset + head.nbytes > len(payload):
+            raise ProtocolError(f"array {head.name!r} is longer than its frame")
+        flat = np.frombuffer(payload, dtype=head.dtype, count=math.prod(head.shape), offset=offset)
+        arrays[head.name] = flat.reshape(head.shape)
+        offset += head.nbytes
+    if offset != len(payload):
+        raise ProtocolError(f"a frame holds {len(payload) - offset} bytes more than its arrays")
+    return decoded.message, arrays

@@ -1,0 +1,234 @@
+"""The training loop of the correctness pass: train one backend and record what it says.
+
+It reads every loss and copies weights, so nothing here is timed (the clock is in `worker.clock`). Values that
+do not have the shape and dtype of the contract stop the run by name; whether they are *right* is judged in
+the host, against a reference that this process never sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compare_ag.backend import Backend, Batch, Setting, Weights
+from compare_ag.problem.core import batch_rows
+from compare_ag.worker.board import CODE, NO_STEP, Board
+from compare_ag.worker.protocol import MAX_REPLY
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+CHUNK_SECONDS = 0.2
+"""results are sent at least this often, so that a crash loses little"""
+
+
+class MalformedError(Exception):
+    """The backend returned something that the contract does not allow."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays as the host sent them, read-only, and how they are cut into batches."""
+
+    X: Array
+    y: Array
+    w0: Array
+    b0: Array
+    order: Array
+    batch_size: int | None
+
+    def digest(self) -> str:
+        """sha256 of the bits, to be compared with the host's before and after training."""
+        return digest_arrays(self.X, self.y, self.w0, self.b0)
+
+
+def digest_arrays(*arrays: Array) -> str:
+    """sha256 over dtype, shape and bits of the arrays in turn."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+class Trainee:
+    """One backend with its data as tensors, ready to train or to be timed."""
+
+    def __init__(self, backend: Backend, setting: Setting, inputs: Inputs, board: Board) -> None:
+        self.backend = backend
+        self.inputs = inputs
+        self.board = board
+        self.dtype = np.dtype(setting.dtype)
+        board.enter("prepare")
+        backend.prepare(setting)
+        board.enter("make_tensor")
+        start = time.perf_counter()
+        self.data = Batch(backend.make_tensor(inputs.X), backend.make_tensor(inputs.y))
+        self.synchronize(self.data, self.weights(inputs.w0, inputs.b0))
+        self.make_tensor_seconds = time.perf_counter() - start
+        self._check_data()
+
+    def weights(self, w: Array, b: Array) -> Weights:
+        """Fresh weight tensors with these values."""
+        make = self.backend.make_tensor
+        return Weights(make(w, requires_grad=True), make(b, requires_grad=True))
+
+    def synchronize(self, *groups: tuple[Any, ...]) -> None:
+        """Wait until every tensor of these tuples exists."""
+        self.backend.synchronize(*(tensor for group in groups for tensor in group))
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this step: all data, or the rows that the host's order names."""
+        size = self.inputs.batch_size
+        if size is None:
+            return self.data
+        rows = batch_rows(self.inputs.order, size, len(self.inputs.y), step)
+        make = self.backend.make_tensor
+        return Batch(make(self.inputs.X[rows]), make(self.inputs.y[rows]))
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of step 0, 1, 2, …"""
+        step = 0
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def read(self, name: str, tensor: Any, shape: tuple[int, ...]) -> Array:
+        """A copy of the tensor's values. Raises `MalformedError` where type, dtype or shape are not the contract's."""
+        value = self.backend.to_numpy(tensor)
+        if not isinstance(value, np.ndarray):
+            raise MalformedError(f"{name}: to_numpy must return a numpy array, got {type(value).__name__}")
+        if value.dtype != self.dtype or value.shape != shape:
+            expected = f"{self.dtype} array of shape {shape}"
+            raise MalformedError(f"{name}: expected {expected}, got {value.dtype} of shape {value.shape}")
+        return np.array(value)
+
+    def read_weights(self, weights: Weights, name: str = "weights") -> tuple[Array, Array]:
+        """Copies of w (d,) and b ()."""
+        try:
+            w, b = weights
+        except (TypeError, ValueError):
+            raise MalformedError(f"{name}: expected Weights(w, b), got {type(weights).__name__}") from None
+        return self.read(f"{name}.w", w, self.inputs.w0.shape), self.read(f"{name}.b", b, ())
+
+    def _check_data(self) -> None:
+        """Make sure that the tensors hold what was sent, bit for bit."""
+        for name, tensor, sent in (("X", self.data.X, self.inputs.X), ("y", self.data.y, self.inputs.y)):
+            if not np.array_equal(self.read(f"make_tensor({name})", tensor, sent.shape), sent):
+                raise MalformedError(f"make_tensor({name}): its values differ from the array's")
+
+
+class Recorder:
+    """Collects losses and weights and hands them on in chunks."""
+
+    def __init__(
+        self, trainee: Trainee, record: list[int], emit: Callable[[int, list[int], dict[str, Array]], None]
+    ) -> None:
+        self._trainee = trainee
+        self._pairs = frozenset(record)
+        self._wanted = self._pairs | {k + 1 for k in record}
+        self._emit = emit
+        self._first = 0
+        self._clear()
+        d = len(trainee.inputs.w0)
+        self._rows_per_chunk = max(1, MAX_REPLY // 4 // (8 * (d + 1)))
+
+    def _clear(self) -> None:
+        self._losses: list[Array] = []
+        self._steps: list[int] = []
+        self._w: list[Array] = []
+        self._b: list[Array] = []
+        self._full: list[Array] = []
+        self._due = time.monotonic() + CHUNK_SECONDS
+
+    def weights(self, step: int, weights: Weights) -> None:
+        """Record the weights of this step where they are wanted, and the full-data loss at pairs' first steps."""
+        if step not in self._wanted:
+            return
+        trainee = self._trainee
+        w, b = trainee.read_weights(weights)
+        self._steps.append(step)
+        self._w.append(w)
+        self._b.append(b)
+        if trainee.inputs.batch_size is not None and step in self._pairs:
+            # on copies: forward may keep references to the weights that it was given
+            loss, _ = trainee.backend.forward(trainee.weights(w, b), trainee.data)
+            self._full.append(trainee.read("loss", loss, ()))
+
+    def loss(self, loss: Any) -> None:
+        """Record the loss of the next step; send what has gathered when it is time."""
+        self._losses.append(self._trainee.read("loss", loss, ()))
+        full = len(self._losses) >= MAX_REPLY // 64 or len(self._steps) >= self._rows_per_chunk
+        if full or time.monotonic() > self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        dtype, d = self._trainee.dtype, len(self._trainee.inputs.w0)
+        arrays: dict[str, Array] = {
+            "losses": np.array(self._losses, dtype=dtype),
+            "w": np.array(self._w, dtype=dtype).reshape(len(self._w), d),
+            "b": np.array(self._b, dtype=dtype),
+            "full_losses": np.array(self._full, dtype=dtype),
+        }
+        self._emit(self._first, self._steps, arrays)
+        self._first += len(self._losses)
+        self._clear()
+
+
+def train(
+    trainee: Trainee, steps: int, learning_rate: float, recorder: Recorder, *, fused: bool
+) -> tuple[Array, Array]:
+    """Make ``steps`` updates from the start, recording the loss before each and after the last.
+
+    Returns the final weights w (d,) and b (). The last forward is not followed by an update.
+    """
+    inputs = trainee.inputs
+    weights = trainee.weights(inputs.w0, inputs.b0)
+    batches = trainee.batches()
+    loop = _fused_steps if fused else _phased_steps
+    weights = loop(trainee, weights, batches, steps, learning_rate, recorder)
+    trainee.board.enter("forward", steps)
+    recorder.weights(steps, weights)
+    final = trainee.read_weights(weights)
+    loss, _ = trainee.backend.forward(weights, next(batches))
+    recorder.loss(loss)
+    recorder.flush()
+    return final
+
+
+def _phased_steps(
+    trainee: Trainee, weights: Weights, batches: Iterator[Batch], steps: int, learning_rate: float, recorder: Recorder
+) -> Weights:
+    forward, backward, update = trainee.backend.forward, trainee.backend.backward, trainee.backend.update
+    cells = trainee.board.cells
+    to_forward, to_backward, to_update, to_read = (CODE[p] for p in ("forward", "backward", "update", "to_numpy"))
+    for step in range(steps):
+        cells[1], cells[0] = step, to_forward
+        recorder.weights(step, weights)
+        batch = next(batches)
+        loss, tape = forward(weights, batch)
+        cells[0] = to_backward
+        gradient = backward(tape)
+        cells[0] = to_update
+        weights = update(weights, gradient, learning_rate)
+        cells[0] = to_read
+        recorder.loss(loss)
+    cells[1] = NO_STEP
+    return weights
+
+
+def _fused_steps(
+    trainee: Trainee, weights: Weights, batches: Iterator[Batch], steps: int, learning_rate: float, recorder: Recorder
+) -> Weights:
+    one_step, cells = trainee.backend.step, trainee.board.cells
+    for step in range(steps):
+        cells[1], cells[0] = step, CODE["step"]
+        recorder.weights(step, weights)
+        loss, weights = one_step(weights, next(batches), learning_rate)
+        recorder.loss(loss)
+    return weights

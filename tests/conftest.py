@@ -1,0 +1,85 @@
+"""Fixtures for all tests: plugins that are written on the spot and found through real metadata, without pip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOOD_PLUGIN = """
+import numpy as np
+from compare_ag import Backend, Weights, hookimpl
+
+
+class Mine(Backend):
+    def prepare(self, setting):
+        self.l2, self.loss = setting.l2, setting.loss
+
+    def make_tensor(self, array, *, requires_grad=False):
+        return np.array(array)
+
+    def forward(self, weights, batch):
+        w, b = weights
+        z = batch.X @ w + b
+        one = z.dtype.type(1)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            p = one / (one + np.exp(-z))
+            if self.loss == "probability":
+                losses = -batch.y * np.log(p) - (one - batch.y) * np.log(one - p)
+            else:
+                s = (one - 2 * batch.y) * z
+                losses = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+        loss = losses.mean() + z.dtype.type(self.l2 / 2) * (w @ w)
+        return np.asarray(loss, dtype=z.dtype), (w, batch, p - batch.y)
+
+    def backward(self, tape):
+        w, batch, residual = tape
+        n = residual.dtype.type(len(residual))
+        gradient = residual @ batch.X / n + residual.dtype.type(self.l2) * w
+        return Weights(gradient, np.asarray(residual.sum() / n))
+
+    def update(self, weights, gradient, learning_rate):
+        rate = gradient.w.dtype.type(learning_rate)
+        return Weights(*(np.asarray(v - rate * g) for v, g in zip(weights, gradient)))
+
+    def to_numpy(self, tensor):
+        return tensor
+
+
+@hookimpl
+def compare_ag_backend():
+    return Mine
+"""
+
+
+@pytest.fixture
+def good_plugin() -> str:
+    """The source of a right, complete third-party plugin, to be used as it is or broken on purpose."""
+    return GOOD_PLUGIN
+
+
+@pytest.fixture
+def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Write a module and a distribution that offers it; return the module's name.
+
+    It is found by this process and by every process started from it, exactly as an installed one.
+    """
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    path = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *([path] if path else [])]))
+
+    def install(name: str, source: str = GOOD_PLUGIN, distribution: str | None = None) -> str:
+        module = f"{name.replace('-', '_')}_plugin"
+        (site / f"{module}.py").write_text(source)
+        owner = distribution or f"cag-{name}"
+        folder = site / f"{owner.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {owner}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[compare_ag]\n{name} = {module}\n")
+        return module
+
+    return install
