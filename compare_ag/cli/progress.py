@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from compare_ag.text import printable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from compare_ag.suite import Observer
+from compare_ag.text import printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem

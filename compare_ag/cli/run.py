@@ -8,24 +8,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import BackendNames, ProblemText, click
+from compare_ag.cli.common import BackendNames, Command, ProblemText, click
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from compare_ag.problem import Problem
 
-EPILOG = """
-Examples:
-
-\b
+EPILOG = """Examples:
   compare-ag run                                   the tiny seed problem, every available backend
   compare-ag run --backends torch,numpy --problem breast-cancer
   compare-ag run --data mine.csv --target label --standardize
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.option(
     "--backends",
     type=BackendNames(),
@@ -76,10 +73,10 @@ Examples:
 @click.option("--quiet", is_flag=True, help="No progress display.")
 def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train one problem with several backends and compare weights, losses and speed."""
-    from compare_ag.cli.common import report_console
     from rich.console import Console
 
     from compare_ag import records
+    from compare_ag.cli.common import report_console
     from compare_ag.cli.progress import make_progress
     from compare_ag.report.terminal import print_run
     from compare_ag.suite import run as run_suite

@@ -246,7 +246,6 @@ class WorkerProcess:
             os.close(descriptor)
         for log in self._logs:
             log.close()
-        self.board.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _kill(self) -> None:

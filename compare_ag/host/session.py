@@ -18,7 +18,6 @@ from compare_ag.worker import protocol as p
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
-
     from compare_ag.problem import Problem
 
 PROBE_SECONDS = 60.0

@@ -303,9 +303,8 @@ def remarks(run: Run) -> Iterator[Text]:
         lines += [f"warning: {printable(record.name)}: {printable(text)}" for text in record.warnings]
         if record.status in FAILED:
             source = f"{record.distribution} {record.version}, module {record.module}"
-            lines.append(
-                f"backend '{printable(record.name)}' ({printable(source)}): {record.status} - {printable(record.reason)}"
-            )
+            who = f"backend '{printable(record.name)}' ({printable(source)})"
+            lines.append(f"{who}: {record.status} - {printable(record.reason)}")
             lines += [f"  log: {printable(str(run.path / log))}" for log in record.logs]
     if lines:
         yield Text("\n".join(lines), style="yellow")

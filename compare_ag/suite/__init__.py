@@ -10,7 +10,7 @@ part of the method: no timing worker starts before the last correctness worker h
 in this process.
 """
 
+from compare_ag.suite.flow import NothingToRunError, Terminated, run, select
 from compare_ag.suite.observer import Observer
-from compare_ag.suite.run import NothingToRunError, Terminated, run, select
 
 __all__ = ["NothingToRunError", "Observer", "Terminated", "run", "select"]

@@ -18,7 +18,10 @@ CODE = {phase: code for code, phase in enumerate(PHASES)}
 
 
 class Board:
-    """Two unsigned 64-bit cells, phase code and step, in a file mapped by host and worker."""
+    """Two unsigned 64-bit cells, phase code and step, in a file mapped by host and worker.
+
+    It stays readable when the worker has ended and the file is gone: the mapping lives as long as this object.
+    """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         if create:
@@ -38,8 +41,3 @@ class Board:
         code, step = self.cells[0], self.cells[1]
         phase = PHASES[code] if code < len(PHASES) else "finish"
         return phase, None if step == NO_STEP else step
-
-    def close(self) -> None:
-        """Unmap; the file itself belongs to whoever made it."""
-        self.cells.release()
-        self._map.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from compare_ag.host.discovery import discover
 
+from compare_ag.host.discovery import discover
 from compare_ag.host.session import probe
 
 

@@ -227,6 +227,7 @@ class _OneRun:
             if name not in self.records:
                 self.arrays[name] = {}
                 self._keep(name, self.judge.not_run(name, offer))
+        self.records = {name: self.records[name] for name in self.offers}
         codes = [exit_code(record) for record in self.records.values()]
         if interrupted is not None:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)

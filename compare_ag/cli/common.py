@@ -1,0 +1,86 @@
+"""What the commands share: click (dressed by rich for help alone), parameter types, the report's console."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click as plain_click
+from click.shell_completion import CompletionItem
+
+from compare_ag.problem_names import PROBLEM_NAMES
+
+if TYPE_CHECKING:
+    import rich_click as click
+    from rich.console import Console
+elif "_COMPARE_AG_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv[1:])):
+    import rich_click as click  # help is worth the milliseconds
+else:
+    click = plain_click
+
+__all__ = ["BackendNames", "Command", "KeepsEpilog", "ProblemText", "click", "report_console"]
+
+PIPED_WIDTH = 160
+"""columns when nobody's terminal sets them: wide enough that no table folds"""
+
+
+class KeepsEpilog:
+    """A command whose epilog is printed line by line as it is written; rich-click would make one paragraph of it."""
+
+    epilog: str | None
+
+    def format_epilog(self, ctx: plain_click.Context, formatter: plain_click.HelpFormatter) -> None:
+        """Write the epilog unchanged."""
+        if self.epilog:
+            formatter.write(self.epilog.rstrip() + "\n")
+
+
+class Command(KeepsEpilog, click.RichCommand if hasattr(click, "RichCommand") else plain_click.Command):  # type: ignore[misc]  # rich where it is loaded
+    """A command of ours."""
+
+
+class BackendNames(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+    """Backend names separated by commas; completes the one after the last comma."""
+
+    name = "names"
+
+    def convert(
+        self, value: str | list[str], param: plain_click.Parameter | None, ctx: plain_click.Context | None
+    ) -> list[str]:
+        """``"torch, numpy"`` → ``["torch", "numpy"]``; whether they exist is the inventory's to say."""
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    def shell_complete(
+        self, ctx: plain_click.Context, param: plain_click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names that are not yet in the list; a missing one too, for its error says how to install it."""
+        from compare_ag.host.discovery import discover
+
+        before, comma, partial = incomplete.rpartition(",")
+        taken = before.split(",")
+        names = discover().names()
+        return [
+            CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(partial) and name not in taken
+        ]
+
+
+class ProblemText(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+    """A built-in problem with its parameters; completes the name."""
+
+    name = "problem"
+
+    def shell_complete(
+        self, ctx: plain_click.Context, param: plain_click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names of built-in problems, with their one-line descriptions as help."""
+        return [CompletionItem(name, help=said) for name, said in PROBLEM_NAMES.items() if name.startswith(incomplete)]
+
+
+def report_console(*, stderr: bool = False) -> Console:
+    """Where reports are printed: the terminal's width, or a fixed one that folds nothing when piped."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False)

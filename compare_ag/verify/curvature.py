@@ -1,0 +1,89 @@
+"""Lower bounds of the objective's curvature: how fast gradient descent forgets its rounding errors.
+
+Between two weights θ, θ' the gradient step contracts by 1 - ημ where μ ≤ λmin(H) along the segment, H = X̃ᵀDX̃/n + l2 P,
+D = diag σ'(zᵢ), P = diag(1, …, 1, 0) (b is not penalised). Without a bound on μ, a tolerance grows with every
+step for ever. All bounds here are lower bounds in exact arithmetic: what float64 may add is taken off again.
+
+**By the largest logit.** If |zᵢ| ≤ a on the segment, with s = σ'(a) and M = X̃ᵀX̃/n: H ⪰ sM + l2 P. The least eigenvalue
+is concave and 0 ≤ s ≤ ¼, hence λmin(sM + l2 P) ≥ 4s λmin(¼M + l2 P) = 4sκ. For the full batch κ is an eigenvalue;
+for every batch κ ≥ l2/(R² + 4 l2), R = max‖x̃ᵢ‖: for a unit vector (v, c), c ≥ 0, and ρ² = R² - 1,
+mean (xᵢᵀv + c)² ≥ ((c - ρ‖v‖)₊)². If c ≥ ρ‖v‖, the form is at least that of ((¼, -ρ/4), (-ρ/4, ρ²/4 + l2)), whose least
+eigenvalue exceeds determinant/trace = l2/(R² + 4 l2); otherwise ‖v‖² > 1/R² and the penalty alone gives l2/R².
+
+**By an anchor.** |d log σ'(z)/dz| ≤ 1, so H(θ) ⪰ exp(-max|zᵢ - zᵢ'|) H(θ') ⪰ exp(-R‖θ - θ'‖) H(θ'). The recorded
+weights of the reference serve as θ' (full batch), and the length of the path, Σ η‖g‖, bounds the distance. It is
+the sharper one as soon as the weights move slowly: one confident example does not flatten it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.reference import Reference
+
+EIGENVALUE_LIMIT = 2048
+"""With more parameters only l2 counts: an eigenvalue would cost more than the training."""
+
+
+def uniform_curvature(problem: Problem) -> float:
+    """κ: a lower bound of λmin(¼ X̃ᵀX̃/n + l2 P) for every batch of the problem."""
+    X, l2 = _features(problem), float(problem.l2)
+    longest = float(np.einsum("ij,ij->i", X, X).max()) + 1.0
+    kappa = l2 / (longest + 4.0 * l2)
+    if problem.batch_size is None and _worth_solving(problem):
+        kappa = max(kappa, _least_eigenvalue(X, np.full(len(X), 0.25), l2))
+    return kappa
+
+
+def anchored_curvature(problem: Problem, reference: Reference, longest: float) -> Array:
+    """A lower bound (T+1,) of λmin(H) at the reference's weights of every step, R = ``longest``; 0 for mini-batches.
+
+    Costs an eigenvalue for each anchor, and takes no longer than the training: 2nm² operations each against 4nmT,
+    which run four times as fast as those, being limited by arithmetic instead of memory.
+    """
+    bound = np.zeros_like(reference.losses)
+    count = min(len(reference.recorded_steps), 8 * problem.steps // (problem.features + 1) + 1)
+    if problem.batch_size is not None or not count or not _worth_solving(problem):
+        return bound
+    X, l2 = _features(problem), float(problem.l2)
+    # 1.01: the rounding errors of the reference's own steps lengthen the path, by far less
+    moves = 1.01 * problem.learning_rate * reference.magnitudes.gradient[:-1]
+    travelled = np.concatenate(([0.0], np.cumsum(moves)))
+    for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
+        logit = X @ reference.w[i, 0] + reference.b[i, 0]
+        decay = np.exp(-np.abs(logit))
+        least = _least_eigenvalue(X, decay / (1.0 + decay) ** 2, l2)
+        distance = np.abs(travelled - travelled[reference.recorded_steps[i]])
+        np.fmax(bound, least * np.exp(-longest * distance), out=bound)
+    return 0.99 * bound
+
+
+def _features(problem: Problem) -> Array:
+    return np.asarray(problem.X, dtype=np.float64)
+
+
+def _worth_solving(problem: Problem) -> bool:
+    """Whether H can be solved cheaply, and is not singular for want of examples."""
+    m = problem.features + 1
+    return m <= EIGENVALUE_LIMIT and (problem.l2 > 0 or m <= problem.examples)
+
+
+def _least_eigenvalue(X: Array, scale: Array, l2: float) -> float:
+    """A lower bound of λmin(X̃ᵀ diag(scale) X̃/n + l2 P), for scale (n,) in [0, ¼].
+
+    Subtracted is what float64 can have made of it: forming the matrix is wrong by γₙ‖X̃ᵀ diag(scale) X̃‖ in the
+    Frobenius norm at most (that of the absolute values, below the trace), solving it by a modest multiple of m u ‖H‖.
+    """
+    n, d = X.shape
+    design = np.hstack([X, np.ones((n, 1))])
+    design *= np.sqrt(scale / n)[:, None]
+    form = design.T @ design
+    form[np.arange(d), np.arange(d)] += l2
+    if not np.isfinite(form).all():
+        return 0.0
+    slip = float(np.finfo(np.float64).eps) * (n + 20.0 * (d + 1)) * float(np.trace(form))
+    return max(0.0, math.nextafter(float(np.linalg.eigvalsh(form)[0]) - slip, -math.inf))

@@ -1,0 +1,286 @@
+"""How far a correct run may lie from the reference: a rounding bound, derived, with no magic epsilon in it.
+
+Knows the problem, the reference's magnitudes, and the unit roundoff of the tested dtype; never the tested run.
+
+Notation. θ = (w, b), x̃ᵢ = (xᵢ, 1), m = d + 1, n examples in the batch, z = X̃θ, p = σ(z), r = p - y,
+g = X̃ᵀr/n + l2 (w, 0); u the unit roundoff (2⁻²⁴, 2⁻⁵³) and γₖ = ku/(1 - ku) [Higham, Accuracy and Stability, 3.1].
+R = max‖x̃ᵢ‖; S ≥ ‖|X̃|‖₂/√n is the root mean square of the ‖x̃ᵢ‖ (Frobenius), or R for mini-batches, so that for
+vectors v: ‖|X̃|ᵀ|v|‖/n ≤ S rms(v) and rms(X̃v) ≤ S‖v‖. L is the problem's bound on the curvature.
+θ̂ is the reference, θ̃ the tested run, θ* the trajectory in exact arithmetic. E bounds ‖θ̃ - θ̂‖.
+
+**One step's own error δ** (any summation order, with or without fused multiply-add, by hand or by AD), at θ̃:
+
+  z    d products and d sums: |Δzᵢ| ≤ γ_m |x̃ᵢ|ᵀ|θ̃|, so rms Δz ≤ γ_m S‖θ̃‖.
+  p    σ' = p (1 - p) ≤ min(¼, |r|) carries Δz over, where |r| grows by exp|Δz| at most on the way:
+       min(¼ rms Δz, rms r max|Δz| exp max|Δz|), max|Δz| ≤ γ_m R‖θ̃‖. The evaluation of σ costs κ_σ u,
+       κ_σ = κ_exp + 2: an exponential good to 4 ulp = 8 u (κ_exp = 8), a sum and a quotient. This bound is taken
+       absolute (p ≤ 1), so that tanh, and p - y with its cancellation, are covered.
+  r    the subtraction, and what an AD tool's chain of products adds: (1 + κ_AD) u|r|, κ_AD = 8 elementary operations.
+       rms r at θ̃ is at most rms r at θ̂ + ¼SE, or times exp(RE), and at most 1.
+  g    n products, n-1 sums, and division by n or product with a rounded 1/n: Γ = γ_{n+2} whatever happens, or
+       Γ = λ√(n+2) u/(1 - (n+2)u) with probability 1 - 2(n+2) exp(-λ²/2) for each of the m components, if the
+       roundings inside one sum are mean-independent [Higham and Mary 2019]; the smaller counts. λ follows from
+       one false alarm in 10⁹ verdicts: 2 (n+2) m (T+1) exp(-λ²/2) = 10⁻⁹, about 9. Errors of *different* steps
+       are never assumed independent, for they are not (the sign of a stalled weight's rounding persists).
+       The penalty costs at most 4 u l2‖w‖ (½, 2, l2 and the product) and its addition u‖g‖:
+       ‖Δg‖ ≤ S (rms Δr + Γ (rms r + rms Δr)) + u‖g‖ + 4 u l2‖θ̃‖, ‖g(θ̃)‖ ≤ ‖g(θ̂)‖ + LE.
+  w'   the product with η, with one more for a fused or re-associated η: 2uη‖g‖; the difference: u‖θ̃'‖.
+
+  δ = η (‖Δg‖ + 2u‖g̃‖) + u‖θ̃'‖, times 1.01 for products of two rounding errors and for this computation's own.
+  Underflow: gradual or to zero, one operation loses at most `tiny`, the smallest normal number. A logit has m of
+  them, a residual a handful (each then meets S), a gradient n: η (1 + S)(n + m + 16) tiny.
+
+**Accumulation.** Φ(θ) = θ - ηg(θ) has the Jacobian I - ηH, and between θ̃ and θ*, both within E = e + ê of θ̂,
+e' = q e + δ with q = max(1 - ημ, ηL - 1), for μ ≤ λmin(H) ≤ λmax(H) ≤ L on that segment. So errors fade where the
+objective is strongly convex (e stays below δ/(ημ) by itself), add up where it is flat, and may grow where ηL > 2.
+
+  `curvature` bounds μ: on the segment |zᵢ| ≤ max|z(θ̂)| + RE, and H ⪰ exp(-RE) H(θ̂).
+
+**Loss** at the tested weights, with V = mean(ℓ + 2|z|) ≥ mean(softplus(z) + y|z|), 3-Lipschitz in z:
+
+  |Δf| ≤ ‖g‖E + ½LE² + rms r · γ_m S‖θ̃‖ + ((κ_exp + 4) u + γ_{n+2}) V + γ_{m+3} ½ l2‖θ̃‖² + u f.
+  softplus costs an exponential and a logarithm; its cancelling form logaddexp(0, z) - yz is covered by |z| in V.
+
+**Probability form**, followed literally, p = 1/(1 + exp(-z)): |Δp| ≤ u p (2 + κ_exp (1 - p)), two roundings besides
+the exponential, whose error counts for little where exp(-z) is small. So 1 - p has the relative error
+ε = u (2/(1 - p) + κ_exp + 1), its logarithm and its reciprocal ε/(1 - ε) more, and differentiating as written
+gives |Δrᵢ| ≤ |rᵢ|(ε/(1 - ε) + (1 + κ_AD) u): for y = 1 the first part is about 2u, for y = 0 it grows like 1/(1 - p).
+Where ε ≥ 1, p may round to 1; where z < ½ log tiny, p², a factor of p' as written, may underflow: from the first step
+at which an example *may* get there, rounding and E included, the form is saturated and nothing can be decided.
+
+The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.curvature import anchored_curvature, uniform_curvature
+from compare_ag.verify.reference import Magnitudes, Reference
+
+K_EXP = 8.0
+"""4 ulp, in units of u: what vectorised exponentials promise (SLEEF and SVML grade them 1 or 4 ulp)"""
+K_SIGMOID = K_EXP + 2.0
+K_AD = 8.0
+SECOND_ORDER = 1.01
+FALSE_ALARM = 1e-9
+"""Probability that a correct run violates the one statistical part of the bound at some step."""
+LOST = 1e100
+"""A bound of this size is called infinite before it overflows."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest deviation from the reference that rounding can explain; inf where nothing can be decided."""
+
+    weights: Array
+    """(T+1,): bound on ‖θ̃ - θ̂‖₂, w and b together, after k updates"""
+    loss: Array
+    """(T+1,): bound on the deviation of losses[k]"""
+    full_loss: Array
+    """(K,): the same for the loss over all data, at the recorded k"""
+    saturated_from: int | None
+    """first step at which a probability may round to 0 or 1; loss and later weights are inf from there"""
+    uninformative_from: int | None
+    """first step at which the bound exceeds the weights themselves, so that meeting it would mean nothing;
+    everything is inf from there"""
+    expansive: bool
+    """ηL > 2: rounding errors may grow from step to step"""
+
+    @property
+    def undecidable_from(self) -> int | None:
+        """The first step whose loss cannot be judged, for either reason."""
+        return min((k for k in (self.saturated_from, self.uninformative_from) if k is not None), default=None)
+
+
+@dataclass(frozen=True)
+class _Arithmetic:
+    """A floating-point format and the loss form computed in it."""
+
+    u: float
+    tiny: float
+    probability: bool
+
+    @classmethod
+    def of(cls, dtype: str, *, probability: bool) -> _Arithmetic:
+        info = np.finfo(dtype)
+        return cls(float(info.eps) / 2, float(info.tiny), probability)
+
+    def gamma(self, k: Array) -> Array:
+        """γₖ; inf where k terms may lose every digit."""
+        ku = np.asarray(k, dtype=np.float64) * self.u
+        return np.where(ku < 1.0, ku / np.where(ku < 1.0, 1.0 - ku, 1.0), np.inf)
+
+    def gamma_of_sum(self, k: Array, sums: int) -> Array:
+        """Γ: the worst case γₖ, or what ``sums`` sums of k terms exceed with probability `FALSE_ALARM` only."""
+        terms = np.asarray(k, dtype=np.float64)
+        multiplier = np.sqrt(2.0 * np.log(2.0 * terms * sums / FALSE_ALARM))
+        worst = self.gamma(terms)
+        return np.minimum(worst, multiplier / np.sqrt(terms) * worst)
+
+    def complement_error(self, highest: Array | float, lowest: Array | float, shift: Array | float) -> Array:
+        """ε, the relative error of 1 - p, for logits in [lowest - shift, highest + shift]; inf where p saturates."""
+        low = np.asarray(lowest - shift) > 0.5 * math.log(self.tiny)
+        # 1/(1-p) = 1 + exp z; no float exponent beyond -log u matters, where ε has passed 1
+        top = np.minimum(np.asarray(highest + shift), 1.0 - math.log(self.u))
+        error = self.u * (2.0 * (1.0 + np.exp(top)) + K_EXP + 1.0)
+        return np.where(low & (error < 1.0), error, np.inf)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """What the data and the hyper-parameters fix: R, S, L, κ, η, l2 and m of the module's notation."""
+
+    longest: float
+    spread: float
+    curvature: float
+    kappa: float
+    rate: float
+    l2: float
+    parameters: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Geometry:
+        X = np.asarray(problem.X, dtype=np.float64)
+        squares = np.einsum("ij,ij->i", X, X) + 1.0
+        longest, l2 = math.sqrt(float(squares.max())), float(problem.l2)
+        full = problem.batch_size is None
+        return cls(
+            longest=longest,
+            spread=math.sqrt(float(squares.mean())) if full else longest,
+            curvature=float(problem.curvature),
+            kappa=uniform_curvature(problem),
+            rate=float(problem.learning_rate),
+            l2=l2,
+            parameters=problem.features + 1,
+        )
+
+    def contraction(self, anchored: float, reach: float, shift: float) -> float:
+        """q, for λmin(H) ≥ ``anchored`` and |z| ≤ ``reach``, both at θ̂, from where the logits move by ``shift``."""
+        decay = math.exp(-(reach + shift))
+        mu = max(anchored * math.exp(-shift), 4.0 * self.kappa * decay / (1.0 + decay) ** 2)
+        return max(1.0 - self.rate * mu, self.rate * self.curvature - 1.0)
+
+
+def tolerance(problem: Problem, reference: Reference) -> Tolerance:
+    """The tolerance of ``problem``'s dtype and loss form against ``reference``, whose own error is included."""
+    with np.errstate(all="ignore"):
+        geometry = _Geometry.of(problem)
+        double = _Arithmetic.of("float64", probability=False)
+        tested = _Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
+        along, full = reference.magnitudes, reference.full_magnitudes
+        anchored = anchored_curvature(problem, reference, geometry.longest)
+        own, _ = _weights_error(geometry, double, along, anchored, np.zeros_like(anchored))
+        error, saturated = _weights_error(geometry, tested, along, anchored, own)
+        weights = error + own
+        loss = _loss_error(geometry, tested, along, weights)
+        loss += _evaluation_error(geometry, double, along, np.zeros_like(weights))
+        recorded = reference.recorded_steps
+        full_loss = _loss_error(geometry, tested, full, weights[recorded])
+        full_loss += _evaluation_error(geometry, double, full, np.zeros_like(full_loss))
+    uninformative = _uninformative_from(geometry, weights, along.weights, saturated)
+    if uninformative is not None:
+        weights[uninformative:] = loss[uninformative:] = np.inf
+        full_loss[recorded >= uninformative] = np.inf
+    return Tolerance(
+        weights=weights,
+        loss=_finite_or_inf(loss),
+        full_loss=_finite_or_inf(full_loss),
+        saturated_from=saturated,
+        uninformative_from=uninformative,
+        expansive=geometry.rate * geometry.curvature > 2.0 * (1.0 + 1e-9),
+    )
+
+
+def _weights_error(
+    geometry: _Geometry, arithmetic: _Arithmetic, along: Magnitudes, anchored: Array, offset: Array
+) -> tuple[Array, int | None]:
+    """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated step. ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖.
+
+    A scalar recursion over Python floats, some 4 µs a step: e feeds δ and q, so that it cannot be one array operation.
+    """
+    u, rate, spread, longest = arithmetic.u, geometry.rate, geometry.spread, geometry.longest
+    gamma_logit = float(arithmetic.gamma(np.array(geometry.parameters)))
+    gamma_sum = arithmetic.gamma_of_sum(along.examples + 2.0, geometry.parameters * len(offset))
+    handful = along.examples + geometry.parameters + 16.0
+    underflow = rate * (1.0 + spread) * handful * arithmetic.tiny
+    columns = (
+        anchored, offset, np.append(offset[1:], 0.0), along.weights, np.append(along.weights[1:], 0.0), along.gradient,
+        along.residual, along.highest_logit, along.lowest_logit, along.odds_rms, gamma_sum, underflow,
+    )  # fmt: skip  # one array a line would hide that this is one row of a table
+    errors = np.full(len(offset), np.inf)
+    e = 0.0
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for k, (mu, off, off_next, norm, norm_next, gradient, residual, high, low, odds, gamma_n, floor) in enumerate(rows):
+        distance = e + off
+        if not distance < LOST:
+            break
+        errors[k] = e
+        norm += distance
+        shift = longest * distance
+        residual = min(residual + 0.25 * spread * distance, residual * math.exp(min(shift, 99.0)), 1.0)
+        gradient += geometry.curvature * distance
+        amplified = K_SIGMOID
+        logit_error = gamma_logit * longest * norm
+        if arithmetic.probability:
+            reach = shift + logit_error
+            epsilon = float(arithmetic.complement_error(high, low, reach))
+            if not epsilon < 1.0:
+                return errors, k
+            amplified = (2.0 * odds * math.exp(reach) + (K_EXP + 1.0) * residual) / (1.0 - epsilon)
+        carried = min(0.25 * gamma_logit * spread * norm, residual * logit_error * math.exp(min(logit_error, 99.0)))
+        in_residual = u * ((1.0 + K_AD) * residual + amplified) + carried
+        in_gradient = spread * (in_residual + gamma_n * (residual + in_residual))
+        in_gradient += u * (gradient + 4.0 * geometry.l2 * norm)
+        local = SECOND_ORDER * rate * (in_gradient + 2.0 * u * (gradient + in_gradient)) + floor
+        q = geometry.contraction(mu, max(high, -low), shift)
+        # ‖θ̃'‖ ≤ ‖θ̂'‖ + ê' + e', and e' is what is sought: hence the division by 1 - u
+        e = (q * e + local + SECOND_ORDER * u * (norm_next + off_next)) / (1.0 - SECOND_ORDER * u)
+    return errors, None
+
+
+def _loss_error(geometry: _Geometry, arithmetic: _Arithmetic, at: Magnitudes, distance: Array) -> Array:
+    """|f̃(θ̃) - f(θ̂)|, f̃ as computed and f exact, for θ̃ within ``distance`` of θ̂, all (S,)."""
+    evaluated = _evaluation_error(geometry, arithmetic, at, distance)
+    return np.asarray(evaluated + at.gradient * distance + 0.5 * geometry.curvature * distance**2)
+
+
+def _evaluation_error(geometry: _Geometry, arithmetic: _Arithmetic, at: Magnitudes, distance: Array) -> Array:
+    """The rounding error of evaluating the loss at a point within ``distance`` of θ̂, all (S,)."""
+    u, spread, m = arithmetic.u, geometry.spread, np.array(geometry.parameters)
+    gamma_logit = arithmetic.gamma(m)
+    norm = at.weights + distance
+    residual = np.minimum(at.residual + 0.25 * spread * distance, 1.0)
+    volume = at.volume + 3.0 * spread * distance
+    penalty = 0.5 * geometry.l2 * norm**2
+    error = residual * gamma_logit * spread * norm
+    error += ((K_EXP + 4.0) * u + arithmetic.gamma(at.examples + 2.0)) * volume
+    error += arithmetic.gamma(m + 3.0) * penalty + u * (volume + penalty)
+    if arithmetic.probability:
+        shift = geometry.longest * (distance + gamma_logit * norm)
+        epsilon = arithmetic.complement_error(at.highest_logit, at.lowest_logit, shift)
+        error += u * (2.0 * at.odds_mean * np.exp(shift) + K_EXP + 1.0) / (1.0 - np.minimum(epsilon, 1.0))
+    return np.asarray(SECOND_ORDER * error + (at.examples + m + 16.0) * arithmetic.tiny)
+
+
+def _uninformative_from(geometry: _Geometry, weights: Array, norms: Array, saturated: int | None) -> int | None:
+    """The first step at which the bound exceeds both the largest weights so far met and 1/R.
+
+    1/R is the change of weights that moves no logit by more than 1: less than that is still an answer, also where the
+    weights themselves stay near zero.
+    """
+    scale = np.maximum(np.fmax.accumulate(norms), 1.0 / geometry.longest)
+    lost = ~(weights <= scale) | np.isinf(weights)
+    if saturated is not None:
+        lost[saturated + 1 :] = False
+    return int(np.argmax(lost)) if lost.any() else None
+
+
+def _finite_or_inf(values: Array) -> Array:
+    finite: Array = np.where(np.isnan(values), np.inf, values)
+    return finite

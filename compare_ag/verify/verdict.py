@@ -1,0 +1,193 @@
+"""The verdict: does a trajectory stay within its tolerance, and if not, where does it leave it first?
+
+Losses are compared at every step, weights at the recorded pairs and at the end, so that the first step found is the
+first one that shows. Nothing beyond the tolerance's horizon (inf) is judged, NaN included: the probability form's
+NaN is then what the formula gives. Within it the order is fixed: form first (`trajectory`), then finiteness,
+then ``not (deviation <= tolerance)``, which is true for NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.reference import Reference
+from compare_ag.verify.tolerance import Tolerance
+from compare_ag.verify.trajectory import Trajectory, malformation
+
+Status: TypeAlias = Literal["agrees", "diverges", "non-finite", "undecidable", "malformed"]
+Quantity: TypeAlias = Literal["weights", "loss", "full loss"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one trajectory. Figures are None where nothing could be compared."""
+
+    status: Status
+    message: str
+    """one sentence for people, without the backend's name"""
+    first_step: int | None = None
+    """first step out of tolerance, first non-finite step, or first undecidable step"""
+    quantity: Quantity | None = None
+    """what the two figures below are about"""
+    coordinate: str | None = None
+    """the weight that deviates most ("w[3]", "b"), where weights are at fault"""
+    observed: float | None = None
+    """the deviation that is out of tolerance, or where all is well the one that comes closest to it"""
+    tolerance: float | None = None
+    worst_ratio: float = 0.0
+    """largest deviation / tolerance over all that was judged; above 1 is out of tolerance"""
+    weights_error: float | None = None
+    """‖deviation‖₂ of (w, b) at the last step where weights could be compared"""
+    weights_tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One quantity at S steps."""
+
+    quantity: Quantity
+    steps: Array
+    deviation: Array
+    """(S,), NaN or inf where the observed value is not finite"""
+    tolerance: Array
+    by_weight: Array | None = None
+    """|deviation| of every weight, (S, m), b last"""
+
+    @property
+    def ratio(self) -> Array:
+        """Deviation in units of its tolerance where that is finite, else 0; inf for NaN and for anything against 0."""
+        against = np.where(self.tolerance > 0, self.tolerance, 1.0)
+        ratio = np.where(self.tolerance > 0, self.deviation / against, np.where(self.deviation == 0, 0.0, np.inf))
+        return np.where(np.isfinite(self.tolerance), np.where(np.isnan(ratio), np.inf, ratio), 0.0)
+
+    def first_fault(self) -> int | None:
+        """Index of the first entry out of its tolerance; entries are in order of their steps."""
+        out = np.isfinite(self.tolerance) & ~(self.deviation <= self.tolerance)
+        return int(np.argmax(out)) if out.any() else None
+
+
+def judge(problem: Problem, reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> Verdict:
+    """Judge what a worker recorded for ``problem`` against ``reference`` within ``tolerance``."""
+    wrong = malformation(problem, trajectory)
+    if wrong is not None:
+        return Verdict("malformed", f"malformed record: {wrong}")
+    with np.errstate(all="ignore"):
+        weights = _weights(problem, reference, tolerance, trajectory)
+        comparisons = [weights, _losses(reference, tolerance, trajectory)]
+        if problem.batch_size is not None:
+            comparisons.append(_full_losses(reference, tolerance, trajectory))
+        error, allowed = _last_weights(weights)
+        worst = max(comparisons, key=lambda c: float(c.ratio.max(initial=0.0)))
+        ratio = float(worst.ratio.max(initial=0.0))
+    # the earliest fault; at the same step the weights' comes first, as their consequence is the loss's
+    faults = [
+        (int(c.steps[i]), order, c, i) for order, c in enumerate(comparisons) if (i := c.first_fault()) is not None
+    ]
+    if faults:
+        _, _, comparison, index = min(faults, key=lambda fault: fault[:2])
+        verdict = _fault(comparison, index, trajectory)
+    else:
+        verdict = _no_fault(problem, reference, tolerance, trajectory, worst)
+    return replace(verdict, worst_ratio=ratio, weights_error=error, weights_tolerance=allowed)
+
+
+def _no_fault(
+    problem: Problem, reference: Reference, tolerance: Tolerance, trajectory: Trajectory, worst: _Comparison
+) -> Verdict:
+    index = int(np.argmax(worst.ratio))
+    observed, allowed = float(worst.deviation[index]), float(worst.tolerance[index])
+    horizon = tolerance.undecidable_from
+    if horizon is not None and horizon <= trajectory.steps:
+        message = _undecidable(horizon, reference, tolerance, trajectory)
+        return Verdict("undecidable", message, horizon, worst.quantity, None, observed, allowed)
+    return Verdict("agrees", _agreement(problem, trajectory), None, worst.quantity, None, observed, allowed)
+
+
+def _weights(problem: Problem, reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> _Comparison:
+    """Both sides of every recorded pair, and the final weights where there are any."""
+    count, d = len(trajectory.recorded_steps), problem.features
+    steps = (reference.recorded_steps[:count, None] + np.arange(2)).ravel()
+    observed = np.concatenate([trajectory.w, trajectory.b[:, :, None]], axis=2, dtype=np.float64).reshape(-1, d + 1)
+    expected = np.concatenate([reference.w[:count], reference.b[:count, :, None]], axis=2).reshape(-1, d + 1)
+    if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
+        steps = np.append(steps, problem.steps)
+        final = np.append(trajectory.final_w, trajectory.final_b).astype(np.float64)
+        observed = np.vstack([observed, final])
+        expected = np.vstack([expected, np.append(reference.final_w, reference.final_b)])
+    by_weight = np.abs(observed - expected)
+    # in order of steps; k+1 may also be the next k
+    return _Comparison("weights", steps, np.linalg.norm(by_weight, axis=1), tolerance.weights[steps], by_weight)
+
+
+def _losses(reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> _Comparison:
+    count = len(trajectory.losses)
+    deviation = np.abs(trajectory.losses.astype(np.float64) - reference.losses[:count])
+    return _Comparison("loss", np.arange(count), deviation, tolerance.loss[:count])
+
+
+def _full_losses(reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> _Comparison:
+    count = len(trajectory.full_losses)
+    deviation = np.abs(trajectory.full_losses.astype(np.float64) - reference.full_losses[:count])
+    return _Comparison("full loss", reference.recorded_steps[:count], deviation, tolerance.full_loss[:count])
+
+
+def _last_weights(weights: _Comparison) -> tuple[float | None, float | None]:
+    """Deviation and tolerance of the weights at the last step where they could be compared."""
+    comparable = np.flatnonzero(np.isfinite(weights.tolerance))
+    if not comparable.size:
+        return None, None
+    last = comparable[-1]
+    return float(weights.deviation[last]), float(weights.tolerance[last])
+
+
+def _fault(comparison: _Comparison, index: int, trajectory: Trajectory) -> Verdict:
+    step, name = int(comparison.steps[index]), comparison.quantity
+    deviation, allowed = float(comparison.deviation[index]), float(comparison.tolerance[index])
+    coordinate = _coordinate(comparison, index)
+    status: Status = "diverges" if np.isfinite(deviation) else "non-finite"
+    if status == "non-finite":
+        message = f"first non-finite {f'weight ({coordinate})' if coordinate else name} at step {step}"
+    else:
+        most = f" (most of it in {coordinate})" if coordinate else ""
+        times = f"{deviation / allowed:.2g} times the tolerance {allowed:.2g}" if allowed else "where none is allowed"
+        message = f"leaves its tolerance at step {step}: {name} off by {deviation:.2g}{most}, {times}"
+        message += _later_non_finite(trajectory, step)
+    return Verdict(status, message, step, name, coordinate, deviation, allowed)
+
+
+def _coordinate(comparison: _Comparison, index: int) -> str | None:
+    if comparison.by_weight is None:
+        return None
+    row = comparison.by_weight[index]
+    broken = ~np.isfinite(row)
+    largest = int(np.argmax(broken if broken.any() else row))
+    return "b" if largest == len(row) - 1 else f"w[{largest}]"
+
+
+def _later_non_finite(trajectory: Trajectory, step: int) -> str:
+    """A clause on the first non-finite loss from ``step`` on, or nothing."""
+    broken = np.flatnonzero(~np.isfinite(trajectory.losses[step:]))
+    return f"; its loss is not finite from step {step + int(broken[0])}" if broken.size else ""
+
+
+def _undecidable(horizon: int, reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> str:
+    if horizon == tolerance.saturated_from:
+        along = reference.magnitudes
+        largest = max(float(along.highest_logit[horizon]), -float(along.lowest_logit[horizon]))
+        reason = f"the probability form saturates (max |z| = {largest:.2f}); use --loss logits"
+    elif tolerance.expansive:
+        reason = "the learning rate exceeds 2/L, so rounding errors may grow"
+    else:
+        reason = "rounding errors may add up to more than the weights themselves"
+    return f"undecidable from step {horizon}: {reason}{_later_non_finite(trajectory, horizon)}"
+
+
+def _agreement(problem: Problem, trajectory: Trajectory) -> str:
+    if trajectory.steps < problem.steps:
+        return f"agrees over the {trajectory.steps} steps that it made of {problem.steps}"
+    return f"agrees over all {problem.steps} steps"

@@ -1,0 +1,124 @@
+"""Records: whole or not at all, read back as written, refused by name when damaged or newer."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import compare_ag
+from compare_ag import records
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return compare_ag.run(["numpy"], steps=30, output=tmp_path_factory.mktemp("records") / "run")
+
+
+def test_a_run_reads_back_as_it_was_returned(run):
+    again = compare_ag.load_run(run.path)
+    assert again.manifest == run.manifest
+    assert again.records == run.records
+    for name, array in run.arrays("numpy").items():
+        assert np.array_equal(again.arrays("numpy")[name], array)
+    assert set(again.reference) >= {"losses", "loss_tolerance", "weights_tolerance", "final_w", "final_b"}
+
+
+def test_trajectories_have_the_documented_shapes(run):
+    arrays = run.arrays("numpy")
+    assert arrays["losses"].shape == (31,)  # T steps give losses 0..T
+    assert arrays["losses"].dtype == np.float32
+    steps = arrays["weight_steps"].tolist()
+    assert steps[0] == 0
+    assert steps[-1] == 30
+    assert arrays["w"].shape == (len(steps), 2)
+    assert np.array_equal(arrays["w"][-1], arrays["final_w"])
+
+
+def test_every_file_of_a_run_is_plain_json_or_npz(run):
+    for path in run.path.rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"a record holds {word}"))
+    for path in run.path.rglob("*.npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            assert stored.files
+
+
+@pytest.mark.parametrize("value", [0.1, -1e300, math.inf, -math.inf, math.nan])
+def test_reals_survive_json(value):
+    back = float(json.loads(json.dumps(records.real(value), allow_nan=False)))
+    assert back == value or (math.isnan(back) and math.isnan(value))
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    import shutil
+
+    return shutil.copytree(run.path, tmp_path / "copy")
+
+
+def test_a_flipped_bit_in_an_array_is_refused_by_name(copy):
+    path = copy / "arrays" / "numpy.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(records.RecordError, match=r"numpy\.npz is damaged"):
+        compare_ag.load_run(copy).arrays("numpy")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("manifest.json", "{", "manifest.json is damaged"),
+        (
+            "manifest.json",
+            '{"schema":{"name":"compare-ag/run","major":2,"minor":0}}',
+            "schema version 2.0; this compare-ag reads 1.x",
+        ),
+        ("manifest.json", '{"schema":{"name":"recipe","major":1,"minor":0}}', "is a 'recipe' document"),
+        ("manifest.json", "[" * 100_000, "manifest.json is damaged"),
+        ("records/numpy.json", '{"name": 3}', "numpy.json is damaged"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_refused_by_name(copy, name, text, said):
+    (copy / name).write_text(text)
+    with pytest.raises(records.RecordError, match=said):
+        compare_ag.load_run(copy)
+
+
+def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
+    path = copy / "manifest.json"
+    document = json.loads(path.read_text())
+    document["schema"]["minor"] = 7
+    document["weather"] = "fine"
+    path.write_text(json.dumps(document))
+    assert compare_ag.load_run(copy).manifest.problem.name == "seed"
+
+
+def test_a_missing_record_of_a_complete_run_is_an_error_and_of_a_running_one_is_not(copy):
+    (copy / "records" / "numpy.json").unlink()
+    with pytest.raises(records.RecordError, match=r"cannot read .*numpy\.json"):
+        compare_ag.load_run(copy)
+    path = copy / "manifest.json"
+    path.write_text(path.read_text().replace('"complete"', '"running"'))
+    assert compare_ag.load_run(copy)["numpy"].status == "not-run"
+
+
+def test_a_folder_without_manifest_is_no_run(tmp_path):
+    with pytest.raises(records.RecordError, match="is no run directory"):
+        compare_ag.load_run(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    records.write_bytes(path, b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(records.SaveError, match="No space left on device"):
+        records.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]

@@ -1,0 +1,92 @@
+"""Convergence and the published table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compare_ag.verify import convergence, published_check, reference_trajectory
+
+
+@pytest.fixture
+def noisy(bench):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0] + 2 * rng.logistic(size=60) > 0
+    return lambda **facts: bench.make(X, y, [2.0, 2.0], **facts)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_training_that_came_to_rest_has_converged(bench, noisy, dtype):
+    problem = noisy(dtype=dtype, steps=600)
+    end = bench.train(problem)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert result.converged
+    assert result.gradient_norm_end <= max(1e-6 * result.gradient_norm_start, result.floor)
+    assert result.message.startswith("converged: the gradient norm went from 0.")
+
+
+def test_a_start_at_the_optimum_counts_by_what_the_dtype_can_tell(bench, noisy):
+    """Its gradient is rounding from the first step on: it cannot be reduced, and need not be."""
+    problem = noisy(dtype="float32", steps=600)
+    end = bench.train(problem)
+    problem = replace(problem, w0=end.final_w, b0=end.final_b)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert result.gradient_norm_start == result.gradient_norm_end > 0
+    assert result.converged
+
+
+def test_a_training_under_way_has_not(bench, noisy):
+    problem = noisy(dtype="float64", steps=20)
+    end = bench.train(problem)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert not result.converged
+    assert result.message.startswith("not converged")
+    assert 0 < result.gradient_norm_end < result.gradient_norm_start
+
+
+def test_stalling_is_not_converging(bench):
+    """float32 weights that no update moves any more, far from the optimum."""
+    problem = bench.seed_problem(loss="logits", learning_rate=1e-7, steps=50)
+    problem = replace(problem, w0=np.array([3, 3], "float32"))
+    end = bench.train(problem)
+    assert (end.final_w == problem.w0).all()
+    assert not convergence(problem, end.final_w, end.final_b).converged
+
+
+def test_the_gradient_is_that_of_all_data_with_the_penalty(bench):
+    problem = bench.random_problem(9, dtype="float64", batch_size=4, l2=0.2)
+    _, gw, gb = bench.by_hand(problem.X, problem.y, problem.w0, problem.b0)
+    norm = np.linalg.norm(np.append(gw + problem.l2 * problem.w0, gb))
+    assert convergence(problem, problem.w0, problem.b0).gradient_norm_start == pytest.approx(norm, rel=1e-12)
+
+
+def test_non_finite_weights_have_not_converged(noisy):
+    problem = noisy(steps=5)
+    assert not convergence(problem, np.array([np.nan, 1.0]), np.array(0.0)).converged
+
+
+TABLE = ((1, 0.9426676034927368), (501, 0.5936437249183655), (1001, 0.4318988025188446))
+
+
+def test_the_published_table_is_reproduced(bench):
+    problem = bench.seed_problem(steps=1001, published=TABLE, published_tolerance=2e-7)
+    check = published_check(problem, bench.train(problem, bench.naive_probability).losses)
+    assert check.reproduced
+    assert [row.step for row in check.rows] == [1, 501, 1001]
+    assert all(row.ok and row.difference == abs(row.observed - row.published) for row in check.rows)
+
+
+def test_read_one_step_early_it_is_missed(bench):
+    problem = bench.seed_problem(steps=1001, published=TABLE, published_tolerance=2e-7)
+    check = published_check(problem, reference_trajectory(problem).losses[1:])
+    assert not check.reproduced
+    assert not any(row.ok for row in check.rows)
+    assert np.isnan(check.rows[-1].observed)
+
+
+def test_nothing_published_is_nothing_reproduced(bench):
+    problem = bench.seed_problem(steps=10)
+    assert published_check(problem, reference_trajectory(problem).losses).reproduced is False
