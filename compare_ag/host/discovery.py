@@ -61,7 +61,10 @@ class Offer:
             return "broken", "a backend's name is a lower-case letter and up to 31 letters, digits, '-' or '_'"
         if not self.module:
             return "broken", "its entry point names no module"
-        lacking = [reason for text in self.requirements if (reason := _lacking(text))]
+        try:
+            lacking = [reason for text in self.requirements if (reason := _lacking(text))]
+        except ValueError as error:  # packaging's errors for names, specifiers and markers are ValueErrors
+            return "broken", f"its distribution's requirements cannot be read: {printable(str(error).splitlines()[0])}"
         return ("missing", "needs " + " and ".join(lacking)) if lacking else ("", "")
 
     @property

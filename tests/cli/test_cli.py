@@ -1,0 +1,291 @@
+"""The command line as people meet it: real processes, real output, real exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = str(Path(sys.executable).parent / "compare-ag")
+SMALL = ["--problem", "synthetic:n=20,d=2", "--steps", "30", "--quiet"]
+
+
+def call(*arguments, cwd=None, environment=None, stdin=None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd, input=stdin,
+        env={**os.environ, "COLUMNS": "150", **(environment or {})},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["list"], ["run", "--help"], ["show", "--help"]])
+def test_light_commands_import_nothing_heavy(arguments):
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        f"sys.argv = ['compare-ag', *{arguments!r}]\n"
+        "from compare_ag.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in done.stderr.split()}
+    assert "compare_ag" in modules
+    assert not modules & {"numpy", "torch", "autograd", "pluggy", "sklearn", "scipy", "msgspec", "psutil"}
+    assert not {name for name in modules if name.startswith("compare_ag_")}
+    assert done.stdout
+
+
+def test_version_is_the_packages():
+    import compare_ag
+
+    assert call("--version").stdout == f"compare-ag {compare_ag.__version__}\n"
+    module = subprocess.run(
+        [sys.executable, "-m", "compare_ag", "--version"], capture_output=True, text=True, check=True
+    )
+    assert module.stdout == f"compare-ag {compare_ag.__version__}\n"
+
+
+def test_help_documents_every_exit_code():
+    from compare_ag.exit_codes import MEANINGS
+
+    lines = call("--help").stdout.splitlines()
+    for code, said in MEANINGS.items():
+        assert any(line.split() == [str(code.value), *said.split()] for line in lines), code
+
+
+def test_list_shows_the_built_ins_and_json_is_json():
+    done = call("list")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["autograd", "numpy", "torch"]
+    rows = {row["name"]: row for row in json.loads(call("list", "--json").stdout)["backends"]}
+    assert rows["numpy"]["status"] == "available"
+    assert rows["numpy"]["distribution"] == "compare-ag"
+
+
+def test_probing_finds_what_metadata_cannot(install_plugin, good_plugin):
+    install_plugin("sound", good_plugin)
+    install_plugin("cracked", "import sys; sys.exit(7)")
+    assert {row["name"]: row["status"] for row in json.loads(call("list", "--json").stdout)["backends"]}[
+        "cracked"
+    ] == "available"
+    rows = {row["name"]: row for row in json.loads(call("list", "--json", "--probe").stdout)["backends"]}
+    assert rows["cracked"]["status"] == "broken"
+    assert "SystemExit(7)" in rows["cracked"]["reason"]
+    assert rows["sound"]["probe"]["api_version"] == 1
+    assert "SystemExit(7)" in call("list", "--probe").stdout
+
+
+def test_run_prints_the_tables_and_the_path_last(tmp_path):
+    done = call("run", "--backends", "numpy", *SMALL, "-o", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for heading in ("Verdicts", "Final weights", "Loss after k steps", "Speed", "Paid once"):
+        assert heading in done.stdout
+    assert done.stdout.splitlines()[-1] == "Run kept in here"
+    assert "\x1b" not in done.stdout
+
+
+def test_show_prints_the_same_from_the_files_alone(tmp_path):
+    done = call("run", "--backends", "numpy", *SMALL, "-o", "here", cwd=tmp_path)
+    again = call("show", "here", cwd=tmp_path)
+    assert again.stdout == done.stdout
+    assert again.returncode == 0
+
+
+def test_without_an_output_a_run_goes_below_reports(tmp_path):
+    done = call("run", "--backends", "numpy", *SMALL, "--no-timing", cwd=tmp_path)
+    path = tmp_path / done.stdout.splitlines()[-1].removeprefix("Run kept in ")
+    assert path.parent == tmp_path / "reports" / "runs"
+    assert (path / "manifest.json").is_file()
+
+
+def test_json_goes_to_stdout_and_text_to_stderr(tmp_path):
+    done = call("run", "--backends", "numpy", *SMALL, "--no-timing", "--json", "-o", tmp_path / "run")
+    document = json.loads(done.stdout)
+    assert document["schema"]["name"] == "compare-ag/run"
+    assert document["records"][0]["status"] == "ok"
+    assert "Verdicts" in done.stderr
+    assert json.loads(call("show", tmp_path / "run", "--json").stdout) == document
+
+
+def test_each_finished_backend_is_one_line_on_a_pipe(tmp_path):
+    options = [option for option in SMALL if option != "--quiet"]
+    done = call("run", "--backends", "numpy,autograd", *options, "--no-timing", "-o", tmp_path / "run")
+    assert sorted(line.split(":")[0] for line in done.stderr.splitlines()) == ["autograd", "numpy"]
+
+
+USAGE = {
+    "unknown backend": (
+        ["--backends", "tourch"],
+        "no backend 'tourch'; did you mean 'torch'? installed: autograd, numpy, torch",
+    ),
+    "empty name": (["--backends", "numpy,,torch"], "an empty backend name"),
+    "unknown problem": (["--problem", "sede"], "did you mean"),
+    "unknown parameter": (["--problem", "synthetic:m=3"], "synthetic"),
+    "no such file": (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv"),
+    "target without data": (["--target", "y"], "--target and --standardize belong to --data FILE"),
+    "data and problem": (["--data", "x.csv", "--problem", "seed"], "exclude each other"),
+    "no steps": (["--steps", "0"], "steps"),
+    "negative rate": (["--lr", "-1"], "learning rate"),
+    "nan rate": (["--lr", "nan"], "learning rate"),
+    "negative l2": (["--l2", "-1"], "l2"),
+    "no threads": (["--threads", "0"], "threads"),
+    "large batch": (["--batch-size", "5"], "batch"),
+    "no time": (["--timeout", "0"], "--timeout"),
+    "foreign baseline": (
+        ["--backends", "numpy", "--baseline", "torch"],
+        "the baseline 'torch' is not among the backends of this run: numpy",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_bad_input_gets_one_clear_message_and_nothing_runs(case, tmp_path):
+    arguments, said = USAGE[case]
+    done = call("run", *arguments, "--quiet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_directory_is_never_written_into(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    done = call("run", "--backends", "numpy", *SMALL, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "already exists and is not empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_exit_6(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = call("run", "--backends", "numpy", *SMALL, "-o", tmp_path / "file" / "run")
+    assert done.returncode == 6
+    assert "could not make the run directory" in done.stderr
+
+
+def test_a_failing_backend_has_its_row_its_log_and_exit_3(install_plugin, good_plugin, tmp_path):
+    install_plugin(
+        "mean",
+        good_plugin.replace(
+            "    def backward(self, tape):",
+            "    def backward(self, tape):\n        raise ValueError('[bold]no\\x1b[2J')",
+        ),
+    )
+    done = call("run", "--backends", "mean,numpy", *SMALL, "-o", "run", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "crashed" in done.stdout
+    assert r"ValueError: [bold]no\x1b[2J" in done.stdout
+    assert "log: run/logs/mean.train.stderr.txt" in done.stdout
+    assert "numpy agrees with the reference" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_wrong_numbers_are_exit_1(install_plugin, good_plugin, tmp_path):
+    install_plugin("off", good_plugin.replace("v - rate * g", "v - rate * g * 1.001"))
+    done = call("run", "--backends", "off,numpy", *SMALL, "-o", tmp_path / "run")
+    assert done.returncode == 1
+    assert "off: disagree" in done.stdout
+
+
+def interrupted(tmp_path, sent: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """Run the slow backend beside numpy and send the signal once numpy has finished."""
+    command = [
+        COMMAND,
+        "run",
+        "--backends",
+        "slow,numpy",
+        "--problem",
+        "synthetic:n=20,d=2",
+        "--steps",
+        "30",
+        "-o",
+        "run",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "run" / "records" / "numpy.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_what_has_finished_and_says_so(sent, code, install_plugin, good_plugin, tmp_path):
+    install_plugin(
+        "slow",
+        good_plugin.replace(
+            "        w, b = weights\n", "        __import__('time').sleep(5)\n        w, b = weights\n", 1
+        ),
+    )
+    done = interrupted(tmp_path, sent)
+    assert done.returncode == code, done.stderr
+    assert "interrupted: what had finished is kept in run" in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = call("show", "run", cwd=tmp_path)
+    assert "This run is partial" in shown.stdout
+    from compare_ag import load_run
+
+    run = load_run(tmp_path / "run")
+    assert (run["numpy"].status, run["slow"].status) == ("ok", "cancelled")
+    assert run.manifest.state == "partial"
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(f"{COMMAND} list | head -c 1", shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_a_bug_of_ours_is_told_as_one_with_a_file(tmp_path):
+    code = (
+        "import sys, compare_ag.host.discovery as d\n"
+        "def broken(): raise RuntimeError('inner fault')\n"
+        "d.discover = broken\n"
+        "sys.argv = ['compare-ag', 'list']\n"
+        "from compare_ag.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 4
+    assert "this is a bug in compare-ag (RuntimeError: inner fault)" in done.stderr
+    assert "Traceback" not in done.stderr
+    (report,) = tmp_path.glob("compare-ag-bug-*.txt")
+    assert "inner fault" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("compare-ag run --backends ", ["autograd", "numpy", "torch"]),
+        ("compare-ag run --backends n", ["numpy"]),
+        ("compare-ag run --backends numpy,t", ["numpy,torch"]),
+        ("compare-ag run --problem br", ["breast-cancer"]),
+        ("compare-ag s", ["show"]),
+    ],
+)
+def test_completion(words, expected):
+    count = len(words.split(" ")) - 1
+    done = call(environment={"_COMPARE_AG_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)})
+    found = [line.split(",", 1)[1] for line in done.stdout.splitlines()]
+    assert [name for name in found if name.split(",")[-1] in {e.split(",")[-1] for e in expected}] == expected
+
+
+def test_a_narrow_terminal_and_no_utf8_still_work(tmp_path):
+    call("run", "--backends", "numpy", *SMALL, "-o", tmp_path / "run")
+    narrow = call("show", tmp_path / "run", environment={"COLUMNS": "40"})
+    assert max(len(line) for line in narrow.stdout.splitlines()[:-1]) <= 40
+    ascii_only = call(
+        "show", tmp_path / "run", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    )
+    assert ascii_only.returncode == 0, ascii_only.stderr
