@@ -54,6 +54,11 @@ def compare_ag_backend():
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Formalities first: they are cheap, and what they find is in the way of everything else."""
+    items.sort(key=lambda item: "formalities" not in item.path.parts)
+
+
 @pytest.fixture
 def good_plugin() -> str:
     """The source of a right, complete third-party plugin, to be used as it is or broken on purpose."""

@@ -2,7 +2,14 @@
 
 Knows nothing of backends, workers or records. Every mistake in the input is a `ProblemError` whose message
 is meant for the person who made it.
+
+What makes problems is loaded at first use: a worker imports `compare_ag.problem.core` alone, and the
+published losses of the problem ``seed`` must not lie about in the memory of those who are asked for them.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from compare_ag.problem.core import (
     DTYPES,
@@ -16,14 +23,57 @@ from compare_ag.problem.core import (
     recorded_steps,
 )
 
+if TYPE_CHECKING:
+    from compare_ag.problem.builtin import PROBLEMS, BuiltIn, parse_problem
+    from compare_ag.problem.builtin_seed import PUBLISHED, PUBLISHED_TOLERANCE, seed_data
+    from compare_ag.problem.builtin_synthetic import synthetic
+    from compare_ag.problem.files import EXTENSIONS, load_file
+    from compare_ag.problem.make import make_problem, problem_by_name
+
 __all__ = [
     "DTYPES",
+    "EXTENSIONS",
     "LOSS_FORMS",
+    "PROBLEMS",
+    "PUBLISHED",
+    "PUBLISHED_TOLERANCE",
+    "BuiltIn",
     "Data",
     "Problem",
     "ProblemError",
     "batch_rows",
     "batches",
     "largest_curvature",
+    "load_file",
+    "make_problem",
+    "parse_problem",
+    "problem_by_name",
     "recorded_steps",
+    "seed_data",
+    "synthetic",
 ]
+
+_HOME = {
+    "PROBLEMS": "builtin",
+    "BuiltIn": "builtin",
+    "parse_problem": "builtin",
+    "PUBLISHED": "builtin_seed",
+    "PUBLISHED_TOLERANCE": "builtin_seed",
+    "seed_data": "builtin_seed",
+    "synthetic": "builtin_synthetic",
+    "EXTENSIONS": "files",
+    "load_file": "files",
+    "make_problem": "make",
+    "problem_by_name": "make",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module at first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -46,6 +46,8 @@ class Data:
     """the parameters that made it (synthetic only)"""
     warnings: tuple[str, ...] = ()
     """things that are legal but deserve a word: a constant column, rank deficiency"""
+    feature_names: tuple[str, ...] = ()
+    """what the source calls the columns of X, or their numbers there; empty: nothing (columns count from 0)"""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ class Problem:
 
     @property
     def examples(self) -> int:
+        """n, the rows of X."""
         return int(self.X.shape[0])
 
     @property
     def features(self) -> int:
+        """d, the columns of X."""
         return int(self.X.shape[1])
 
     @property

@@ -236,7 +236,7 @@ class _OneRun:
             state="partial" if interrupted is not None else "complete",
             duration_seconds=time.monotonic() - self.started,
             exit_code=int(ExitCode.worst(codes)),
-            warnings=[*self.manifest.warnings, *self.judge.pool_warnings(self.records)],
+            warnings=[*self.manifest.warnings, *self.judge.timing_warnings(self.records)],
             reference_sha256=self.judge.save_reference(self.folder),
             max_pair_difference=self.judge.max_pair_difference(self.records, self.arrays),
         )

@@ -52,6 +52,10 @@ _STATUS = {
 }
 
 
+LEAST_CPU_PER_WALL = 0.9
+"""a timed burst that got less of its CPU than this was slowed by somebody else"""
+
+
 class Judge:
     """Holds the reference of one run and turns trainings into records."""
 
@@ -260,11 +264,19 @@ class Judge:
         return real(math.nan if any(map(math.isnan, distances)) else max(distances)) if distances else None
 
     @staticmethod
-    def pool_warnings(rows: dict[str, BackendRecord]) -> list[str]:
+    def timing_warnings(rows: dict[str, BackendRecord]) -> list[str]:
         """Warnings about the run as a whole, known at its end."""
-        if any(record.timing is not None and not record.timing.pinned for record in rows.values()):
-            return ["this system cannot pin processes to a CPU: times vary more than they need to"]
-        return []
+        found = []
+        timed = {name: record.timing for name, record in rows.items() if record.timing is not None}
+        if any(not timing.pinned for timing in timed.values()):
+            found.append("this system cannot pin processes to a CPU: times vary more than they need to")
+        slowed = [name for name, timing in timed.items() if timing.cpu_per_wall < LEAST_CPU_PER_WALL]
+        if slowed:
+            found.append(
+                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times are too long, and so are "
+                "their ratios; close what is busy and run again"
+            )
+        return found
 
 
 class _CancelledError(Exception):

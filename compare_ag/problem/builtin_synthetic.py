@@ -1,0 +1,80 @@
+"""The problem ``synthetic``: as large, as separable and as badly conditioned as one likes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.problem.checks import real_number, whole_number
+from compare_ag.problem.core import Data, ProblemError
+from compare_ag.problem.features import feature_warnings, standardise
+from compare_ag.problem.memory import require_memory
+
+if TYPE_CHECKING:
+    from compare_ag.problem.core import Array
+
+WORST_CONDITION = 1e20
+"""Beyond it float64 features (singular values 10 decimal orders apart) would hold more rounding than signal."""
+
+
+def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: float = 1.0, seed: int = 0) -> Data:
+    """Make n examples of d features whose labels a logistic model explains as well as asked for.
+
+    X: a centred Gaussian matrix whose singular values are replaced, so that the features' covariance XᵀX/n
+    has eigenvalues in geometric progression over exactly ``condition``; their mean is 1. With n <= d the
+    covariance is singular, and this holds for its n - 1 non-zero eigenvalues.
+
+    y: Bernoulli(σ(``separability`` z)), with z the projection of the examples on a random direction, scaled to
+    unit variance. 0 gives labels that X says nothing about; ``math.inf`` gives linearly separable ones, y = [z > 0].
+    Should all labels be equal, the example with the least z becomes 0, or that with the greatest becomes 1.
+
+    seed: of this data set alone; the run's start has its own. Raises `ProblemError` for n < 2, d < 1,
+    separability < 0, a condition outside 1...1e20, a seed < 0, and where memory will not suffice.
+    """
+    n = whole_number("synthetic: n", n, least=2)
+    d = whole_number("synthetic: d", d, least=1)
+    separability = real_number("synthetic: separability", separability, least=0, finite=False)
+    condition = real_number("synthetic: condition", condition, least=1)
+    seed = whole_number("synthetic: seed", seed, least=0)
+    if condition > WORST_CONDITION:
+        raise ProblemError(f"synthetic: condition must be at most {WORST_CONDITION:g}, not {condition:g}")
+    require_memory("synthetic", n * d)
+
+    generator = np.random.default_rng([seed, 0x5E9A])
+    X = _features(generator, n, d, condition)
+    return Data(
+        X=X,
+        y=_labels(generator, X, separability),
+        name="synthetic",
+        description=f"{n:,} examples of {d:,} Gaussian features, covariance of condition {condition:g}, "
+        f"labels of separability {separability:g}, seed {seed}",
+        parameters={"n": n, "d": d, "separability": separability, "condition": condition, "seed": seed},
+        warnings=feature_warnings(standardise(X), kept=False),
+    )
+
+
+def _features(generator: np.random.Generator, n: int, d: int, condition: float) -> Array:
+    gaussian = generator.standard_normal((n, d))
+    gaussian -= gaussian.mean(axis=0)
+    left, _, right = np.linalg.svd(gaussian, full_matrices=False)
+    rank = min(n - 1, d)  # centring takes one dimension away
+    variances = np.geomspace(1, 1 / condition, rank)
+    variances *= d / variances.sum()
+    return np.ascontiguousarray((left[:, :rank] * np.sqrt(n * variances)) @ right[:rank])
+
+
+def _labels(generator: np.random.Generator, X: Array, separability: float) -> Array:
+    z = X @ generator.standard_normal(X.shape[1])
+    z /= np.sqrt(np.mean(z * z))
+    if math.isinf(separability):
+        y = z > 0
+    else:
+        with np.errstate(over="ignore"):  # tanh(±inf) is the right answer
+            y = generator.random(len(z)) < 0.5 * (1 + np.tanh(0.5 * separability * z))  # σ(t) = ½ (1 + tanh ½t)
+    if y.all():
+        y[np.argmin(z)] = False
+    elif not y.any():
+        y[np.argmax(z)] = True
+    return np.asarray(y, dtype=np.float64)
