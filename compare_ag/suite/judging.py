@@ -103,7 +103,7 @@ class Judge:
         failure = training.failure
         if failure is not None:
             reached = len(arrays["losses"])
-            kept = f"; {reached} losses up to there are kept" if reached else ""
+            kept = f"; the losses of {reached} steps are kept" if reached > 1 else ""
             facts |= {
                 "status": failure.status,
                 "reason": failure.reason + kept,
@@ -273,8 +273,8 @@ class Judge:
         slowed = [name for name, timing in timed.items() if timing.cpu_per_wall < LEAST_CPU_PER_WALL]
         if slowed:
             found.append(
-                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times are too long, and so are "
-                "their ratios; close what is busy and run again"
+                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times and ratios are too long; "
+                "close what is busy and run again"
             )
         return found
 

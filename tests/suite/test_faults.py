@@ -92,7 +92,7 @@ def test_a_fault_in_a_step_has_its_row_and_the_other_backend_finishes(fault, run
 def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     run = run_with(in_forward(good_plugin, "raise ValueError"))
     assert len(run.arrays("broken")["losses"]) == 17
-    assert "17 losses up to there are kept" in run["broken"].reason
+    assert "the losses of 17 steps are kept" in run["broken"].reason
 
 
 @pytest.mark.parametrize(
