@@ -273,7 +273,7 @@ class Judge:
         slowed = [name for name, timing in timed.items() if timing.cpu_per_wall < LEAST_CPU_PER_WALL]
         if slowed:
             found.append(
-                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times and ratios are too long; "
+                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times are too long; "
                 "close what is busy and run again"
             )
         return found
