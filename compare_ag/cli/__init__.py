@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import compare_ag
@@ -16,30 +17,67 @@ from compare_ag.exit_codes import ExitCode
 PROGRAM = "compare-ag"
 COMPLETION = "_COMPARE_AG_COMPLETE"
 
+READER_GONE = 141
+"""128 + SIGPIPE: how every tool ends whose reader has left, as in ``compare-ag run | head``. Not 0, for the verdict
+was not read, and no `ExitCode`, for nothing of ours has failed; what a run saves is saved before it prints."""
 
-def main() -> NoReturn:
-    """Run the command line on sys.argv and exit."""
-    if sys.argv[1:] == ["--version"]:
-        print(f"{PROGRAM} {compare_ag.__version__}")
-        sys.exit(0)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without µ still gets its table
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line on ``argv``, or on sys.argv without the program's name, and exit."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        from compare_ag.cli.group import cli
+        code = _answer(arguments)
+        sys.stdout.flush()  # here, for at the interpreter's end a closed pipe would print a traceback
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
+    sys.exit(code)
 
-        cli.main(prog_name=PROGRAM, complete_var=COMPLETION, standalone_mode=True)
+
+def _answer(arguments: list[str]) -> int:
+    """Do what is asked; return the exit code. Raises `BrokenPipeError` and nothing else."""
+    try:
+        if arguments == ["--version"]:
+            print(f"{PROGRAM} {compare_ag.__version__}")
+            return ExitCode.OK
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without µ still gets its table
+        return _dispatch(arguments)
+    except SystemExit as stop:  # how a command hands over its exit code
+        return int(stop.code or 0)
     except KeyboardInterrupt as stop:
         _say("interrupted")
-        sys.exit(ExitCode.TERMINATED if type(stop).__name__ == "Terminated" else ExitCode.INTERRUPTED)
+        return ExitCode.TERMINATED if type(stop).__name__ == "Terminated" else ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone, as in `compare-ag list | head -1`: that is no error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a message for people, never a traceback
-        code = _explain(error)
-        sys.exit(code)
-    sys.exit(0)
+        return _explain(error)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Let click parse and call the command.
+
+    Not through click's own ``main``: it ends an interrupt and a closed pipe with 1, which here says that numbers
+    disagree.
+    """
+    from click.exceptions import ClickException, Exit
+
+    from compare_ag.cli.group import cli
+
+    if instruction := os.environ.get(COMPLETION):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, PROGRAM, COMPLETION, instruction)
+    try:
+        with cli.make_context(PROGRAM, arguments) as context:
+            cli.invoke(context)
+    except Exit as end:
+        return end.exit_code
+    except ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    return ExitCode.OK
 
 
 def _explain(error: Exception) -> ExitCode:
@@ -66,6 +104,8 @@ def _bug_report(error: Exception) -> str:
     import tempfile
     import traceback
 
+    from compare_ag.text import printable
+
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile("w", prefix="compare-ag-bug-", suffix=".txt", delete=False) as file:
@@ -73,7 +113,8 @@ def _bug_report(error: Exception) -> str:
         where = f"The details are in {file.name}"
     except OSError:
         where = f"The details could not be saved:\n{text}"
-    return f"this is a bug in compare-ag ({type(error).__name__}: {error}). {where}; please report it with them."
+    said = printable(f"{type(error).__name__}: {error}")
+    return f"this is a bug in compare-ag ({said}). {where}; please report it with them."
 
 
 def _say(message: str) -> None:

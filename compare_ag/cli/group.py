@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
 import click as plain_click
 
 from compare_ag.cli.common import KeepsEpilog, click
 from compare_ag.exit_codes import MEANINGS
+from compare_ag.text import printable
 
 COMMANDS = ("run", "list", "show")
 """in the order of ``--help``; each lives in the module of its name"""
@@ -34,9 +34,11 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
         self, ctx: plain_click.Context, args: list[str]
     ) -> tuple[str | None, plain_click.Command | None, list[str]]:
         """Find the command, or say which one may have been meant."""
-        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and not args[0].startswith("-") and close:
-            ctx.fail(f"No such command '{args[0]}'; did you mean '{close[0]}'?")
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib  # here, for completion pays for every import
+
+            if close := difflib.get_close_matches(args[0], COMMANDS, n=1):
+                ctx.fail(f"No such command '{printable(args[0])}'; did you mean '{close[0]}'?")
         resolved: tuple[str | None, plain_click.Command | None, list[str]] = super().resolve_command(ctx, args)
         return resolved
 

@@ -1,17 +1,25 @@
-"""``compare-ag list``: which backends there are, from metadata; with ``--probe`` each is really loaded."""
+"""``compare-ag list``: which backends there are, from metadata; with ``--probe`` each is really loaded.
+
+Columns of plain text and not a rich table: rich alone would cost as much time as everything else here, and a line
+that somebody copies (how to install) must not be folded into a cell.
+"""
 
 from __future__ import annotations
 
-import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import click, report_console
+from compare_ag.cli.common import click
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from compare_ag.host.discovery import Offer
 
-    from compare_ag.host.discovery import Inventory, Offer
+SCHEMA = {"name": "compare-ag/list", "major": 1, "minor": 0}
+"""1.0: backends[] of name, status, version, distribution, module, reason, install and, probed, probe; notes[]"""
+
+COLOURS = {"available": "green", "missing": "yellow", "broken": "red"}
 
 
 @click.command("list")
@@ -24,10 +32,14 @@ def list_backends(as_json: bool, probing: bool) -> None:
     inventory = discover()
     rows = [_row(offer, probing) for offer in inventory.offers]
     if as_json:
-        print(json.dumps({"backends": rows, "notes": list(inventory.notes)}, indent=1))
+        import json
+
+        print(json.dumps({"schema": SCHEMA, "backends": rows, "notes": list(inventory.notes)}, indent=1))
     else:
-        report_console().print(_table(rows, probing))
-    _print_notes(inventory)
+        for line in _lines(rows, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR")):
+            print(line)
+    for note in inventory.notes:
+        print(f"warning: {note}", file=sys.stderr)
 
 
 def _row(offer: Offer, probing: bool) -> dict[str, Any]:
@@ -48,31 +60,31 @@ def _row(offer: Offer, probing: bool) -> dict[str, Any]:
     return row
 
 
-def _table(rows: list[dict[str, Any]], probing: bool) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    heads = ["backend", "status", "version", "distribution", *(["loaded"] if probing else []), "reason"]
-    for head in heads:
-        table.add_column(head, overflow="fold")
+def _lines(rows: list[dict[str, Any]], *, coloured: bool) -> list[str]:
+    """The table, one line a backend, and below it how to install what is missing."""
+    if not rows:
+        return ["no installed distribution offers a backend"]
+    table = [("backend", "status", "version", "distribution", "")] + [
+        (row["name"], row["status"], row["version"], row["distribution"], row["reason"] or _facts(row.get("probe")))
+        for row in rows
+    ]
+    cells = [[printable(cell) for cell in line] for line in table]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if coloured and line[1] in COLOURS:
+            padded[1] = click.style(padded[1], fg=COLOURS[line[1]])
+        lines.append("  ".join(padded).rstrip())
     for row in rows:
-        style = {"available": "green", "missing": "yellow"}.get(row["status"], "red")
-        reason = printable(row["reason"]) + (f"\n{row['install']}" if row["install"] else "")
-        cells = [Text(printable(row["name"])), Text(row["status"], style=style), Text(printable(row["version"]))]
-        loaded = [Text(_facts(row.get("probe") or {}))] if probing else []
-        table.add_row(*cells, Text(printable(row["distribution"])), *loaded, Text(reason))
-    return table
+        if row["install"]:
+            lines += ["", f"install what {printable(row['name'])} needs:", f"  {row['install']}"]
+    return lines
 
 
-def _facts(facts: dict[str, Any]) -> str:
+def _facts(probe: dict[str, Any] | None) -> str:
     """What a probe showed, in a few words."""
-    if not facts:
+    if not probe:
         return ""
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return printable(f"{versions}; {'/'.join(facts['dtypes'])}; import {facts['import_seconds']:.2f} s")
-
-
-def _print_notes(inventory: Inventory) -> None:
-    for note in inventory.notes:
-        click.echo(f"warning: {note}", err=True)
+    versions = ", ".join(f"{name} {version}" for name, version in probe["versions"].items())
+    return f"loaded: {versions}; {'/'.join(probe['dtypes'])}; import {probe['import_seconds']:.2f} s"

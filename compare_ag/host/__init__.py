@@ -1,7 +1,8 @@
 """The host's side of the workers: which backends there are, and the life of one worker process.
 
-discovery    what installed metadata says; imports no plugin, no framework, no numpy
-process      one child process: pipes, deadline, logs, end
-session      the conversation with it, in the terms of a run
-environment  the machine, for the record
+discovery     what installed metadata says; imports no plugin, no framework, no numpy
+requirements  what a backend lacks and the line that installs it; reads metadata too
+process       one child process: pipes, deadline, logs, end
+session       the conversation with it, in the terms of a run
+environment   the machine, for the record
 """

@@ -7,22 +7,14 @@ would end the host. What a distribution's metadata gets wrong costs that distrib
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import shlex
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from compare_ag.host.requirements import install_line, lacking, near, normalised, of_extra
 from compare_ag.text import printable
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 GROUP = "compare_ag"
 OWN_DISTRIBUTION = "compare-ag"
@@ -52,20 +44,20 @@ class Offer:
     @cached_property
     def requirements(self) -> tuple[str, ...]:
         """What its distribution's extra of the backend's own name asks for."""
-        return tuple(_of_extra(self.requires, self.name))
+        return tuple(dict.fromkeys(of_extra(self.requires, self.distribution, self.name)))
 
     @cached_property
     def problem(self) -> tuple[str, str]:
         """("", "") when it can be run, else status and reason: ("missing", …) or ("broken", …)."""
-        if not NAME.fullmatch(self.name) or _RESERVED.fullmatch(self.name):
+        if not _is_name(self.name):
             return "broken", "a backend's name is a lower-case letter and up to 31 letters, digits, '-' or '_'"
         if not self.module:
             return "broken", "its entry point names no module"
         try:
-            lacking = [reason for text in self.requirements if (reason := _lacking(text))]
+            reasons = [reason for text in self.requirements if (reason := lacking(text))]
         except ValueError as error:  # packaging's errors for names, specifiers and markers are ValueErrors
             return "broken", f"its distribution's requirements cannot be read: {printable(str(error).splitlines()[0])}"
-        return ("missing", "needs " + " and ".join(lacking)) if lacking else ("", "")
+        return ("missing", "needs " + " and ".join(reasons)) if reasons else ("", "")
 
     @property
     def status(self) -> str:
@@ -80,7 +72,9 @@ class Offer:
     @cached_property
     def install(self) -> str:
         """The exact line that installs what is missing into this environment; empty when nothing is."""
-        return install_line(self) if self.status == "missing" else ""
+        if self.status != "missing":
+            return ""
+        return install_line(self.requirements, built_in=self.distribution == OWN_DISTRIBUTION)
 
     @property
     def qualified(self) -> str:
@@ -94,7 +88,7 @@ class Inventory:
 
     offers: tuple[Offer, ...]
     notes: tuple[str, ...] = ()
-    """distributions that had to be skipped, built-in names that another distribution offers too"""
+    """distributions that had to be skipped, names that several distributions offer"""
     _clashes: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def available(self) -> list[Offer]:
@@ -105,7 +99,7 @@ class Inventory:
 
     def names(self) -> list[str]:
         """The bare names that select an offer."""
-        return sorted(name for name in self._by_name() if NAME.fullmatch(name))
+        return sorted(filter(_is_name, self._by_name()))
 
     def select(self, names: Sequence[str]) -> list[Offer]:
         """The offers of these names, in their order, each once.
@@ -145,8 +139,10 @@ class Inventory:
             raise SelectionError(f"backend '{name}' is offered by more than one distribution; name {owners}")
         if not name:
             raise SelectionError(f"an empty backend name; {self._installed()}")
-        close = difflib.get_close_matches(key, [*by_name, *qualified], n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ";"
+        import difflib  # here, for completion pays for every import
+
+        close = difflib.get_close_matches(key, [*by_name, *self._clashes, *qualified], n=1)
+        hint = f"; did you mean '{printable(close[0])}'?" if close else ";"
         raise SelectionError(f"no backend '{printable(name)}'{hint} {self._installed()}")
 
     def _installed(self) -> str:
@@ -181,8 +177,12 @@ def discover(path: Sequence[str] | None = None) -> Inventory:
 def _offers(distribution: metadata.Distribution, name: str, folder: str) -> Iterator[Offer]:
     requires = tuple(distribution.requires or ())
     version = distribution.version or "unknown"
+    taken: set[str] = set()
     for entry_point in distribution.entry_points:
         if entry_point.group == GROUP:
+            if entry_point.name in taken:
+                raise ValueError(f"it offers {entry_point.name!r} twice")
+            taken.add(entry_point.name)
             yield Offer(entry_point.name, entry_point.value.strip(), name, version, folder, requires)
 
 
@@ -195,96 +195,21 @@ def _clashes(offers: list[Offer], notes: list[str]) -> dict[str, tuple[Offer, ..
     for name, rivals in by_name.items():
         if len(rivals) < 2:
             continue
-        if rivals[0].distribution == OWN_DISTRIBUTION:
-            others = ", ".join(repr(offer.qualified) for offer in rivals[1:])
+        built_in = rivals[0].distribution == OWN_DISTRIBUTION
+        others = " or ".join(repr(offer.qualified) for offer in (rivals[1:] if built_in else rivals))
+        if built_in:
             notes.append(
                 f"'{printable(name)}' is the built-in backend; another offers that name too: select it with {others}"
             )
         else:
             clashes[name] = tuple(rivals)
+            notes.append(f"'{printable(name)}' is offered by more than one distribution: select it with {others}")
     return clashes
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-# --- requirements -------------------------------------------------------------------------------------------
-
-
-def _of_extra(requires: Iterable[str], extra: str) -> Iterator[str]:
-    """The requirements that only this extra brings, without their markers."""
-    for text in requires:
-        if "extra" not in text or extra not in text:
-            continue
-        requirement = _requirement(text)
-        marker = requirement.marker
-        if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
-            requirement.marker = None
-            yield str(requirement)
-
-
-def _requirement(text: str) -> Requirement:
-    from packaging.requirements import Requirement
-
-    return Requirement(text)
-
-
-def _lacking(text: str) -> str:
-    """What is wrong with a requirement in this environment; empty when it is satisfied."""
-    requirement = _requirement(text)
-    try:
-        found = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return f"{requirement}, which is not installed"
-    if requirement.specifier.contains(found, prereleases=True):
-        return ""
-    return f"{requirement}, but {found} is installed"
-
-
-# --- how to install -----------------------------------------------------------------------------------------
-
-
-def install_line(offer: Offer) -> str:
-    """The line that installs an offer's requirements into the environment that runs this.
-
-    It installs the requirements and not ``compare-ag[torch]``: from a source tree that name may not exist on any
-    index, and the constraints beside it keep torch from bringing gigabytes of accelerator libraries.
-    """
-    wanted = [shlex.quote(text) for text in offer.requirements]
-    python = shlex.quote(_near(sys.executable))
-    if "pipx" in Path(sys.prefix).parts:
-        return f"pipx inject {OWN_DISTRIBUTION} {' '.join(wanted)}"
-    constraints = _constraints() if offer.distribution == OWN_DISTRIBUTION else None
-    options = [] if constraints is None else ["-c", shlex.quote(_near(constraints))]
-    if not _has_pip():
-        return " ".join(["uv pip install --python", python, *options, *wanted])
-    return " ".join([python, "-m pip install", *options, *wanted])
-
-
-def _has_pip() -> bool:
-    try:
-        metadata.version("pip")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _constraints() -> str | None:
-    """constraints.txt of the source tree that this project is installed from in place, if it is."""
-    import compare_ag
-
-    path = Path(compare_ag.__file__).resolve().parent.parent / "constraints.txt"
-    return str(path) if path.is_file() else None
-
-
-def _near(path: str) -> str:
-    """The path relative to the current folder where it lies below it."""
-    here = os.getcwd()
-    absolute = os.path.abspath(path)
-    return os.path.relpath(absolute, here) if absolute.startswith(here + os.sep) else absolute
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and _RESERVED.fullmatch(name) is None
 
 
 def _shown(folder: str) -> str:
-    return printable(_near(folder))
+    return printable(near(folder))
