@@ -69,14 +69,12 @@ def _agreement(run: Run) -> Iterator[str]:
     published = [record for record in run.records.values() if record.published]
     if published:
         missed = [record.name for record in published if not all(row.reproduced for row in record.published)]
-        yield (
-            f"The published losses are not reproduced by {_names(missed)}."
-            if missed
-            else (
-                f"All {len(published[0].published)} published losses are reproduced"
-                + (f" by all {len(published)}." if len(published) > 1 else ".")
-            )
-        )
+        count = len(published[0].published)
+        losses = "The published loss is" if count == 1 else f"All {count} published losses are"
+        if missed:
+            yield f"The published losses are not reproduced by {_names(missed)}."
+        else:
+            yield f"{losses} reproduced" + (f" by all {len(published)}." if len(published) > 1 else ".")
 
 
 def _fastest(run: Run) -> Iterator[str]:
@@ -101,9 +99,15 @@ def _names(names: Sequence[str]) -> str:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
+def _titled(title: str, table: Table, note: str = "") -> Group:
+    """A table under its title, with a note below: as wide as the terminal, where rich's own would be as the table."""
+    parts: list[RenderableType] = [Text(title, style="bold"), table]
+    return Group(*parts, Text(note, style="dim italic")) if note else Group(*parts)
+
+
+def _table(*columns: str, left: int = 1) -> Table:
     """A table whose first ``left`` columns hold words and the others numbers; nothing is cut off."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold", header_style="dim")
     return table
@@ -127,15 +131,15 @@ def problem(run: Run) -> Text:
     return Text("\n".join(lines))
 
 
-def verdicts(run: Run) -> Table:
+def verdicts(run: Run) -> Group:
     """Each backend's verdict, or the reason why it has none."""
-    table = _table("Verdicts", "backend", "status", "what was found", "observed/tolerance", left=3)
+    table = _table("backend", "status", "what was found", "observed/tolerance", left=3)
     for record in run.records.values():
         verdict = record.verdict
         found = record.reason or (verdict.message if verdict is not None else "")
         ratio = "" if verdict is None else fraction(verdict.worst_ratio)
         table.add_row(_backend(record), _status(record), Text(printable(found)), ratio)
-    return table
+    return _titled("Verdicts", table)
 
 
 def _backend(record: BackendRecord) -> Text:
@@ -147,7 +151,7 @@ def _status(record: BackendRecord) -> Text:
     return Text(record.status, style=_STYLES.get(record.status, "red"))
 
 
-def final_weights(run: Run) -> Table:
+def final_weights(run: Run) -> Group:
     """Final w and b of every backend beside the reference's, and the distance to it."""
     features = run.manifest.problem.features
     indices = list(range(features))
@@ -160,7 +164,7 @@ def final_weights(run: Run) -> Table:
     title = f"Final weights after {run.manifest.problem.steps} steps"
     if gap:
         title += f" ({len(indices)} of {features} features; all are in the run directory)"
-    table = _table(title, "", *heads, "b", "distance to reference", "tolerance")
+    table = _table("", *heads, "b", "distance to reference", "tolerance")
 
     def cells(w: Array, b: float) -> list[str]:
         row = [f"{float(w[i]):.7g}" for i in indices]
@@ -181,10 +185,8 @@ def final_weights(run: Run) -> Table:
         )
         table.add_row(printable(name), *numbers, *distances)
     largest = run.manifest.max_pair_difference
-    if largest is not None:
-        table.caption = f"largest difference between two backends: {difference(largest)}"
-        table.caption_justify = "left"
-    return table
+    note = "" if largest is None else f"largest difference between two backends: {difference(largest)}"
+    return _titled(title, table, note)
 
 
 def losses(run: Run) -> RenderableType:
@@ -201,12 +203,12 @@ def losses(run: Run) -> RenderableType:
     return Group(table, Text("\n".join(lines)))
 
 
-def _spaced_losses(run: Run, judged: list[str]) -> Table:
+def _spaced_losses(run: Run, judged: list[str]) -> Group:
     steps = run.manifest.problem.steps
     count = min(LOSS_ROWS, steps + 1)
     shown = sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
     what = "Loss of the step's batch" if run.manifest.problem.batch_size else "Loss"
-    table = _table(f"{what} after k steps", "k", *map(printable, judged), "reference", "tolerance", left=0)
+    table = _table("k", *map(printable, judged), "reference", "tolerance", left=0)
     reference, tolerance = run.reference.get("losses"), run.reference.get("loss_tolerance")
     for k in shown:
         row = [_loss(run.arrays(name)["losses"], k) for name in judged]
@@ -214,14 +216,14 @@ def _spaced_losses(run: Run, judged: list[str]) -> Table:
             ["", ""] if reference is None or tolerance is None else [_loss(reference, k), difference(tolerance[k])]
         )
         table.add_row(str(k), *row, *expected)
-    return table
+    return _titled(f"{what} after k steps", table)
 
 
-def _published_losses(run: Run, judged: list[str]) -> Table:
+def _published_losses(run: Run, judged: list[str]) -> Group:
     with_table = [name for name in judged if run[name].published]
     allowed = run.manifest.problem.published_tolerance
+    title = f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}"
     table = _table(
-        f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}",
         "epoch", "published", *(column for name in with_table for column in (printable(name), "difference")), left=0,
     )  # fmt: skip
     for index, row in enumerate(run[with_table[0]].published):
@@ -231,7 +233,7 @@ def _published_losses(run: Run, judged: list[str]) -> Table:
             mark = "" if mine.reproduced else "red"
             cells += [f"{float(mine.observed):.8f}", Text(difference(mine.difference), style=mark)]
         table.add_row(str(row.step - 1), f"{row.published:.8f}", *cells)
-    return table
+    return _titled(title, table)
 
 
 def _loss(values: Array, k: int) -> str:
@@ -241,12 +243,11 @@ def _loss(values: Array, k: int) -> str:
     return f"{value:.8g}" if math.isfinite(value) else str(value)
 
 
-def speed(run: Run) -> Table:
+def speed(run: Run) -> Group:
     """Steady time per step and per phase, with the ratio to the baseline."""
     baseline = run.manifest.baseline
     first = next(record.timing for record in run.records.values() if record.timing is not None)
     table = _table(
-        "Speed: seconds per step, median of rounds (quartiles)",
         "backend", "step", "", "forward", "backward", "update", f"ratio to {printable(baseline or 'baseline')}", "",
     )  # fmt: skip
     for record in run.records.values():
@@ -266,18 +267,16 @@ def speed(run: Run) -> Table:
         spread = f"({seconds(timing.step.low)} to {seconds(timing.step.high)})"
         table.add_row(printable(record.name), seconds(timing.step.median), spread, *phases, *ratio)
     pinned = f"on CPU {', '.join(map(str, first.pinned))}" if first.pinned else "not pinned"
-    table.caption = (
+    note = (
         f"{first.rounds} rounds of {first.steps_per_block} steps, all backends in random order, {pinned}, "
         f"from perturbed weights of step {first.checkpoint_step}; spread within one launch, not a confidence interval"
     )
-    table.caption_justify = "left"
-    return table
+    return _titled("Speed: seconds per step, median of rounds (quartiles)", table, note)
 
 
-def cold(run: Run) -> Table:
+def cold(run: Run) -> Group:
     """What is paid once, and memory."""
     table = _table(
-        "Paid once, and memory",
         "backend", "import", "construct", "make_tensor", "first step", "peak memory", "threads seen",
     )  # fmt: skip
     for record in run.records.values():
@@ -289,11 +288,8 @@ def cold(run: Run) -> Table:
         if record.peak_memory_source == "ru_maxrss":
             memory += " (ru_maxrss)"
         table.add_row(printable(record.name), *map(seconds, once), memory, str(record.threads_observed or "n/a"))
-    table.caption = (
-        "import is what the backend adds to a worker that has numpy already; memory is the training worker's"
-    )
-    table.caption_justify = "left"
-    return table
+    note = "import is what the backend adds to a worker that has numpy already; memory is the training worker's"
+    return _titled("Paid once, and memory", table, note)
 
 
 def remarks(run: Run) -> Iterator[Text]:

@@ -1,0 +1,101 @@
+"""The report says what the records hold: the answer first, every backend in it, nothing cut off or taken as markup."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+import compare_ag
+from compare_ag import records
+from compare_ag.report.terminal import answer, print_run
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory):
+    """A short real run of the seed problem with two backends."""
+    return compare_ag.run(["numpy", "autograd"], steps=501, output=tmp_path_factory.mktemp("terminal") / "run")
+
+
+def with_record(run, name, **changes):
+    """The run with one backend's record changed."""
+    changed = dict(run.records) | {name: records.replace(run[name], **changes)}
+    return records.Run(run.path, run.manifest, changed)
+
+
+def printed(run, width=140) -> str:
+    file = io.StringIO()
+    print_run(run, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def test_the_answer_tells_agreement_reproduction_and_speed(seed):
+    text = answer(seed).plain
+    assert "numpy and autograd agree with the reference over all 501 steps" in text
+    assert "All 2 published losses are reproduced by all 2." in text
+    assert "Fastest per step: numpy" in text
+    assert "autograd takes" in text
+
+
+def test_a_published_loss_that_is_missed_is_told(seed):
+    rows = [records.replace(row, reproduced=False) for row in seed["numpy"].published]
+    assert (
+        "The published losses are not reproduced by numpy." in answer(with_record(seed, "numpy", published=rows)).plain
+    )
+
+
+@pytest.mark.parametrize("status", sorted(set(records.STATUSES) - {"ok"}))
+def test_every_status_is_in_the_answer_and_in_the_table(seed, status):
+    run = with_record(seed, "autograd", status=status, reason="because of this", timing=None)
+    assert f"autograd: {status}." in answer(run).plain
+    assert "numpy agrees with the reference." in answer(run).plain
+    assert "because of this" in printed(run)
+
+
+def test_a_failed_backend_shows_its_source_and_its_log(seed):
+    run = with_record(
+        seed, "autograd", status="crashed", reason="[red]SIGSEGV[/red]", logs=["logs/autograd.train.stderr.txt"]
+    )
+    text = printed(run)
+    assert "backend 'autograd' (compare-ag" in text
+    assert "[red]SIGSEGV[/red]" in text
+    assert "logs/autograd.train.stderr.txt" in text
+
+
+def test_a_partial_run_says_so_first(seed):
+    run = records.Run(seed.path, records.replace(seed.manifest, state="partial"), seed.records)
+    assert answer(run).plain.startswith("This run is partial")
+
+
+def test_a_backend_without_rank_keeps_its_place_in_the_speed_table(seed):
+    run = with_record(seed, "autograd", status="disagree", reason="off", timing=None, timing_note="not timed: no rank")
+    assert "not timed: no rank" in printed(run)
+
+
+def test_phases_of_a_backend_that_does_not_split_are_not_made_up(seed):
+    timing = records.replace(seed["numpy"].timing, phases=None)
+    (line,) = [line for line in printed(with_record(seed, "numpy", timing=timing)).splitlines() if "(baseline)" in line]
+    assert line.split().count("n/a") == 3
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_lost(seed, width):
+    text = printed(seed, width)
+    assert max(len(line) for line in text.splitlines()[:-1]) <= width
+    assert "…" not in text
+
+
+def test_many_features_are_abridged_and_counted(tmp_path):
+    run = compare_ag.run(["numpy"], "synthetic:n=30,d=40", steps=3, timing=False, output=tmp_path / "run")
+    text = printed(run)
+    assert "6 of 40 features" in text
+    assert "w[0]" in text
+    assert "w[39]" in text
+    assert "w[20]" not in text
+
+
+def test_mini_batches_say_whose_loss_it_is(tmp_path):
+    run = compare_ag.run(["numpy"], "synthetic:n=30,d=2", steps=9, batch_size=7, timing=False, output=tmp_path / "run")
+    assert "Loss of the step's batch after k steps" in printed(run)
+    assert "batches of 7" in printed(run)
