@@ -81,6 +81,11 @@ def report_console(*, stderr: bool = False) -> Console:
     """Where reports are printed: the terminal's width, or a fixed one that folds nothing when piped."""
     from rich.console import Console
 
+    class ReportConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Let `main` end it; rich would exit with 1, which here says that numbers disagree."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+    return ReportConsole(stderr=stderr, width=width, highlight=False, emoji=False)

@@ -78,7 +78,7 @@ def _lines(rows: list[dict[str, Any]], *, coloured: bool) -> list[str]:
         lines.append("  ".join(padded).rstrip())
     for row in rows:
         if row["install"]:
-            lines += ["", f"install what {printable(row['name'])} needs:", f"  {row['install']}"]
+            lines += ["", f"install what {printable(row['name'])} needs:", f"  {printable(row['install'])}"]
     return lines
 
 

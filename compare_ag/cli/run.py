@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -73,6 +72,8 @@ EPILOG = """Examples:
 @click.option("--quiet", is_flag=True, help="No progress display.")
 def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train one problem with several backends and compare weights, losses and speed."""
+    import json
+
     from rich.console import Console
 
     from compare_ag import records

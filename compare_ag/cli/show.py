@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from compare_ag.cli.common import click
 @click.option("--json", "as_json", is_flag=True, help="The run as JSON on stdout; text for people goes to stderr.")
 def show(run: Path, as_json: bool) -> None:
     """Print the tables of a finished run again. Exits 0 whatever the run found."""
+    import json
+
     from compare_ag import records
     from compare_ag.cli.common import report_console
     from compare_ag.report.terminal import print_run

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from compare_ag.host import discovery
+from compare_ag.host import requirements
 from compare_ag.host.discovery import SelectionError, discover
+from compare_ag.host.requirements import install_line, near
 
 
 @pytest.fixture
@@ -86,13 +87,91 @@ def test_a_missing_backend_is_refused_with_its_install_line(site):
         inventory.select(["alpha"])
 
 
-def test_the_install_line_fits_the_environment(site, monkeypatch):
+@pytest.mark.parametrize("name", ["torch_compile", "torch-compile"])
+@pytest.mark.parametrize("extra", ["torch_compile", "torch-compile", "Torch.Compile"])
+def test_extras_are_compared_as_pep_685_normalises_them(site, name, extra):
+    (offer,) = discover(site(entries=f"{name} = m", requires=[f'frobnicate>=2; extra == "{extra}"'])).offers
+    assert offer.reason == "needs frobnicate>=2, which is not installed"
+
+
+def test_an_extra_may_ask_for_others_of_its_own_distribution(site):
+    own = [
+        "Mine_Dist[inner,alpha]; extra == 'alpha'",
+        "frobnicate>=2; extra == 'alpha'",
+        "Mine-Dist[alpha]; extra == 'inner'",
+        "frobnicate>=2; extra == 'inner'",
+        "innermost; extra == 'inner'",
+    ]
+    (offer,) = discover(site("mine-dist", requires=own)).offers
+    assert offer.requirements == ("frobnicate>=2", "innermost")
+
+
+def test_a_mistake_in_another_extra_is_not_this_backends(site):
+    (offer,) = discover(site(requires=["!!!; extra == 'other'"])).offers
+    assert offer.status == "available"
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("Version: 1.5\n", "needs frobnicate>=2, but 1.5 is installed"),
+        ("Version: odd\n", "needs frobnicate>=2, but odd is installed"),
+        ("", "needs frobnicate>=2, whose installed version cannot be read"),
+        ("Version: 3.0rc1\n", ""),
+    ],
+)
+def test_what_is_installed_in_a_wrong_version_is_said(site, tmp_path, monkeypatch, version, reason):
+    found = tmp_path / "elsewhere" / "frobnicate-1.dist-info"
+    found.mkdir(parents=True)
+    (found / "METADATA").write_text(f"Metadata-Version: 2.1\nName: frobnicate\n{version}")
+    monkeypatch.syspath_prepend(str(found.parent))
     (offer,) = discover(site(requires=["frobnicate>=2; extra == 'alpha'"])).offers
+    assert offer.reason == reason
+
+
+def line(*, built_in: bool = False) -> str:
+    return install_line(["frobnicate>=2"], built_in=built_in)
+
+
+def test_in_a_pipx_environment_it_is_injected_into_that_one(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "prefix", str(Path("home", "pipx", "venvs", "compare-ag")))
-    assert discovery.install_line(offer) == "pipx inject compare-ag 'frobnicate>=2'"
-    monkeypatch.undo()
-    monkeypatch.setattr(discovery, "_has_pip", lambda: False)
-    assert discovery.install_line(offer).startswith("uv pip install --python ")
+    assert line() == "pipx inject compare-ag 'frobnicate>=2'"
+    (tmp_path / "compare-ag-2").mkdir()
+    (tmp_path / "compare-ag-2" / "pipx_metadata.json").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "compare-ag-2"))
+    assert line() == "pipx inject compare-ag-2 'frobnicate>=2'"
+    monkeypatch.setattr(sys, "prefix", str(Path("src", "pipx", ".venv")))
+    assert "pipx inject" not in line()
+
+
+def test_without_pip_it_is_uv_that_installs(monkeypatch):
+    monkeypatch.setattr(requirements, "_has_pip", lambda: False)
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / "a b" / "python"))
+    assert line() == "uv pip install --python 'a b/python' 'frobnicate>=2'"
+
+
+def test_the_interpreter_is_named_from_the_current_folder_as_a_shell_finds_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    for folder, python in ((tmp_path, "bin/python"), (tmp_path / "bin", "./python"), (tmp_path / "b", sys.executable)):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        assert line() == f"{python} -m pip install 'frobnicate>=2'"
+
+
+def test_the_constraints_are_for_built_in_backends_run_from_the_source_tree(monkeypatch):
+    root = Path(requirements.__file__).parents[2]
+    monkeypatch.chdir(root)
+    assert " -m pip install -c constraints.txt 'frobnicate>=2'" in line(built_in=True)
+    assert "constraints" not in line(built_in=False)
+
+
+def test_a_path_is_shown_relative_only_below_the_current_folder(monkeypatch, tmp_path):
+    (tmp_path / "ab").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert near(str(tmp_path / "ab" / "c")) == str(Path("ab", "c"))
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert near(str(tmp_path / "ab" / "c")) == str(tmp_path / "ab" / "c")
 
 
 def test_built_in_frameworks_are_installed_through_the_constraints(site):
@@ -106,8 +185,10 @@ BROKEN = {
     "no metadata": {"metadata": b""},
     "metadata that is no text": {"metadata": b"\xff\xfe\x00Name\xff"},
     "entry points that are no text": {"entries": b"[compare_ag]\n\xff\xfe = x\n"},
-    "entry points without a section": {"entries": b"compare_ag = x\n[compare_ag\nbroken"},
+    "a section that does not end": {"entries": b"[other]\nx = y\n[compare_ag\nbroken = module\n"},
+    "an entry without a module": {"entries": b"[compare_ag]\nbroken\n"},
     "requirements that do not parse": {"requires": ["!!!; extra == 'alpha'"]},
+    "one name twice": {"entries": "alpha = one\nalpha = two"},
 }
 
 
@@ -117,13 +198,26 @@ def test_a_broken_distribution_costs_nobody_else_its_place(site, kind):
     inventory = discover(site("good", entries="good = good_module"))
     assert "good" in [offer.name for offer in inventory.available()]
     assert [offer.name for offer in inventory.select(["good"])] == ["good"]
+    said = [*inventory.notes, *(offer.reason for offer in inventory.offers if offer.name != "good")]
+    assert any(said), "what is wrong with it is told"
+
+
+@pytest.mark.parametrize("kind", ["entry points that are no text", "one name twice"])
+def test_a_skipped_distribution_is_named_by_its_path(site, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (note,) = discover(site("broken", **BROKEN[kind])).notes
+    assert note.startswith(f"skipped {Path('path0', 'broken-1.0.dist-info')}: ")
 
 
 @pytest.mark.parametrize("name", ["Upper", "a/b", "..", "x" * 33, "con", "lpt1", "tоrch", "1st", "a b", "a\x1b[2J"])
 def test_a_name_that_could_mislead_is_broken(site, name):
-    for offer in discover(site(entries=f"{name} = module")).offers:
-        assert offer.status == "broken"
-    assert discover([]).available() == []
+    inventory = discover(site(entries=f"{name} = module"))
+    assert [offer.status for offer in inventory.offers] == ["broken"]
+    assert inventory.available() == []
+    assert inventory.names() == []
+    with pytest.raises(SelectionError) as error:
+        inventory.select([inventory.offers[0].name])
+    assert str(error.value).isprintable()
 
 
 def test_the_same_distribution_twice_on_the_path_counts_once(site):
@@ -139,6 +233,11 @@ def test_two_strangers_with_one_name_are_refused_naming_both(site):
         inventory.select(["alpha"])
     assert inventory.select(["Second:alpha"])[0].module == "two"
     assert inventory.available() == []
+    assert inventory.names() == []
+    (note,) = inventory.notes
+    assert note.endswith("offered by more than one distribution: select it with 'first:alpha' or 'second:alpha'")
+    with pytest.raises(SelectionError, match="did you mean 'alpha'"):
+        inventory.select(["alhpa"])
 
 
 def test_a_built_in_keeps_its_bare_name_with_a_warning(site):
