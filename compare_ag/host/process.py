@@ -300,10 +300,14 @@ class Log:
         self._dropped += max(0, len(data) - room)
         if room <= 0:
             return
-        if self._file is None:
-            self._file = self.path.open("wb")
-        self._file.write(data[:room])
-        self._file.flush()
+        try:
+            if self._file is None:
+                self._file = self.path.open("wb")
+            self._file.write(data[:room])
+            self._file.flush()
+        except OSError:  # a full disk must not fill the worker's pipe: go on draining, keep nothing
+            self._dropped += len(data[:room])
+            return
         self.size += min(room, len(data))
 
     def close(self) -> None:

@@ -61,11 +61,13 @@ def _agreement(run: Run) -> Iterator[str]:
     rows = [record for record in run.records.values() if record.status != "ok"]
     if good and not rows:
         who = _names(good) + (" agrees" if len(good) == 1 else " agree")
-        yield f"{who} with the reference over all {run.manifest.problem.steps} steps, within rounding error."
+        steps = run.manifest.problem.steps
+        span = f"all {steps} steps" if steps > 1 else "the one step"
+        yield f"{who} with the reference over {span}, within rounding error."
     elif good:
         yield f"{_names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
-    for record in rows:
-        yield f"{printable(record.name)}: {record.status}."
+    for status in dict.fromkeys(record.status for record in rows):
+        yield f"{_names([record.name for record in rows if record.status == status])}: {status}."
     published = [record for record in run.records.values() if record.published]
     if published:
         missed = [record.name for record in published if not all(row.reproduced for row in record.published)]
@@ -180,10 +182,11 @@ def final_weights(run: Run) -> Group:
             continue
         verdict = record.verdict
         numbers = cells(arrays["final_w"], arrays["final_b"].item())
-        distances = (
-            "" if value is None else difference(value) for value in (verdict.weights_error, verdict.weights_tolerance)
-        )
-        table.add_row(printable(name), *numbers, *distances)
+        distances = [verdict.weights_error, verdict.weights_tolerance]
+        if verdict.status == "undecidable":  # those two are of the last step that could be compared
+            distances = [None, None]
+        shown = ("not judged" if value is None else difference(value) for value in distances)
+        table.add_row(printable(name), *numbers, *shown)
     largest = run.manifest.max_pair_difference
     note = "" if largest is None else f"largest difference between two backends: {difference(largest)}"
     return _titled(title, table, note)

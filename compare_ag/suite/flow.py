@@ -18,7 +18,7 @@ from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
-from compare_ag.suite.folder import make_folder
+from compare_ag.suite.folder import Keeper, make_folder
 from compare_ag.suite.judging import Judge, exit_code, problem_record
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.timing import TimingPass, TimingResult
@@ -105,7 +105,8 @@ class _OneRun:
     ) -> None:
         self.problem = problem
         self.offers = offers
-        self.folder = folder
+        self.keeper = Keeper(folder)
+        self.log_root = folder
         self.baseline = baseline
         self.timing = timing
         self.observer = observer
@@ -132,7 +133,7 @@ class _OneRun:
         )
 
     def run(self) -> Run:
-        records.write_manifest(self.folder, self.manifest)
+        self.keeper.save(lambda folder: records.write_manifest(folder, self.manifest))
         self.observer.begin(list(self.offers), self.problem)
         interrupted: KeyboardInterrupt | None = None
         try:
@@ -168,7 +169,7 @@ class _OneRun:
             judge_finished()
 
     def _record(self, name: str, training: Training) -> None:
-        record, arrays = self.judge.record(name, training, self.folder)
+        record, arrays = self.judge.record(name, training, self.log_root)
         self.arrays[name] = arrays
         self._keep(name, record)
         self.observer.trained(self.records[name])
@@ -177,9 +178,9 @@ class _OneRun:
         """Write the record and its arrays; each version replaces the one before."""
         if self.arrays[name]:
             path = f"arrays/{records.file_stem(name)}.npz"
-            sha256 = records.write_arrays(self.folder / path, self.arrays[name])
+            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, self.arrays[name]))
             record = records.replace(record, arrays=path, arrays_sha256=sha256)
-        records.write_backend(self.folder, record)
+        self.keeper.save(lambda folder: records.write_backend(folder, record))
         self.records[name] = record
 
     def _time(self) -> None:
@@ -208,7 +209,7 @@ class _OneRun:
         self.observer.timed(self.records[name])
 
     def _failed_while_timed(self, record: BackendRecord, failure: WorkerFailure) -> BackendRecord:
-        logs = sorted(path.relative_to(self.folder).as_posix() for path in self._logs(record.name))
+        logs = sorted(path.relative_to(self.log_root).as_posix() for path in self._logs(record.name))
         return records.replace(
             record,
             status=failure.status,
@@ -220,7 +221,7 @@ class _OneRun:
         )
 
     def _logs(self, name: str) -> list[Path]:
-        return list((self.folder / "logs").glob(f"{records.file_stem(name)}.*.txt"))
+        return list((self.log_root / "logs").glob(f"{records.file_stem(name)}.*.txt"))
 
     def _conclude(self, interrupted: KeyboardInterrupt | None) -> Run:
         for name, offer in self.offers.items():
@@ -231,14 +232,19 @@ class _OneRun:
         codes = [exit_code(record) for record in self.records.values()]
         if interrupted is not None:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
+        reference_sha256 = self.keeper.save(self.judge.save_reference)
+        warnings = [*self.manifest.warnings, *self.judge.timing_warnings(self.records)]
+        if self.keeper.failure is not None:
+            codes.append(ExitCode.NOT_SAVED)
+            warnings.append(f"{self.keeper.failure}; the results went to a temporary directory instead: move them")
         self.manifest = records.replace(
             self.manifest,
             state="partial" if interrupted is not None else "complete",
             duration_seconds=time.monotonic() - self.started,
             exit_code=int(ExitCode.worst(codes)),
-            warnings=[*self.manifest.warnings, *self.judge.timing_warnings(self.records)],
-            reference_sha256=self.judge.save_reference(self.folder),
+            warnings=warnings,
+            reference_sha256=reference_sha256,
             max_pair_difference=self.judge.max_pair_difference(self.records, self.arrays),
         )
-        records.write_manifest(self.folder, self.manifest)
-        return Run(self.folder, self.manifest, self.records)
+        self.keeper.save(lambda folder: records.write_manifest(folder, self.manifest))
+        return Run(self.keeper.folder, self.manifest, self.records)

@@ -1,14 +1,52 @@
-"""The run directory: where it goes and that it is new."""
+"""The run directory: where it goes, that it is new, and what happens when it cannot take the results."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from compare_ag.problem import ProblemError
 from compare_ag.records import SaveError
 
 DEFAULT_PARENT = Path("reports") / "runs"
+
+
+T = TypeVar("T")
+
+
+class Keeper:
+    """Writes a run's files. A directory that fails (full, read-only) is replaced once by a temporary one.
+
+    Hours of training must not be lost to a full disk: what was written before is copied, the run goes on, and
+    `failure` tells the caller to say so.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failure: SaveError | None = None
+
+    def save(self, write: Callable[[Path], T]) -> T:
+        """Call ``write`` with the directory. Raises `SaveError` where the replacement fails too."""
+        try:
+            return write(self.folder)
+        except SaveError as error:
+            if self.failure is not None:
+                raise
+            self.failure = error
+            self.folder = self._replacement()
+            return write(self.folder)
+
+    def _replacement(self) -> Path:
+        try:
+            fallback = Path(tempfile.mkdtemp(prefix="compare-ag-run-"))
+            shutil.copytree(self.folder, fallback, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise SaveError(f"{self.failure}; and no temporary directory could take the results: {error}") from error
+        return fallback
 
 
 def make_folder(output: Path | None, problem_name: str) -> Path:

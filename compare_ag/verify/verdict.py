@@ -190,4 +190,4 @@ def _undecidable(horizon: int, reference: Reference, tolerance: Tolerance, traje
 def _agreement(problem: Problem, trajectory: Trajectory) -> str:
     if trajectory.steps < problem.steps:
         return f"agrees over the {trajectory.steps} steps that it made of {problem.steps}"
-    return f"agrees over all {problem.steps} steps"
+    return f"agrees over all {problem.steps} steps" if problem.steps > 1 else "agrees over the one step"

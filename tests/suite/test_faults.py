@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 import compare_ag
+from compare_ag import records
 
 STEPS = 40
 
@@ -241,3 +242,44 @@ def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with,
     assert run["broken"].verdict.status == "agrees"
     assert run["numpy"].timing is not None
     assert run.exit_code == 3
+
+
+def test_a_plugin_that_replaces_the_clock_does_not_change_its_times(run_with, good_plugin):
+    source = "import time\ntime.perf_counter_ns = time.process_time_ns = lambda: 7\n" + good_plugin
+    run = run_with(source, timing=True)
+    ratio = run["broken"].timing.step.median / run["numpy"].timing.step.median
+    assert 0.1 < ratio < 100
+
+
+def test_an_update_that_returns_another_shape_is_malformed(run_with, good_plugin):
+    run = run_with(good_plugin.replace("return Weights(*(np.asarray(v", "return Weights(*(np.atleast_1d(v"))
+    assert run["broken"].status == "malformed"
+    assert "weights.b: expected float64 array of shape (), got float64 of shape (1,)" in run["broken"].reason
+
+
+def test_a_slow_preparation_ends_at_the_deadline(run_with, good_plugin):
+    source = good_plugin.replace("self.l2, self.loss", "__import__('time').sleep(60)\n        self.l2, self.loss")
+    run = run_with(source, timeout=2.0)
+    assert run["broken"].status == "timeout"
+    assert run["broken"].phase == "prepare"
+
+
+def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, monkeypatch):
+    """The disk fills up after the run has begun: everything is kept in a temporary directory, and exit 6 says so."""
+    home, write = tmp_path / "run", records.write_bytes
+
+    def full(path, data):
+        if home in path.parents and path.name != "manifest.json":
+            raise records.SaveError(f"could not save {path.name}: No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(records, "write_bytes", full)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    run = compare_ag.run(["numpy"], steps=10, output=home)
+    assert run.exit_code == 6
+    assert run.path.parent == tmp_path
+    assert run.path != home
+    again = compare_ag.load_run(run.path)
+    assert len(again.arrays("numpy")["losses"]) == 11
+    assert any("No space left on device" in warning for warning in again.manifest.warnings)
