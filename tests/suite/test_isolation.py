@@ -74,13 +74,14 @@ def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers through /proc")
-def test_workers_die_with_a_killed_host(install_plugin, good_plugin, tmp_path):
+def test_workers_die_with_a_killed_host(install_plugin, good_plugin, tmp_path, monkeypatch):
     install_plugin(
         "sleeper",
         "import time\n"
         + good_plugin.replace("        w, b = weights", "        time.sleep(60)\n        w, b = weights"),
     )
     code = f"import compare_ag; compare_ag.run(['sleeper'], output={str(tmp_path / 'run')!r})"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed host cannot clear its workers' folders away
     host = subprocess.Popen([sys.executable, "-c", code])
     workers = _children(host.pid)
     assert workers
