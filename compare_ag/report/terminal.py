@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from compare_ag.records import FAILED, JUDGED, BackendRecord, Run
+from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, Timing
+from compare_ag.report.grid import Grid, plain_table
 from compare_ag.report.units import Array, difference, fraction, megabytes, seconds, sparkline
 from compare_ag.text import printable
 
@@ -101,41 +101,40 @@ def _names(names: Sequence[str]) -> str:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
-def _titled(title: str, table: Table, note: str = "") -> Group:
+def _titled(title: str, table: RenderableType, note: str = "") -> Group:
     """A table under its title, with a note below: as wide as the terminal, where rich's own would be as the table."""
     parts: list[RenderableType] = [Text(title, style="bold"), table]
     return Group(*parts, Text(note, style="dim italic")) if note else Group(*parts)
 
 
-def _table(*columns: str, left: int = 1) -> Table:
-    """A table whose first ``left`` columns hold words and the others numbers; nothing is cut off."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold", header_style="dim")
-    return table
-
-
-def problem(run: Run) -> Text:
+def problem(run: Run) -> Group:
     """What was trained, with every default written out."""
     p = run.manifest.problem
     machine = run.manifest.environment
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
-    parameters = ", ".join(f"{name}={value:g}" for name, value in ((n, float(v)) for n, v in p.parameters.items()))
-    lines = [
-        f"Problem {printable(p.name)}{f' ({parameters})' if parameters else ''}: {printable(p.description)}",
-        f"  data      {p.examples} examples x {p.features} features, {p.dtype}; "
+    parameters = ", ".join(f"{name}={float(value):g}" for name, value in p.parameters.items())
+    title = f"Problem {printable(p.name)}{f' ({parameters})' if parameters else ''}: {printable(p.description)}"
+    facts = {
+        "data": f"{p.examples} examples x {p.features} features, {p.dtype}; "
         f"labels {printable(p.label_names[0])} -> 0, {printable(p.label_names[1])} -> 1",
-        f"  training  {p.steps} steps, {batch}, loss {p.loss}, l2 {p.l2:g}, "
+        "training": f"{p.steps} steps, {batch}, loss {p.loss}, l2 {p.l2:g}, "
         f"learning rate {p.learning_rate:g} ({p.learning_rate_source}), seed {p.seed}, threads {p.threads}",
-        f"  start     {printable(p.start)}",
-        f"  machine   {printable(machine.cpu)}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}",
-    ]
-    return Text("\n".join(lines))
+        "start": printable(p.start),
+        "machine": f"{printable(machine.cpu)}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}",
+    }
+    table = plain_table()
+    table.show_header = False
+    for word, fact in facts.items():
+        table.add_row(f"  {word}", Text(fact))
+    return Group(Text(title), table)
 
 
 def verdicts(run: Run) -> Group:
     """Each backend's verdict, or the reason why it has none."""
-    table = _table("backend", "status", "what was found", "observed/tolerance", left=3)
+    table = plain_table()
+    for head in ("backend", "status", "what was found"):
+        table.add_column(head, overflow="fold")
+    table.add_column("observed/tolerance", justify="right", no_wrap=True)
     for record in run.records.values():
         verdict = record.verdict
         found = record.reason or (verdict.message if verdict is not None else "")
@@ -166,7 +165,7 @@ def final_weights(run: Run) -> Group:
     title = f"Final weights after {run.manifest.problem.steps} steps"
     if gap:
         title += f" ({len(indices)} of {features} features; all are in the run directory)"
-    table = _table("", *heads, "b", "distance to reference", "tolerance")
+    table = Grid("", *heads, "b", "distance to reference", "tolerance")
 
     def cells(w: Array, b: float) -> list[str]:
         row = [f"{float(w[i]):.7g}" for i in indices]
@@ -197,13 +196,12 @@ def losses(run: Run) -> RenderableType:
     judged = [name for name, record in run.records.items() if record.status in JUDGED]
     published = next((record.published for record in run.records.values() if record.published), [])
     table = _published_losses(run, judged) if published else _spaced_losses(run, judged)
-    lines = []
+    courses = Grid("", "course of the loss", "convergence", words=3)
     for name in judged:
-        values = run.arrays(name)["losses"]
         trained = run[name].convergence
-        said = f"  {printable(trained.message)}" if trained is not None else ""
-        lines.append(f"{printable(name):<12} {sparkline(values)}{said}")
-    return Group(table, Text("\n".join(lines)))
+        said = "" if trained is None else printable(trained.message)
+        courses.add_row(printable(name), sparkline(run.arrays(name)["losses"]), said)
+    return Group(table, Text(), courses)
 
 
 def _spaced_losses(run: Run, judged: list[str]) -> Group:
@@ -211,7 +209,7 @@ def _spaced_losses(run: Run, judged: list[str]) -> Group:
     count = min(LOSS_ROWS, steps + 1)
     shown = sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
     what = "Loss of the step's batch" if run.manifest.problem.batch_size else "Loss"
-    table = _table("k", *map(printable, judged), "reference", "tolerance", left=0)
+    table = Grid("k", *map(printable, judged), "reference", "tolerance", words=0)
     reference, tolerance = run.reference.get("losses"), run.reference.get("loss_tolerance")
     for k in shown:
         row = [_loss(run.arrays(name)["losses"], k) for name in judged]
@@ -223,20 +221,23 @@ def _spaced_losses(run: Run, judged: list[str]) -> Group:
 
 
 def _published_losses(run: Run, judged: list[str]) -> Group:
+    """The published table beside each backend's losses; a star marks a loss that is too far off."""
     with_table = [name for name in judged if run[name].published]
+    table = Grid("epoch", "published", *map(printable, with_table), "largest difference", words=0)
+    for index, row in enumerate(run[with_table[0]].published):
+        mine = [run[name].published[index] for name in with_table]
+        cells = [
+            Text(f"{float(own.observed):.8f}" + ("" if own.reproduced else "*"), style="" if own.reproduced else "red")
+            for own in mine
+        ]
+        # max() would pass over a NaN: say it instead
+        off = [float(own.difference) for own in mine]
+        largest = math.nan if any(map(math.isnan, off)) else max(off)
+        table.add_row(str(row.step - 1), f"{row.published:.8f}", *cells, difference(largest))
     allowed = run.manifest.problem.published_tolerance
     title = f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}"
-    table = _table(
-        "epoch", "published", *(column for name in with_table for column in (printable(name), "difference")), left=0,
-    )  # fmt: skip
-    for index, row in enumerate(run[with_table[0]].published):
-        cells: list[str | Text] = []
-        for name in with_table:
-            mine = run[name].published[index]
-            mark = "" if mine.reproduced else "red"
-            cells += [f"{float(mine.observed):.8f}", Text(difference(mine.difference), style=mark)]
-        table.add_row(str(row.step - 1), f"{row.published:.8f}", *cells)
-    return _titled(title, table)
+    missed = any(not row.reproduced for name in with_table for row in run[name].published)
+    return _titled(title, table, "* not reproduced" if missed else "")
 
 
 def _loss(values: Array, k: int) -> str:
@@ -249,39 +250,44 @@ def _loss(values: Array, k: int) -> str:
 def speed(run: Run) -> Group:
     """Steady time per step and per phase, with the ratio to the baseline."""
     baseline = run.manifest.baseline
-    first = next(record.timing for record in run.records.values() if record.timing is not None)
-    table = _table(
-        "backend", "step", "", "forward", "backward", "update", f"ratio to {printable(baseline or 'baseline')}", "",
-    )  # fmt: skip
+    head = f"ratio to {printable(baseline or 'the baseline')}"
+    table = Grid("backend", "step", "forward", "backward", "update", head)
+    notes = []
     for record in run.records.values():
         timing = record.timing
-        if timing is None:
-            if record.status in JUDGED and record.timing_note:
-                table.add_row(printable(record.name), Text(record.timing_note, style="dim"))
-            continue
-        phases = ["n/a"] * 3
-        if timing.phases is not None:
-            phases = [seconds(timing.phases[phase].median) for phase in ("forward", "backward", "update")]
-        ratio = ["", ""]
-        if record.name == baseline:
-            ratio = ["1", "(baseline)"]
-        elif timing.ratio is not None:
-            ratio = [f"{timing.ratio.median:.2f}", f"({timing.ratio.low:.2f} to {timing.ratio.high:.2f})"]
-        spread = f"({seconds(timing.step.low)} to {seconds(timing.step.high)})"
-        table.add_row(printable(record.name), seconds(timing.step.median), spread, *phases, *ratio)
+        if timing is not None:
+            table.add_row(printable(record.name), *_times(timing), _ratio(record.name, timing, baseline))
+        elif record.status in JUDGED and record.timing_note:
+            notes.append(f"{printable(record.name)}: {record.timing_note}")
+    first = next(record.timing for record in run.records.values() if record.timing is not None)
     pinned = f"on CPU {', '.join(map(str, first.pinned))}" if first.pinned else "not pinned"
-    note = (
+    notes.append(
         f"{first.rounds} rounds of {first.steps_per_block} steps, all backends in random order, {pinned}, "
         f"from perturbed weights of step {first.checkpoint_step}; spread within one launch, not a confidence interval"
     )
-    return _titled("Speed: seconds per step, median of rounds (quartiles)", table, note)
+    return _titled("Speed: time per step, median of rounds (quartiles)", table, "\n".join(notes))
+
+
+def _times(timing: Timing) -> list[str]:
+    """The whole step with its quartiles, and the medians of the phases."""
+    step = timing.step
+    whole = f"{seconds(step.median)} ({seconds(step.low)} to {seconds(step.high)})"
+    if timing.phases is None:
+        return [whole, "n/a", "n/a", "n/a"]
+    return [whole, *(seconds(timing.phases[phase].median) for phase in ("forward", "backward", "update"))]
+
+
+def _ratio(name: str, timing: Timing, baseline: str | None) -> str:
+    if name == baseline:
+        return "1 (baseline)"
+    if timing.ratio is None:
+        return "n/a"
+    return f"{timing.ratio.median:.2f} ({timing.ratio.low:.2f} to {timing.ratio.high:.2f})"
 
 
 def cold(run: Run) -> Group:
     """What is paid once, and memory."""
-    table = _table(
-        "backend", "import", "construct", "make_tensor", "first step", "peak memory", "threads seen",
-    )  # fmt: skip
+    table = Grid("backend", "import", "construct", "make_tensor", "first step", "peak memory", "threads seen")
     for record in run.records.values():
         timing = record.timing
         if timing is None:

@@ -105,7 +105,7 @@ def test_the_picture_is_a_run_of_this_version():
         "Verdicts",
         "Final weights after 10001 steps",
         "Published losses",
-        "Speed: seconds per step",
+        "Speed: time per step",
         "Paid once",
     ):
         assert heading in text

@@ -40,9 +40,18 @@ def test_the_answer_tells_agreement_reproduction_and_speed(seed):
 
 def test_a_published_loss_that_is_missed_is_told(seed):
     rows = [records.replace(row, reproduced=False) for row in seed["numpy"].published]
-    assert (
-        "The published losses are not reproduced by numpy." in answer(with_record(seed, "numpy", published=rows)).plain
-    )
+    run = with_record(seed, "numpy", published=rows)
+    assert "The published losses are not reproduced by numpy." in answer(run).plain
+    assert "* not reproduced" in printed(run)
+    assert "* not reproduced" not in printed(seed)
+
+
+def test_no_number_of_the_seed_is_broken_at_80_columns(seed):
+    text = printed(seed, 80)
+    for name in ("numpy", "autograd"):
+        for row in seed[name].published:
+            assert f"{float(row.observed):.8f}" in text
+        assert f"{seed.arrays(name)['final_w'][1]:.7g}" in text
 
 
 @pytest.mark.parametrize("status", sorted(set(records.STATUSES) - {"ok"}))
