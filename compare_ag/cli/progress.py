@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ class LineProgress(Observer):
     def trained(self, record: BackendRecord) -> None:
         """Print the line."""
         took = "" if record.train_seconds is None else f" (trained in {record.train_seconds:.2f} s)"
-        print(f"{printable(record.name)}: {record.status}{took}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a reader that has gone must not end the run
+            print(f"{printable(record.name)}: {record.status}{took}", file=sys.stderr, flush=True)
 
 
 class LiveProgress(Observer):

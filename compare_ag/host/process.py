@@ -7,7 +7,8 @@ No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried
 * stdout and stderr are drained into capped log files, so that a flood neither fills a pipe nor a disk;
 * an own session and process group, so that one kill reaches children; what left the group is found by a mark
   in its environment;
-* one deadline in monotonic time in the host, so that a chatty hang dies like a silent one;
+* one budget of monotonic time in the host, charged from request to answer and looked at before every byte, so
+  that a chatty hang dies like a silent one and nobody pays for a neighbour;
 * an environment of few, named variables, so that nothing leaks and launches are alike.
 """
 
@@ -38,6 +39,8 @@ LOG_CAP = 1 << 20
 POLL_SECONDS = 0.1
 EXIT_GRACE_SECONDS = 2.0
 STACK_SECONDS = 0.2
+LAST_READS = 64
+"""blocks of 64 KiB that are still read from a log pipe once the worker has ended"""
 MARK = "COMPARE_AG_WORKER"
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
@@ -82,10 +85,17 @@ class WorkerProcess:
         self._sent = 0
         self._received = 0
         self._ended = False
-        self._folder = Path(tempfile.mkdtemp(prefix="compare-ag-"))
-        self.board = Board(self._folder / "board", create=True)
-        self._deadline = time.monotonic() + launch.deadline_seconds
-        self._start()
+        self._asked = self._heard = time.monotonic()
+        self._left = launch.deadline_seconds
+        self._reported = False
+        self._hung = False
+        with contextlib.ExitStack() as stack:
+            try:
+                self._start(stack)
+            except OSError as error:
+                reason = f"its worker could not be started: {error.strerror or error}"
+                raise WorkerFailure("crashed", reason, "import") from error
+            stack.pop_all()
 
     def __enter__(self) -> WorkerProcess:
         return self
@@ -93,10 +103,21 @@ class WorkerProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> None:
-        child_in, self._to_worker = os.pipe()
-        self._from_worker, child_out = os.pipe()
-        child_lifeline, self._lifeline = os.pipe()
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        """Make folder, pipes and process; ``stack`` takes away what was made where a later part fails."""
+        self._folder = Path(tempfile.mkdtemp(prefix="compare-ag-"))
+        stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self.board = Board(self._folder / "board", create=True)
+
+        def pipe() -> tuple[int, int]:
+            ends = os.pipe()
+            for end in ends:
+                stack.callback(_close, end)
+            return ends
+
+        child_in, self._to_worker = pipe()
+        self._from_worker, child_out = pipe()
+        child_lifeline, self._lifeline = pipe()
         descriptors = (child_in, child_out, child_lifeline)
         command = [sys.executable, "-P", "-X", "faulthandler", "-m", "compare_ag.worker"]
         command += [
@@ -118,7 +139,7 @@ class WorkerProcess:
             )
         finally:
             for descriptor in descriptors:
-                os.close(descriptor)
+                _close(descriptor)
         os.set_blocking(self._to_worker, False)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -131,6 +152,8 @@ class WorkerProcess:
 
     def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
+        self._left -= self._heard - self._asked
+        self._asked = self._heard = time.monotonic()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
@@ -154,7 +177,9 @@ class WorkerProcess:
         except protocol.ProtocolError as error:
             raise self._failure("malformed", f"broke the result channel: {error}") from None
         self._received += 1
+        self._heard = time.monotonic()
         if isinstance(message, protocol.Failed):
+            self._reported = True
             raise WorkerFailure(message.status, message.reason, message.phase, message.step)
         return message, arrays
 
@@ -187,15 +212,16 @@ class WorkerProcess:
         """Wait until the descriptor is ready, the deadline passes or the run is cancelled."""
         poll = select.poll()
         poll.register(descriptor, event)
-        while not poll.poll(POLL_SECONDS * 1000):
+        ready = False
+        while not ready:
+            ready = bool(poll.poll(POLL_SECONDS * 1000))
             if self._cancel.is_set():
                 raise self._failure("cancelled", "the run was interrupted")
-            if time.monotonic() > self._deadline:
+            if time.monotonic() - self._asked > self._left:
+                self._hung = True
                 limit = f"{self.launch.deadline_seconds:g} s"
                 where = self._position()
                 raise self._failure("timeout", f"no result within {limit}{where}; raise --timeout if it needs longer")
-        if self._cancel.is_set():
-            raise self._failure("cancelled", "the run was interrupted")
 
     # --- the end ---
 
@@ -209,10 +235,9 @@ class WorkerProcess:
 
     def _death(self) -> WorkerFailure:
         """Explain why the result channel is closed."""
-        try:
-            code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
+        if not self._exited(1.0):
             return self._failure("malformed", f"closed the result channel{self._position()}")
+        code = self._reap()
         if code < 0:
             name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
             hint = ", probably out of memory" if name == "SIGKILL" else ""
@@ -225,13 +250,11 @@ class WorkerProcess:
         """End a worker that did its work: ask it to go, give it a moment, note what was not clean."""
         with contextlib.suppress(WorkerFailure):
             self.send(protocol.Bye())
-        try:
-            code = self._process.wait(timeout=EXIT_GRACE_SECONDS)
-            if code:
-                name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
-                self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
-        except subprocess.TimeoutExpired:
+        if not self._exited(EXIT_GRACE_SECONDS):
             self.warnings.append(f"still running {EXIT_GRACE_SECONDS:g} s after its last result; it was killed")
+        elif code := self._reap():
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
+            self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
         self.close()
 
     def close(self) -> None:
@@ -239,7 +262,7 @@ class WorkerProcess:
         if self._ended:
             return
         self._ended = True
-        if self._process.poll() is None:
+        if self._process.returncode is None:
             self._kill()
         sweep(f"{self._nonce:016x}")
         for descriptor in (self._to_worker, self._from_worker, self._lifeline):
@@ -249,15 +272,33 @@ class WorkerProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _kill(self) -> None:
-        # first ask for every thread's stack, so that the log shows where it hangs; not while it is being cancelled
-        if not self._cancel.is_set():
+        if self._hung:  # ask for every thread's stack first, so that the log shows where it hangs
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGUSR1)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=STACK_SECONDS)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            self._exited(STACK_SECONDS)
+        elif self._reported:  # it has told why it failed and is on its way out
+            self._exited(STACK_SECONDS)
+        self._reap()
+
+    def _exited(self, seconds: float) -> bool:
+        """Wait until the worker has ended, without reaping it: while it is a zombie its group cannot be another's."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not hasattr(os, "waitid"):
+                if self._process.poll() is not None:
+                    return True
+            elif os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+
+    def _reap(self) -> int:
+        """Kill what is left of the worker's process group, then collect the worker; return its exit code."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
     @property
     def log_paths(self) -> list[Path]:
@@ -282,18 +323,20 @@ class Log:
         descriptor = self._stream.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        # never wait for the end of the stream: a grandchild may hold it open for ever
-        while True:
-            if not poll.poll(POLL_SECONDS * 1000):
-                if self._stop.is_set():
+        # never wait for the end of the stream: a grandchild may hold it open, and write to it, for ever
+        reads_left = LAST_READS
+        with self._stream:  # closed by the thread that reads it, so that nobody else gets its number meanwhile
+            while reads_left:
+                stopping = self._stop.is_set()
+                reads_left -= stopping
+                if not poll.poll(0 if stopping else POLL_SECONDS * 1000):
+                    if stopping:
+                        return
+                    continue
+                data = os.read(descriptor, 1 << 16)
+                if not data:
                     return
-                continue
-            data = os.read(descriptor, 1 << 16)
-            if not data:
-                return
-            self._keep(data)
-            if self._stop.is_set() and self._dropped:
-                return
+                self._keep(data)
 
     def _keep(self, data: bytes) -> None:
         room = LOG_CAP - self.size
@@ -313,12 +356,17 @@ class Log:
     def close(self) -> None:
         """Stop draining; say at the end of the file what was dropped."""
         self._stop.set()
-        self._thread.join(timeout=1)
-        self._stream.close()
+        self._thread.join()
         if self._file is not None:
             if self._dropped:
                 self._file.write(f"\n[{self._dropped} more bytes were dropped]\n".encode())
             self._file.close()
+
+
+def _close(descriptor: int) -> None:
+    """Close a descriptor that may have been closed already."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:

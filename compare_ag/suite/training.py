@@ -75,13 +75,13 @@ class TrainingPass:
         self._live: dict[str, WorkerProcess] = {}
 
     def run(self) -> None:
-        """Train every backend into `finished`. A KeyboardInterrupt ends the workers and is raised again."""
+        """Train every backend into `finished`. Whatever interrupts it ends the workers and is raised again."""
         at_a_time = max(1, len(usable_cpus()) // self._conditions.problem.threads)
         with ThreadPoolExecutor(min(at_a_time, len(self._offers)), thread_name_prefix="worker") as pool:
             futures = {pool.submit(self._train, name, offer): name for name, offer in self._offers.items()}
             try:
                 self._collect(futures)
-            except KeyboardInterrupt:
+            except BaseException:
                 self._conditions.cancel.set()
                 for future in futures:
                     future.cancel()
@@ -109,7 +109,12 @@ class TrainingPass:
     def _train(self, name: str, offer: Offer) -> Training:
         conditions = self._conditions
         training = Training(offer, conditions.hash_seed)
-        with WorkerProcess(conditions.launch(name, "train"), conditions.cancel) as process:
+        try:
+            process = WorkerProcess(conditions.launch(name, "train"), conditions.cancel)
+        except WorkerFailure as failure:
+            training.failure = failure
+            return training
+        with process:
             self._live[name] = process
             try:
                 self._converse(Session(offer, process), training)

@@ -7,12 +7,13 @@ goes to stderr, which is the log.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter, process_time  # bound now: a plugin may replace time's own
 from typing import Any
 
 from compare_ag.worker.isolate import die_with_host, limit_and_listen, raise_fd
@@ -107,11 +108,13 @@ class Worker:
         elif isinstance(error, MalformedError):
             status, reason = "malformed", str(error)
         else:
-            traceback.print_exc()
             reason = describe(error)
             status = "oom" if _is_out_of_memory(error) else "crashed"
-        sys.stderr.flush()
         self.send(p.Failed(status, reason, phase, step))
+        if status in ("crashed", "oom"):
+            # the log is a help and no result: a plugin may have broken stderr
+            with contextlib.suppress(Exception), os.fdopen(os.dup(2), "w", errors="backslashreplace") as log:
+                traceback.print_exception(error, file=log)
 
     def _load(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.backend import Backend
@@ -119,9 +122,9 @@ class Worker:
         from compare_ag.worker.protocol import Loaded
 
         self.board.enter("import")
-        start = time.perf_counter()
+        start = perf_counter()
         backend = load.load_backend(request.module, request.dtype)
-        seconds = time.perf_counter() - start
+        seconds = perf_counter() - start
         self.board.enter("handshake")
         self._backend = backend
         self.send(
@@ -143,11 +146,11 @@ class Worker:
 
         inputs = Inputs(**arrays, batch_size=request.batch_size)
         self.board.enter("prepare")
-        start = time.perf_counter()
+        start = perf_counter()
         backend = self._backend()
         self._trainee = Trainee(backend, Setting(**request.setting), inputs, self.board)
         made = self._trainee.make_tensor_seconds
-        self.send(Prepared(time.perf_counter() - start - made, made, inputs.digest()))
+        self.send(Prepared(perf_counter() - start - made, made, inputs.digest()))
 
     def _train(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker.protocol import Chunk, Trained
@@ -157,14 +160,14 @@ class Worker:
             self.send(Chunk(first, steps), **arrays)
 
         recorder = Recorder(self._trainee, request.record, emit)
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu = perf_counter(), process_time()
         try:
             w, b = train(self._trainee, request.steps, request.learning_rate, recorder, fused=request.fused)
         except BaseException:
             recorder.flush()  # the steps before the failure are worth keeping
             raise
-        seconds = time.perf_counter() - start
-        self._cpu_per_wall = (time.process_time() - cpu) / seconds
+        seconds = perf_counter() - start
+        self._cpu_per_wall = (process_time() - cpu) / seconds
         self.board.enter("finish")
         self.send(Trained(seconds, self._trainee.inputs.digest()), w=w, b=b)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
 import time
 
 import psutil
@@ -245,7 +247,8 @@ def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with,
 
 
 def test_a_plugin_that_replaces_the_clock_does_not_change_its_times(run_with, good_plugin):
-    source = "import time\ntime.perf_counter_ns = time.process_time_ns = lambda: 7\n" + good_plugin
+    clocks = ("perf_counter_ns", "process_time_ns", "perf_counter", "process_time", "monotonic")
+    source = "import time\n" + "".join(f"time.{clock} = lambda: 7\n" for clock in clocks) + good_plugin
     run = run_with(source, timing=True)
     ratio = run["broken"].timing.step.median / run["numpy"].timing.step.median
     assert 0.1 < ratio < 100
@@ -283,3 +286,59 @@ def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, m
     again = compare_ag.load_run(run.path)
     assert len(again.arrays("numpy")["losses"]) == 11
     assert any("No space left on device" in warning for warning in again.manifest.warnings)
+
+
+def test_a_child_without_our_mark_in_its_environment_does_not_outlive_the_run(run_with, good_plugin):
+    run = run_with(in_forward(good_plugin, "subprocess.Popen(['sleep', '62'], env={'PATH': os.environ['PATH']})"))
+    assert run["broken"].status == "ok"
+    time.sleep(0.2)
+    assert [process.pid for process in psutil.process_iter() if _command(process) == ["sleep", "62"]] == []
+
+
+def test_the_reason_arrives_without_stderr(run_with, good_plugin):
+    run = run_with(in_forward(good_plugin, "sys.stderr = None; raise ValueError('boo')"))
+    assert run["broken"].reason.startswith("ValueError: boo")
+
+
+def test_a_worker_that_cannot_be_started_has_its_row_and_leaves_nothing_open(
+    run_with, good_plugin, monkeypatch, tmp_path
+):
+    real, folder = subprocess.Popen, tmp_path / "temporary"
+    folder.mkdir()
+    calls = []
+
+    def popen(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr("compare_ag.host.process.subprocess.Popen", popen)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    before = psutil.Process().num_fds()
+    run = run_with(good_plugin)
+    assert sorted(record.status for record in run.records.values()) == ["crashed", "ok"]
+    (failed,) = [record for record in run.records.values() if record.status == "crashed"]
+    assert failed.reason == "its worker could not be started: Resource temporarily unavailable"
+    gc.collect()
+    assert psutil.Process().num_fds() <= before
+    assert list(folder.iterdir()) == []
+
+
+def test_a_stream_of_answers_does_not_outrun_the_deadline(run_with, good_plugin):
+    """Each step is quick and its results arrive all the time; the pass as a whole is too long."""
+    source = good_plugin.replace(
+        "        w, b = weights\n", "        __import__('time').sleep(0.05)\n        w, b = weights\n", 1
+    )
+    run = run_with(source, timeout=3.0, steps=400)
+    assert run["broken"].status == "timeout"
+    assert 5 < len(run.arrays("broken")["losses"]) < 100
+
+
+def test_a_backend_does_not_pay_for_its_neighbours_time(install_plugin, good_plugin, tmp_path):
+    slow = "import time; time.sleep(1.5)\n" + good_plugin
+    for name in ("one", "two", "three"):
+        install_plugin(name, slow)
+    run = compare_ag.run(["one", "two", "three"], "synthetic:n=20,d=2", steps=5, timeout=4.0, output=tmp_path / "run")
+    assert [record.status for record in run.records.values()] == ["ok"] * 3
+    assert all(record.timing is not None for record in run.records.values())
