@@ -109,37 +109,18 @@ class WorkerProcess:
         stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self.board = Board(self._folder / "board", create=True)
 
-        def pipe() -> tuple[int, int]:
-            ends = os.pipe()
-            for end in ends:
-                stack.callback(_close, end)
-            return ends
-
-        child_in, self._to_worker = pipe()
-        self._from_worker, child_out = pipe()
-        child_lifeline, self._lifeline = pipe()
-        descriptors = (child_in, child_out, child_lifeline)
-        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "compare_ag.worker"]
-        command += [
-            ",".join(map(str, descriptors)),
-            f"{self._nonce:016x}",
-            str(os.getpid()),
-            str(self._folder / "board"),
-        ]
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=descriptors,
-                start_new_session=True,
-                env=worker_environment(self.launch, self._folder, f"{self._nonce:016x}"),
-                cwd=self._folder,
-            )
-        finally:
-            for descriptor in descriptors:
-                _close(descriptor)
+        # each descriptor is closed in one place: a second close could hit a number that another thread has by then
+        with contextlib.ExitStack() as children:
+            child_in, self._to_worker = os.pipe()
+            children.callback(os.close, child_in)
+            stack.callback(os.close, self._to_worker)
+            self._from_worker, child_out = os.pipe()
+            children.callback(os.close, child_out)
+            stack.callback(os.close, self._from_worker)
+            child_lifeline, self._lifeline = os.pipe()
+            children.callback(os.close, child_lifeline)
+            stack.callback(os.close, self._lifeline)
+            self._process = self._spawn((child_in, child_out, child_lifeline))
         os.set_blocking(self._to_worker, False)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -147,6 +128,22 @@ class WorkerProcess:
             Log(self._process.stdout, self.launch.log_folder / f"{self.launch.label}.stdout.txt"),
             Log(self._process.stderr, self.launch.log_folder / f"{self.launch.label}.stderr.txt"),
         ]
+
+    def _spawn(self, descriptors: tuple[int, int, int]) -> subprocess.Popen[bytes]:
+        """Start the child with its ends of request pipe, reply pipe and lifeline."""
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "compare_ag.worker"]
+        command += [",".join(map(str, descriptors)), f"{self._nonce:016x}", str(os.getpid())]
+        command.append(str(self._folder / "board"))
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+            start_new_session=True,
+            env=worker_environment(self.launch, self._folder, f"{self._nonce:016x}"),
+            cwd=self._folder,
+        )
 
     # --- conversation ---
 
@@ -361,12 +358,6 @@ class Log:
             if self._dropped:
                 self._file.write(f"\n[{self._dropped} more bytes were dropped]\n".encode())
             self._file.close()
-
-
-def _close(descriptor: int) -> None:
-    """Close a descriptor that may have been closed already."""
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
 
 
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:
