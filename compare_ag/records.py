@@ -3,7 +3,8 @@
     RUN/
       manifest.json           problem, environment, options, order of the backends, exit code, state
       records/NAME.json       one for each backend that was asked for, failed ones included
-      arrays/NAME.npz         losses, recorded weights, raw timing blocks
+      arrays/NAME.npz         losses and recorded weights
+      arrays/NAME.timing.npz  raw timing blocks
       arrays/reference.npz    reference losses and weights with their tolerances
       logs/                   what the workers printed
 
@@ -240,8 +241,18 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     timing_note: str = ""
     """why there is no timing"""
     arrays: str | None = None
-    """file relative to the run directory"""
+    """file of the trajectory, relative to the run directory; written once"""
     arrays_sha256: str | None = None
+    timing_arrays: str | None = None
+    """file of the raw timing blocks"""
+    timing_arrays_sha256: str | None = None
+
+
+def decisive(record: BackendRecord) -> VerdictRecord | None:
+    """The verdict that decided the status: of the fused step where only that one does not agree."""
+    if record.fused_verdict is not None and record.verdict is not None and record.verdict.status == "agrees":
+        return record.fused_verdict
+    return record.verdict
 
 
 class Manifest(_Record, frozen=True, kw_only=True):
@@ -299,7 +310,10 @@ class Run:
         if record.arrays is None:
             return {}
         if name not in self._cache:
-            self._cache[name] = read_arrays(self.path / record.arrays, record.arrays_sha256)
+            arrays = read_arrays(self.path / record.arrays, record.arrays_sha256)
+            if record.timing_arrays is not None:
+                arrays |= read_arrays(self.path / record.timing_arrays, record.timing_arrays_sha256)
+            self._cache[name] = arrays
         return self._cache[name]
 
     @cached_property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,13 @@ def capture() -> dict[str, Any]:
         "logical_cpus": os.cpu_count() or 1,
         "usable_cpus": usable_cpus(),
         "memory_bytes": int(psutil.virtual_memory().total),
-        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "libraries": {name: metadata.version(name) for name in (*_LIBRARIES, *_data_libraries())},
     }
+
+
+def _data_libraries() -> list[str]:
+    """The distributions that the problem's data came from, where it came from one."""
+    return [name for name, module in (("scikit-learn", "sklearn"),) if module in sys.modules]
 
 
 def cpu_model() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, Timing
+from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, Timing, decisive
 from compare_ag.report.grid import Grid, plain_table
 from compare_ag.report.units import Array, difference, fraction, megabytes, seconds, sparkline
 from compare_ag.text import printable
@@ -51,7 +51,7 @@ def answer(run: Run) -> Text:
     """One to three sentences: who agrees, who is fastest and by how much, who failed."""
     sentences = [*_agreement(run), *_fastest(run)]
     if run.manifest.state != "complete":
-        sentences.insert(0, f"This run is {run.manifest.state}: it was ended before everything had finished.")
+        sentences.insert(0, "This run did not finish: it was ended before every backend had been compared.")
     style = "bold green" if run.exit_code == 0 else "bold red"
     return Text(" ".join(sentences), style=style)
 
@@ -136,7 +136,7 @@ def verdicts(run: Run) -> Group:
         table.add_column(head, overflow="fold")
     table.add_column("observed/tolerance", justify="right", no_wrap=True)
     for record in run.records.values():
-        verdict = record.verdict
+        verdict = decisive(record)
         found = record.reason or (verdict.message if verdict is not None else "")
         ratio = "" if verdict is None else fraction(verdict.worst_ratio)
         table.add_row(_backend(record), _status(record), Text(printable(found)), ratio)
@@ -179,8 +179,10 @@ def final_weights(run: Run) -> Group:
         arrays = run.arrays(name)
         if record.verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
             continue
-        verdict = record.verdict
-        numbers = cells(arrays["final_w"], arrays["final_b"].item())
+        verdict = decisive(record)
+        assert verdict is not None
+        which = "fused_" if verdict is record.fused_verdict else ""
+        numbers = cells(arrays[f"{which}final_w"], arrays[f"{which}final_b"].item())
         distances = [verdict.weights_error, verdict.weights_tolerance]
         if verdict.status == "undecidable":  # those two are of the last step that could be compared
             distances = [None, None]

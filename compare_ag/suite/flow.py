@@ -123,7 +123,7 @@ class _OneRun:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             state="running",
             duration_seconds=0.0,
-            exit_code=0,
+            exit_code=int(ExitCode.INTERRUPTED),  # what it is if the run never gets to its end
             backends=list(offers),
             baseline=baseline,
             problem=problem_record(problem),
@@ -175,8 +175,8 @@ class _OneRun:
         self.observer.trained(self.records[name])
 
     def _keep(self, name: str, record: BackendRecord) -> None:
-        """Write the record and its arrays; each version replaces the one before."""
-        if self.arrays[name]:
+        """Write the record, and its arrays before its first version: no record points at a file of another hash."""
+        if self.arrays[name] and name not in self.records:
             path = f"arrays/{records.file_stem(name)}.npz"
             sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, self.arrays[name]))
             record = records.replace(record, arrays=path, arrays_sha256=sha256)
@@ -202,8 +202,10 @@ class _OneRun:
     def _add_timing(self, name: str, result: TimingResult) -> None:
         record = self.records[name]
         if name in result.timings:
-            self.arrays[name] |= result.arrays[name]
-            self._keep(name, records.replace(record, timing=result.timings[name]))
+            path = f"arrays/{records.file_stem(name)}.timing.npz"
+            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, result.arrays[name]))
+            timing = result.timings[name]
+            self._keep(name, records.replace(record, timing=timing, timing_arrays=path, timing_arrays_sha256=sha256))
         else:
             self._keep(name, self._failed_while_timed(record, result.failures[name]))
         self.observer.timed(self.records[name])
@@ -234,6 +236,8 @@ class _OneRun:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
         reference_sha256 = self.keeper.save(self.judge.save_reference)
         warnings = [*self.manifest.warnings, *self.judge.timing_warnings(self.records)]
+        if self.judge.error is not None:
+            codes.append(ExitCode.BUG)
         if self.keeper.failure is not None:
             codes.append(ExitCode.NOT_SAVED)
             warnings.append(f"{self.keeper.failure}; the results went to a temporary directory instead: move them")

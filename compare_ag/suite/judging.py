@@ -53,7 +53,9 @@ _STATUS = {
 
 
 LEAST_CPU_PER_WALL = 0.9
-"""a timed burst that got less of its CPU than this was slowed by somebody else"""
+"""a timed burst that got less of its CPU than this waited, for somebody else or for itself"""
+MOST_PREEMPTED = 0.2
+"""where more of the bursts than this were preempted, it was somebody else"""
 
 
 class Judge:
@@ -64,7 +66,7 @@ class Judge:
         self._pairs = record
         self._reference: Reference | None = None
         self._tolerance: Tolerance | None = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self.cancelled = threading.Event()
 
     def prepare(self) -> None:
@@ -75,8 +77,8 @@ class Judge:
             self._reference = reference
         except _CancelledError:
             return
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread by `record`
-            self._error = error
+        except BaseException as error:  # noqa: BLE001 - in every record, and the run's exit code
+            self.error = error
 
     def _observe(self, _step: int) -> None:
         if self.cancelled.is_set():
@@ -96,20 +98,21 @@ class Judge:
 
     def record(self, name: str, training: Training, folder: Path) -> tuple[BackendRecord, dict[str, Array]]:
         """The record of one backend and the arrays that belong to it."""
-        if self._error is not None:
-            raise self._error
         arrays = _arrays(training, self.problem)
         facts = self._facts(name, training, folder)
         failure = training.failure
         if failure is not None:
             reached = len(arrays["losses"])
-            kept = f"; the losses of {reached} steps are kept" if reached > 1 else ""
+            kept = f"; {reached} losses are kept" if reached > 1 else ""
             facts |= {
                 "status": failure.status,
                 "reason": failure.reason + kept,
                 "phase": failure.phase,
                 "step": failure.step,
             }
+        elif self.error is not None:
+            reason = f"the reference could not be computed: {type(self.error).__name__}: {self.error}"
+            facts |= {"status": "undecidable", "reason": reason}
         elif self._reference is None or self._tolerance is None:
             facts |= {"status": "cancelled", "reason": "the run was interrupted before it could be judged"}
         else:
@@ -270,7 +273,11 @@ class Judge:
         timed = {name: record.timing for name, record in rows.items() if record.timing is not None}
         if any(not timing.pinned for timing in timed.values()):
             found.append("this system cannot pin processes to a CPU: times vary more than they need to")
-        slowed = [name for name, timing in timed.items() if timing.cpu_per_wall < LEAST_CPU_PER_WALL]
+        slowed = [
+            name
+            for name, timing in timed.items()
+            if timing.cpu_per_wall < LEAST_CPU_PER_WALL and timing.preempted > MOST_PREEMPTED
+        ]
         if slowed:
             found.append(
                 f"other programs took part of the CPU while {', '.join(slowed)} ran: those times are too long; "
@@ -295,6 +302,13 @@ def _arrays(training: Training, problem: Problem) -> dict[str, Array]:
     }
     if recording.final_w is not None and recording.final_b is not None:
         arrays |= {"final_w": recording.final_w, "final_b": recording.final_b}
+    fused = training.fused
+    if fused is not None and fused.final_w is not None and fused.final_b is not None:
+        arrays |= {
+            "fused_losses": concatenate(fused.losses, problem.dtype),
+            "fused_final_w": fused.final_w,
+            "fused_final_b": fused.final_b,
+        }
     return arrays
 
 

@@ -74,7 +74,7 @@ def test_a_failed_backend_shows_its_source_and_its_log(seed):
 
 def test_a_partial_run_says_so_first(seed):
     run = records.Run(seed.path, records.replace(seed.manifest, state="partial"), seed.records)
-    assert answer(run).plain.startswith("This run is partial")
+    assert answer(run).plain.startswith("This run did not finish")
 
 
 def test_a_backend_without_rank_keeps_its_place_in_the_speed_table(seed):

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -95,7 +96,7 @@ def test_a_fault_in_a_step_has_its_row_and_the_other_backend_finishes(fault, run
 def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     run = run_with(in_forward(good_plugin, "raise ValueError"))
     assert len(run.arrays("broken")["losses"]) == 17
-    assert "the losses of 17 steps are kept" in run["broken"].reason
+    assert "17 losses are kept" in run["broken"].reason
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,10 @@ def test_a_fused_step_that_differs_from_the_phases_is_found(run_with, good_plugi
     assert run["broken"].fused_verdict.status == "diverges"
     assert run["broken"].status == "disagree"
     assert run["broken"].reason.startswith("the fused step: ")
+    # what is shown is the pass that decided
+    assert records.decisive(run["broken"]) == run["broken"].fused_verdict
+    arrays = run.arrays("broken")
+    assert not np.array_equal(arrays["fused_final_w"], arrays["final_w"])
 
 
 def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with, good_plugin):
@@ -342,3 +347,31 @@ def test_a_backend_does_not_pay_for_its_neighbours_time(install_plugin, good_plu
     run = compare_ag.run(["one", "two", "three"], "synthetic:n=20,d=2", steps=5, timeout=4.0, output=tmp_path / "run")
     assert [record.status for record in run.records.values()] == ["ok"] * 3
     assert all(record.timing is not None for record in run.records.values())
+
+
+def test_a_reference_that_cannot_be_computed_loses_no_training(tmp_path, monkeypatch):
+    def broken(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("compare_ag.suite.judging.reference_trajectory", broken)
+    run = compare_ag.run(["numpy"], steps=10, output=tmp_path / "run")
+    assert run["numpy"].status == "undecidable"
+    assert run["numpy"].reason == "the reference could not be computed: MemoryError: no room"
+    assert run.exit_code == 4
+    assert len(compare_ag.load_run(run.path).arrays("numpy")["losses"]) == 11
+
+
+def test_an_interrupt_while_a_timing_is_written_leaves_a_readable_run(tmp_path, monkeypatch):
+    write = records.write_backend
+
+    def interrupted(folder, record):
+        if record.timing is not None:
+            raise KeyboardInterrupt
+        write(folder, record)
+
+    monkeypatch.setattr(records, "write_backend", interrupted)
+    run = compare_ag.run(["numpy"], steps=10, output=tmp_path / "run")
+    assert run.exit_code == 130
+    again = compare_ag.load_run(run.path)
+    assert again["numpy"].status == "ok"
+    assert len(again.arrays("numpy")["losses"]) == 11
