@@ -3,7 +3,7 @@
 Everything public is reachable from here and loaded only when it is touched, because the command line
 answers ``--version``, ``--help`` and ``list`` without paying for numpy, pluggy or any framework:
 
-* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `hookimpl`;
+* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `hookimpl`, `Mutant`;
 * for callers: `run`, `load_run`, `Problem`.
 """
 
@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compare_ag.backend import Backend, Batch, Setting, Weights
     from compare_ag.hookspecs import hookimpl
+    from compare_ag.mutant import Mutant
     from compare_ag.problem import Problem
     from compare_ag.records import Run, load_run
     from compare_ag.suite import run
 
 __version__ = "0.1.0"
 
-__all__ = ["Backend", "Batch", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run", "run"]
+__all__ = [
+    "Backend", "Batch", "Mutant", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run", "run",
+]  # fmt: skip
 
 _HOME = {
     "Backend": "compare_ag.backend",
@@ -28,6 +31,7 @@ _HOME = {
     "Setting": "compare_ag.backend",
     "Weights": "compare_ag.backend",
     "hookimpl": "compare_ag.hookspecs",
+    "Mutant": "compare_ag.mutant",
     "Problem": "compare_ag.problem",
     "Run": "compare_ag.records",
     "load_run": "compare_ag.records",

@@ -1,6 +1,7 @@
-"""The one hook of the pluggy project ``compare_ag``.
+"""The hooks of the pluggy project ``compare_ag``.
 
-A plugin is a module that an entry point of the group ``compare_ag`` names and that implements this hook.
+A plugin is a module that an entry point of the group ``compare_ag`` names and that implements `compare_ag_backend`;
+one that an entry point of the group ``compare_ag_mutants`` names implements `compare_ag_mutants`.
 Only this module and the worker know pluggy; plugins reach the marker as ``compare_ag.hookimpl``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import pluggy
 
 from compare_ag.backend import Backend
+from compare_ag.mutant import Mutant
 
 PROJECT = "compare_ag"
 """Name of the pluggy project and of the entry-point group."""
@@ -31,4 +33,12 @@ def compare_ag_backend() -> type[Backend]:  # type: ignore[empty-body]  # a hook
     ...     return Mine
 
     and the three bundled plugins are each a page long. Returns: a subclass of `compare_ag.Backend`.
+    """
+
+
+@hookspec(firstresult=True)
+def compare_ag_mutants() -> list[Mutant]:  # type: ignore[empty-body]  # a hook specification has no body
+    """Return mistakes that can be made to any backend, and legitimate ways to compute differently.
+
+    `compare-ag selftest` lets each of them train as a backend and counts which ones are caught.
     """

@@ -41,7 +41,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -166,6 +166,22 @@ class Timing(_Record, frozen=True, kw_only=True):
     """share of rounds with an involuntary context switch"""
 
 
+class TestRecord(_Record, frozen=True, kw_only=True):
+    """What one test of a verdict found; see `verify.samples` and `verify.certificate`."""
+
+    __test__ = False  # not one of pytest's
+
+    test: str
+    """gradient, step, trajectory, loss, update"""
+    judged: int
+    undecided: int
+    """samples whose tolerance is infinite"""
+    ratio: Real
+    """largest observed/tolerance; above 1 is out of tolerance"""
+    findings: list[str] = []
+    """sentences on the first samples that are out of tolerance"""
+
+
 class VerdictRecord(_Record, frozen=True, kw_only=True):
     """The judgement of one training pass against the reference; see `verify.verdict`."""
 
@@ -182,6 +198,12 @@ class VerdictRecord(_Record, frozen=True, kw_only=True):
     weights_error: Real | None
     weights_tolerance: Real | None
     """‖(w, b) - reference‖ and its tolerance at the last step that could be compared"""
+    phase: str | None = None
+    """the verb at fault, where a single step shows it"""
+    diagnosis: list[str] = []
+    """known mistakes that would explain the numbers"""
+    tests: list[TestRecord] = []
+    """each test on its own"""
 
 
 class ConvergenceRecord(_Record, frozen=True, kw_only=True):
@@ -235,6 +257,10 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     verdict: VerdictRecord | None = None
     fused_verdict: VerdictRecord | None = None
     """of the backend's own `step`, where it overrides it"""
+    repeatable: bool | None = None
+    """whether a second run repeats the first one's losses bit by bit; None where there was none"""
+    probe_seed: int | None = None
+    """of the random points at which it was asked, drawn after its plugin had been loaded"""
     convergence: ConvergenceRecord | None = None
     published: list[PublishedRow] = []
     timing: Timing | None = None
@@ -276,6 +302,10 @@ class Manifest(_Record, frozen=True, kw_only=True):
     reference_sha256: str | None = None
     max_pair_difference: Real | None = None
     """largest distance between the final weights of two backends"""
+    reference: str = ""
+    """what the backends were compared with, and how well it is known"""
+    consensus_is_wrong: bool = False
+    """all backends that could be judged agree with each other, and none with the reference"""
 
 
 @dataclass(frozen=True)

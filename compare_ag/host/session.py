@@ -32,9 +32,61 @@ class Recording:
     w: list[p.Array] = field(default_factory=list)
     b: list[p.Array] = field(default_factory=list)
     full_losses: list[p.Array] = field(default_factory=list)
+    gradient_steps: list[int] = field(default_factory=list)
+    gradient_w: list[p.Array] = field(default_factory=list)
+    gradient_b: list[p.Array] = field(default_factory=list)
     final_w: p.Array | None = None
     final_b: p.Array | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a backend said at P points, each visited twice (V = 2) on the same tensors; m = d + 1, b last."""
+
+    loss: p.Array
+    """(P, 2)"""
+    gradient: p.Array | None
+    """(P, 2, m); None for the fused step"""
+    following: p.Array
+    """(P, r, m): the weights after one step, r = 2 for the fused step and 1 for the phases"""
+    kept: p.Array | None
+    """(P, m): the weight tensors after forward and backward"""
+    data_kept: bool
+    """X and y were unchanged afterwards"""
+
+    @classmethod
+    def read(
+        cls, problem: Problem, points: int, arrays: dict[str, p.Array], *, data_kept: bool, fused: bool
+    ) -> Answers:
+        """From the arrays of an `Evaluated` reply, whose shapes are checked. Raises `WorkerFailure`."""
+        d, visits = problem.features, 2 if fused else 1
+        shapes: dict[str, tuple[int, ...]] = {
+            "loss": (points, 2),
+            "next_w": (points, visits, d),
+            "next_b": (points, visits),
+        }
+        if not fused:
+            shapes |= {
+                "gradient_w": (points, 2, d),
+                "gradient_b": (points, 2),
+                "kept_w": (points, d),
+                "kept_b": (points,),
+            }
+        _require(arrays, shapes, problem.dtype)
+
+        def joined(name: str) -> p.Array:
+            return np.concatenate([arrays[f"{name}_w"], arrays[f"{name}_b"][..., None]], axis=-1)
+
+        gradient, kept = (None, None) if fused else (joined("gradient"), joined("kept"))
+        return cls(arrays["loss"], gradient, joined("next"), kept, data_kept)
+
+
+def _require(arrays: dict[str, p.Array], shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
+    """Raise `WorkerFailure` unless exactly these arrays came, in these shapes."""
+    got = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    if got != {name: (shape, dtype) for name, shape in shapes.items()}:
+        raise WorkerFailure("malformed", "sent arrays that do not fit the request")
 
 
 @dataclass(frozen=True)
@@ -56,9 +108,9 @@ class Session:
         self.process = process
         self.process.expect(p.Hello)
 
-    def load(self, dtype: str | None = None) -> p.Loaded:
-        """Import the plugin in the worker and compare it with the contract."""
-        message, _ = self.process.ask(p.Load(self.offer.name, self.offer.module, dtype), p.Loaded)
+    def load(self, dtype: str | None = None, mutation: p.Mutation | None = None) -> p.Loaded:
+        """Import the plugin in the worker and compare it with the contract; make ``mutation`` to its class before."""
+        message, _ = self.process.ask(p.Load(self.offer.name, self.offer.module, dtype, mutation), p.Loaded)
         loaded: p.Loaded = message
         return loaded
 
@@ -80,9 +132,20 @@ class Session:
         self._digest = prepared.digest
         return prepared
 
-    def train(self, problem: Problem, record: list[int], recording: Recording, *, fused: bool = False) -> p.Trained:
-        """Train from the start; ``recording`` fills as results arrive, so that a failure leaves the prefix."""
-        self.process.send(p.Train(problem.steps, problem.learning_rate, record, fused))
+    def train(
+        self,
+        problem: Problem,
+        record: list[int],
+        recording: Recording,
+        *,
+        fused: bool = False,
+        steps: int | None = None,
+    ) -> p.Trained:
+        """Train from the start; ``recording`` fills as results arrive, so that a failure leaves the prefix.
+
+        steps: fewer than the problem's, for a second look at its beginning.
+        """
+        self.process.send(p.Train(problem.steps if steps is None else steps, problem.learning_rate, record, fused))
         while True:
             message, arrays = self.process.receive()
             if isinstance(message, p.Chunk):
@@ -100,7 +163,7 @@ class Session:
 
     @staticmethod
     def _add(recording: Recording, message: p.Chunk, arrays: dict[str, p.Array]) -> None:
-        expected = {"losses", "w", "b", "full_losses"}
+        expected = {"losses", "w", "b", "full_losses", "gradient_w", "gradient_b"}
         if set(arrays) != expected or message.first_loss != sum(map(len, recording.losses)):
             raise WorkerFailure("malformed", "sent a chunk of results that does not follow the one before")
         recording.losses.append(arrays["losses"])
@@ -108,6 +171,33 @@ class Session:
         recording.w.append(arrays["w"])
         recording.b.append(arrays["b"])
         recording.full_losses.append(arrays["full_losses"])
+        recording.gradient_steps.extend(message.gradient_steps)
+        recording.gradient_w.append(arrays["gradient_w"])
+        recording.gradient_b.append(arrays["gradient_b"])
+
+    def evaluate(
+        self,
+        problem: Problem,
+        w: p.Array,
+        b: p.Array,
+        data: tuple[p.Array, p.Array] | None = None,
+        *,
+        fused: bool = False,
+    ) -> Answers:
+        """Loss, gradient and one step at the points w (P, d), b (P,); on ``data`` = X, y instead of the problem's."""
+        request = p.Evaluate(problem.learning_rate, fused)
+        extra = {} if data is None else {"X": data[0], "y": data[1]}
+        message, arrays = self.process.ask(request, p.Evaluated, w=w, b=b, **extra)
+        return Answers.read(problem, len(b), arrays, data_kept=message.data_kept, fused=fused)
+
+    def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
+        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, or w and b."""
+        _, found = self.process.ask(p.Exchange(part, step, problem.learning_rate), p.Exchanged, **arrays)
+        shapes: dict[str, tuple[int, ...]] = {"loss": ()}
+        if part != "loss":
+            shapes = {"w": (problem.features,), "b": ()}
+        _require(found, shapes, problem.dtype)
+        return found
 
     def cold(self, problem: Problem) -> p.FirstStep:
         """Time the first step this process makes."""

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, Timing, decisive
+from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, Timing, decisive
 from compare_ag.report.grid import Grid, plain_table
 from compare_ag.report.units import Array, difference, fraction, megabytes, seconds, sparkline
 from compare_ag.text import printable
 
 WEIGHTS_SHOWN = 6
 LOSS_ROWS = 11
+TESTS = ("gradient", "step", "trajectory", "loss")
 _STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow"}
 
 
@@ -35,6 +36,8 @@ def sections(run: Run) -> Iterator[RenderableType]:
     yield answer(run)
     yield problem(run)
     yield verdicts(run)
+    if any(record.verdict is not None and record.verdict.tests for record in run.records.values()):
+        yield tests(run)
     if any(record.status in JUDGED for record in run.records.values()):
         yield final_weights(run)
         yield losses(run)
@@ -68,6 +71,8 @@ def _agreement(run: Run) -> Iterator[str]:
         yield f"{_names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
     for status in dict.fromkeys(record.status for record in rows):
         yield f"{_names([record.name for record in rows if record.status == status])}: {status}."
+    if run.manifest.consensus_is_wrong:
+        yield "The consensus is wrong: they agree with each other, but not with the exact result."
     published = [record for record in run.records.values() if record.published]
     if published:
         missed = [record.name for record in published if not all(row.reproduced for row in record.published)]
@@ -134,13 +139,41 @@ def verdicts(run: Run) -> Group:
     table = plain_table()
     for head in ("backend", "status", "what was found"):
         table.add_column(head, overflow="fold")
-    table.add_column("observed/tolerance", justify="right", no_wrap=True)
     for record in run.records.values():
         verdict = decisive(record)
         found = record.reason or (verdict.message if verdict is not None else "")
-        ratio = "" if verdict is None else fraction(verdict.worst_ratio)
-        table.add_row(_backend(record), _status(record), Text(printable(found)), ratio)
+        if verdict is not None and verdict.diagnosis:
+            found += f". Explained by: {'; or '.join(verdict.diagnosis)}"
+        table.add_row(_backend(record), _status(record), Text(printable(found)))
     return _titled("Verdicts", table)
+
+
+def tests(run: Run) -> Group:
+    """Each test's largest observed/tolerance, for each backend."""
+    table = Grid("backend", *TESTS, "repeated run")
+    undecided = False
+    for record in run.records.values():
+        for verdict, how in ((record.verdict, ""), (record.fused_verdict, ", fused step")):
+            if verdict is None or not verdict.tests:
+                continue
+            found = {test.test: test for test in verdict.tests}
+            cells = [_outcome(found.get(name)) for name in TESTS]
+            undecided |= any(test.undecided for test in verdict.tests)
+            repeated = {None: "", True: "same bits", False: "other bits"}[None if how else record.repeatable]
+            table.add_row(f"{printable(record.name)}{how}", *cells, repeated)
+    notes = ["in brackets how many numbers or steps were judged; above 1 is out of tolerance"]
+    if undecided:
+        notes.append("* more were undecidable: their tolerance is infinite, as where the probability form saturates")
+    if run.manifest.reference:
+        notes.append(f"compared with {run.manifest.reference}")
+    return _titled("Tests: largest observed/tolerance", table, "\n".join(notes))
+
+
+def _outcome(test: TestRecord | None) -> Text:
+    if test is None:
+        return Text("n/a")
+    star = "*" if test.undecided else ""
+    return Text(f"{fraction(test.ratio)} ({test.judged}){star}", style="red" if test.findings else "")
 
 
 def _backend(record: BackendRecord) -> Text:

@@ -116,7 +116,13 @@ class _OneRun:
         self.judge = Judge(problem, recorded_steps(problem.steps))
         hash_seed = int(np.random.default_rng([problem.seed, 0x4A54]).integers(1 << 32))
         self.conditions = Conditions(
-            problem, recorded_steps(problem.steps), folder / "logs", timeout, hash_seed, threading.Event()
+            problem,
+            recorded_steps(problem.steps),
+            folder / "logs",
+            timeout,
+            hash_seed,
+            threading.Event(),
+            self.judge.probes,
         )
         self.manifest = Manifest(
             tool_version=compare_ag.__version__,
@@ -249,6 +255,8 @@ class _OneRun:
             warnings=warnings,
             reference_sha256=reference_sha256,
             max_pair_difference=self.judge.max_pair_difference(self.records, self.arrays),
+            reference=self.judge.description(),
+            consensus_is_wrong=self.judge.consensus_is_wrong(self.records, self.arrays),
         )
         self.keeper.save(lambda folder: records.write_manifest(folder, self.manifest))
         return Run(self.keeper.folder, self.manifest, self.records)

@@ -6,6 +6,7 @@ is asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import threading
@@ -16,22 +17,30 @@ import numpy as np
 
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
-from compare_ag.host.session import Recording, concatenate
+from compare_ag.host.session import Answers, Recording, concatenate
 from compare_ag.records import (
     BackendRecord,
     ConvergenceRecord,
     ProblemRecord,
     PublishedRow,
+    TestRecord,
     VerdictRecord,
     real,
 )
 from compare_ag.verify import (
+    Evidence,
+    Oracle,
+    Probes,
     Reference,
+    Sample,
     Tolerance,
     Trajectory,
     Verdict,
+    certify,
     convergence,
-    judge,
+    exact_trajectory,
+    probe_points,
+    probe_samples,
     published_check,
     reference_trajectory,
     tolerance,
@@ -52,6 +61,9 @@ _STATUS = {
 }
 
 
+FINDINGS_KEPT = 8
+"""of each test, in a record"""
+
 LEAST_CPU_PER_WALL = 0.9
 """a timed burst that got less of its CPU than this waited, for somebody else or for itself"""
 MOST_PREEMPTED = 0.2
@@ -67,18 +79,30 @@ class Judge:
         self._reference: Reference | None = None
         self._tolerance: Tolerance | None = None
         self.error: BaseException | None = None
+        self._oracle = Oracle(problem)
+        self._ready = threading.Event()
         self.cancelled = threading.Event()
 
     def prepare(self) -> None:
         """Compute the reference and its tolerances; runs beside the workers, in a thread."""
         try:
             reference = reference_trajectory(self.problem, self._observe)
+            reference = dataclasses.replace(reference, exact=exact_trajectory(self.problem, self._observe))
             self._tolerance = tolerance(self.problem, reference)
             self._reference = reference
         except _CancelledError:
             return
         except BaseException as error:  # noqa: BLE001 - in every record, and the run's exit code
             self.error = error
+        finally:
+            self._ready.set()
+
+    def probes(self, seed: int) -> Probes | None:
+        """The points to ask a backend about, drawn with ``seed``; None where no reference helps to choose them."""
+        while not self._ready.wait(0.1):
+            if self.cancelled.is_set():
+                return None
+        return None if self._reference is None else probe_points(self.problem, self._reference, seed)
 
     def _observe(self, _step: int) -> None:
         if self.cancelled.is_set():
@@ -160,16 +184,20 @@ class Judge:
         assert self._reference is not None
         assert self._tolerance is not None
         problem = self.problem
-        verdict = judge(problem, self._reference, self._tolerance, self._trajectory(training.recording))
+        verdict = self._certify(training.recording, self._probe_samples(training), _broken_protocol(training))
         fused = None
         if training.fused is not None:
-            fused = judge(problem, self._reference, self._tolerance, self._trajectory(training.fused))
+            answered = _samples(training.probes, training.fused_answers)
+            fused = self._certify(training.fused, answered, [])
         decisive = verdict if fused is None or verdict.status != "agrees" else fused
         how = "" if decisive is verdict else "the fused step: "
         facts: dict[str, Any] = {
             "status": _STATUS[decisive.status],
             "reason": "" if decisive.status == "agrees" else how + decisive.message,
             "step": decisive.first_step,
+            "phase": decisive.phase,
+            "repeatable": _repeats(training),
+            "probe_seed": None if training.probes is None else training.probes.seed,
             "verdict": _verdict_record(verdict),
             "fused_verdict": None if fused is None else _verdict_record(fused),
         }
@@ -192,6 +220,24 @@ class Judge:
                 for row in published_check(problem, arrays["losses"]).rows
             ]
         return facts
+
+    def _certify(self, recording: Recording, probes: list[Sample], broken: list[str]) -> Verdict:
+        assert self._reference is not None
+        assert self._tolerance is not None
+        rows = zip(
+            recording.gradient_steps,
+            concatenate(recording.gradient_w, self.problem.dtype, (self.problem.features,)),
+            concatenate(recording.gradient_b, self.problem.dtype),
+            strict=True,
+        )
+        gradients = {step: np.append(w, b) for step, w, b in rows}
+        evidence = Evidence(self._trajectory(recording), gradients, probes, broken)
+        return certify(self.problem, self._reference, self._tolerance, self._oracle, evidence)
+
+    @staticmethod
+    def _probe_samples(training: Training) -> list[Sample]:
+        whole = _samples(training.probes, training.answers)
+        return whole + _samples(training.probes, training.part_answers, part=True)
 
     def _trajectory(self, recording: Recording) -> Trajectory:
         """What a worker recorded, as the judge reads it."""
@@ -266,6 +312,27 @@ class Judge:
         # max() would pass over a NaN: say it instead
         return real(math.nan if any(map(math.isnan, distances)) else max(distances)) if distances else None
 
+    def description(self) -> str:
+        """One clause on the reference: exact to what radius, or bounded."""
+        if self._reference is None:
+            return ""
+        exact = self._reference.exact
+        if exact is None:
+            return "a float64 trajectory whose own error is bounded; single steps: exact, from the recorded weights"
+        return f"the exact trajectory, known to {exact.radius:.0e} at its last step ({exact.bits}-bit ball arithmetic)"
+
+    def consensus_is_wrong(self, rows: dict[str, BackendRecord], arrays: dict[str, dict[str, Array]]) -> bool:
+        """Whether at least two backends disagree with the reference, none agrees, and all agree with each other.
+
+        Two runs agree where their losses differ by no more than both tolerances allow together.
+        """
+        judged = [name for name, record in rows.items() if record.status in ("ok", "disagree")]
+        if len(judged) < 2 or any(rows[name].status == "ok" for name in judged) or self._tolerance is None:
+            return False
+        allowed = 2.0 * self._tolerance.loss
+        losses = [arrays[name]["losses"].astype(np.float64) for name in judged]
+        return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
+
     @staticmethod
     def timing_warnings(rows: dict[str, BackendRecord]) -> list[str]:
         """Warnings about the run as a whole, known at its end."""
@@ -284,6 +351,35 @@ class Judge:
                 "close what is busy and run again"
             )
         return found
+
+
+def _samples(probes: Probes | None, answers: Answers | None, *, part: bool = False) -> list[Sample]:
+    if probes is None or answers is None:
+        return []
+    return probe_samples(probes, answers.loss, answers.gradient, answers.following, part=part)
+
+
+def _broken_protocol(training: Training) -> list[str]:
+    """The rules of the contract that the answers at points show to be broken, as clauses for people."""
+    probes, answers = training.probes, training.answers
+    if probes is None or answers is None:
+        return []
+    broken = []
+    if not answers.data_kept:
+        broken.append("forward or backward writes into X or y")
+    if answers.kept is not None:
+        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
+        if changed.size:
+            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
+    return broken
+
+
+def _repeats(training: Training) -> bool | None:
+    """Whether the second run gave the first one's losses bit by bit."""
+    if training.repeated is None:
+        return None
+    first, again = np.concatenate(training.recording.losses), np.concatenate(training.repeated.losses)
+    return first[: len(again)].tobytes() == again.tobytes()
 
 
 class _CancelledError(Exception):
@@ -326,6 +422,18 @@ def _verdict_record(verdict: Verdict) -> VerdictRecord:
         observed=_maybe(verdict.observed),
         tolerance=_maybe(verdict.tolerance),
         worst_ratio=real(verdict.worst_ratio),
+        phase=verdict.phase,
+        diagnosis=list(verdict.diagnosis),
+        tests=[
+            TestRecord(
+                test=test.test,
+                judged=test.judged,
+                undecided=test.undecided,
+                ratio=real(test.ratio),
+                findings=[finding.message for finding in test.findings[:FINDINGS_KEPT]],
+            )
+            for test in verdict.tests
+        ],
         weights_error=_maybe(verdict.weights_error),
         weights_tolerance=_maybe(verdict.weights_tolerance),
     )

@@ -6,6 +6,7 @@ thread that lives exactly as long (the kernel's parent-death signal follows the 
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,18 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
-from compare_ag.host.session import Recording, Session, check_digest
+from compare_ag.host.session import Answers, Recording, Session, check_digest
 from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
-    from compare_ag.worker.protocol import Loaded, Observed
+    from compare_ag.verify.probes import Probes
+    from compare_ag.worker.protocol import Array, Loaded, Observed
 
 _POLL_SECONDS = 0.05
+REPEATED_STEPS = 1000
+"""steps of the second run that shows whether the first one is repeated bit by bit"""
 
 
 @dataclass
@@ -36,6 +42,14 @@ class Training:
     recording: Recording = field(default_factory=Recording)
     fused: Recording | None = None
     """the second pass, through the backend's own `step`, where it overrides it"""
+    repeated: Recording | None = None
+    """the beginning of the first pass once more"""
+    probes: Probes | None = None
+    """the points it was asked about; None where there was no reference to choose them by"""
+    answers: Answers | None = None
+    part_answers: Answers | None = None
+    """on the smaller batch"""
+    fused_answers: Answers | None = None
     loaded: Loaded | None = None
     observed: Observed | None = None
     failure: WorkerFailure | None = None
@@ -54,6 +68,8 @@ class Conditions:
     timeout: float
     hash_seed: int
     cancel: threading.Event
+    probes: Callable[[int], Probes | None] = lambda _: None
+    """the points to ask about, for a seed; waits for what they depend on"""
 
     def launch(self, name: str, stage: str) -> Launch:
         """How to start a worker for this backend and stage."""
@@ -133,6 +149,29 @@ class TrainingPass:
         check_digest(problem, session.prepare(problem))
         session.train(problem, record, training.recording)
         training.observed = session.observe()
+        self._ask(session, training)
+        training.repeated = Recording()
+        session.train(problem, [], training.repeated, steps=min(problem.steps, REPEATED_STEPS))
         if training.loaded.overrides_step:
             training.fused = Recording()
             session.train(problem, record, training.fused, fused=True)
+
+    def _ask(self, session: Session, training: Training) -> None:
+        """Let the backend answer at the host's points, chosen now that its plugin has been loaded and has trained."""
+        problem, conditions = self._conditions.problem, self._conditions
+        probes = training.probes = conditions.probes(secrets.randbits(32))
+        if probes is None:
+            return
+        w, b = _parts(probes.weights)
+        training.answers = session.evaluate(problem, w, b)
+        part = list(probes.part_points)
+        data = problem.X[probes.part], problem.y[probes.part]
+        training.part_answers = session.evaluate(problem, w[part], b[part], data)
+        assert training.loaded is not None
+        if training.loaded.overrides_step:
+            training.fused_answers = session.evaluate(problem, w, b, fused=True)
+
+
+def _parts(weights: Array) -> tuple[Array, Array]:
+    """w (P, d) and b (P,) of weights (P, m)."""
+    return np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])

@@ -13,25 +13,42 @@ that a worker is told comes from here. The two seams are `Reference` and `Tolera
 a sharper bound replaces one module and leaves `judge` alone.
 """
 
+from compare_ag.verify.certificate import Evidence, certify
 from compare_ag.verify.convergence import Convergence, convergence
+from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
+from compare_ag.verify.probes import Probes, probe_points, probe_samples
 from compare_ag.verify.published import PublishedCheck, PublishedRow, published_check
 from compare_ag.verify.reference import Magnitudes, Reference, reference_trajectory
+from compare_ag.verify.samples import Finding, Sample, TestResult, judge_samples
 from compare_ag.verify.tolerance import Tolerance, tolerance
 from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Status, Verdict, judge
 
 __all__ = [
     "Convergence",
+    "Evidence",
+    "Exact",
+    "ExactTrajectory",
+    "Finding",
     "Magnitudes",
+    "Oracle",
+    "Probes",
     "PublishedCheck",
     "PublishedRow",
     "Reference",
+    "Sample",
     "Status",
+    "TestResult",
     "Tolerance",
     "Trajectory",
     "Verdict",
+    "certify",
     "convergence",
+    "exact_trajectory",
     "judge",
+    "judge_samples",
+    "probe_points",
+    "probe_samples",
     "published_check",
     "reference_trajectory",
     "tolerance",

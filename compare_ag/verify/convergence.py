@@ -13,8 +13,8 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.arithmetic import K_SIGMOID
 from compare_ag.verify.reference import Objective
-from compare_ag.verify.tolerance import K_SIGMOID
 
 REDUCTION = 1e-6
 """A gradient norm reduced by this factor counts as converged, whatever the dtype can do."""

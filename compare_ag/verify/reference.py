@@ -1,5 +1,8 @@
 """The reference: float64 gradient descent from the bits of the problem, in numpy, by the textbook.
 
+Where `oracle` can afford the exact trajectory, that is what runs are compared with, and this one gives the sizes that
+enter the tolerance; where it cannot, runs are compared with this one, whose own rounding error is bounded and added.
+
 It starts from the same quantised X, y, w0, b0, learning rate and l2 as every backend, replays the same
 batches, and records on the way the magnitudes from which `tolerance` bounds its own rounding errors and the
 tested run's. It must not know a backend: the judge is never a contestant.
@@ -24,6 +27,7 @@ import numpy as np
 
 from compare_ag.problem import Problem, batches, recorded_steps
 from compare_ag.problem.core import Array
+from compare_ag.verify.oracle import Exact, ExactTrajectory
 
 BLOCK_STEPS = 512
 """Steps of a block at most: how often `observe` is called for a small problem."""
@@ -79,6 +83,33 @@ class Reference:
     """at the steps 0…T, on each step's batch"""
     full_magnitudes: Magnitudes
     """at the recorded k, on all data"""
+    exact: ExactTrajectory | None = None
+    """the exact trajectory, where it was affordable: runs are then compared with it, and the rest gives sizes"""
+
+    def pairs(self, count: int) -> Exact:
+        """The weights to compare with at the first ``count`` recorded pairs, (2 count, m), b last."""
+        if self.exact is not None:
+            high, low, radius = self.exact.weights
+            m = high.shape[2]
+            return Exact(high[:count].reshape(-1, m), low[:count].reshape(-1, m), radius)
+        weights = np.concatenate([self.w[:count], self.b[:count, :, None]], axis=2)
+        weights = weights.reshape(-1, weights.shape[2])
+        return Exact(weights, np.zeros_like(weights), 0.0)
+
+    def final(self) -> Exact:
+        """The final weights to compare with, (m,)."""
+        if self.exact is not None:
+            return self.exact.final
+        weights = np.append(self.final_w, self.final_b)
+        return Exact(weights, np.zeros_like(weights), 0.0)
+
+    def loss_deviation(self, losses: Array) -> Array:
+        """How far each of ``losses`` (T'+1,) is from the one to compare with."""
+        count = len(losses)
+        if self.exact is None:
+            return np.asarray(np.abs(losses.astype(np.float64) - self.losses[:count]))
+        high, low, radius = self.exact.losses
+        return Exact(high[:count], low[:count], radius).deviation(losses)
 
 
 class Objective:

@@ -48,7 +48,8 @@ gives |Δrᵢ| ≤ |rᵢ|(ε/(1 - ε) + (1 + κ_AD) u): for y = 1 the first part
 Where ε ≥ 1, p may round to 1; where z < ½ log tiny, p², a factor of p' as written, may underflow: from the first step
 at which an example *may* get there, rounding and E included, the form is saturated and nothing can be decided.
 
-The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added.
+The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added; where the exact
+trajectory is known, nothing is, and ê only widens the magnitudes, which are those of θ̂.
 """
 
 from __future__ import annotations
@@ -60,16 +61,10 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.arithmetic import K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
 from compare_ag.verify.curvature import anchored_curvature, uniform_curvature
 from compare_ag.verify.reference import Magnitudes, Reference
 
-K_EXP = 8.0
-"""4 ulp, in units of u: what vectorised exponentials promise (SLEEF and SVML grade them 1 or 4 ulp)"""
-K_SIGMOID = K_EXP + 2.0
-K_AD = 8.0
-SECOND_ORDER = 1.01
-FALSE_ALARM = 1e-9
-"""Probability that a correct run violates the one statistical part of the bound at some step."""
 LOST = 1e100
 """A bound of this size is called infinite before it overflows."""
 
@@ -96,40 +91,6 @@ class Tolerance:
     def undecidable_from(self) -> int | None:
         """The first step whose loss cannot be judged, for either reason."""
         return min((k for k in (self.saturated_from, self.uninformative_from) if k is not None), default=None)
-
-
-@dataclass(frozen=True)
-class _Arithmetic:
-    """A floating-point format and the loss form computed in it."""
-
-    u: float
-    tiny: float
-    probability: bool
-
-    @classmethod
-    def of(cls, dtype: str, *, probability: bool) -> _Arithmetic:
-        info = np.finfo(dtype)
-        return cls(float(info.eps) / 2, float(info.tiny), probability)
-
-    def gamma(self, k: Array) -> Array:
-        """γₖ; inf where k terms may lose every digit."""
-        ku = np.asarray(k, dtype=np.float64) * self.u
-        return np.where(ku < 1.0, ku / np.where(ku < 1.0, 1.0 - ku, 1.0), np.inf)
-
-    def gamma_of_sum(self, k: Array, sums: int) -> Array:
-        """Γ: the worst case γₖ, or what ``sums`` sums of k terms exceed with probability `FALSE_ALARM` only."""
-        terms = np.asarray(k, dtype=np.float64)
-        multiplier = np.sqrt(2.0 * np.log(2.0 * terms * sums / FALSE_ALARM))
-        worst = self.gamma(terms)
-        return np.minimum(worst, multiplier / np.sqrt(terms) * worst)
-
-    def complement_error(self, highest: Array | float, lowest: Array | float, shift: Array | float) -> Array:
-        """ε, the relative error of 1 - p, for logits in [lowest - shift, highest + shift]; inf where p saturates."""
-        low = np.asarray(lowest - shift) > 0.5 * math.log(self.tiny)
-        # 1/(1-p) = 1 + exp z; no float exponent beyond -log u matters, where ε has passed 1
-        top = np.minimum(np.asarray(highest + shift), 1.0 - math.log(self.u))
-        error = self.u * (2.0 * (1.0 + np.exp(top)) + K_EXP + 1.0)
-        return np.where(low & (error < 1.0), error, np.inf)
 
 
 @dataclass(frozen=True)
@@ -171,17 +132,21 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
     """The tolerance of ``problem``'s dtype and loss form against ``reference``, whose own error is included."""
     with np.errstate(all="ignore"):
         geometry = _Geometry.of(problem)
-        double = _Arithmetic.of("float64", probability=False)
-        tested = _Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
+        double = Arithmetic.of("float64", probability=False)
+        tested = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
         along, full = reference.magnitudes, reference.full_magnitudes
         anchored = anchored_curvature(problem, reference, geometry.longest)
         own, _ = _weights_error(geometry, double, along, anchored, np.zeros_like(anchored))
         error, saturated = _weights_error(geometry, tested, along, anchored, own)
-        weights = error + own
-        loss = _loss_error(geometry, tested, along, weights)
-        loss += _evaluation_error(geometry, double, along, np.zeros_like(weights))
+        compared = own if reference.exact is None else np.full_like(own, reference.exact.weights.radius)
+        weights = error + compared
+        loss = _loss_error(geometry, tested, along, weights, own)
+        if reference.exact is None:
+            loss += _evaluation_error(geometry, double, along, np.zeros_like(weights))
+        else:
+            loss += reference.exact.losses.radius
         recorded = reference.recorded_steps
-        full_loss = _loss_error(geometry, tested, full, weights[recorded])
+        full_loss = _loss_error(geometry, tested, full, weights[recorded], own[recorded])
         full_loss += _evaluation_error(geometry, double, full, np.zeros_like(full_loss))
     uninformative = _uninformative_from(geometry, weights, along.weights, saturated)
     if uninformative is not None:
@@ -198,7 +163,7 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
 
 
 def _weights_error(
-    geometry: _Geometry, arithmetic: _Arithmetic, along: Magnitudes, anchored: Array, offset: Array
+    geometry: _Geometry, arithmetic: Arithmetic, along: Magnitudes, anchored: Array, offset: Array
 ) -> tuple[Array, int | None]:
     """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated step. ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖.
 
@@ -244,13 +209,14 @@ def _weights_error(
     return errors, None
 
 
-def _loss_error(geometry: _Geometry, arithmetic: _Arithmetic, at: Magnitudes, distance: Array) -> Array:
-    """|f̃(θ̃) - f(θ̂)|, f̃ as computed and f exact, for θ̃ within ``distance`` of θ̂, all (S,)."""
-    evaluated = _evaluation_error(geometry, arithmetic, at, distance)
-    return np.asarray(evaluated + at.gradient * distance + 0.5 * geometry.curvature * distance**2)
+def _loss_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array) -> Array:
+    """|f̃(θ̃) - f(θ)|, f̃ as computed and f exact, for θ̃ within ``distance`` of a θ within ``offset`` of θ̂, all (S,)."""
+    evaluated = _evaluation_error(geometry, arithmetic, at, distance + offset)
+    slope = at.gradient + geometry.curvature * offset
+    return np.asarray(evaluated + slope * distance + 0.5 * geometry.curvature * distance**2)
 
 
-def _evaluation_error(geometry: _Geometry, arithmetic: _Arithmetic, at: Magnitudes, distance: Array) -> Array:
+def _evaluation_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array) -> Array:
     """The rounding error of evaluating the loss at a point within ``distance`` of θ̂, all (S,)."""
     u, spread, m = arithmetic.u, geometry.spread, np.array(geometry.parameters)
     gamma_logit = arithmetic.gamma(m)

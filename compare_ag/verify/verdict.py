@@ -16,11 +16,12 @@ import numpy as np
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.reference import Reference
+from compare_ag.verify.samples import Phase, TestResult
 from compare_ag.verify.tolerance import Tolerance
 from compare_ag.verify.trajectory import Trajectory, malformation
 
 Status: TypeAlias = Literal["agrees", "diverges", "non-finite", "undecidable", "malformed"]
-Quantity: TypeAlias = Literal["weights", "loss", "full loss"]
+Quantity: TypeAlias = Literal["weights", "loss", "full loss", "gradient", "step", "update", "trajectory", "protocol"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Verdict:
     weights_error: float | None = None
     """‖deviation‖₂ of (w, b) at the last step where weights could be compared"""
     weights_tolerance: float | None = None
+    phase: Phase | None = None
+    """the verb at fault, where a single step shows it"""
+    tests: tuple[TestResult, ...] = ()
+    """what each test found; see `certificate`"""
+    diagnosis: tuple[str, ...] = ()
+    """known mistakes that explain the numbers: "consistent with float32" """
 
 
 @dataclass(frozen=True)
@@ -113,20 +120,20 @@ def _weights(problem: Problem, reference: Reference, tolerance: Tolerance, traje
     count, d = len(trajectory.recorded_steps), problem.features
     steps = (reference.recorded_steps[:count, None] + np.arange(2)).ravel()
     observed = np.concatenate([trajectory.w, trajectory.b[:, :, None]], axis=2, dtype=np.float64).reshape(-1, d + 1)
-    expected = np.concatenate([reference.w[:count], reference.b[:count, :, None]], axis=2).reshape(-1, d + 1)
+    expected = reference.pairs(count)
     if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
         steps = np.append(steps, problem.steps)
         final = np.append(trajectory.final_w, trajectory.final_b).astype(np.float64)
         observed = np.vstack([observed, final])
-        expected = np.vstack([expected, np.append(reference.final_w, reference.final_b)])
-    by_weight = np.abs(observed - expected)
+        expected = expected.followed_by(reference.final())
+    by_weight = expected.deviation(observed)
     # in order of steps; k+1 may also be the next k
     return _Comparison("weights", steps, np.linalg.norm(by_weight, axis=1), tolerance.weights[steps], by_weight)
 
 
 def _losses(reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> _Comparison:
     count = len(trajectory.losses)
-    deviation = np.abs(trajectory.losses.astype(np.float64) - reference.losses[:count])
+    deviation = reference.loss_deviation(trajectory.losses)
     return _Comparison("loss", np.arange(count), deviation, tolerance.loss[:count])
 
 

@@ -82,6 +82,9 @@ class Worker:
             p.Load: self._load,
             p.Prepare: self._prepare,
             p.Train: self._train,
+            p.Evaluate: self._evaluate,
+            p.Exchange: self._exchange,
+            p.ListMutants: self._list_mutants,
             p.Pin: self._pin,
             p.Cold: self._cold,
             p.Block: self._block,
@@ -123,7 +126,7 @@ class Worker:
 
         self.board.enter("import")
         start = perf_counter()
-        backend = load.load_backend(request.module, request.dtype)
+        backend = load.load_backend(request.module, request.dtype, request.mutation)
         seconds = perf_counter() - start
         self.board.enter("handshake")
         self._backend = backend
@@ -156,8 +159,8 @@ class Worker:
         from compare_ag.worker.protocol import Chunk, Trained
         from compare_ag.worker.training import Recorder, train
 
-        def emit(first: int, steps: list[int], arrays: dict[str, Any]) -> None:
-            self.send(Chunk(first, steps), **arrays)
+        def emit(first: int, steps: list[int], gradient_steps: list[int], arrays: dict[str, Any]) -> None:
+            self.send(Chunk(first, steps, gradient_steps), **arrays)
 
         recorder = Recorder(self._trainee, request.record, emit)
         start, cpu = perf_counter(), process_time()
@@ -170,6 +173,34 @@ class Worker:
         self._cpu_per_wall = (process_time() - cpu) / seconds
         self.board.enter("finish")
         self.send(Trained(seconds, self._trainee.inputs.digest()), w=w, b=b)
+
+    def _evaluate(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker.evaluate import evaluate
+        from compare_ag.worker.protocol import Evaluated
+
+        data = (arrays["X"], arrays["y"]) if "X" in arrays else None
+        answers, kept = evaluate(
+            self._trainee, arrays["w"], arrays["b"], data, request.learning_rate, fused=request.fused
+        )
+        self.send(Evaluated(kept), **answers)
+
+    def _exchange(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker.evaluate import exchange
+        from compare_ag.worker.protocol import Exchanged
+
+        found = exchange(self._trainee, request.part, request.step, arrays, request.learning_rate)
+        self.send(Exchanged(), **found)
+
+    def _list_mutants(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker import load
+        from compare_ag.worker.protocol import MutantFacts, MutantList
+
+        self.board.enter("import")
+        mutants = load.load_mutants(request.module)
+        facts = [
+            MutantFacts(m.name, m.part, m.meaning, [float(size) for size in m.sizes], m.legitimate) for m in mutants
+        ]
+        self.send(MutantList(facts))
 
     def _pin(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker.observe import pin

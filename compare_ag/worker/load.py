@@ -20,8 +20,11 @@ import pluggy
 
 from compare_ag import hookspecs
 from compare_ag.backend import API_VERSION, Backend
+from compare_ag.mutant import Mutant
+from compare_ag.worker.protocol import Mutation
 
 HOOK = "compare_ag_backend"
+MUTANTS_HOOK = "compare_ag_mutants"
 
 CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "prepare": ("prepare(setting)", (None,), {}),
@@ -44,19 +47,44 @@ class PluginError(Exception):
         self.status = status
 
 
-def load_backend(module_name: str, dtype: str | None = None) -> type[Backend]:
+def load_backend(module_name: str, dtype: str | None = None, mutation: Mutation | None = None) -> type[Backend]:
     """Import the plugin, call its hook and return a backend class that fits the contract.
 
     Raises `PluginError`: import-error (the module cannot be imported), malformed (it breaks the contract),
     unsupported (another API version, or ``dtype`` not among its dtypes).
     """
-    module = _import(module_name)
-    backend = _check_class(_call_hook(module))
+    backend = _check_class(_call_hook(_import(module_name)))
+    if mutation is not None:
+        backend = _check_class(_mutant(mutation).make(backend, mutation.size))
     if dtype is not None and dtype not in backend.dtypes:
         raise PluginError(
             "unsupported", f"computes in {', '.join(backend.dtypes)}, not in {dtype}; choose another --dtype"
         )
     return backend
+
+
+def load_mutants(module_name: str) -> list[Mutant]:
+    """Import a plugin of mutants and call its hook. Raises `PluginError` as `load_backend` does."""
+    module = _import(module_name)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+        mutants = manager.hook.compare_ag_mutants()
+    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is its row
+        traceback.print_exc()
+        raise PluginError("malformed", f"its hook {MUTANTS_HOOK}() raised {describe(error)}") from None
+    if not isinstance(mutants, list) or not all(isinstance(mutant, Mutant) for mutant in mutants):
+        raise PluginError("malformed", f"{module_name} must have a hook {MUTANTS_HOOK}() that returns a list of Mutant")
+    return mutants
+
+
+def _mutant(mutation: Mutation) -> Mutant:
+    for mutant in load_mutants(mutation.module):
+        if mutant.name == mutation.name:
+            return mutant
+    raise PluginError("malformed", f"{mutation.module} offers no mutant {mutation.name!r}")
 
 
 def describe(error: BaseException) -> str:
@@ -133,7 +161,7 @@ def _call_hook(module: ModuleType) -> Any:
 
 def _explain_registration(module: ModuleType) -> str:
     """Say in the author's words what pluggy refused: an unknown hook, or a known one with arguments."""
-    unknown = [name for name, value in vars(module).items() if _is_marked(value) and name != HOOK]
+    unknown = [name for name, value in vars(module).items() if _is_marked(value) and name not in (HOOK, MUTANTS_HOOK)]
     if unknown:
         return f"unknown hook {unknown[0]}; did you mean {HOOK}?"
     implementation = getattr(module, HOOK)

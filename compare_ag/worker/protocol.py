@@ -58,6 +58,24 @@ class Message(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True)
     """Base of everything that crosses; the JSON carries the class name as its tag."""
 
 
+class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which mutant, of which plugin, in which size (see `compare_ag.mutant`)."""
+
+    module: str
+    name: str
+    size: float
+
+
+class MutantFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A `compare_ag.Mutant` without its function."""
+
+    name: str
+    part: str
+    meaning: str
+    sizes: list[float]
+    legitimate: bool
+
+
 # --- requests: host to worker ------------------------------------------------------------------------------
 
 
@@ -68,6 +86,8 @@ class Load(Message, frozen=True):
     module: str
     dtype: str | None
     """the dtype about to be asked for, refused early where it is not declared; None to only look"""
+    mutation: Mutation | None = None
+    """a mistake to make to the backend class before it is built"""
 
 
 class Prepare(Message, frozen=True):
@@ -86,6 +106,37 @@ class Train(Message, frozen=True):
     """the k at which the weights of steps k and k+1 are recorded"""
     fused: bool = False
     """through `Backend.step` instead of the phases"""
+
+
+class ListMutants(Message, frozen=True):
+    """Import a plugin of mutants and say what it offers."""
+
+    module: str
+
+
+class Evaluate(Message, frozen=True):
+    """Evaluate loss, gradient and one step at given points. Arrays: w (P, d), b (P,): the points, in this order.
+
+    Further arrays X (n', d) and y (n',) replace the prepared data; they may have fewer examples, never more.
+    Answered by `Evaluated`.
+    """
+
+    learning_rate: float
+    fused: bool = False
+    """through `Backend.step` instead of the phases: no gradient then"""
+
+
+class Exchange(Message, frozen=True):
+    """Do one part of a training step on what crosses as numpy. Arrays: w (d,), b (), and gw, gb for an update.
+
+    Answered by `Exchanged`.
+    """
+
+    part: str
+    """loss: forward alone; gradient: forward and backward; update: make tensors of weights and gradient, update"""
+    step: int
+    """of the training: it names the batch"""
+    learning_rate: float
 
 
 class Pin(Message, frozen=True):
@@ -149,11 +200,38 @@ class Prepared(Message, frozen=True):
     """sha256 of the arrays as received: the host compares it with what it sent"""
 
 
+class Evaluated(Message, frozen=True):
+    """The answers at P points, each taken twice on the same tensors: a second answer must not depend on the first.
+
+    Arrays: loss (P, 2); next_w (P, r, d) and next_b (P, r): the weights after an update, r = 2 if fused, else 1; and
+    unless fused gradient_w (P, 2, d), gradient_b (P, 2) and kept_w (P, d), kept_b (P,): the weight tensors after
+    forward and backward, which must not have changed.
+    """
+
+    data_kept: bool
+    """X and y still hold what was sent"""
+
+
+class MutantList(Message, frozen=True):
+    """The mutants that a plugin offers."""
+
+    mutants: list[MutantFacts]
+
+
+class Exchanged(Message, frozen=True):
+    """The result of one part. Arrays: loss (), or w (d,) and b ()."""
+
+
 class Chunk(Message, frozen=True):
-    """Results so far, so that a crash keeps the prefix. Arrays: losses (m,), w (r, d), b (r,), full_losses (r,)."""
+    """Results so far, so that a crash keeps the prefix.
+
+    Arrays: losses (m,), w (r, d), b (r,), full_losses (r',), gradient_w (g, d), gradient_b (g,).
+    """
 
     first_loss: int
     weight_steps: list[int]
+    gradient_steps: list[int]
+    """the recorded k whose gradient, from the weights of step k, is here; empty for fused steps"""
 
 
 class Trained(Message, frozen=True):
@@ -209,8 +287,11 @@ class Failed(Message, frozen=True):
     step: int | None
 
 
-Request: TypeAlias = Load | Prepare | Train | Pin | Cold | Block | Observe | Bye
-Reply: TypeAlias = Hello | Loaded | Prepared | Chunk | Trained | Pinned | FirstStep | Timed | Observed | Failed
+Request: TypeAlias = Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Block | Observe | Bye
+Reply: TypeAlias = (
+    Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstStep | Timed
+    | Observed | Failed
+)  # fmt: skip
 
 
 class _ArrayHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

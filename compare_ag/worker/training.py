@@ -26,6 +26,10 @@ CHUNK_SECONDS = 0.2
 """results are sent at least this often, so that a crash loses little"""
 
 
+Emit: TypeAlias = Callable[[int, list[int], list[int], dict[str, Array]], None]
+"""takes the number of losses sent before, the steps of the weights, the steps of the gradients, and the arrays"""
+
+
 class MalformedError(Exception):
     """The backend returned something that the contract does not allow."""
 
@@ -97,10 +101,25 @@ class Trainee:
             yield self.batch(step)
             step += 1
 
+    def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+        """The backend's loss and tape. Raises `MalformedError` where it does not return two things."""
+        return self._two("forward", "(loss, tape)", self.backend.forward(weights, batch))
+
+    def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Any, Any]:
+        """The loss and the new weights of the backend's own step. Raises `MalformedError` as `forward`."""
+        return self._two("step", "(loss, weights)", self.backend.step(weights, batch, learning_rate))
+
+    @staticmethod
+    def _two(verb: str, expected: str, result: Any) -> tuple[Any, Any]:
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            got = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
+            raise MalformedError(f"{verb} must return {expected}, got {got}")
+        return result[0], result[1]
+
     def read(self, name: str, tensor: Any, shape: tuple[int, ...]) -> Array:
         """A copy of the tensor's values. Raises `MalformedError` where type, dtype or shape are not the contract's."""
-        value = self.backend.to_numpy(tensor)
-        if not isinstance(value, np.ndarray):
+        value: object = self.backend.to_numpy(tensor)
+        if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
             raise MalformedError(f"{name}: to_numpy must return a numpy array, got {type(value).__name__}")
         if value.dtype != self.dtype or value.shape != shape:
             expected = f"{self.dtype} array of shape {shape}"
@@ -125,9 +144,7 @@ class Trainee:
 class Recorder:
     """Collects losses and weights and hands them on in chunks."""
 
-    def __init__(
-        self, trainee: Trainee, record: list[int], emit: Callable[[int, list[int], dict[str, Array]], None]
-    ) -> None:
+    def __init__(self, trainee: Trainee, record: list[int], emit: Emit) -> None:
         self._trainee = trainee
         self._pairs = frozenset(record)
         self._wanted = self._pairs | {k + 1 for k in record}
@@ -135,7 +152,7 @@ class Recorder:
         self._first = 0
         self._clear()
         d = len(trainee.inputs.w0)
-        self._rows_per_chunk = max(1, MAX_REPLY // 4 // (8 * (d + 1)))
+        self._rows_per_chunk = max(1, MAX_REPLY // 8 // (8 * (d + 1)))
 
     def _clear(self) -> None:
         self._losses: list[Array] = []
@@ -143,6 +160,9 @@ class Recorder:
         self._w: list[Array] = []
         self._b: list[Array] = []
         self._full: list[Array] = []
+        self._gradient_steps: list[int] = []
+        self._gradient_w: list[Array] = []
+        self._gradient_b: list[Array] = []
         self._due = monotonic() + CHUNK_SECONDS
 
     def weights(self, step: int, weights: Weights) -> None:
@@ -156,8 +176,17 @@ class Recorder:
         self._b.append(b)
         if trainee.inputs.batch_size is not None and step in self._pairs:
             # on copies: forward may keep references to the weights that it was given
-            loss, _ = trainee.backend.forward(trainee.weights(w, b), trainee.data)
+            loss, _ = trainee.forward(trainee.weights(w, b), trainee.data)
             self._full.append(trainee.read("loss", loss, ()))
+
+    def gradient(self, step: int, gradient: Weights) -> None:
+        """Record the gradient of this step where it is wanted."""
+        if step not in self._pairs:
+            return
+        w, b = self._trainee.read_weights(gradient, "gradient")
+        self._gradient_steps.append(step)
+        self._gradient_w.append(w)
+        self._gradient_b.append(b)
 
     def loss(self, loss: Any) -> None:
         """Record the loss of the next step; send what has gathered when it is time."""
@@ -174,8 +203,10 @@ class Recorder:
             "w": np.array(self._w, dtype=dtype).reshape(len(self._w), d),
             "b": np.array(self._b, dtype=dtype),
             "full_losses": np.array(self._full, dtype=dtype),
+            "gradient_w": np.array(self._gradient_w, dtype=dtype).reshape(len(self._gradient_w), d),
+            "gradient_b": np.array(self._gradient_b, dtype=dtype),
         }
-        self._emit(self._first, self._steps, arrays)
+        self._emit(self._first, self._steps, self._gradient_steps, arrays)
         self._first += len(self._losses)
         self._clear()
 
@@ -195,7 +226,7 @@ def train(
     trainee.board.enter("forward", steps)
     recorder.weights(steps, weights)
     final = trainee.read_weights(weights)
-    loss, _ = trainee.backend.forward(weights, next(batches))
+    loss, _ = trainee.forward(weights, next(batches))
     recorder.loss(loss)
     recorder.flush()
     return final
@@ -204,7 +235,7 @@ def train(
 def _phased_steps(
     trainee: Trainee, weights: Weights, batches: Iterator[Batch], steps: int, learning_rate: float, recorder: Recorder
 ) -> Weights:
-    forward, backward, update = trainee.backend.forward, trainee.backend.backward, trainee.backend.update
+    forward, backward, update = trainee.forward, trainee.backend.backward, trainee.backend.update
     cells = trainee.board.cells
     to_forward, to_backward, to_update, to_read = (CODE[p] for p in ("forward", "backward", "update", "to_numpy"))
     for step in range(steps):
@@ -214,6 +245,7 @@ def _phased_steps(
         loss, tape = forward(weights, batch)
         cells[0] = to_backward
         gradient = backward(tape)
+        recorder.gradient(step, gradient)
         cells[0] = to_update
         weights = update(weights, gradient, learning_rate)
         cells[0] = to_read
@@ -225,7 +257,7 @@ def _phased_steps(
 def _fused_steps(
     trainee: Trainee, weights: Weights, batches: Iterator[Batch], steps: int, learning_rate: float, recorder: Recorder
 ) -> Weights:
-    one_step, cells = trainee.backend.step, trainee.board.cells
+    one_step, cells = trainee.step, trainee.board.cells
     for step in range(steps):
         cells[1], cells[0] = step, CODE["step"]
         recorder.weights(step, weights)

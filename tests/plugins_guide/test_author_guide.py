@@ -55,7 +55,7 @@ def test_every_verb_has_its_section_and_its_exact_signature(verb):
 
 def test_the_hook_has_its_exact_signature():
     hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "compare_ag_spec")]
-    assert hooks == ["compare_ag_backend"]
+    assert hooks == ["compare_ag_backend", "compare_ag_mutants"]
     assert f"def compare_ag_backend{signature(hookspecs.compare_ag_backend)}\n" in QUOTES
 
 

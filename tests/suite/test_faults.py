@@ -242,7 +242,7 @@ def test_a_fused_step_that_differs_from_the_phases_is_found(run_with, good_plugi
 
 
 def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with, good_plugin):
-    source = in_forward(good_plugin, "raise ValueError('tired')", at=STEPS + 30)
+    source = in_forward(good_plugin, "raise ValueError('tired')", at=STEPS + 1000)  # beyond what verification asks for
     run = run_with(source, timing=True)
     assert run["broken"].status == "crashed"
     assert "while being timed: ValueError: tired" in run["broken"].reason

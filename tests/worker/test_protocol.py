@@ -29,8 +29,8 @@ def read(frame: bytes, *, nonce: int = NONCE, sequence: int = 0, limit: int = p.
     )
 )
 def test_arrays_come_back_bit_for_bit(array):
-    message, arrays = read(join(p.pack(p.Chunk(3, [1, 2]), {"losses": array}, NONCE, 0)))
-    assert message == p.Chunk(3, [1, 2])
+    message, arrays = read(join(p.pack(p.Chunk(3, [1, 2], [1]), {"losses": array}, NONCE, 0)))
+    assert message == p.Chunk(3, [1, 2], [1])
     assert arrays["losses"].dtype == array.dtype
     assert arrays["losses"].shape == array.shape
     assert arrays["losses"].tobytes() == array.tobytes()
@@ -38,7 +38,7 @@ def test_arrays_come_back_bit_for_bit(array):
 
 def test_a_strided_array_is_sent_in_its_logical_order():
     array = np.arange(12.0).reshape(3, 4).T[::2]
-    _, arrays = read(join(p.pack(p.Chunk(0, []), {"w": array}, NONCE, 0)))
+    _, arrays = read(join(p.pack(p.Chunk(0, [], []), {"w": array}, NONCE, 0)))
     assert np.array_equal(arrays["w"], array)
 
 

@@ -1,0 +1,136 @@
+"""The whole verdict on a backend: its trajectory, its recorded steps one by one, and its answers at the host's points.
+
+    trajectory   weights and losses over all steps against the accumulated bound          `verdict`
+    gradient     at every recorded step and every point, component by component           `samples`
+    step         recorded next weights against the exact step from the recorded weights   `samples`
+    loss         the reported loss at the reported weights                                `samples`
+    update       next weights against the *reported* gradient: whose fault it is          `samples`
+    protocol     inputs left alone, data left alone
+
+The tests complement one another: a converged trajectory forgives a wrong gradient, a right step a skipped one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compare_ag.problem import Problem, batches
+from compare_ag.problem.core import Array
+from compare_ag.verify.oracle import Oracle
+from compare_ag.verify.reference import Reference
+from compare_ag.verify.samples import Finding, Sample, Test, TestResult, judge_samples
+from compare_ag.verify.tolerance import Tolerance
+from compare_ag.verify.trajectory import Trajectory
+from compare_ag.verify.verdict import Verdict, judge
+
+TESTS: tuple[Test, ...] = ("gradient", "step", "trajectory", "loss")
+"""the four that a certificate needs, in the order in which they are shown"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known about one backend, as arrays."""
+
+    trajectory: Trajectory
+    gradients: dict[int, Array]
+    """recorded step -> reported gradient (m,); empty for a fused step"""
+    probes: Sequence[Sample] = ()
+    """its answers at the host's points"""
+    broken_protocol: Sequence[str] = ()
+    """clauses for people, one for each rule of the contract that it broke"""
+
+
+def certify(
+    problem: Problem, reference: Reference, tolerance: Tolerance, oracle: Oracle, evidence: Evidence
+) -> Verdict:
+    """Judge everything; the earliest fault leads the message."""
+    verdict = judge(problem, reference, tolerance, evidence.trajectory)
+    if verdict.status == "malformed":
+        return verdict
+    samples = [*trajectory_samples(problem, evidence.trajectory, evidence.gradients), *evidence.probes]
+    found = judge_samples(problem, oracle, samples)
+    found["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
+    order = (*TESTS, "update")
+    tests = [found[test] for test in order if test in found]
+    verdict = replace(verdict, tests=tuple(tests), worst_ratio=max(test.ratio for test in tests))
+    findings = [finding for test in tests if test.test != "trajectory" for finding in test.findings]
+    if findings:
+        verdict = _with_finding(verdict, first_finding(findings))
+    if evidence.broken_protocol:
+        verdict = _with_protocol(verdict, evidence.broken_protocol)
+    return verdict
+
+
+def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict[int, Array]) -> list[Sample]:
+    """The recorded pairs and the end of a well-formed trajectory as samples."""
+    weights = np.concatenate([trajectory.w, trajectory.b[..., None]], axis=-1)
+    mini = problem.batch_size is not None
+    wanted = {int(k) for k in trajectory.recorded_steps} | {trajectory.steps}
+    rows_of = {k: rows for k, rows in enumerate(batches(problem)) if k in wanted} if mini else {}
+    found = []
+    for i, k in enumerate(trajectory.recorded_steps.tolist()):
+        before, after = weights[i]
+        rows = rows_of.get(k)
+        found.append(Sample(f"step {k}", before, trajectory.losses[k], gradients.get(k), after, rows, k))
+        if mini:
+            found.append(Sample(f"step {k}, on all data", before, trajectory.full_losses[i], step=k))
+    if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
+        end, last = np.append(trajectory.final_w, trajectory.final_b), trajectory.steps
+        found.append(Sample(f"step {last}", end, trajectory.losses[last], rows=rows_of.get(last), step=last))
+    return found
+
+
+def first_finding(findings: Sequence[Finding]) -> Finding:
+    """The earliest of the training; at one step the earliest phase; answers at points come after those."""
+    phases = ("forward", "backward", "update", "step")
+    return min(
+        findings, key=lambda f: (f.step is None, f.step or 0, phases.index(f.phase), -min(f.ratio, 1e300), f.where)
+    )
+
+
+def _trajectory_result(verdict: Verdict, trajectory: Trajectory) -> TestResult:
+    """The judgement of the whole trajectory as one test among the others."""
+    findings: tuple[Finding, ...] = ()
+    if verdict.status in ("diverges", "non-finite"):
+        deviation = float("nan") if verdict.observed is None else verdict.observed
+        where = f"step {verdict.first_step}"
+        finding = Finding(
+            "trajectory", "step", where, verdict.first_step, verdict.coordinate, float("nan"), float("nan"), deviation,
+            verdict.tolerance or 0.0,
+        )  # fmt: skip  # one row
+        findings = (finding,)
+    undecided = 0
+    if verdict.status == "undecidable" and verdict.first_step is not None:
+        undecided = trajectory.steps + 1 - verdict.first_step
+    return TestResult("trajectory", trajectory.steps + 1 - undecided, undecided, verdict.worst_ratio, findings)
+
+
+def _with_finding(verdict: Verdict, finding: Finding) -> Verdict:
+    """The verdict with a wrong step in it: the phase is known now, and the step where it is the earlier one."""
+    if verdict.status in ("diverges", "non-finite"):
+        earlier = finding.step is not None and verdict.first_step is not None and finding.step <= verdict.first_step
+        if not earlier:
+            message = f"{verdict.message}; in a single step: {finding.message}"
+            return replace(verdict, phase=finding.phase, message=message)
+    coordinate = f" ({finding.coordinate})" if finding.coordinate else ""
+    return replace(
+        verdict,
+        status="diverges" if np.isfinite(finding.observed) else "non-finite",
+        message=f"wrong in {finding.phase}{coordinate}: {finding.message}",
+        first_step=finding.step,
+        quantity=finding.test,
+        coordinate=finding.coordinate,
+        phase=finding.phase,
+        observed=finding.deviation,
+        tolerance=finding.tolerance,
+    )
+
+
+def _with_protocol(verdict: Verdict, broken: Sequence[str]) -> Verdict:
+    clause = "; ".join(broken)
+    if verdict.status in ("diverges", "non-finite"):
+        return replace(verdict, message=f"{verdict.message}; {clause}")
+    return replace(verdict, status="diverges", message=f"breaks the contract: {clause}", quantity="protocol")

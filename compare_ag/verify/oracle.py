@@ -1,0 +1,265 @@
+"""The oracle: the exact trajectory, and exact single steps from any weights, enclosed by ball arithmetic.
+
+A ball is a midpoint with a radius that is proven to contain the real number [Johansson, Arb: efficient
+arbitrary-precision midpoint-radius interval arithmetic, 2017; here through python-flint]. It starts from the bits
+that the backends got, so that nothing but the backend's own rounding separates a correct run from it. It knows no
+backend, and no worker knows it.
+
+With the signed data A = rows (2yᵢ - 1) (xᵢ, 1) and margins μ = Aθ, both loss forms are one real function:
+
+    ℓᵢ = softplus(-μᵢ),    |rᵢ| = 1/(1 + exp μᵢ),    ∇f = -Aᵀ|r|/n + l2 (w, 0),    Φ(θ) = θ - η∇f(θ).
+
+**The trajectory's radius.** Iterating balls naively loses a bit every few hundred steps, for an interval does not know
+that the errors of its coordinates are related. Φ does: its Jacobian is I - ηH with 0 ⪯ H ⪯ L, so it is Lipschitz with
+q = max(1, ηL - 1) in the 2-norm. Each step therefore starts from midpoints, and with ρₖ the 2-norm of the radii that
+this one step produced
+
+    ‖midpoints - exact trajectory‖ at k+1 ≤ q · (the same at k) + ρₖ,
+
+some 2⁻ᵇ‖θ‖ more for each step at b bits while ηL ≤ 2. A loss at such weights is off by ‖∇f‖e + ½Le² besides its ball.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from flint import arb, arb_mat, ctx
+
+from compare_ag.problem import Problem, batches, recorded_steps
+from compare_ag.problem.core import Array
+
+Ball: TypeAlias = Any
+"""flint.arb; python-flint's own annotations stop at its Cython classes"""
+
+RADIUS = 1e-30
+"""The exact trajectory is known to this much at its last step, or it is not called exact."""
+BITS = 160
+"""of a first attempt: 48 digits, of which 10⁴ steps cost four"""
+MOST_BITS = 2048
+LIPSCHITZ_SLACK = 1e-9
+"""relative error allowed to the problem's L, a float64 eigenvalue"""
+AFFORDABLE_SECONDS = 1.5
+"""what an exact trajectory may cost, by the model of `trajectory_seconds`"""
+
+_context = threading.RLock()
+"""python-flint keeps the precision in one global place"""
+
+
+class Exact(NamedTuple):
+    """Real numbers as unevaluated sums high + low of two float64 arrays (106 bits), and how far off they may be."""
+
+    high: Array
+    low: Array
+    radius: float
+    """the largest radius of the balls of which these are the midpoints (in the 2-norm for weights of a trajectory)"""
+
+    def deviation(self, observed: Array) -> Array:
+        """|observed - exact|, rounded once; NaN or inf where ``observed`` is."""
+        # observed - high is exact where the two are within a factor of two, and rounded to it otherwise
+        deviation: Array = np.abs((np.asarray(observed, dtype=np.float64) - self.high) - self.low)
+        return deviation
+
+    def followed_by(self, other: Exact) -> Exact:
+        """These (S, m) and one row more (m,)."""
+        return Exact(
+            np.vstack([self.high, other.high]), np.vstack([self.low, other.low]), max(self.radius, other.radius)
+        )
+
+
+class Evaluation(NamedTuple):
+    """Everything exact about one point on one batch."""
+
+    loss: Exact
+    """()"""
+    gradient: Exact
+    """(m,), m = d + 1, b last"""
+    following: Exact
+    """(m,): the weights after one step"""
+
+
+@dataclass(frozen=True)
+class ExactTrajectory:
+    """The trajectory for T steps and K recorded steps, enclosed."""
+
+    losses: Exact
+    """(T+1,)"""
+    weights: Exact
+    """(K, 2, m): at the recorded k and at k+1"""
+    final: Exact
+    """(m,)"""
+    radius: float
+    """of the final weights, ‖midpoints - exact‖₂; at most `RADIUS`"""
+    bits: int
+
+
+class Oracle:
+    """Exact evaluations of one problem's objective at any finite weights."""
+
+    def __init__(self, problem: Problem, bits: int = BITS) -> None:
+        self.problem = problem
+        self.bits = bits
+        self.parameters = problem.features + 1
+        self._full: _Design | None = None
+        self._last: tuple[bytes, _Design] | None = None
+
+    def at(self, w: Array, b: Array, rows: Array | None = None) -> Evaluation:
+        """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all)."""
+        with _context, ctx.workprec(self.bits):
+            theta = arb_mat(self.parameters, 1, [*_balls(w), arb(float(b))])
+            design = self._design(rows)
+            loss, gradient = design.evaluate(theta, _l2(self.problem))
+            following = theta - gradient * arb(float(self.problem.learning_rate))
+            return Evaluation(
+                _exact([loss], ()),
+                _exact(gradient.entries(), (self.parameters,)),
+                _exact(following.entries(), (self.parameters,)),
+            )
+
+    def update(self, weights: Array, gradient: Array) -> Exact:
+        """weights - η gradient for given arrays (m,): what `update` should have made of a reported gradient."""
+        with _context, ctx.workprec(self.bits):
+            rate = arb(float(self.problem.learning_rate))
+            steps = [value - rate * slope for value, slope in zip(_balls(weights), _balls(gradient), strict=True)]
+            return _exact(steps, (len(steps),))
+
+    def _design(self, rows: Array | None) -> _Design:
+        if rows is None:
+            if self._full is None:
+                self._full = _Design(self.problem.X, self.problem.y)
+            return self._full
+        key = np.ascontiguousarray(rows).tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, _Design(self.problem.X[rows], self.problem.y[rows])
+        return self._last[1]
+
+
+class _Design:
+    """The signed data A (n, m) of one batch as exact balls."""
+
+    def __init__(self, X: Array, y: Array) -> None:
+        n, d = X.shape
+        signed = np.empty((n, d + 1))
+        sign = 2.0 * np.asarray(y, dtype=np.float64) - 1.0
+        np.multiply(X, sign[:, None], out=signed[:, :d])  # times ±1: exact
+        signed[:, d] = sign
+        self.examples = n
+        self.signed = arb_mat(n, d + 1, _balls(signed))
+        self.transposed = self.signed.transpose()
+
+    def evaluate(self, theta: Ball, l2: Ball | None) -> tuple[Ball, Ball]:
+        """f and ∇f (m, 1) at θ (m, 1), as balls."""
+        margins = (self.signed * theta).entries()
+        growth = [margin.exp() for margin in margins]
+        residual = arb_mat(self.examples, 1, [1 / (1 + g) for g in growth])
+        gradient = self.transposed * residual / -self.examples
+        # softplus(-μ), with the exponential that does not overflow
+        terms = [(1 / g).log1p() if g > 1 else g.log1p() - m for g, m in zip(growth, margins, strict=True)]
+        loss = sum(terms[1:], terms[0]) / self.examples
+        if l2 is not None:
+            weights = theta.entries()[:-1]
+            gradient += arb_mat(len(weights) + 1, 1, [l2 * w for w in weights] + [arb(0)])
+            loss += l2 / 2 * sum((w * w for w in weights), arb(0))
+        return loss, gradient
+
+
+def trajectory_seconds(problem: Problem) -> float:
+    """What the exact trajectory costs, roughly: 18 µs a step for 4 examples x 2 features where this was measured."""
+    m = problem.features + 1
+    n = min(problem.batch_size or problem.examples, problem.examples)
+    step = 9e-6 + 2.1e-6 * n + 6e-8 * n * m
+    if problem.batch_size is not None:
+        step += 2.5e-7 * n * m
+    return step * (problem.steps + 1)
+
+
+def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = None) -> ExactTrajectory | None:
+    """The exact trajectory of ``problem``; None where it would cost too much, or more than `MOST_BITS` bits.
+
+    ``observe(k)`` is called now and then with the number of finished steps.
+    """
+    if trajectory_seconds(problem) > AFFORDABLE_SECONDS:
+        return None
+    lost = problem.steps * math.log2(_lipschitz(problem))
+    bits = BITS + math.ceil(lost)
+    while bits <= MOST_BITS:
+        with _context, ctx.workprec(bits):
+            found = _replay(problem, bits, observe)
+        if found.radius <= RADIUS:
+            return found
+        if not math.isfinite(found.radius):
+            return None
+        bits += math.ceil(math.log2(found.radius / RADIUS)) + 16
+    return None
+
+
+def _lipschitz(problem: Problem) -> float:
+    """q: how much Φ can lengthen a distance."""
+    return max(1.0, float(problem.learning_rate) * problem.curvature * (1.0 + LIPSCHITZ_SLACK) - 1.0)
+
+
+def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory:
+    q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
+    l2, m = _l2(problem), problem.features + 1
+    theta = arb_mat(m, 1, [*_balls(problem.w0), arb(float(problem.b0))])
+    full = _Design(problem.X, problem.y) if problem.batch_size is None else None
+    pairs = recorded_steps(problem.steps)
+    wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
+    kept: dict[int, list[Ball]] = {}
+    high, low = np.empty(problem.steps + 1), np.empty(problem.steps + 1)
+    distance = loss_radius = largest = 0.0
+    for k, rows in enumerate(batches(problem)):
+        design = full or _Design(problem.X[rows], problem.y[rows])
+        if k in wanted:
+            kept[k] = theta.entries()
+            largest = max(largest, distance)
+        loss, gradient = design.evaluate(theta, l2)
+        high[k], low[k] = _split(loss)
+        slope = _norm(abs(float(entry)) for entry in gradient.entries()) * 1.01
+        loss_radius = max(loss_radius, float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance)
+        if k == problem.steps:
+            break
+        following = theta - gradient * rate
+        distance = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following.entries())
+        theta = following.mid()
+        if observe is not None and k % 256 == 0:
+            observe(k)
+    weights = _exact([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
+    final = _exact(kept[problem.steps], (m,))
+    return ExactTrajectory(
+        losses=Exact(high, low, loss_radius),
+        weights=weights._replace(radius=largest),
+        final=final._replace(radius=distance),
+        radius=distance if np.isfinite(high).all() else math.inf,
+        bits=bits,
+    )
+
+
+def _l2(problem: Problem) -> Ball | None:
+    return arb(float(problem.l2)) if problem.l2 else None
+
+
+def _balls(values: Array) -> list[Ball]:
+    """Exact balls: every float32 and float64 is a binary number of at most 53 bits."""
+    return [arb(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
+
+
+def _split(ball: Ball) -> tuple[float, float]:
+    """The midpoint as high + low."""
+    middle = ball.mid()
+    high = float(middle)
+    return high, float(middle - arb(high)) if math.isfinite(high) else 0.0
+
+
+def _exact(balls: list[Ball], shape: tuple[int, ...]) -> Exact:
+    parts = np.array([_split(ball) for ball in balls], dtype=np.float64).reshape(-1, 2)
+    radius = max((float(ball.rad()) for ball in balls), default=0.0)
+    return Exact(parts[:, 0].reshape(shape), parts[:, 1].reshape(shape), radius)
+
+
+def _norm(values: Iterable[float]) -> float:
+    return math.hypot(*values)

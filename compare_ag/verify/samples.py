@@ -1,0 +1,209 @@
+"""Tests of single steps: loss, gradient, update and the whole step, each against the exact one from the same weights.
+
+A sample is what a backend said at weights that are known bit for bit: at a recorded step of its own training, or at a
+point that the host chose. Errors of earlier steps play no part, so a bug shows with its full size wherever it acts, and
+the first sample out of tolerance names step, phase and coordinate:
+
+    loss      |reported loss - f(θ)|                     forward
+    gradient  |reported gradient - ∇f(θ)|                backward
+    update    |reported θ' - (θ - η reported gradient)|  update
+    step      |reported θ' - Φ(θ)|                       forward, backward and update together
+
+Knows arrays alone. Finiteness comes first: a NaN deviates by infinitely much, and two of them never agree.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.oracle import Exact, Oracle
+from compare_ag.verify.points import point_tolerance, update_tolerance
+
+Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
+Phase: TypeAlias = Literal["forward", "backward", "update", "step"]
+
+PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update": "update", "step": "step"}
+BUDGET_SECONDS = 2.0
+"""Exact evaluations for one verdict stop being begun after this; samples are taken evenly so that few cover the run."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a backend reported at known weights, in its dtype; None where it was not asked for."""
+
+    where: str
+    """for people: "step 17", "the point 'zero'" """
+    weights: Array
+    """(m,), m = d + 1, b last"""
+    loss: Array | None = None
+    """()"""
+    gradient: Array | None = None
+    """(m,)"""
+    following: Array | None = None
+    """(m,): the weights after the update"""
+    rows: Array | None = None
+    """the examples of its batch; None: all"""
+    step: int | None = None
+    """the step of the training that it was taken from"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number out of its tolerance."""
+
+    test: Test
+    phase: Phase
+    where: str
+    step: int | None
+    coordinate: str | None
+    """"w[3]" or "b"; None for a loss"""
+    observed: float
+    expected: float
+    deviation: float
+    tolerance: float
+
+    @property
+    def ratio(self) -> float:
+        """The deviation in units of its tolerance; inf for what is not finite."""
+        return float(_ratios(np.asarray(self.deviation), np.asarray(self.tolerance)))
+
+    @property
+    def message(self) -> str:
+        """A clause for people."""
+        what = {
+            "loss": "the loss",
+            "gradient": f"the gradient of {self.coordinate}",
+            "update": f"the update of {self.coordinate}, for the gradient that was reported,",
+            "step": f"one step of {self.coordinate}",
+        }.get(self.test, self.test)
+        if not np.isfinite(self.observed):
+            return f"{what} is {self.observed} at {self.where}"
+        if not self.tolerance:
+            return f"{what} is off by {self.deviation:.2g} at {self.where}, where none is allowed"
+        times = f"{self.ratio:.2g} times its tolerance {self.tolerance:.2g}"
+        return f"{what} is off by {self.deviation:.2g} at {self.where}, {times}"
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What one test found over all its samples."""
+
+    __test__ = False  # not one of pytest's
+
+    test: Test
+    judged: int
+    """samples that could be decided"""
+    undecided: int
+    """samples whose tolerance is infinite"""
+    ratio: float
+    """largest observed / tolerance; above 1 is out of tolerance, inf is not finite"""
+    findings: tuple[Finding, ...] = ()
+    """the worst number of each sample that is out of tolerance, in the samples' order"""
+
+    @property
+    def passed(self) -> bool:
+        """Nothing is out of tolerance."""
+        return not self.findings
+
+
+@dataclass
+class _Tally:
+    """A test under way."""
+
+    test: Test
+    judged: int = 0
+    undecided: int = 0
+    ratio: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, sample: Sample, observed: Array, exact: Exact, tolerance: Array) -> None:
+        """Judge one sample, (m,) or ()."""
+        decidable = np.isfinite(tolerance)
+        if not decidable.any():
+            self.undecided += 1
+            return
+        self.judged += 1
+        seen = np.asarray(observed, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
+        ratios = np.where(decidable, _ratios(deviation, tolerance), 0.0).ravel()
+        worst = int(np.argmax(ratios))
+        self.ratio = max(self.ratio, float(ratios[worst]))
+        if not ratios[worst] <= 1.0:
+            self.findings.append(
+                Finding(
+                    self.test,
+                    PHASE[self.test],
+                    sample.where,
+                    sample.step,
+                    coordinate(worst, seen.size) if seen.ndim else None,
+                    float(seen.flat[worst]),
+                    float(exact.high.flat[worst]),
+                    float(deviation.flat[worst]),
+                    float(tolerance.flat[worst]),
+                )
+            )
+
+    def result(self) -> TestResult:
+        return TestResult(self.test, self.judged, self.undecided, self.ratio, tuple(self.findings))
+
+
+def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> dict[Test, TestResult]:
+    """Judge every sample by each test it has numbers for; as many as `BUDGET_SECONDS` allow, spread evenly."""
+    tallies: dict[Test, _Tally] = {}
+
+    def tally(test: Test, sample: Sample, observed: Array, exact: Exact, tolerance: Array) -> None:
+        tallies.setdefault(test, _Tally(test)).add(sample, observed, exact, tolerance)
+
+    for sample in affordable(samples):
+        if not np.isfinite(sample.weights).all():
+            continue  # what made them so is the finding
+        weights = np.asarray(sample.weights)
+        exact = oracle.at(weights[:-1], weights[-1], sample.rows)
+        allowed = point_tolerance(problem, weights, sample.rows, judged=len(samples))
+        if sample.loss is not None:
+            tally("loss", sample, sample.loss, exact.loss, np.asarray(allowed.loss))
+        if sample.gradient is not None:
+            tally("gradient", sample, sample.gradient, exact.gradient, allowed.gradient)
+        if sample.following is not None:
+            tally("step", sample, sample.following, exact.following, allowed.following)
+            if sample.gradient is not None and np.isfinite(sample.gradient).all():
+                expected = oracle.update(weights, sample.gradient)
+                tally("update", sample, sample.following, expected, update_tolerance(problem, weights, sample.gradient))
+    for entry in tallies.values():
+        entry.findings.sort(key=lambda finding: -1 if finding.step is None else finding.step)
+    return {test: entry.result() for test, entry in tallies.items()}
+
+
+def affordable(samples: Sequence[Sample]) -> Iterable[Sample]:
+    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed."""
+    end = time.monotonic() + BUDGET_SECONDS
+    for index in _spread(len(samples)):
+        yield samples[index]
+        if time.monotonic() > end:
+            return
+
+
+def _spread(count: int) -> list[int]:
+    """0…count-1 with the ends first, then middles of the gaps: bit-reversed order."""
+    order = sorted(range(count), key=lambda i: int(f"{i:032b}"[::-1], 2))
+    return [count - 1, *(i for i in order if i != count - 1)] if count else []
+
+
+def coordinate(index: int, size: int) -> str:
+    """The name of component ``index`` of weights (size,)."""
+    return "b" if index == size - 1 else f"w[{index}]"
+
+
+def _ratios(deviation: Array, tolerance: Array) -> Array:
+    """Deviation in units of its tolerance: 0 for none, inf for any where none is allowed and for NaN."""
+    with np.errstate(all="ignore"):
+        ratios = np.where(deviation == 0.0, 0.0, deviation / tolerance)
+    return np.where(np.isnan(ratios), np.inf, ratios)

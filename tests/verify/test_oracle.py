@@ -1,0 +1,125 @@
+"""The oracle against an independent evaluation: the textbook formula in naive balls of 700 bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flint import arb, ctx
+
+from compare_ag.problem import batches, recorded_steps
+from compare_ag.verify import Oracle, exact_trajectory, reference_trajectory
+from compare_ag.verify.oracle import RADIUS
+
+
+def textbook(problem, w, b, rows):
+    """Loss and gradient (m,) by -y log p - (1 - y) log(1 - p) and p - y, as balls."""
+    X, y = problem.X[rows].astype(float).tolist(), problem.y[rows].astype(float).tolist()
+    n, l2 = len(y), arb(float(problem.l2))
+    loss, slope = arb(0), [arb(0)] * (len(w) + 1)
+    for x, label in zip(X, y, strict=True):
+        z = sum((arb(v) * weight for v, weight in zip(x, w, strict=True)), b)
+        p = 1 / (1 + (-z).exp())
+        loss -= (label * p.log() + (1 - label) * (1 - p).log()) / n
+        slope = [total + (p - label) * v / n for total, v in zip(slope, [*x, 1.0], strict=True)]
+    loss += l2 / 2 * sum((v * v for v in w), arb(0))
+    return loss, [total + l2 * v for total, v in zip(slope, [*w, arb(0)], strict=True)]
+
+
+def naive_trajectory(problem):
+    """Losses (T+1) and weights (T+1, m) in balls that are iterated as they are."""
+    theta = [arb(float(v)) for v in np.append(problem.w0, problem.b0)]
+    losses, path = [], []
+    for rows in batches(problem):
+        loss, slope = textbook(problem, theta[:-1], theta[-1], rows)
+        losses.append(loss)
+        path.append(theta)
+        theta = [v - arb(float(problem.learning_rate)) * g for v, g in zip(theta, slope, strict=True)]
+    return losses, path
+
+
+def distance(exact, balls):
+    """The largest |exact - ball|, exactly."""
+    pairs = zip(np.ravel(exact.high).tolist(), np.ravel(exact.low).tolist(), balls, strict=True)
+    return max(float(abs(arb(high) + arb(low) - ball).upper()) for high, low, ball in pairs)
+
+
+@pytest.mark.parametrize("loss", ["logits", "probability"])
+@pytest.mark.parametrize("batch_size", [None, 3])
+@pytest.mark.parametrize("l2", [0.0, 0.125])
+def test_the_trajectory_is_the_one_of_the_textbook(bench, loss, batch_size, l2):
+    problem = bench.make(
+        [[1, 1], [1, 0.5], [0, 1], [0.1, 0], [2, -1]], [0, 1, 0, 1, 1], [0.3, -0.2], 0.1, loss=loss, l2=l2,
+        batch_size=batch_size, steps=60, dtype="float32",
+    )  # fmt: skip
+    exact = exact_trajectory(problem)
+    with ctx.workprec(700):
+        losses, path = naive_trajectory(problem)
+        pairs = [v for k in recorded_steps(60) for side in (0, 1) for v in path[k + side]]
+        # high + low keeps 106 bits; the radius is far smaller
+        assert distance(exact.weights, pairs) < 1e-31
+        assert distance(exact.final, path[-1]) < 1e-31
+        assert distance(exact.losses, losses) < 1e-31
+
+
+def test_the_radius_is_a_bound_and_honest(bench):
+    """At 64 bits the trajectory is off by more than 106 bits show, and its radius says so."""
+    problem = bench.seed_problem(steps=300)
+    from compare_ag.verify import oracle
+
+    with ctx.workprec(64):
+        rough = oracle._replay(problem, 64, None)
+    with ctx.workprec(700):
+        _, path = naive_trajectory(problem)
+        error = distance(rough.final, path[-1])
+    assert 1e-22 < error <= rough.radius < 1e-15
+
+
+def test_the_seed_problem_is_known_to_1e_30_at_its_last_step(bench):
+    exact = exact_trajectory(bench.seed_problem())
+    assert exact.radius <= RADIUS
+    assert exact.losses.radius <= RADIUS
+    reference = reference_trajectory(bench.seed_problem())
+    assert np.abs(exact.losses.high - reference.losses).max() < 1e-13
+
+
+def test_a_learning_rate_beyond_2_over_l_costs_bits(bench):
+    problem = bench.make([[1.0], [-1.0], [0.5]], [1, 0, 0], steps=100)
+    fast = replace(problem, learning_rate=2.5 / problem.curvature)
+    exact, faster = exact_trajectory(problem), exact_trajectory(fast)
+    assert faster.bits > exact.bits
+    assert faster.radius <= RADIUS
+    absurd = replace(problem, learning_rate=1e300)
+    assert exact_trajectory(absurd) is None
+
+
+def test_a_problem_too_dear_has_no_exact_trajectory(bench):
+    X = np.random.default_rng(0).normal(size=(2000, 20))
+    assert exact_trajectory(bench.make(X, X[:, 0] > 0, steps=1000)) is None
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_single_evaluations_agree_with_the_textbook(bench, index):
+    problem = bench.random_problem(index)
+    rng = np.random.default_rng(index)
+    rows = np.sort(rng.choice(problem.examples, 3, replace=False))
+    w, b = rng.normal(size=problem.features).astype(problem.dtype), problem.b0
+    found = Oracle(problem).at(w, b, rows)
+    with ctx.workprec(300):
+        loss, slope = textbook(problem, [arb(float(v)) for v in w], arb(float(b)), rows)
+        assert distance(found.loss, [loss]) < 1e-30 * max(1.0, float(found.loss.high))
+        assert distance(found.gradient, slope) < 1e-29
+        rate = arb(float(problem.learning_rate))
+        ends = [arb(float(v)) - rate * g for v, g in zip(np.append(w, b), slope, strict=True)]
+        assert distance(found.following, ends) < 1e-29
+
+
+def test_a_deviation_below_the_last_bit_is_seen(bench):
+    """1/3 in float64 is off by 1.85e-17: half an ulp would be 2.8e-17."""
+    problem = bench.make([[3.0], [-3.0]], [1, 0], [0.0], learning_rate=1.0)
+    exact = Oracle(problem).update(np.array([0.0, 1.0]), np.array([-1.0 / 3.0, 0.0]))
+    assert exact.high[0] == 1.0 / 3.0
+    third = exact._replace(low=np.array([1.0 / 54043195528445952.0, 0.0]))
+    assert third.deviation(np.array([1.0 / 3.0, 1.0]))[0] == pytest.approx(1.0 / 54043195528445952.0)
+    assert np.isnan(exact.deviation(np.array([np.nan, 1.0]))[0])
