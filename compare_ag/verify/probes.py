@@ -2,7 +2,7 @@
 
 Training visits friendly weights only, and converged training hardly tests the gradient at all. So the host chooses:
 zero, start, near middle and end of the reference, saturated logits, large weights, and random points drawn when the
-plugin has been loaded. The route visits every point, then all of them again in the opposite order, so that each answer is
+plugin has been loaded. The route visits every point, then all again in the opposite order, so that each answer is
 given twice with different neighbours; one random point is visited again a little moved, which tells a computation from
 a table of rounded arguments; and a part of the data is used once, which tells it from a table of weights alone.
 """
