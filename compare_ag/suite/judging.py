@@ -17,7 +17,7 @@ import numpy as np
 
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
-from compare_ag.host.session import Answers, Recording, concatenate
+from compare_ag.host.session import concatenate
 from compare_ag.records import (
     BackendRecord,
     ConvergenceRecord,
@@ -27,20 +27,18 @@ from compare_ag.records import (
     VerdictRecord,
     real,
 )
+from compare_ag.suite.evidence import evidence, fused_evidence, repeats
 from compare_ag.verify import (
     Evidence,
     Oracle,
     Probes,
     Reference,
-    Sample,
     Tolerance,
-    Trajectory,
     Verdict,
     certify,
     convergence,
     exact_trajectory,
     probe_points,
-    probe_samples,
     published_check,
     reference_trajectory,
     tolerance,
@@ -184,11 +182,7 @@ class Judge:
         assert self._reference is not None
         assert self._tolerance is not None
         problem = self.problem
-        verdict = self._certify(training.recording, self._probe_samples(training), _broken_protocol(training))
-        fused = None
-        if training.fused is not None:
-            answered = _samples(training.probes, training.fused_answers)
-            fused = self._certify(training.fused, answered, [])
+        verdict, fused = self.verdicts(training)
         decisive = verdict if fused is None or verdict.status != "agrees" else fused
         how = "" if decisive is verdict else "the fused step: "
         facts: dict[str, Any] = {
@@ -196,7 +190,7 @@ class Judge:
             "reason": "" if decisive.status == "agrees" else how + decisive.message,
             "step": decisive.first_step,
             "phase": decisive.phase,
-            "repeatable": _repeats(training),
+            "repeatable": repeats(training),
             "probe_seed": None if training.probes is None else training.probes.seed,
             "verdict": _verdict_record(verdict),
             "fused_verdict": None if fused is None else _verdict_record(fused),
@@ -221,46 +215,16 @@ class Judge:
             ]
         return facts
 
-    def _certify(self, recording: Recording, probes: list[Sample], broken: list[str]) -> Verdict:
-        assert self._reference is not None
-        assert self._tolerance is not None
-        rows = zip(
-            recording.gradient_steps,
-            concatenate(recording.gradient_w, self.problem.dtype, (self.problem.features,)),
-            concatenate(recording.gradient_b, self.problem.dtype),
-            strict=True,
-        )
-        gradients = {step: np.append(w, b) for step, w, b in rows}
-        evidence = Evidence(self._trajectory(recording), gradients, probes, broken)
-        return certify(self.problem, self._reference, self._tolerance, self._oracle, evidence)
+    def verdicts(self, training: Training) -> tuple[Verdict, Verdict | None]:
+        """The verdict on a complete training, and on its fused step where the backend has one of its own."""
 
-    @staticmethod
-    def _probe_samples(training: Training) -> list[Sample]:
-        whole = _samples(training.probes, training.answers)
-        return whole + _samples(training.probes, training.part_answers, part=True)
+        def judged(evidence: Evidence) -> Verdict:
+            assert self._reference is not None
+            assert self._tolerance is not None
+            return certify(self.problem, self._reference, self._tolerance, self._oracle, evidence)
 
-    def _trajectory(self, recording: Recording) -> Trajectory:
-        """What a worker recorded, as the judge reads it."""
-        d, dtype = self.problem.features, self.problem.dtype
-        row = {step: i for i, step in enumerate(recording.weight_steps)}
-        pairs = [k for k in self._pairs if k in row and k + 1 in row]
-        first, second = [row[k] for k in pairs], [row[k + 1] for k in pairs]
-        w, b = concatenate(recording.w, dtype, (d,)), concatenate(recording.b, dtype)
-        losses = concatenate(recording.losses, dtype)
-        full = concatenate(recording.full_losses, dtype)
-        if self.problem.batch_size is None:
-            full = losses[pairs]
-        assert recording.final_w is not None
-        assert recording.final_b is not None
-        return Trajectory(
-            losses=losses,
-            recorded_steps=np.array(pairs, dtype=np.int64),
-            w=np.stack([w[first], w[second]], axis=1),
-            b=np.stack([b[first], b[second]], axis=1),
-            full_losses=full,
-            final_w=recording.final_w,
-            final_b=recording.final_b,
-        )
+        verdict = judged(evidence(self.problem, training))
+        return verdict, None if training.fused is None else judged(fused_evidence(self.problem, training))
 
     def not_run(self, name: str, offer: Offer) -> BackendRecord:
         """The record of a backend whose turn never came."""
@@ -351,35 +315,6 @@ class Judge:
                 "close what is busy and run again"
             )
         return found
-
-
-def _samples(probes: Probes | None, answers: Answers | None, *, part: bool = False) -> list[Sample]:
-    if probes is None or answers is None:
-        return []
-    return probe_samples(probes, answers.loss, answers.gradient, answers.following, part=part)
-
-
-def _broken_protocol(training: Training) -> list[str]:
-    """The rules of the contract that the answers at points show to be broken, as clauses for people."""
-    probes, answers = training.probes, training.answers
-    if probes is None or answers is None:
-        return []
-    broken = []
-    if not answers.data_kept:
-        broken.append("forward or backward writes into X or y")
-    if answers.kept is not None:
-        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
-        if changed.size:
-            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
-    return broken
-
-
-def _repeats(training: Training) -> bool | None:
-    """Whether the second run gave the first one's losses bit by bit."""
-    if training.repeated is None:
-        return None
-    first, again = np.concatenate(training.recording.losses), np.concatenate(training.repeated.losses)
-    return first[: len(again)].tobytes() == again.tobytes()
 
 
 class _CancelledError(Exception):

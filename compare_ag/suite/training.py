@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.verify.probes import Probes
-    from compare_ag.worker.protocol import Array, Loaded, Observed
+    from compare_ag.worker.protocol import Array, Loaded, Mutation, Observed
 
 _POLL_SECONDS = 0.05
 REPEATED_STEPS = 1000
@@ -70,6 +70,8 @@ class Conditions:
     cancel: threading.Event
     probes: Callable[[int], Probes | None] = lambda _: None
     """the points to ask about, for a seed; waits for what they depend on"""
+    mutations: Mapping[str, Mutation] = field(default_factory=dict)
+    """mistakes to make to some backends, by the name they run under"""
 
     def launch(self, name: str, stage: str) -> Launch:
         """How to start a worker for this backend and stage."""
@@ -133,7 +135,7 @@ class TrainingPass:
         with process:
             self._live[name] = process
             try:
-                self._converse(Session(offer, process), training)
+                self._converse(name, Session(offer, process), training)
                 process.finish()
             except WorkerFailure as failure:
                 training.failure = failure
@@ -143,9 +145,9 @@ class TrainingPass:
         training.warnings = process.warnings
         return training
 
-    def _converse(self, session: Session, training: Training) -> None:
+    def _converse(self, name: str, session: Session, training: Training) -> None:
         problem, record = self._conditions.problem, self._conditions.record
-        training.loaded = session.load(problem.dtype)
+        training.loaded = session.load(problem.dtype, self._conditions.mutations.get(name))
         check_digest(problem, session.prepare(problem))
         session.train(problem, record, training.recording)
         training.observed = session.observe()

@@ -1,0 +1,90 @@
+"""What one worker said, as the evidence that `verify` judges: arrays without the worker's messages around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.host.session import Answers, Recording, concatenate
+from compare_ag.problem import recorded_steps
+from compare_ag.verify import Evidence, Probes, Sample, Trajectory, probe_samples
+
+if TYPE_CHECKING:
+    from compare_ag.problem import Problem
+    from compare_ag.suite.training import Training
+    from compare_ag.worker.protocol import Array
+
+
+def evidence(problem: Problem, training: Training) -> Evidence:
+    """Of a training that ran to its end, through the phases."""
+    probes = _samples(training.probes, training.answers)
+    probes += _samples(training.probes, training.part_answers, part=True)
+    recording = training.recording
+    return Evidence(trajectory(problem, recording), _gradients(problem, recording), probes, broken_protocol(training))
+
+
+def fused_evidence(problem: Problem, training: Training) -> Evidence:
+    """Of the second pass, through the backend's own step."""
+    assert training.fused is not None
+    return Evidence(trajectory(problem, training.fused), {}, _samples(training.probes, training.fused_answers))
+
+
+def trajectory(problem: Problem, recording: Recording) -> Trajectory:
+    """What a worker recorded, as the judge reads it; the recording must be complete."""
+    d, dtype = problem.features, problem.dtype
+    row = {step: i for i, step in enumerate(recording.weight_steps)}
+    pairs = [k for k in recorded_steps(problem.steps) if k in row and k + 1 in row]
+    first, second = [row[k] for k in pairs], [row[k + 1] for k in pairs]
+    w, b = concatenate(recording.w, dtype, (d,)), concatenate(recording.b, dtype)
+    losses = concatenate(recording.losses, dtype)
+    full = concatenate(recording.full_losses, dtype)
+    if problem.batch_size is None:
+        full = losses[pairs]
+    assert recording.final_w is not None
+    assert recording.final_b is not None
+    return Trajectory(
+        losses=losses,
+        recorded_steps=np.array(pairs, dtype=np.int64),
+        w=np.stack([w[first], w[second]], axis=1),
+        b=np.stack([b[first], b[second]], axis=1),
+        full_losses=full,
+        final_w=recording.final_w,
+        final_b=recording.final_b,
+    )
+
+
+def _gradients(problem: Problem, recording: Recording) -> dict[int, Array]:
+    """Recorded step -> reported gradient (m,)."""
+    w = concatenate(recording.gradient_w, problem.dtype, (problem.features,))
+    b = concatenate(recording.gradient_b, problem.dtype)
+    return {step: np.append(w[i], b[i]) for i, step in enumerate(recording.gradient_steps)}
+
+
+def _samples(probes: Probes | None, answers: Answers | None, *, part: bool = False) -> list[Sample]:
+    if probes is None or answers is None:
+        return []
+    return probe_samples(probes, answers.loss, answers.gradient, answers.following, part=part)
+
+
+def broken_protocol(training: Training) -> list[str]:
+    """The rules of the contract that the answers at points show to be broken, as clauses for people."""
+    probes, answers = training.probes, training.answers
+    if probes is None or answers is None:
+        return []
+    broken = []
+    if not answers.data_kept:
+        broken.append("forward or backward writes into X or y")
+    if answers.kept is not None:
+        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
+        if changed.size:
+            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
+    return broken
+
+
+def repeats(training: Training) -> bool | None:
+    """Whether the second run gave the first one's losses bit by bit."""
+    if training.repeated is None:
+        return None
+    first, again = np.concatenate(training.recording.losses), np.concatenate(training.repeated.losses)
+    return first[: len(again)].tobytes() == again.tobytes()
