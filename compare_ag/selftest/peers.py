@@ -1,0 +1,43 @@
+"""What two published rules would have said of a mutant, on the same data: for the reader's comparison.
+
+allclose   final weights against those of the correct backend: |a - b| ≤ 1e-8 + 1e-5 |b|   (numpy's defaults)
+gradcheck  reported gradient against central differences of the reported loss, h = 1e-6:
+           |a - n| ≤ 1e-5 + 1e-3 |n|                                          (torch.autograd.gradcheck's defaults)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from compare_ag.verify import Probes
+from compare_ag.worker.protocol import Array
+
+H = 1e-6
+MARK = "start, difference"
+
+
+def allclose_sees(final: Array, correct: Array) -> bool:
+    """Whether `numpy.allclose` at rtol 1e-5 tells the final weights (m,) from the correct ones."""
+    return not np.allclose(final, correct, rtol=1e-5)
+
+
+def with_differences(probes: Probes) -> Probes:
+    """The route with the points start ± h eⱼ at its end, for `gradcheck_sees`."""
+    start = probes.weights[probes.names.index("start")]
+    steps = H * np.eye(len(start), dtype=start.dtype)
+    extra = np.concatenate([start + steps, start - steps])
+    names = (*probes.names, *[MARK] * len(extra))
+    return replace(probes, names=names, weights=np.concatenate([probes.weights, extra]))
+
+
+def gradcheck_sees(probes: Probes, loss: Array, gradient: Array) -> bool:
+    """Whether central differences tell the reported gradient from a right one: loss (P, 2), gradient (P, 2, m)."""
+    first = probes.names.index(MARK)
+    m = probes.weights.shape[1]
+    up, down = loss[first : first + m, 0], loss[first + m : first + 2 * m, 0]
+    with np.errstate(all="ignore"):
+        numerical = (up.astype(np.float64) - down) / (2 * H)
+        reported = gradient[probes.names.index("start"), 0]
+        return not np.allclose(reported, numerical, atol=1e-5, rtol=1e-3)

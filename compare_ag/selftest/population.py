@@ -1,0 +1,64 @@
+"""Which mutants there are: the installed plugins of mutants are asked, each in a worker."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from compare_ag.host.process import Launch, WorkerProcess
+from compare_ag.worker import protocol
+from compare_ag.worker.protocol import MutantFacts, Mutation
+
+GROUP = "compare_ag_mutants"
+"""entry points: name = module with the hook ``compare_ag_mutants()``"""
+LIST_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One mutant in one size."""
+
+    module: str
+    facts: MutantFacts
+    size: float
+
+    @property
+    def mutation(self) -> Mutation:
+        """What a worker is told."""
+        return Mutation(self.module, self.facts.name, self.size)
+
+    @property
+    def label(self) -> str:
+        """For people and file names: ``gradient-scaled@1e-06``."""
+        return self.facts.name if len(self.facts.sizes) == 1 else f"{self.facts.name}@{self.size:g}"
+
+
+def modules() -> list[str]:
+    """The modules of all installed plugins of mutants, in the order of their names."""
+    return sorted({point.value for point in metadata.entry_points(group=GROUP)})
+
+
+def mutants(module: str) -> list[MutantFacts]:
+    """What one plugin offers. Raises `host.process.WorkerFailure` where it cannot be loaded."""
+    with (
+        tempfile.TemporaryDirectory(prefix="compare-ag-mutants-") as logs,
+        WorkerProcess(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as process,
+    ):
+        process.expect(protocol.Hello)
+        message, _ = process.ask(protocol.ListMutants(module), protocol.MutantList)
+        process.finish()
+    facts: list[MutantFacts] = message.mutants
+    return facts
+
+
+def specimens(only: str | None = None) -> list[Specimen]:
+    """Every mutant in every size, legitimate ones among them; ``only``: those whose name contains this."""
+    return [
+        Specimen(module, facts, size)
+        for module in modules()
+        for facts in mutants(module)
+        if only is None or only in facts.name
+        for size in facts.sizes
+    ]

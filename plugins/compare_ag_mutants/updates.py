@@ -1,0 +1,116 @@
+"""Mistakes in the update, and such as only show over several steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compare_ag import Backend, Batch, Weights
+from compare_ag_mutants.tools import Array, Base, Collection, each, read, remade, wrong_update
+
+collection = Collection()
+add = collection.add
+
+FINE = (1e-3, 1e-6, 1e-9, 1e-11, 1e-13)
+
+add("rate-scaled", "update", "the learning rate is too large by the factor 1 + size", *FINE)(
+    wrong_update(lambda _, w, g, rate, size: (w, g, rate * (1 + size)))
+)
+add("rate-in-float32", "update", "the learning rate is rounded down to size binary digits", 10.0, 20.0)(
+    wrong_update(lambda _, w, g, rate, size: (w, g, float(np.floor(rate * 2.0**size - 1) / 2.0**size)))
+)
+add("weight-decay", "update", "the weights lose the share size in each step", 1e-3, 1e-6, 1e-9, 1e-12)(
+    wrong_update(
+        lambda backend, w, g, rate, size: (each(backend, w, lambda v: v * (1 - size), requires_grad=True), g, rate)
+    )
+)
+add("bias-frozen", "update", "b keeps the share size of what it should lose", 1.0, 1e-3, 1e-6, 1e-9)(
+    wrong_update(
+        lambda backend, w, g, rate, size: (w, Weights(g.w, remade(backend, g.b, lambda v: v * (1 - size))), rate)
+    )
+)
+add("update-sign", "update", "the update ascends")(wrong_update(lambda _, w, g, rate, __: (w, g, -rate)))
+
+
+def _clip(backend: Backend, g: Weights, size: float) -> Weights:
+    norm = np.sqrt(sum(float((read(backend, v).astype(float) ** 2).sum()) for v in g))
+    return each(backend, g, lambda v: v * min(1.0, size / norm)) if norm > 0 else g
+
+
+add("gradient-norm-clipped", "update", "the gradient's norm is clipped to size before the update", 1e-3, 1e-2, 1e-1)(
+    wrong_update(lambda backend, w, g, rate, size: (w, _clip(backend, g, size), rate))
+)
+
+
+@add("momentum", "training", "the share size of the step before is made again", 1e-1, 1e-3, 1e-6, 1e-9)
+def _momentum(base: Base, size: float) -> type[Backend]:
+    class Momentum(base):  # type: ignore[misc]  # a class that is only known at run time
+        velocity: Any = None
+
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            mine = [read(self, tensor) for tensor in gradient]
+            if self.velocity is not None:
+                mine = [new + np.asarray(size, new.dtype) * old for new, old in zip(mine, self.velocity, strict=True)]
+            self.velocity = mine
+            return Weights(*super().update(weights, Weights(*(self.make_tensor(v) for v in mine)), learning_rate))
+
+    return Momentum
+
+
+@add("step-skipped", "training", "update number size does nothing", 3.0, 150.0)
+def _skipped(base: Base, size: float) -> type[Backend]:
+    class Skipped(base):  # type: ignore[misc]  # a class that is only known at run time
+        calls = 0
+
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            self.calls += 1
+            rate = 0.0 if self.calls == size else learning_rate
+            return Weights(*super().update(weights, gradient, rate))
+
+    return Skipped
+
+
+@add("step-twice", "training", "update number size is made twice", 3.0, 150.0)
+def _twice(base: Base, size: float) -> type[Backend]:
+    class Twice(base):  # type: ignore[misc]  # a class that is only known at run time
+        calls = 0
+
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            self.calls += 1
+            rate = 2 * learning_rate if self.calls == size else learning_rate
+            return Weights(*super().update(weights, gradient, rate))
+
+    return Twice
+
+
+@add("rate-decays", "training", "the learning rate falls by the share size with each step", 1e-2, 1e-5, 1e-8, 1e-11)
+def _decays(base: Base, size: float) -> type[Backend]:
+    class Decays(base):  # type: ignore[misc]  # a class that is only known at run time
+        calls = 0
+
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            self.calls += 1
+            return Weights(*super().update(weights, gradient, learning_rate * (1 - size) ** self.calls))
+
+    return Decays
+
+
+@add("start-wrong", "training", "the initial weights are off by size", 1e-2, 1e-5, 1e-8, 1e-12)
+def _start(base: Base, size: float) -> type[Backend]:
+    class Start(base):  # type: ignore[misc]  # a class that is only known at run time
+        def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Any:
+            changed = np.asarray(array + size, array.dtype) if requires_grad else array
+            return super().make_tensor(changed, requires_grad=requires_grad)
+
+    return Start
+
+
+@add("fused-step-wrong", "training", "the backend's own step uses a rate too large by the factor 1 + size", *FINE)
+def _fused(base: Base, size: float) -> type[Backend]:
+    class Fused(base):  # type: ignore[misc]  # a class that is only known at run time
+        def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Any, Weights]:
+            loss, following = super().step(weights, batch, learning_rate * (1 + size))
+            return loss, following
+
+    return Fused
