@@ -27,7 +27,8 @@ import compare_ag
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = {"compare_ag": ROOT, **dict.fromkeys(PROJECT["entry-points"]["compare_ag"].values(), ROOT / "plugins")}
+PLUGINS = [name for group in ("compare_ag", "compare_ag_mutants") for name in PROJECT["entry-points"][group].values()]
+PACKAGES = {"compare_ag": ROOT, **dict.fromkeys(PLUGINS, ROOT / "plugins")}
 DIST_INFO = f"compare_ag-{compare_ag.__version__}.dist-info"
 FRAMEWORKS = ("torch", "functorch", "autograd")
 """how the names of everything start that the frameworks bring"""

@@ -1,0 +1,303 @@
+"""Checks without any reference: relations that a backend's own answers must satisfy among each other.
+
+Each asks the same backend about a problem and about a changed one whose answer follows from the first. What rounding
+may put between the two is the sum of their point tolerances (`points`). A relation needs nothing to compare with but
+the backend itself; it cannot see an error that has the relation's own symmetry, which is why there are several.
+
+    row permutation      the mean does not know an order
+    duplication          every example twice leaves the mean
+    additivity           n₁g₁ + n₂g₂ = ng over two parts of the data
+    label mirror         y → 1 - y with θ → -θ keeps f and turns ∇f
+    zero column          no feature, no gradient (w = 0 there)
+    zero weights         ∇f(0) = X̃ᵀ(½ - y)/n
+    feature scaling      a feature twice as large, of weight 0, has twice the gradient
+    affine in l2         ∇f(θ; a) - 2∇f(θ; 2a) + ∇f(θ; 3a) = 0, and consecutive ones differ by a (w, 0)
+    large logits         the logits form stays finite at |z| = 800
+    Taylor               f(θ + hv) - f(θ) - h ∇f·v falls like h²
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.points import PointTolerance, point_tolerance
+
+Answer: TypeAlias = Literal["correct", "wrong", "undecidable"]
+
+
+class Answers(NamedTuple):
+    """What a backend says at P points, in the tested dtype."""
+
+    loss: Array
+    """(P,)"""
+    gradient: Array
+    """(P, m), m = d + 1, b last"""
+
+
+Ask: TypeAlias = Callable[[Array, Array, Array], Answers]
+"""(X (n', d), y (n',), weights (P, m)) -> its answers; n' is at most the problem's n"""
+
+
+class RelationResult(NamedTuple):
+    """What one relation showed."""
+
+    answer: Answer
+    message: str
+    """one clause for people"""
+    ratio: float
+    """observed/tolerance, or for Taylor's remainder the order it should have over the observed one"""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One point of one problem, and whom to ask."""
+
+    problem: Problem
+    weights: Array
+    ask: Ask
+    ask_l2: Callable[[float], Ask]
+
+    def tolerance(self, X: Array, y: Array, weights: Array) -> PointTolerance:
+        return point_tolerance(replace(self.problem, X=X, y=y), weights)
+
+
+Relation: TypeAlias = Callable[[_Case], RelationResult]
+
+
+def check_relation(
+    name: str, problem: Problem, weights: Array, ask: Ask, ask_l2: Callable[[float], Ask] | None = None
+) -> RelationResult:
+    """Check one relation of `RELATIONS` at ``weights`` (m,), b last, in the problem's dtype.
+
+    ask_l2: gives an `Ask` prepared with another strength of the penalty; without it `affine-in-l2` is undecidable.
+    """
+
+    def nobody(_: float) -> Ask:
+        raise _UndecidableError("no backend with another l2 at hand")
+
+    case = _Case(problem, np.asarray(weights, problem.dtype), ask, ask_l2 or nobody)
+    try:
+        with np.errstate(all="ignore"):
+            return RELATIONS[name](case)
+    except _UndecidableError as reason:
+        return RelationResult("undecidable", str(reason), 0.0)
+
+
+class _UndecidableError(Exception):
+    """Rounding hides the answer here; the message says why."""
+
+
+def _compare(pairs: list[tuple[str, Array, Array, Array]]) -> RelationResult:
+    """The worst of (what, observed, expected, tolerance): finite first, then ``not (deviation <= tolerance)``."""
+    worst, said = 0.0, ""
+    for what, observed, expected, tolerance in pairs:
+        if not np.isfinite(tolerance).all():
+            raise _UndecidableError(f"the tolerance of {what} is infinite: the probability form saturates")
+        seen = np.asarray(observed, dtype=np.float64)
+        deviation = np.where(np.isfinite(seen), np.abs(seen - np.asarray(expected, dtype=np.float64)), np.inf)
+        deviation = np.where(np.isnan(deviation), np.inf, deviation)
+        ratios = np.where(deviation == 0.0, 0.0, deviation / tolerance)
+        ratio = float(ratios.max())
+        if ratio >= worst:
+            worst, said = ratio, f"{what} is off by {float(deviation.flat[int(ratios.argmax())]):.2g}"
+    verdict: Answer = "correct" if worst <= 1.0 else "wrong"
+    return RelationResult(verdict, f"{said}, {worst:.2g} times what rounding allows", worst)
+
+
+def _same_everywhere(case: _Case, X: Array, y: Array, weights: Array, sign: float = 1.0) -> RelationResult:
+    """The problem (X, y) at ``weights`` must have the case's own loss, and ``sign`` times its gradient."""
+    p = case.problem
+    mine = case.ask(p.X, p.y, case.weights[None])
+    other = case.ask(X, y, weights[None])
+    one, two = case.tolerance(p.X, p.y, case.weights), case.tolerance(X, y, weights)
+    return _compare(
+        [
+            ("the loss", other.loss[0], mine.loss[0], np.asarray(one.loss + two.loss)),
+            ("the gradient", other.gradient[0], sign * mine.gradient[0], one.gradient + two.gradient),
+        ]
+    )
+
+
+def _row_permutation(case: _Case) -> RelationResult:
+    order = np.random.default_rng(1).permutation(case.problem.examples)
+    return _same_everywhere(case, case.problem.X[order], case.problem.y[order], case.weights)
+
+
+def _duplication(case: _Case) -> RelationResult:
+    half = case.problem.examples // 2
+    if not half:
+        raise _UndecidableError("one example cannot be duplicated within the data's size")
+    X, y = case.problem.X[:half], case.problem.y[:half]
+    inner = replace(case, problem=replace(case.problem, X=X, y=y))
+    return _same_everywhere(inner, np.concatenate([X, X]), np.concatenate([y, y]), case.weights)
+
+
+def _label_mirror(case: _Case) -> RelationResult:
+    y = np.asarray(1 - case.problem.y, case.problem.dtype)
+    return _same_everywhere(case, case.problem.X, y, -case.weights, sign=-1.0)
+
+
+def _additivity(case: _Case) -> RelationResult:
+    p, n = case.problem, case.problem.examples
+    cut = n // 3
+    if not cut:
+        raise _UndecidableError("too few examples to cut in two")
+    parts = [(p.X, p.y), (p.X[:cut], p.y[:cut]), (p.X[cut:], p.y[cut:])]
+    whole, first, second = (case.ask(X, y, case.weights[None]) for X, y in parts)
+    allowed = [case.tolerance(X, y, case.weights) for X, y in parts]
+    shares = cut / n, 1 - cut / n
+
+    def mixed(one: Array, two: Array) -> Array:
+        return np.asarray(shares[0] * one.astype(np.float64) + shares[1] * two.astype(np.float64))
+
+    slack = 4.0 * np.finfo(np.float64).eps  # of the mixing itself
+    loss, gradient = mixed(first.loss[0], second.loss[0]), mixed(first.gradient[0], second.gradient[0])
+    return _compare(
+        [
+            (
+                "the loss",
+                loss,
+                whole.loss[0],
+                np.asarray(sum(a.loss for a in allowed) + slack * abs(float(np.nan_to_num(loss)))),
+            ),
+            (
+                "the gradient",
+                gradient,
+                whole.gradient[0],
+                sum(a.gradient for a in allowed) + slack * np.abs(np.nan_to_num(gradient)),
+            ),
+        ]
+    )
+
+
+def _zero_column(case: _Case) -> RelationResult:
+    X, weights = case.problem.X.copy(), case.weights.copy()
+    X[:, 0] = 0
+    weights[0] = 0
+    found = case.ask(X, case.problem.y, weights[None])
+    return _compare(
+        [("the gradient of a feature that is 0 everywhere", found.gradient[0, 0], np.zeros(()), np.zeros(()))]
+    )
+
+
+def _zero_weights(case: _Case) -> RelationResult:
+    p, weights = case.problem, np.zeros_like(case.weights)
+    found = case.ask(p.X, p.y, weights[None])
+    halves = 0.5 - p.y.astype(np.float64)
+    columns = [*p.X.T.astype(np.float64), np.ones(p.examples)]
+    expected = np.array([math.fsum((column * halves).tolist()) / p.examples for column in columns])
+    allowed = case.tolerance(p.X, p.y, weights)
+    return _compare(
+        [
+            ("the gradient at zero weights", found.gradient[0], expected, allowed.gradient),
+            ("the loss at zero weights", found.loss[0], np.asarray(math.log(2.0)), np.asarray(allowed.loss)),
+        ]
+    )
+
+
+def _feature_scaling(case: _Case) -> RelationResult:
+    p, weights, X = case.problem, case.weights.copy(), case.problem.X.copy()
+    weights[0] = 0
+    X[:, 0] *= 2
+    mine, other = case.ask(p.X, p.y, weights[None]), case.ask(X, p.y, weights[None])
+    factor = np.ones(len(weights))
+    factor[0] = 2.0
+    allowed = factor * case.tolerance(p.X, p.y, weights).gradient + case.tolerance(X, p.y, weights).gradient
+    return _compare([("the gradient", other.gradient[0], factor * mine.gradient[0].astype(np.float64), allowed)])
+
+
+def _affine_in_l2(case: _Case) -> RelationResult:
+    p, strengths = case.problem, (0.25, 0.5, 0.75)
+    answers = [case.ask_l2(a)(p.X, p.y, case.weights[None]).gradient[0].astype(np.float64) for a in strengths]
+    allowed = [point_tolerance(replace(p, l2=a), case.weights).gradient for a in strengths]
+    penalty = 0.25 * np.append(case.weights[:-1].astype(np.float64), 0.0)
+    one, two, three = answers
+    return _compare(
+        [
+            ("the gradient's growth with l2", two - one, penalty, allowed[0] + allowed[1]),
+            ("the gradient's curvature in l2", one + three, 2.0 * two, allowed[0] + 2.0 * allowed[1] + allowed[2]),
+        ]
+    )
+
+
+def _large_logits(case: _Case) -> RelationResult:
+    if case.problem.loss == "probability":
+        raise _UndecidableError("the probability form saturates; only the logits form must stay finite")
+    X = case.problem.X.astype(np.float64)
+    largest = float(np.abs(X @ case.weights[:-1] + case.weights[-1]).max())
+    if not largest:
+        raise _UndecidableError("all logits are 0 at this point")
+    route = np.stack([case.weights * (800.0 / largest), case.weights * (-800.0 / largest)]).astype(case.problem.dtype)
+    found = case.ask(case.problem.X, case.problem.y, route)
+    finite = bool(np.isfinite(found.loss).all() and np.isfinite(found.gradient).all())
+    if finite:
+        return RelationResult("correct", "loss and gradient are finite at logits of 800 and -800", 0.0)
+    return RelationResult("wrong", "loss or gradient is not finite at logits of 800 or -800", math.inf)
+
+
+TRUSTED = 0.01
+"""A remainder counts where the computed noise bound is at most this share of it."""
+ORDER = 1.9
+SPAN = 8.0
+"""h is compared with h/8: the estimated order then errs by less than 0.01 for noise of `TRUSTED`"""
+LARGEST_H = 1.0 / 16.0
+"""of directions along which no logit changes by more than 1: the third derivative then adds less than 4 % to h²"""
+
+
+def _taylor(case: _Case) -> RelationResult:
+    """R(h) = |f(θ + hv) - f(θ) - h ∇f·v| over h = 1/16, 1/32, … along one random direction v.
+
+    An error δ of the gradient adds h |δ·v|, so that the order falls to 1 where it prevails: at the smallest h that the
+    noise lets us trust. Noise: two losses and h times a gradient, each within its point tolerance, and the rounding of
+    the point itself, which is accounted for by taking h v as what really was added.
+    """
+    p, dtype = case.problem, case.problem.dtype
+    X = np.column_stack([p.X.astype(np.float64), np.ones(p.examples)])
+    direction = np.random.default_rng(2).standard_normal(len(case.weights))
+    direction /= np.abs(X @ direction).max() or 1.0
+    sizes = LARGEST_H * 2.0 ** -np.arange(40.0)
+    route = np.concatenate([case.weights[None], (case.weights + sizes[:, None] * direction).astype(dtype)])
+    found = case.ask(p.X, p.y, route)
+    if not (np.isfinite(found.loss).all() and np.isfinite(found.gradient[0]).all()):
+        allowed = case.tolerance(p.X, p.y, case.weights)
+        if not np.isfinite(allowed.loss):
+            raise _UndecidableError("the probability form saturates at this point")
+        return RelationResult("wrong", "loss or gradient is not finite", math.inf)
+    moved = route[1:].astype(np.float64) - case.weights.astype(np.float64)
+    losses = found.loss.astype(np.float64)
+    linear = moved @ found.gradient[0].astype(np.float64)
+    remainder = np.abs(losses[1:] - losses[0] - linear)
+    here = case.tolerance(p.X, p.y, case.weights)
+    there = np.array([case.tolerance(p.X, p.y, point).loss for point in route[1:]])
+    noise = here.loss + there + np.abs(moved) @ here.gradient
+    trusted = np.flatnonzero(noise <= TRUSTED * remainder)
+    steps = round(math.log2(SPAN))
+    pairs = [int(i) for i in trusted if int(i) - steps in trusted]
+    if not pairs:
+        raise _UndecidableError("rounding hides the remainder at this point")
+    small = max(pairs)
+    order = math.log2(remainder[small - steps] / remainder[small]) / steps
+    message = f"the remainder falls like h^{order:.2f} down to h = {sizes[small]:.1e}"
+    return RelationResult("correct" if order >= ORDER else "wrong", message, ORDER / max(order, 1e-3))
+
+
+RELATIONS: dict[str, Relation] = {
+    "row-permutation": _row_permutation,
+    "duplication": _duplication,
+    "additivity": _additivity,
+    "label-mirror": _label_mirror,
+    "zero-column": _zero_column,
+    "zero-weights": _zero_weights,
+    "feature-scaling": _feature_scaling,
+    "affine-in-l2": _affine_in_l2,
+    "large-logits": _large_logits,
+    "taylor": _taylor,
+}
+"""in the order in which people should meet them"""
