@@ -108,6 +108,8 @@ def _compare(pairs: list[tuple[str, Array, Array, Array]]) -> RelationResult:
         if ratio >= worst:
             worst, said = ratio, f"{what} is off by {float(deviation.flat[int(ratios.argmax())]):.2g}"
     verdict: Answer = "correct" if worst <= 1.0 else "wrong"
+    if not worst:
+        return RelationResult(verdict, "it holds exactly", 0.0)
     return RelationResult(verdict, f"{said}, {worst:.2g} times what rounding allows", worst)
 
 

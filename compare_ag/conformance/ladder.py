@@ -1,0 +1,377 @@
+"""The checks themselves, from the smallest rung to the largest. Each is judged by computed tolerances; see `verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.conformance.registry import CHECKS, CheckFailedError, CheckSkippedError, check
+from compare_ag.conformance.subject import with_l2
+from compare_ag.host.session import Recording
+from compare_ag.verify import Sample
+from compare_ag.verify.points import point_tolerance
+from compare_ag.verify.relations import RELATIONS, check_relation
+
+if TYPE_CHECKING:
+    from compare_ag.conformance.subject import Subject
+    from compare_ag.problem import Problem
+    from compare_ag.problem.core import Array, DType
+
+__all__ = ["CHECKS"]
+
+L2 = 0.1
+
+
+@check(
+    "loads", "the plugin is imported, and its class fits the contract", "Read the message: it names the line to write."
+)
+def check_loads(subject: Subject) -> str:
+    """The handshake."""
+    loaded = subject.loaded
+    return f"class {loaded.backend}, {'/'.join(loaded.dtypes)}"
+
+
+@check(
+    "prepares",
+    "prepare accepts the setting, and make_tensor copies X, y, w and b bit by bit",
+    "Accept model 'logistic' on 'cpu'; make_tensor must return a new tensor of the same dtype, shape and values.",
+)
+def check_prepares(subject: Subject) -> str:
+    """A first worker with data in it."""
+    subject.session(subject.problem())
+    return "data went in and came out unchanged"
+
+
+def _at(subject: Subject, problem: Problem, weights: Array, where: str) -> list[Sample]:
+    found = subject.ask(problem, weights[None])
+    assert found.gradient is not None
+    return [Sample(where, weights, found.loss[0, 0], found.gradient[0, 0], found.following[0, 0])]
+
+
+def _zero(problem: Problem) -> Array:
+    return np.zeros(problem.features + 1, problem.dtype)
+
+
+@check(
+    "loss-at-zero",
+    "at zero weights the loss is log 2, as a 0-d tensor of the tested dtype",
+    "Return the mean over the examples of softplus((1 - 2y) z), detached, not converted to a Python number.",
+)
+def check_loss_at_zero(subject: Subject) -> str:
+    """The simplest loss."""
+    problem = subject.problem()
+    return subject.require(problem, _at(subject, problem, _zero(problem), "zero weights"), "loss")
+
+
+@check(
+    "gradient-at-zero",
+    "at zero weights the gradient is Xᵀ(1/2 - y)/n, in the shapes (d,) and ()",
+    "Check sign (p - y), the mean over n, and that b has a gradient too.",
+)
+def check_gradient_at_zero(subject: Subject) -> str:
+    """The simplest gradient."""
+    problem = subject.problem()
+    return subject.require(problem, _at(subject, problem, _zero(problem), "zero weights"), "gradient")
+
+
+@check(
+    "loss-at-points",
+    "the loss is right to rounding at every point that the host chose",
+    "Follow the formula in the contract; use the stable form max(s, 0) + log1p(exp(-|s|)).",
+)
+def check_loss(subject: Subject) -> str:
+    """First visits, there and back."""
+    problem = subject.problem()
+    return subject.require(problem, subject.samples(problem)[::2], "loss")
+
+
+@check(
+    "gradient-at-points",
+    "every component of the gradient is right to rounding at every point, also saturated and far out",
+    "Compare backward with the formula at the point that is named; look for a clipped logarithm or a lower precision.",
+)
+def check_gradient(subject: Subject) -> str:
+    """First visits, on the way there."""
+    problem = subject.problem()
+    samples = subject.samples(problem)[::2]
+    return subject.require(problem, samples[: 1 + len(samples) // 2], "gradient")
+
+
+@check(
+    "evaluated-twice",
+    "forward and backward on the same tensors give a right answer a second time",
+    "Nothing may accumulate: use fresh gradients for each call (torch.autograd.grad, or zero them).",
+)
+def check_twice(subject: Subject) -> str:
+    """Second visits."""
+    problem = subject.problem()
+    return subject.require(problem, subject.samples(problem)[1::2], "loss", "gradient")
+
+
+@check(
+    "moved-and-back",
+    "a point that was left and visited again has a right answer again",
+    "Do not keep values between calls: no cache by argument, no gradient of the call before.",
+)
+def check_back(subject: Subject) -> str:
+    """The way back."""
+    problem = subject.problem()
+    samples = subject.samples(problem)
+    return subject.require(problem, samples[len(samples) // 2 :], "loss", "gradient")
+
+
+@check(
+    "inputs-untouched",
+    "forward and backward leave X, y and the weights as they were",
+    "Only update may write into weights and gradient; copy before you change anything else.",
+)
+def check_inputs(subject: Subject) -> str:
+    """Bits before and after."""
+    problem = subject.problem()
+    route = subject.route(problem)
+    found = subject.ask(problem, route.weights)
+    if not found.data_kept:
+        raise CheckFailedError("X or y differ from what was sent")
+    assert found.kept is not None
+    changed = np.flatnonzero((found.kept != route.weights).any(axis=1))
+    if changed.size:
+        raise CheckFailedError(f"the weights changed at the point '{route.names[changed[0]]}'")
+    return f"unchanged after {2 * len(route.names)} evaluations"
+
+
+@check(
+    "part-of-the-data",
+    "with fewer examples the mean is over those examples",
+    "Take n from the batch of this call, not from the setting, and do not remember the first batch.",
+)
+def check_part(subject: Subject) -> str:
+    """Every second example."""
+    problem = subject.problem()
+    route = subject.route(problem)
+    points = route.weights[list(route.part_points)]
+    found = subject.ask(problem, points, (problem.X[route.part], problem.y[route.part]))
+    assert found.gradient is not None
+    samples = [
+        Sample("every second example", point, loss[0], gradient[0], rows=route.part)
+        for point, loss, gradient in zip(points, found.loss, found.gradient, strict=True)
+    ]
+    return subject.require(problem, samples, "loss", "gradient")
+
+
+@check(
+    "l2",
+    "the penalty 1/2 l2 |w|^2 is in the loss, l2 w is in the gradient, and b is not penalised",
+    "Add both; leave b out.",
+)
+def check_l2(subject: Subject) -> str:
+    """With a penalty."""
+    problem = subject.problem(l2=L2)
+    return subject.require(problem, subject.samples(problem), "loss", "gradient")
+
+
+@check(
+    "update",
+    "update returns weights - learning_rate x gradient, rounded once or twice",
+    "Plain gradient descent: no momentum, no decay, no clipping; apply the rate as it is given.",
+)
+def check_update(subject: Subject) -> str:
+    """Against the reported gradient."""
+    problem = subject.problem(l2=L2)
+    return subject.require(problem, subject.samples(problem), "update")
+
+
+@check(
+    "step",
+    "forward, backward and update together make the exact step to rounding",
+    "The checks above say which of the three is at fault.",
+)
+def check_step(subject: Subject) -> str:
+    """The step defect."""
+    problem = subject.problem(l2=L2)
+    return subject.require(problem, subject.samples(problem), "step")
+
+
+@check(
+    "fused-step",
+    "the backend's own step returns the loss before the update, and the exact step to rounding",
+    "Compute the loss from the old weights, and train with the same formula as the phases.",
+    needs="a step of its own",
+)
+def check_fused(subject: Subject) -> str:
+    """Where it overrides `step`."""
+    if not subject.overrides_step():
+        raise CheckSkippedError("it inherits step")
+    problem = subject.problem(l2=L2)
+    return subject.require(problem, subject.samples(problem, fused=True), "loss", "step")
+
+
+@check(
+    "probability-form",
+    "with loss 'probability' loss and gradient follow the literal formula as long as it has digits",
+    "Choose the form in prepare: p = 1/(1 + exp(-z)), -y log p - (1 - y) log(1 - p).",
+)
+def check_probability(subject: Subject) -> str:
+    """The other form of the loss."""
+    problem = subject.problem(loss="probability", l2=L2)
+    return subject.require(problem, subject.samples(problem), "loss", "gradient", "step")
+
+
+@check(
+    "float32",
+    "in float32 everything is right to float32's rounding",
+    "Keep every constant in the tensors' dtype.",
+    needs="float32",
+)
+def check_float32(subject: Subject) -> str:
+    """All tests in float32."""
+    problem = subject.problem(dtype="float32", l2=L2)
+    return subject.require(problem, subject.samples(problem), "loss", "gradient", "step", "update")
+
+
+@check(
+    "float64",
+    "in float64 everything is right to float64's rounding",
+    "Look for constants, inputs or kernels in a lower precision; declare only the dtypes that you compute in.",
+    needs="float64",
+)
+def check_float64(subject: Subject) -> str:
+    """All tests in float64."""
+    problem = subject.problem(dtype="float64", l2=L2)
+    return subject.require(problem, subject.samples(problem), "loss", "gradient", "step", "update")
+
+
+@check(
+    "float64-honest",
+    "its exponential and logarithm are as accurate as float64, over the whole range of logits",
+    "If the framework's float64 functions are only as accurate as float32, declare dtypes = ('float32',).",
+    needs="float64",
+)
+def check_honest(subject: Subject) -> str:
+    """One example, one feature: the loss is softplus(z), its gradient in b is σ(z), at 200 logits."""
+    problem = subject.problem(dtype="float64")
+    grid = np.linspace(-30.0, 30.0, 200)
+    points = np.zeros((len(grid), problem.features + 1))
+    points[:, -1] = grid
+    rows = np.flatnonzero(problem.y == 0)[:1]
+    data = problem.X[rows], problem.y[rows]
+    found = subject.ask(problem, points, data)
+    assert found.gradient is not None
+    samples = [
+        Sample(f"logit {z:.2f}", point, loss[0], gradient[0], rows=rows)
+        for z, point, loss, gradient in zip(grid, points, found.loss, found.gradient, strict=True)
+    ]
+    try:
+        return subject.require(problem, samples, "loss", "gradient")
+    except CheckFailedError as failure:
+        single = all(_within_float32(problem, sample, rows) for sample in samples)
+        hint = "; all of it is as accurate as float32, so some function computes in float32" if single else ""
+        raise CheckFailedError(f"{failure}{hint}") from None
+
+
+def _within_float32(problem: Problem, sample: Sample, rows: Array) -> bool:
+    """Whether the answers would pass for a float32 computation: σ(z) and softplus(z), each to 64 units of 2⁻²⁴."""
+    z = float(sample.weights[-1])
+    sigma = 1.0 / (1.0 + np.exp(-z))
+    allowed = point_tolerance(problem, sample.weights, rows, dtype="float32")
+    assert sample.gradient is not None
+    assert sample.loss is not None
+    near = abs(float(sample.gradient[-1]) - sigma) <= allowed.gradient[-1]
+    return bool(near and abs(float(sample.loss) - np.logaddexp(0.0, z)) <= allowed.loss)
+
+
+def _relation(name: str) -> None:
+    """Register one relation as a check."""
+    meaning, advice = _RELATIONS[name]
+
+    @check(f"relation-{name}", meaning, advice)
+    def check_it(subject: Subject) -> str:
+        problem = subject.problem(l2=0.0 if name == "affine-in-l2" else L2)
+        weights = subject.route(problem).weights[subject.route(problem).names.index("random 1")]
+        result = check_relation(
+            name, problem, weights, subject.asker(problem), lambda l2: subject.asker(with_l2(problem, l2))
+        )
+        if result.answer == "wrong":
+            raise CheckFailedError(result.message)
+        if result.answer == "undecidable":
+            raise CheckSkippedError(result.message)
+        return result.message
+
+
+_RELATIONS = {
+    "row-permutation": ("the order of the examples does not matter", "Something depends on an example's position."),
+    "duplication": ("every example twice leaves loss and gradient", "Divide by the number of examples of this call."),
+    "additivity": ("the means of two parts add up to the whole", "Every example must count once, with weight 1/n."),
+    "label-mirror": ("y -> 1 - y with w -> -w turns the gradient", "Both labels must be treated alike."),
+    "zero-column": ("a feature that is 0 everywhere has gradient 0", "Nothing but X may enter the product with X."),
+    "zero-weights": ("loss and gradient at zero weights have their closed form", "Check sign, mean and labels."),
+    "feature-scaling": ("a feature twice as large has twice the gradient", "Each component belongs to its own column."),
+    "affine-in-l2": ("the gradient grows by l2 w, and not at all in b", "Use the l2 of the setting, once, for w only."),
+    "large-logits": ("loss and gradient stay finite at logits of 800", "Use exp(-|s|), never exp(s)."),
+    "taylor": ("loss and gradient belong together: the remainder falls like h^2", "One of the two is not the other's."),
+}
+
+for _name in RELATIONS:
+    _relation(_name)
+
+
+@check(
+    "mini-batches",
+    "training on batches, the last one of each epoch short, follows the exact steps",
+    "Use the batch that forward is given; divide by its own number of examples.",
+)
+def check_batches(subject: Subject) -> str:
+    """24 examples in batches of 9."""
+    return subject.train(subject.problem(batch_size=9, l2=L2))
+
+
+@check(
+    "repeated-run",
+    "training a second time in the same process gives right losses again",
+    "Keep no state between trainings; whether bits repeat is stated, not required.",
+)
+def check_repeated(subject: Subject) -> str:
+    """The same run twice."""
+    problem = subject.problem(l2=L2)
+    subject.train(problem)
+    runs = []
+    for _ in range(2):
+        recording = Recording()
+        subject.session(problem).train(problem, [], recording)
+        runs.append(np.concatenate(recording.losses))
+    subject.train(problem)
+    return "bit by bit the same" if runs[0].tobytes() == runs[1].tobytes() else "right again, in other bits"
+
+
+@check(
+    "trajectory",
+    "a short training stays within the accumulated rounding bound, every recorded step is exact to rounding",
+    "If all single steps pass, look for a skipped step, a changed start or state between steps.",
+)
+def check_trajectory(subject: Subject) -> str:
+    """A few dozen steps."""
+    return subject.train(subject.problem(l2=L2, steps=300))
+
+
+@check(
+    "fused-trajectory",
+    "the same through the backend's own step",
+    "The fused step must train as the phases do.",
+    needs="a step of its own",
+)
+def check_fused_trajectory(subject: Subject) -> str:
+    """Where it overrides `step`."""
+    if not subject.overrides_step():
+        raise CheckSkippedError("it inherits step")
+    return subject.train(subject.problem(l2=L2, steps=300), fused=True)
+
+
+@check(
+    "seed-problem",
+    "the first 2,000 steps of the seed problem, in the probability form, are exact to rounding",
+    "The last rung: `compare-ag run --backends NAME,numpy` shows the losses side by side.",
+)
+def check_seed(subject: Subject) -> str:
+    """The problem that everybody runs first."""
+    dtype: DType = "float32" if "float32" in subject.loaded.dtypes else "float64"
+    return subject.train(subject.problem(name="seed", loss="probability", dtype=dtype, steps=2000))

@@ -1,0 +1,199 @@
+"""The backend under check: workers opened as checks need them, and questions put to them.
+
+One worker serves all checks on the same problem; after a failure it is replaced, so that one broken rung does not hide
+the next. The oracle stays here: workers are asked, never told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.conformance.registry import CheckFailedError, CheckSkippedError
+from compare_ag.host.process import Launch, WorkerProcess
+from compare_ag.host.session import Answers, Recording, Session, check_digest
+from compare_ag.problem import Problem, problem_by_name, recorded_steps
+from compare_ag.suite.judging import Judge
+from compare_ag.suite.training import Training
+from compare_ag.verify import Oracle, Probes, Sample, judge_samples, probe_points, probe_samples, reference_trajectory
+from compare_ag.verify.relations import Answers as RelationAnswers
+from compare_ag.verify.relations import Ask
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem.core import Array, DType, LossForm
+    from compare_ag.worker.protocol import Loaded, Mutation
+
+SECONDS = 60.0
+"""that the workers of one problem may take, all in all"""
+SMALL = "synthetic:n=24,d=3"
+STEPS = 40
+
+
+class Subject:
+    """One backend. Use as a context manager: leaving it ends its workers."""
+
+    def __init__(self, offer: Offer, mutation: Mutation | None = None) -> None:
+        self.offer = offer
+        self.mutation = mutation
+        self._stack = contextlib.ExitStack()
+        self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
+        self._open: dict[str, tuple[WorkerProcess, Session]] = {}
+        self._loaded: Loaded | None = None
+        self._routes: dict[str, Probes] = {}
+        self._oracles: dict[str, Oracle] = {}
+        """all three by the digest of the problem; a worker without one has the empty key"""
+
+    def __enter__(self) -> Subject:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process, _ in self._open.values():
+            process.close()
+        self._stack.close()
+
+    # --- workers ---
+
+    @property
+    def loaded(self) -> Loaded:
+        """What the plugin said of itself at the handshake. Raises `WorkerFailure` where it cannot be loaded."""
+        if self._loaded is None:
+            self._session(None)
+        assert self._loaded is not None
+        return self._loaded
+
+    def session(self, problem: Problem) -> Session:
+        """A worker in which the backend is prepared for ``problem``."""
+        return self._session(problem)
+
+    def _session(self, problem: Problem | None) -> Session:
+        key = "" if problem is None else problem.digest()
+        if key not in self._open:
+            launch = Launch(f"{self.offer.name}.{len(self._open)}", self._logs, 1, 0, SECONDS)
+            process = WorkerProcess(launch)
+            try:
+                session = Session(self.offer, process)
+                self._loaded = session.load(None if problem is None else problem.dtype, self.mutation)
+                if problem is not None:
+                    check_digest(problem, session.prepare(problem))
+            except BaseException:
+                process.close()
+                raise
+            self._open[key] = process, session
+        return self._open[key][1]
+
+    def replace_workers(self) -> None:
+        """End all workers: the next question starts new ones."""
+        for process, _ in self._open.values():
+            process.close()
+        self._open.clear()
+
+    # --- problems ---
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype that most checks use: the finest that the backend declares."""
+        return "float64" if "float64" in self.loaded.dtypes else "float32"
+
+    def problem(
+        self,
+        *,
+        loss: LossForm = "logits",
+        l2: float = 0.0,
+        dtype: DType | None = None,
+        batch_size: int | None = None,
+        name: str = SMALL,
+        steps: int = STEPS,
+    ) -> Problem:
+        """A small problem. Raises `CheckSkippedError` for a dtype that the backend does not declare."""
+        chosen = dtype or self.dtype
+        if chosen not in self.loaded.dtypes:
+            raise CheckSkippedError(f"it does not declare {chosen}")
+        return problem_by_name(name, loss=loss, l2=l2, dtype=chosen, batch_size=batch_size, steps=steps)
+
+    def route(self, problem: Problem) -> Probes:
+        """The host's points for this problem, drawn now that the plugin has been loaded."""
+        key = problem.digest()
+        if key not in self._routes:
+            _ = self.loaded
+            seed = secrets.randbits(32)
+            self._routes[key] = probe_points(problem, reference_trajectory(problem), seed)
+        return self._routes[key]
+
+    # --- questions ---
+
+    def ask(self, problem: Problem, weights: Array, data: tuple[Array, Array] | None = None) -> Answers:
+        """The backend's answers at ``weights`` (P, m), b last."""
+        w, b = np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
+        return self.session(problem).evaluate(problem, w, b, data)
+
+    def asker(self, problem: Problem) -> Ask:
+        """For `verify.relations`."""
+
+        def ask(X: Array, y: Array, weights: Array) -> RelationAnswers:
+            found = self.ask(problem, weights, (X, y))
+            assert found.gradient is not None
+            return RelationAnswers(found.loss[:, 0], found.gradient[:, 0])
+
+        return ask
+
+    def samples(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
+        """Its answers along the route, two for each visit."""
+        route = self.route(problem)
+        w, b = np.ascontiguousarray(route.weights[:, :-1]), np.ascontiguousarray(route.weights[:, -1])
+        found = self.session(problem).evaluate(problem, w, b, fused=fused)
+        return probe_samples(route, found.loss, found.gradient, found.following)
+
+    def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:
+        """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or say how close it was."""
+        oracle = self._oracles.setdefault(problem.digest(), Oracle(problem))
+        found = [result for name, result in judge_samples(problem, oracle, samples).items() if name in tests]
+        for result in found:
+            if not result.passed:
+                worst = max(result.findings, key=lambda finding: finding.ratio)
+                raise CheckFailedError(worst.message)
+        judged = sum(result.judged for result in found)
+        if not judged:
+            raise CheckSkippedError("nothing could be decided here")
+        return f"{judged} numbers or vectors judged, the worst at {max(r.ratio for r in found):.2g} of its tolerance"
+
+    def train(self, problem: Problem, *, fused: bool = False) -> str:
+        """Train and certify; raise `CheckFailedError` with the verdict's message."""
+        record = recorded_steps(problem.steps)
+        training = Training(self.offer, 0)
+        training.loaded = self.loaded
+        session = self.session(problem)
+        session.train(problem, record, training.recording)
+        if fused:
+            training.fused = Recording()
+            session.train(problem, record, training.fused, fused=True)
+        judge = Judge(problem, record)
+        judge.prepare()
+        if judge.error is not None:
+            raise judge.error
+        verdict, own_step = judge.verdicts(training)
+        decisive = verdict if own_step is None else own_step
+        if decisive.status == "undecidable":
+            raise CheckSkippedError(decisive.message)
+        if decisive.status != "agrees":
+            raise CheckFailedError(decisive.message)
+        return decisive.message
+
+    def overrides_step(self) -> bool:
+        """Whether the backend has a fused step of its own."""
+        return self.loaded.overrides_step
+
+
+def with_l2(problem: Problem, l2: float) -> Problem:
+    """The problem with another strength of the penalty."""
+    return replace(problem, l2=float(np.dtype(problem.dtype).type(l2)))
