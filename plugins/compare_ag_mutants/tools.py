@@ -28,7 +28,8 @@ def remade(backend: Backend, tensor: Any, change: Callable[[Array], Any], *, req
     """A new tensor with changed values, in the tensor's dtype and shape."""
     values = read(backend, tensor)
     with np.errstate(all="ignore"):
-        changed = np.asarray(change(values.copy()), dtype=values.dtype).reshape(values.shape)
+        # in C order: torch refuses the negative strides of a reversed view
+        changed = np.array(change(values.copy()), dtype=values.dtype, order="C").reshape(values.shape)
     return backend.make_tensor(changed, requires_grad=requires_grad)
 
 
