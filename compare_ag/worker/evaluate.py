@@ -56,11 +56,15 @@ def exchange(
         return {"w": w, "b": b}
     trainee.board.enter("forward", step)
     loss, tape = trainee.forward(weights, trainee.batch(step))
-    if part == "loss":
-        return {"loss": trainee.read("loss", loss, ())}
     trainee.board.enter("backward", step)
-    w, b = trainee.read_weights(backend.backward(tape), "gradient")
-    return {"w": w, "b": b}
+    gradient = backend.backward(tape)
+    if part == "gradient":
+        w, b = trainee.read_weights(gradient, "gradient")
+        return {"w": w, "b": b}
+    # read when a training reads it: after the update, so that a loss that changes meanwhile is seen
+    trainee.board.enter("update", step)
+    backend.update(weights, gradient, learning_rate)
+    return {"loss": trainee.read("loss", loss, ())}
 
 
 class _Answers:

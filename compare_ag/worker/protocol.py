@@ -133,7 +133,8 @@ class Exchange(Message, frozen=True):
     """
 
     part: str
-    """loss: forward alone; gradient: forward and backward; update: make tensors of weights and gradient, update"""
+    """loss: a whole step, of which the loss is read at its end; gradient: forward and backward; update: of tensors made
+    from given weights and a given gradient"""
     step: int
     """of the training: it names the batch"""
     learning_rate: float

@@ -1,0 +1,94 @@
+"""``compare-ag bisect A B``: the first step, phase and coordinate at which one of two backends is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compare_ag.cli.common import BackendNames, Command, click
+from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.text import printable
+
+if TYPE_CHECKING:
+    from compare_ag.divergence import Divergence
+
+SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 0}
+"""1.0: message, first_bits; faults: name -> message, step, phase, coordinate, ratio, reproducer, reproduces."""
+
+EPILOG = """Examples:
+  compare-ag bisect torch mine
+  compare-ag bisect torch mine --problem synthetic:n=100,d=5 --dtype float32 --steps 500
+"""
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("one", type=BackendNames(), metavar="A")
+@click.argument("other", type=BackendNames(), metavar="B")
+@problem_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Where the script that reproduces a fault is written. Default: here.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
+def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **options: Any) -> None:
+    """Find where two backends part: train both with every step recorded, and judge every step."""
+    import json
+
+    from compare_ag.divergence import bisect as find
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.suite import select
+
+    offers = select([*one, *other])
+    if len(offers) != 2:
+        raise click.UsageError("name two different backends")
+    problem = chosen_problem(**options)
+    try:
+        found = find(offers, problem, folder=output)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    out = sys.stderr if as_json else sys.stdout
+    for line in _lines(found):
+        print(line, file=out)
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, "backends": list(offers), **_document(found)}, indent=1))
+    sys.exit(ExitCode.DISAGREE if found.faults else ExitCode.OK)
+
+
+def _lines(found: Divergence) -> list[str]:
+    if not found.faults:
+        return [found.message]
+    lines = []
+    for name, fault in found.faults.items():
+        place = [] if fault.step is None else [f"step {fault.step}"]
+        place += [part for part in (fault.phase, fault.coordinate) if part is not None]
+        lines += [f"{printable(name)} is wrong: {', '.join(place)}", f"  {printable(fault.message)}"]
+        script = found.reproducers.get(name)
+        if script is not None:
+            how = "reproduces it" if script.reproduces else f"does not reproduce it: {printable(script.output)}"
+            lines.append(f"  {printable(str(script.path))} {how}; run it with python")
+    if found.first_bits:
+        lines.append(f"Bit by bit: {found.first_bits}")
+    return lines
+
+
+def _document(found: Divergence) -> dict[str, Any]:
+    from compare_ag.records import real
+
+    faults = {}
+    for name, fault in found.faults.items():
+        script = found.reproducers.get(name)
+        faults[name] = {
+            "message": fault.message,
+            "step": fault.step,
+            "phase": fault.phase,
+            "coordinate": fault.coordinate,
+            "ratio": real(fault.ratio),
+            "reproducer": None if script is None else str(script.path),
+            "reproduces": None if script is None else script.reproduces,
+        }
+    return {"message": found.message, "first_bits": found.first_bits, "faults": faults}

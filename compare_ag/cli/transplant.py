@@ -1,0 +1,80 @@
+"""``compare-ag transplant``: loss from one backend, gradient from another, update from a third; who is guilty?"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from compare_ag.divergence import Transplant
+
+SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 0}
+"""1.0: message, guilty[] of backend and part, combinations[] of loss, gradient, update, right, message, ratio"""
+
+EPILOG = """Examples:
+  compare-ag transplant --backends torch,mine
+  compare-ag transplant --backends torch,numpy,mine --problem synthetic:n=100,d=5 --steps 20
+"""
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.option("--backends", type=BackendNames(), metavar="NAME,NAME", required=True, help="Two or more backends.")
+@problem_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
+def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
+    """Exchange loss, gradient and update between backends, and name the part that is wrong.
+
+    --steps is the number of steps of each combination; by default at most 60.
+    """
+    import json
+
+    from rich.text import Text
+
+    from compare_ag.divergence import transplant as exchange
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.host.process import WorkerFailure
+    from compare_ag.suite import select
+
+    offers = select(backends)
+    if len(offers) < 2:
+        raise click.UsageError("name two or more backends with --backends")
+    try:
+        found = exchange(offers, chosen_problem(**options), steps=options.get("steps"))
+    except WorkerFailure as failure:
+        print(f"compare-ag: {printable(str(failure))}", file=sys.stderr)
+        sys.exit(ExitCode.BACKEND_FAILED)
+    right = all(one.right for one in found.combinations)
+    console = report_console(stderr=as_json)
+    console.print(Text(printable(found.message), style="bold green" if right else "bold red"), soft_wrap=True)
+    console.print()
+    console.print(_table(found))
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, **_document(found)}, indent=1))
+    sys.exit(ExitCode.OK if right else ExitCode.DISAGREE)
+
+
+def _table(found: Transplant) -> RenderableType:
+    from compare_ag.report.grid import Grid
+    from compare_ag.report.units import fraction
+
+    table = Grid("loss from", "gradient from", "update from", "what was found", "observed/tolerance", words=4)
+    for one in found.combinations:
+        cells = (one.loss, one.gradient, one.update, one.message)
+        table.add_row(*map(printable, cells), fraction(one.ratio))
+    return table
+
+
+def _document(found: Transplant) -> dict[str, Any]:
+    from compare_ag.records import real
+
+    return {
+        "message": found.message,
+        "guilty": [{"backend": name, "part": part} for name, part in found.guilty],
+        "combinations": [{**one._asdict(), "ratio": real(one.ratio)} for one in found.combinations],
+    }

@@ -1,0 +1,75 @@
+"""The first fault of two backends, and a script that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.divergence.reproducer import Reproducer, write_reproducer
+from compare_ag.divergence.trace import Fault, Trace, trace
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem import Problem
+    from compare_ag.suite.observer import Observer
+    from compare_ag.worker.protocol import Mutation
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What became of comparing two backends step by step."""
+
+    faults: dict[str, Fault]
+    """backend -> its first fault; empty where both are right"""
+    first_bits: str
+    """where their weights first differ in any bit, as a clause for people; "" where they never do"""
+    reproducers: dict[str, Reproducer]
+    """backend -> the script that shows its fault"""
+
+    @property
+    def message(self) -> str:
+        """Who is wrong, where, by how much."""
+        if not self.faults:
+            return (
+                f"both are right: every step lies within its tolerance; {self.first_bits or 'they agree in every bit'}"
+            )
+        return "; ".join(f"{name} is wrong: {fault.message}" for name, fault in self.faults.items())
+
+
+def bisect(
+    offers: Mapping[str, Offer],
+    problem: Problem,
+    *,
+    folder: Path | None = None,
+    mutations: Mapping[str, Mutation] | None = None,
+    observer: Observer | None = None,
+) -> Divergence:
+    """Train two backends with every step recorded, and find the first wrong step, phase and coordinate of each.
+
+    folder: where reproducers are written; None writes none. Raises ValueError where the recording would not fit.
+    """
+    traces = trace(offers, problem, mutations, observer)
+    faults = {name: found.fault for name, found in traces.items() if found.fault is not None}
+    reproducers = {}
+    if folder is not None:
+        for name, fault in faults.items():
+            reproducers[name] = write_reproducer(folder, problem, traces[name], fault)
+    one, other = list(traces.values())[:2] if len(traces) > 1 else (None, None)
+    bits = "" if one is None or other is None else _first_bits(one, other)
+    return Divergence(faults, bits, reproducers)
+
+
+def _first_bits(one: Trace, other: Trace) -> str:
+    count = min(len(one.weights), len(other.weights))
+    different = (one.weights[:count] != other.weights[:count]).any(axis=1)
+    if not different.any():
+        return ""
+    step = int(np.argmax(different))
+    apart = np.abs(one.weights[step].astype(np.float64) - other.weights[step].astype(np.float64))
+    worst = int(np.argmax(apart))
+    coordinate = "b" if worst == len(apart) - 1 else f"w[{worst}]"
+    return f"they first differ at step {step}, in {coordinate}, by {apart[worst]:.2g}"

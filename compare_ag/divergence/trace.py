@@ -1,0 +1,271 @@
+"""One backend with every step recorded: weights, loss, gradient, next weights; and the first step that is wrong.
+
+All steps are screened in float64; what comes near its tolerance there is judged by the exact oracle. So ten thousand
+steps cost seconds, and no accusation rests on float64.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.host.process import WorkerFailure
+from compare_ag.host.session import Recording, concatenate
+from compare_ag.problem import Problem, batches
+from compare_ag.suite.evidence import broken_protocol, evidence
+from compare_ag.suite.observer import Observer
+from compare_ag.suite.training import Conditions, Training, TrainingPass
+from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
+from compare_ag.verify.certificate import first_finding
+from compare_ag.verify.points import point_tolerance, update_tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem.core import Array
+    from compare_ag.worker.protocol import Mutation
+
+TIMEOUT = 600.0
+MOST_NUMBERS = 50_000_000
+"""weights and gradients of all steps that are kept at most; longer trainings are refused with a hint"""
+SUSPECTS = 32
+"""steps that the exact oracle looks at, once the screening has found something"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first thing that is wrong with a backend."""
+
+    finding: Finding | None
+    """None where the contract itself is broken, or a worker failed"""
+    message: str
+    step: int | None
+    phase: str | None
+    coordinate: str | None
+    ratio: float
+    """size in units of its tolerance"""
+    point: Array | None = None
+    """weights (m,) of the sample that shows it"""
+    again: bool = False
+    """it shows only when the same tensors are evaluated a second time"""
+    rows: Array | None = None
+    """the examples of its batch; None: all"""
+
+
+@dataclass
+class Trace:
+    """One backend's training, step by step."""
+
+    name: str
+    offer: Offer
+    mutation: Mutation | None
+    losses: Array
+    """(T+1,)"""
+    weights: Array
+    """(T+1, m), b last"""
+    gradients: Array | None
+    """(T, m)"""
+    fault: Fault | None
+    failure: WorkerFailure | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def trace(
+    offers: Mapping[str, Offer],
+    problem: Problem,
+    mutations: Mapping[str, Mutation] | None = None,
+    observer: Observer | None = None,
+) -> dict[str, Trace]:
+    """Train each backend with every step recorded and find its first fault.
+
+    Raises ValueError where the recording would not fit (`MOST_NUMBERS`).
+    """
+    m = problem.features + 1
+    if problem.steps * m * 3 > MOST_NUMBERS:
+        most = MOST_NUMBERS // (3 * m)
+        raise ValueError(f"every step of this training is too much to keep; use --steps {most} or fewer")
+    reference = reference_trajectory(problem)
+    with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
+        conditions = Conditions(
+            problem,
+            list(range(problem.steps)),
+            Path(logs),
+            TIMEOUT,
+            hash_seed=0,
+            cancel=threading.Event(),
+            probes=lambda seed: probe_points(problem, reference, seed),
+            mutations=mutations or {},
+        )
+        training = TrainingPass(dict(offers), conditions, observer or Observer(), lambda: None)
+        training.run()
+    found = {}
+    for name, offer in offers.items():
+        mutation = conditions.mutations.get(name)
+        found[name] = _traced(name, offer, mutation, problem, training.finished[name])
+    return found
+
+
+def _traced(name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training) -> Trace:
+    weights = _weights(problem, training.recording)
+    losses = concatenate(training.recording.losses, problem.dtype)
+    gradients = _gradients(problem, training.recording)
+    fault = _first_fault(problem, training, losses, weights, gradients)
+    return Trace(name, offer, mutation, losses, weights, gradients, fault, training.failure, training.warnings)
+
+
+def _weights(problem: Problem, recording: Recording) -> Array:
+    """(T'+1, m): the weights of each step, in order."""
+    w, b = concatenate(recording.w, problem.dtype, (problem.features,)), concatenate(recording.b, problem.dtype)
+    return np.concatenate([w, b[:, None]], axis=1)
+
+
+def _gradients(problem: Problem, recording: Recording) -> Array | None:
+    w = concatenate(recording.gradient_w, problem.dtype, (problem.features,))
+    b = concatenate(recording.gradient_b, problem.dtype)
+    return np.concatenate([w, b[:, None]], axis=1)
+
+
+def _first_fault(
+    problem: Problem, training: Training, losses: Array, weights: Array, gradients: Array | None
+) -> Fault | None:
+    samples = _samples(problem, losses, weights, gradients)
+    oracle = Oracle(problem)
+    start = np.append(problem.w0, problem.b0)
+    if len(weights) and not np.array_equal(weights[0], start):
+        worst = int(np.argmax(np.abs(weights[0].astype(float) - start)))
+        coordinate = "b" if worst == problem.features else f"w[{worst}]"
+        size = float(abs(weights[0][worst].astype(float) - start[worst]))
+        message = f"training does not begin at the start: {coordinate} is off by {size:.2g}, where none is allowed"
+        return Fault(None, message, 0, "make_tensor", coordinate, np.inf, start)
+    along = _judged(problem, oracle, _suspects(problem, samples))
+    if along is not None:
+        return along
+    if training.failure is not None:
+        failure = training.failure
+        return Fault(None, f"{failure.status}: {failure.reason}", failure.step, failure.phase, None, np.inf)
+    if broken := broken_protocol(training):
+        return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
+    return _judged(problem, oracle, list(evidence(problem, training).probes)) or _fused_fault(problem, training)
+
+
+def _fused_fault(problem: Problem, training: Training) -> Fault | None:
+    """Of the backend's own step, along its own training."""
+    if training.fused is None:
+        return None
+    weights = _weights(problem, training.fused)
+    samples = _samples(problem, concatenate(training.fused.losses, problem.dtype), weights, None)
+    fault = _judged(problem, Oracle(problem), _suspects(problem, samples))
+    if fault is None:
+        return None
+    message = f"the fused step: {fault.message}"
+    return Fault(
+        fault.finding, message, fault.step, "step", fault.coordinate, fault.ratio, fault.point, False, fault.rows
+    )
+
+
+def _samples(problem: Problem, losses: Array, weights: Array, gradients: Array | None) -> list[Sample]:
+    """Every step as a sample."""
+    rows_of = batches(problem)
+    found = []
+    for k in range(len(weights)):
+        batch = next(rows_of)
+        rows = batch if problem.batch_size is not None else None
+        gradient = gradients[k] if gradients is not None and k < len(gradients) else None
+        following = weights[k + 1] if k + 1 < len(weights) else None
+        loss = losses[k] if k < len(losses) else None
+        found.append(Sample(f"step {k}", weights[k], loss, gradient, following, rows, k))
+    return found
+
+
+def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Fault | None:
+    """The earliest finding of the exact tests."""
+    found = [finding for result in judge_samples(problem, oracle, samples).values() for finding in result.findings]
+    if not found:
+        return None
+    finding = first_finding(found)
+    sample = next(one for one in samples if one.where == finding.where)
+    again = finding.step is None and finding.where.endswith("evaluated again")
+    if again:  # a fault of the second evaluation alone is another one than a fault of both
+        first = finding.where.removesuffix(", evaluated again")
+        again = not any(other.where == first for other in found)
+    return Fault(
+        finding, finding.message, finding.step, finding.phase, finding.coordinate, finding.ratio, sample.weights, again,
+        sample.rows,
+    )  # fmt: skip  # one row
+
+
+def _suspects(problem: Problem, samples: list[Sample]) -> list[Sample]:
+    """The first samples that the screening finds near their tolerance; all of them where the training is short."""
+    if len(samples) <= SUSPECTS:
+        return samples
+    found = [sample for sample in samples if _suspicious(problem, sample)]
+    return found[:SUSPECTS]
+
+
+def _suspicious(problem: Problem, sample: Sample) -> bool:
+    """Whether float64 finds a number of the sample near or beyond its tolerance.
+
+    Its own errors are a few hundredths of a float64 tolerance, and nothing beside a float32 one; so half a tolerance
+    is far enough for loss and gradient. An update is compared exactly, for a right one comes close to its tolerance.
+    """
+    weights = sample.weights.astype(np.float64)
+    if not np.isfinite(weights).all():
+        return False
+    loss, gradient = _in_float64(problem, sample, weights)
+    allowed = point_tolerance(problem, weights, sample.rows, judged=problem.steps)
+
+    def out(observed: Array | None, deviation: Array, limit: Array) -> bool:
+        decided = np.isfinite(limit).any() and observed is not None
+        return bool(decided and not (deviation <= limit)[np.isfinite(limit)].all())
+
+    with np.errstate(all="ignore"):
+        if sample.loss is not None and out(sample.loss, np.abs(sample.loss - loss), np.asarray(0.5 * allowed.loss)):
+            return True
+        if sample.gradient is not None:
+            if out(sample.gradient, np.abs(sample.gradient - gradient), 0.5 * allowed.gradient):
+                return True
+            tolerance = update_tolerance(problem, weights, sample.gradient)
+            gradient = sample.gradient.astype(np.float64)
+        else:
+            tolerance = 0.95 * allowed.following
+        if sample.following is None:
+            return False
+        return out(sample.following, _update_deviation(problem, weights, gradient, sample.following), tolerance)
+
+
+def _update_deviation(problem: Problem, weights: Array, gradient: Array, following: Array) -> Array:
+    """|following - (weights - η gradient)| with an exact product and difference (Dekker 1971, Knuth's two-sum)."""
+    rate = float(problem.learning_rate)
+    product = rate * gradient
+
+    def halves(value: Array | float) -> tuple[Array | float, Array | float]:
+        high = value * 134217729.0  # 2²⁷ + 1
+        high = high - (high - value)
+        return high, value - high
+
+    (a, b), (c, d) = halves(rate), halves(gradient)
+    product_error = ((a * c - product) + a * d + b * c) + b * d
+    difference = weights - product
+    part = difference - weights
+    difference_error = (weights - (difference - part)) + (-product - part)
+    return np.asarray(np.abs((following.astype(np.float64) - difference) - (difference_error - product_error)))
+
+
+def _in_float64(problem: Problem, sample: Sample, weights: Array) -> tuple[Array, Array]:
+    """Loss () and gradient (m,) by the stable form."""
+    X = np.asarray(problem.X if sample.rows is None else problem.X[sample.rows], dtype=np.float64)
+    y = np.asarray(problem.y if sample.rows is None else problem.y[sample.rows], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        sign = 1.0 - 2.0 * y
+        s = sign * (X @ weights[:-1] + weights[-1])
+        decay = np.exp(-np.abs(s))
+        residual = sign * np.where(s >= 0, 1.0, decay) / (1.0 + decay)
+        penalty = np.append(problem.l2 * weights[:-1], 0.0)
+        loss = (np.maximum(s, 0.0) + np.log1p(decay)).mean() + 0.5 * float(penalty @ weights)
+        return np.asarray(loss), np.append(X.T @ residual / len(y), residual.mean()) + penalty
