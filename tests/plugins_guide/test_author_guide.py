@@ -27,14 +27,17 @@ from compare_ag.host import process
 from compare_ag.host.discovery import NAME, discover
 
 GUIDE = (Path(__file__).resolve().parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
-FENCE = re.compile(r"(?:^`(?P<file>[\w.]+)`\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"(?:^`(?P<file>[\w.-]+)`\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 BLOCKS = [match.groupdict() for match in FENCE.finditer(GUIDE)]
-SAMPLE = {block["file"]: block["text"] for block in BLOCKS if block["file"]}
+FILES = {block["file"]: block["text"] for block in BLOCKS if block["file"]}
+SAMPLE = {name: FILES[name] for name in ("compare_ag_longhand.py", "pyproject.toml")}
+JAX = {"compare_ag_jax.py": FILES["compare_ag_jax.py"], "pyproject.toml": FILES["pyproject-jax.toml"]}
 PLUGIN = SAMPLE["compare_ag_longhand.py"]
 PROJECT = tomllib.loads(SAMPLE["pyproject.toml"])["project"]
 LOOP = next(block["text"] for block in BLOCKS if block["text"].startswith("backend = Longhand()"))
 PYTHON = [block["text"] for block in BLOCKS if block["language"] == "python" and not block["file"]]
-QUOTES = [text for text in PYTHON if text != LOOP]
+DECORATED = next(text for text in PYTHON if "parametrize_backend_checks" in text)
+QUOTES = [text for text in PYTHON if text not in (LOOP, DECORATED)]
 CONSOLE = "".join(block["text"] for block in BLOCKS if block["language"] == "console")
 VERBS = [name for name, value in vars(compare_ag.Backend).items() if inspect.isfunction(value)]
 
@@ -56,7 +59,8 @@ def test_every_verb_has_its_section_and_its_exact_signature(verb):
 def test_the_hook_has_its_exact_signature():
     hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "compare_ag_spec")]
     assert hooks == ["compare_ag_backend", "compare_ag_mutants"]
-    assert f"def compare_ag_backend{signature(hookspecs.compare_ag_backend)}\n" in QUOTES
+    for hook in hooks:
+        assert f"def {hook}{signature(getattr(hookspecs, hook))}\n" in QUOTES
 
 
 def test_every_class_attribute_is_shown_with_its_type_and_default():
@@ -99,7 +103,8 @@ def test_the_training_loop_of_the_guide_trains():
 
 
 def test_the_sample_is_one_page():
-    assert set(SAMPLE) == {"compare_ag_longhand.py", "pyproject.toml"}
+    assert set(FILES) == {*SAMPLE, "compare_ag_jax.py", "pyproject-jax.toml"}
+    assert len([line for line in JAX["compare_ag_jax.py"].splitlines() if line.strip()]) <= 50
     assert len(PLUGIN.splitlines()) <= 60
     assert len(SAMPLE["pyproject.toml"].splitlines()) <= 20
 
@@ -132,7 +137,7 @@ class Environment:
     folder: Path
 
     @classmethod
-    def make(cls, root: Path) -> Environment:
+    def make(cls, root: Path, files: dict[str, str] = SAMPLE) -> Environment:
         venv.EnvBuilder(symlinks=True).create(root / "venv")
         (site,) = (root / "venv" / "lib").glob("python*/site-packages")
         parents = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
@@ -140,7 +145,7 @@ class Environment:
         (site / "parent.pth").write_text("".join(lines))
         folder = root / "longhand"
         folder.mkdir()
-        for name, text in SAMPLE.items():
+        for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
         return cls(root / "venv" / "bin" / "python", folder)
 
@@ -159,7 +164,10 @@ class Environment:
         program, *arguments = shlex.split(line)
         if program == "compare-ag":
             return self.run("-m", "compare_ag", *arguments)
-        assert [program, *arguments[:3]] == ["python", "-m", "pip", "install"]
+        assert [program, *arguments[:1]] == ["python", "-m"]
+        if arguments[1] == "pytest":
+            return self.run(*arguments)
+        assert arguments[1:3] == ["pip", "install"]
         return self.run(*arguments, "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
 
 
@@ -224,6 +232,22 @@ def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
             shown = ".*".join(re.escape(" ".join(part.split())) for part in line.split("…"))
             assert any(re.fullmatch(rf"{shown}\s*", said) for said in output), (line, output)
     assert commands >= 9
+
+
+def test_the_decorated_test_of_the_guide_passes(installed):
+    (installed.folder / "test_longhand.py").write_text(DECORATED, encoding="utf-8")
+    assert "31 passed, 2 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
+
+
+def test_the_jax_plugin_is_certified(tmp_path):
+    pytest.importorskip("jax", reason="jax is not installed")
+    environment = Environment.make(tmp_path, JAX)
+    environment.type("python -m pip install -e .")
+    results = json.loads(environment.run("-m", "compare_ag", "check", "jax", "--json"))
+    assert results["passed"]
+    assert {check["status"] for check in results["checks"]} == {"passed"}
+    assert len(results["checks"]) == 33
+    assert "all 33 checks pass" in GUIDE
 
 
 # --- what goes wrong, and what is said ----------------------------------------------------------------------
