@@ -49,7 +49,7 @@ class Offer:
     @cached_property
     def problem(self) -> tuple[str, str]:
         """("", "") when it can be run, else status and reason: ("missing", …) or ("broken", …)."""
-        if not _is_name(self.name):
+        if not is_name(self.name):
             return "broken", "a backend's name is a lower-case letter and up to 31 letters, digits, '-' or '_'"
         if not self.module:
             return "broken", "its entry point names no module"
@@ -99,7 +99,7 @@ class Inventory:
 
     def names(self) -> list[str]:
         """The bare names that select an offer."""
-        return sorted(filter(_is_name, self._by_name()))
+        return sorted(filter(is_name, self._by_name()))
 
     def select(self, names: Sequence[str]) -> list[Offer]:
         """The offers of these names, in their order, each once.
@@ -207,7 +207,8 @@ def _clashes(offers: list[Offer], notes: list[str]) -> dict[str, tuple[Offer, ..
     return clashes
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a backend can be called so."""
     return NAME.fullmatch(name) is not None and _RESERVED.fullmatch(name) is None
 
 

@@ -1,0 +1,8 @@
+"""Every check of compare-ag's conformance kit, as one test each."""
+
+from compare_ag.conformance import parametrize_backend_checks
+
+
+@parametrize_backend_checks(["mybackend"], expected_failed={})
+def test_backend(check):
+    check()
