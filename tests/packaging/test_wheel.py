@@ -217,6 +217,22 @@ def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
     assert again.splitlines()[0] == done.stdout.splitlines()[0]
 
 
+def test_the_conformance_kit_works_from_the_wheel_in_an_empty_folder(installed):
+    rungs = "loads,gradient-at-zero,gradient-at-points,relation-taylor"
+    assert "4 passed, 0 failed" in installed.run("compare-ag", "check", "numpy", "--only", rungs).stdout
+    kit = ("-p", "compare_ag.conformance.plugin", "--pyargs", "compare_ag.conformance", "--backend", "numpy")
+    done = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *kit)
+    assert "31 passed, 2 skipped" in done.stdout
+
+
+def test_the_selftest_and_the_template_work_from_the_wheel(installed):
+    done = installed.run("compare-ag", "selftest", "--quiet", "--only", "loss-sum")
+    assert "1 of 1 mutants of numpy are caught" in done.stdout
+    installed.run("compare-ag", "new", "mine", "--directory", "made")
+    names = {path.name for path in (installed.folder / "made").iterdir()}
+    assert names == {"README.md", "pyproject.toml", "compare_ag_mine.py", "test_mine.py"}
+
+
 @pytest.mark.parametrize("name", ["torch", "autograd"])
 def test_a_missing_framework_is_named_with_the_line_that_installs_it(name, without_frameworks):
     (requirement,) = PROJECT["optional-dependencies"][name]
