@@ -202,6 +202,8 @@ class VerdictRecord(_Record, frozen=True, kw_only=True):
     """the verb at fault, where a single step shows it"""
     diagnosis: list[str] = []
     """known mistakes that would explain the numbers"""
+    remark: str = ""
+    """what is worth knowing and nobody's fault"""
     tests: list[TestRecord] = []
     """each test on its own"""
 

@@ -92,7 +92,7 @@ def transplant(
     short = replace(problem, steps=min(problem.steps, steps or STEPS), published=())
     names, mutated = list(offers), mutations or {}
     plan = list(dict.fromkeys(_plan(names)))
-    bench = _Bench(short)
+    bench = _Bench(short, problem)
     with tempfile.TemporaryDirectory(prefix="compare-ag-transplant-") as logs:
 
         def run(number: int) -> Combination:
@@ -137,10 +137,11 @@ def _session(
 class _Bench:
     """Training by parts, and the oracle that judges it."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, whole: Problem) -> None:
         self.problem = problem
         self.oracle = Oracle(problem)
-        probes = probe_points(problem, reference_trajectory(problem), secrets.randbits(32))
+        # the points are those of the whole training: its end is where gradients are small
+        probes = probe_points(whole, reference_trajectory(whole), secrets.randbits(32))
         route = 1 + len(probes.names) // 2
         self.points = list(zip(probes.names[:route], probes.weights[:route], strict=True))
 

@@ -143,7 +143,9 @@ def verdicts(run: Run) -> Group:
         verdict = decisive(record)
         found = record.reason or (verdict.message if verdict is not None else "")
         if verdict is not None and verdict.diagnosis:
-            found += f". Explained by: {'; or '.join(verdict.diagnosis)}"
+            found += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
+        if verdict is not None and verdict.remark:
+            found += f". Note: {verdict.remark}"
         table.add_row(_backend(record), _status(record), Text(printable(found)))
     return _titled("Verdicts", table)
 

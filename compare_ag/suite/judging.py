@@ -359,6 +359,7 @@ def _verdict_record(verdict: Verdict) -> VerdictRecord:
         worst_ratio=real(verdict.worst_ratio),
         phase=verdict.phase,
         diagnosis=list(verdict.diagnosis),
+        remark=verdict.remark,
         tests=[
             TestRecord(
                 test=test.test,

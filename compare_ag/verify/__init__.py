@@ -1,16 +1,28 @@
 """Verdicts: did a backend train as the mathematics says, up to the rounding errors that its arithmetic may make?
 
+What is compared with:
+    oracle       the exact trajectory and exact single steps, in ball arithmetic
     reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs
+    arithmetic   a floating-point format, and what one operation may lose in it
     curvature    how fast gradient descent forgets its rounding errors
-    tolerance    how far a correct run in the tested dtype may lie from that reference, derived
+    tolerance    how far a correct run may lie from the reference after k steps, derived
+    points       how far loss, gradient and one step may be off at one point, component by component
+
+What is judged:
     trajectory   what a worker claims, and whether it is well-formed
-    verdict      agrees, or from which step and where it does not
+    probes       the points at which every backend is asked
+    samples      single steps and answers at points, each against the exact one
+    verdict      the whole trajectory: agrees, or from which step and where it does not
+    certificate  everything together
+    relations    checks that need no reference: metamorphic relations, Taylor's remainder
+
+What is said about it:
+    diagnosis    which known mistake explains the numbers (faults, mistakes, searches, formats, course)
     convergence  whether the training came to rest
     published    whether a published table of losses is reproduced
 
-Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend, or sees a worker; nothing
-that a worker is told comes from here. The two seams are `Reference` and `Tolerance`: a sharper reference or
-a sharper bound replaces one module and leaves `judge` alone.
+Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend, or sees a worker; and no worker
+is told a number of it that it is asked for.
 """
 
 from compare_ag.verify.certificate import Evidence, certify

@@ -19,6 +19,8 @@ import numpy as np
 
 from compare_ag.problem import Problem, batches
 from compare_ag.problem.core import Array
+from compare_ag.verify.course import stagnation
+from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.oracle import Oracle
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Finding, Sample, Test, TestResult, judge_samples
@@ -60,8 +62,12 @@ def certify(
     if findings:
         verdict = _with_finding(verdict, first_finding(findings))
     if evidence.broken_protocol:
-        verdict = _with_protocol(verdict, evidence.broken_protocol)
-    return verdict
+        # what it did to its inputs explains more than any formula could
+        return _with_protocol(verdict, evidence.broken_protocol)
+    if verdict.status in ("diverges", "non-finite"):
+        known = diagnose(problem, oracle, samples, found, evidence.trajectory, reference, tolerance)
+        verdict = replace(verdict, diagnosis=known)
+    return replace(verdict, remark=stagnation(problem, evidence.trajectory) or "")
 
 
 def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict[int, Array]) -> list[Sample]:

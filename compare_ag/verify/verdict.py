@@ -51,6 +51,8 @@ class Verdict:
     """what each test found; see `certificate`"""
     diagnosis: tuple[str, ...] = ()
     """known mistakes that explain the numbers: "consistent with float32" """
+    remark: str = ""
+    """what is worth knowing and nobody's fault: that float32 has stopped the training"""
 
 
 @dataclass(frozen=True)

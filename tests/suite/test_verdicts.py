@@ -32,6 +32,7 @@ def test_a_wrong_gradient_has_step_phase_and_coordinate_and_is_in_the_record(ins
     assert (found["mine"].status, found["mine"].step, found["mine"].phase) == ("disagree", 0, "backward")
     assert (verdict.first_step, verdict.phase, verdict.coordinate) == (0, "backward", "b")
     assert "wrong in backward (b): the gradient of b is off by" in verdict.message
+    assert verdict.diagnosis
     assert compare_ag.load_run(found.path)["mine"] == found["mine"]
 
 
@@ -96,6 +97,30 @@ def test_an_own_step_is_judged_at_the_points_and_along_its_own_training(install_
     assert record.fused_verdict.status == "diverges"
     assert record.reason.startswith("the fused step: wrong in step")
     assert record.fused_verdict.first_step == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("v - rate * g", "v - rate * g * v.dtype.type(1.01)", "the learning rate is 1.01 times"),
+        ("np.asarray(residual.sum() / n)", "np.asarray(0 * residual.sum())", "the gradient of b is missing"),
+        ("residual @ batch.X / n", "(residual.astype('f4') @ batch.X.astype('f4')).astype('f8') / n", "float32"),
+        ("losses.mean()", "losses.sum()", "sum"),
+    ],
+)
+def test_a_known_mistake_is_named_beside_the_verdict(old, new, said, install_plugin, good_plugin, tmp_path):
+    install_plugin("mine", good_plugin.replace(old, new))
+    found = run(tmp_path, ["mine"])
+    assert any(said in sentence for sentence in found["mine"].verdict.diagnosis), found["mine"].verdict.diagnosis
+
+
+def test_stagnation_is_reported_as_what_it_is_and_is_no_fault(tmp_path):
+    """Updates below half an ulp: float32 stands still while the mathematics moves on (numerics: off by 1e-3, and right)."""
+    found = compare_ag.run(["numpy"], steps=10_000, learning_rate=1e-8, timing=False, output=tmp_path / "run")
+    record = found["numpy"]
+    assert record.status == "ok"
+    assert record.verdict.remark.startswith("stalls from step 0:")
+    assert "below half an ulp of float32" in record.verdict.remark
 
 
 def test_the_reference_is_described_exact_or_bounded(tmp_path):

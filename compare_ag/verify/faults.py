@@ -1,0 +1,245 @@
+"""Answers out of tolerance, and what it means that a mistake explains them.
+
+A mistake predicts by how much each wrong number should be off: its *excess*, reported minus exact. Excesses are small
+and exactly known, so that a prediction in plain float64 is good to sixteen digits of the *error*, not of the number.
+A mistake explains the faults if it leaves, at every one of them, no more than rounding may leave of a computation that
+makes this mistake and no other.
+
+Updates are judged in units of a gradient: a step from θ to θ' by a gradient g seems to have used (θ - θ')/η, and the
+excess is that minus g. So a wrong learning rate and a wrongly scaled gradient are one prediction about two quantities.
+Knows no list of mistakes (`mistakes`, `formats`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.points import point_tolerance
+from compare_ag.verify.samples import Sample
+
+COMPUTED = 2.0
+"""tolerances that a prediction without fitted constants may miss by: the backend's rounding, and float64's in ours"""
+FITTED = 4.0
+"""the same where a constant was fitted to those numbers"""
+REMAINDER = 1 / 3
+"""what may be left of the largest excess: an explanation that leaves more has not explained"""
+
+Kind: TypeAlias = Literal["loss", "gradient", "update", "step"]
+"""as the tests of `samples`; a step is judged where no gradient was reported, and stands for both"""
+
+
+class Data:
+    """The examples of a problem in float64; those of all the data are kept."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._full: tuple[Array, Array] | None = None
+
+    def batch(self, rows: Array | None) -> tuple[Array, Array]:
+        """X̃ (n, m), whose last column is 1, and y (n,)."""
+        if rows is not None:
+            return self._read(self.problem.X[rows], self.problem.y[rows])
+        if self._full is None:
+            self._full = self._read(self.problem.X, self.problem.y)
+        return self._full
+
+    @staticmethod
+    def _read(X: Array, y: Array) -> tuple[Array, Array]:
+        return np.column_stack([np.asarray(X, dtype=np.float64), np.ones(len(y))]), np.asarray(y, dtype=np.float64)
+
+
+class Point:
+    """The objective in float64 at θ (m,), b last, on one batch of n examples."""
+
+    def __init__(self, data: Data, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
+        self.data, self.rows = data, rows
+        self.theta = np.asarray(theta, dtype=np.float64)
+        self.design, y = data.batch(rows)
+        self.y = 1.0 - y if inverted else y
+        self.examples, l2 = len(y), float(data.problem.l2)
+        self.logits = self.design @ self.theta
+        self.wrongness = (1.0 - 2.0 * self.y) * self.logits
+        """s = (1 - 2y) z: large where the model is wrong"""
+        decay = np.exp(-np.abs(self.wrongness))
+        self.losses = np.maximum(self.wrongness, 0.0) + np.log1p(decay)
+        self.residual = (1.0 - 2.0 * self.y) * np.where(self.wrongness >= 0, 1.0, decay) / (1.0 + decay)
+        """r = p - y, to a small relative error"""
+        w = self.theta[:-1]
+        self.shrinkage = np.append(l2 * w, 0.0)
+        """the penalty's gradient"""
+        self.penalty = l2 / 2.0 * float(w @ w)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """∇f (m,)."""
+        slope: Array = self.residual @ self.design / self.examples + self.shrinkage
+        return slope
+
+    @cached_property
+    def loss(self) -> float:
+        """The objective f."""
+        return float(self.losses.mean()) + self.penalty
+
+
+class Prediction(NamedTuple):
+    """What a mistake would have made of one answer."""
+
+    excess: Array
+    """(q,)"""
+    growth: Array | float = 1.0
+    """by what the mistake also multiplies the rounding errors"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One answer of q numbers that is out of tolerance: q = 1 for a loss, else m."""
+
+    kind: Kind
+    point: Point
+    sample: Sample
+    before: Sample | None
+    """what was answered just before, where that is known"""
+    last_update: Sample | None
+    """whose update was made just before this one, where that is known"""
+    observed: Array
+    """(q,): what was reported; the new weights of an update or step"""
+    right: Array
+    """(q,): the exact loss or gradient, or the gradient that an update was given"""
+    excess: Array
+    """(q,): of a loss or gradient, or of the gradient that an update seems to have used"""
+    tolerance: Array
+    """(q,)"""
+    twin: str | None = None
+    """where else the very same bits were reported, for other weights"""
+
+    @property
+    def subject(self) -> str:
+        """What the sentences are about."""
+        return "the loss" if self.kind == "loss" else "the gradient"
+
+    @property
+    def roundoff(self) -> float:
+        """u of the problem's dtype."""
+        return float(np.finfo(self.point.data.problem.dtype).eps) / 2
+
+    @property
+    def penalty(self) -> Array:
+        """What the L2 penalty contributes, (q,)."""
+        return self.point.shrinkage if self.kind != "loss" else np.array([self.point.penalty])
+
+    @property
+    def terms(self) -> Array:
+        """What each example contributes, (n, q)."""
+        point = self.point
+        terms = point.losses[:, None] if self.kind == "loss" else point.residual[:, None] * point.design
+        return np.asarray(terms / point.examples)
+
+    def of(self, point: Point) -> Array:
+        """The same quantity elsewhere."""
+        return np.array([point.loss]) if self.kind == "loss" else point.gradient
+
+    def instead(self, point: Point) -> Prediction:
+        """The answer for another point was given for this one."""
+        problem = self.point.data.problem
+        there = point_tolerance(problem, point.theta.astype(problem.dtype), point.rows)
+        tolerance = np.array([there.loss]) if self.kind == "loss" else there.gradient
+        with np.errstate(all="ignore"):
+            growth = np.maximum(1.0, np.nan_to_num(tolerance / self.tolerance, nan=1.0, posinf=np.inf))
+        return Prediction(self.of(point) - self.right, growth)
+
+    def at(self, sample: Sample) -> Point:
+        """The point of another sample."""
+        return Point(self.point.data, sample.weights, sample.rows)
+
+    def in_tolerances(self, values: Array) -> float:
+        """The largest of |values| (q,) in units of their tolerances; NaN counts as infinite."""
+        with np.errstate(all="ignore"):
+            ratios = np.abs(values) / self.tolerance
+        return float(np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max())
+
+
+Faults: TypeAlias = Sequence[Fault]
+Explain: TypeAlias = Callable[[Faults], str | None]
+"""The sentence of a mistake that explains the faults, or None"""
+
+
+def explained(faults: Faults, predictions: Iterable[Prediction | None], constants: int = 0) -> bool:
+    """Whether the predictions meet every fault; None says nothing about one. They may be lazy: the first miss ends it.
+
+    ``constants`` were fitted or searched for: that many more numbers must be off by more than the slack, for as many
+    are met whatever the mistake.
+    """
+    slack = FITTED if constants else COMPUTED
+    informative, largest, left, known = 0, 0.0, 0.0, 0
+    for fault, prediction in zip(faults, predictions, strict=True):
+        if prediction is None:
+            continue
+        known += 1
+        remainder = fault.excess - prediction.excess
+        allowed = slack * prediction.growth * (fault.tolerance + fault.roundoff * np.abs(prediction.excess))
+        if not (np.abs(remainder) <= allowed).all():
+            return False
+        informative += int((np.abs(fault.excess) > slack * fault.tolerance).sum())
+        largest, left = max(largest, fault.in_tolerances(fault.excess)), max(left, fault.in_tolerances(remainder))
+    enough = known >= min(2, len(faults)) and informative > constants
+    return enough and left <= REMAINDER * largest
+
+
+def fit(faults: Faults, directions: Sequence[Array | None]) -> float:
+    """The c for which c · directions comes closest to the excesses, each number weighted by its tolerance."""
+    above = below = 0.0
+    with np.errstate(all="ignore"):
+        for fault, direction in zip(faults, directions, strict=True):
+            if direction is not None:
+                scaled = direction / fault.tolerance
+                above += float(scaled @ (fault.excess / fault.tolerance))
+                below += float(scaled @ scaled)
+    return above / below if below > 0 else float("nan")
+
+
+def named(predict: Callable[[Fault], Prediction | Array | None], sentence: str) -> Explain:
+    """A mistake without constants; ``{subject}`` in its sentence is "the loss" or "the gradient"."""
+
+    def explain(faults: Faults) -> str | None:
+        found = (predict(fault) for fault in faults)
+        predictions = (Prediction(p) if isinstance(p, np.ndarray) else p for p in found)
+        return sentence.format(subject=faults[0].subject) if explained(faults, predictions) else None
+
+    return explain
+
+
+def fitted(direction: Callable[[Fault], Array | None], sentence: Callable[[str, float], str]) -> Explain:
+    """A mistake with one unknown size c: the excess is c times the direction. ``sentence`` gets the subject and c."""
+
+    def explain(faults: Faults) -> str | None:
+        directions = [direction(fault) for fault in faults]
+        c = size(faults, directions, constants=1)
+        return None if c is None else sentence(faults[0].subject, c)
+
+    return explain
+
+
+def size(faults: Faults, directions: Sequence[Array | None], constants: int) -> float | None:
+    """The roundest c for which c · directions explains the faults: people write 0.01, and rounding adds the rest."""
+    best = fit(faults, directions)
+    for c in (*(float(f"{best:.{digits}e}") for digits in range(4)), best):
+        if explained(faults, [None if d is None else Prediction(c * d, 1.0 + abs(c)) for d in directions], constants):
+            return c
+    return None
+
+
+def number(value: float) -> str:
+    """A constant near or far from 1, with three digits of what distinguishes it from 1."""
+    off = abs(value - 1.0)
+    if 0.0 < off < 1e-7:
+        return f"1 {'+' if value > 1.0 else '-'} {off:.3g}"
+    if 0.0 < off < 0.1:
+        return f"{value:.{2 - int(np.floor(np.log10(off)))}f}".rstrip("0")
+    return f"{value:.4g}"

@@ -1,0 +1,299 @@
+"""The known mistakes in a loss, a gradient or an update, each with what it would have done to the numbers.
+
+In order of specificity: a mistake without unknowns before one with a fitted size, and that before one with a size of
+its own at every point. The lists `LOSS`, `GRADIENT` and `UPDATE` hold these tiers; `diagnosis` stops at the first that
+explains anything. q, m, r, X̃, η as in `faults` and `points`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from compare_ag.problem.core import Array
+from compare_ag.verify import formats, searches
+from compare_ag.verify.faults import Explain, Fault, Faults, Point, Prediction, explained, fit, fitted, named
+from compare_ag.verify.faults import number as written
+
+Tiers: TypeAlias = Sequence[Sequence[Explain]]
+
+
+# --- the size
+
+
+def _times(factor: Callable[[Fault], float], *, penalised: bool = True) -> Callable[[Fault], Prediction]:
+    """Everything is multiplied, or everything but the penalty."""
+
+    def predict(fault: Fault) -> Prediction:
+        c = factor(fault)
+        return Prediction((c - 1.0) * (fault.right - (0.0 if penalised else fault.penalty)), max(1.0, abs(c)))
+
+    return predict
+
+
+def _size(factor: Callable[[Fault], float], sentence: str) -> tuple[Explain, ...]:
+    """A factor that knows the batch: on the mean over the examples alone, and on all of it."""
+    return (named(_times(factor), sentence), _penalised(named(_times(factor, penalised=False), sentence)))
+
+
+def _penalised(explain: Explain) -> Explain:
+    """Ask only where there is a penalty: elsewhere it would repeat another mistake's sentence."""
+    return lambda faults: explain(faults) if faults[0].point.data.problem.l2 else None
+
+
+def _n(fault: Fault) -> float:
+    return float(fault.point.examples)
+
+
+def _of_all(fault: Fault) -> float:
+    return fault.point.examples / fault.point.data.problem.examples
+
+
+def _of_nominal(fault: Fault) -> float:
+    return fault.point.examples / (fault.point.data.problem.batch_size or fault.point.examples)
+
+
+SIZES: tuple[Explain, ...] = (
+    named(_times(lambda _: 0.0), "{subject} is always 0"),
+    named(_times(lambda _: -1.0), "{subject} has the wrong sign"),
+    *_size(_n, "{subject} is a sum over the examples instead of their mean"),
+    *_size(lambda f: _n(f) / (_n(f) + 1.0), "{subject} is a mean over n + 1 instead of n"),
+    *_size(lambda f: _n(f) / (_n(f) - 1.0 or 1.0), "{subject} is a mean over n - 1 instead of n"),
+    *_size(lambda f: 1.0 / _n(f), "{subject} is divided by n twice"),
+    *_size(_of_all, "{subject} of a batch is divided by the number of all examples"),
+    *_size(_of_nominal, "{subject} of a short batch is divided by the full batch size"),
+    *_size(lambda _: 2.0, "{subject} is twice what it should be"),
+    *_size(lambda _: 0.5, "{subject} is half of what it should be"),
+)
+SCALED: Explain = fitted(
+    lambda f: f.right, lambda subject, c: f"{subject} is {written(1.0 + c)} times what it should be"
+)
+
+
+# --- the penalty
+
+
+def _bias_penalty(fault: Fault) -> Array:
+    l2, b = float(fault.point.data.problem.l2), fault.point.theta[-1]
+    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else np.append(0.0 * fault.point.theta[:-1], l2 * b)
+
+
+def _weights_only(fault: Fault) -> Array:
+    return np.append(fault.point.theta[:-1], 0.0)
+
+
+PENALTIES: tuple[Explain, ...] = (
+    named(lambda f: -f.penalty, "{subject} lacks the L2 penalty"),
+    named(lambda f: f.penalty, "{subject} has twice the L2 penalty"),
+    named(lambda f: -0.5 * f.penalty, "{subject} has half of the L2 penalty"),
+    named(_bias_penalty, "{subject} penalises b too"),
+)
+PENALTY_SIZES: tuple[Explain, ...] = (
+    _penalised(fitted(lambda f: f.penalty, lambda s, c: f"{s} has {written(1.0 + c)} times the L2 penalty")),
+    _penalised(fitted(_bias_penalty, lambda s, c: f"{s} penalises b too, by {written(c)} times the L2 penalty")),
+)
+
+
+def _unasked(faults: Faults) -> str | None:
+    """A penalty where none was asked for."""
+    if faults[0].point.data.problem.l2:
+        return None
+    return fitted(_weights_only, lambda s, c: f"{s} has an L2 penalty of {c:.3g} that was not asked for")(faults)
+
+
+# --- the examples
+
+
+def _other_labels(fault: Fault) -> Prediction:
+    return fault.instead(Point(fault.point.data, fault.point.theta, fault.point.rows, inverted=True))
+
+
+def _all_data(fault: Fault) -> Prediction | None:
+    return None if fault.point.rows is None else fault.instead(Point(fault.point.data, fault.point.theta, None))
+
+
+# --- the call
+
+
+def _before(fault: Fault) -> Prediction | None:
+    return None if fault.before is None else fault.instead(fault.at(fault.before))
+
+
+def _kept(fault: Fault) -> Array | None:
+    return None if fault.before is None else fault.of(fault.at(fault.before))
+
+
+def _added_up(fault: Fault) -> Array | None:
+    reported = None if fault.before is None else fault.before.gradient
+    return None if reported is None else reported.astype(np.float64)
+
+
+def _after_update(fault: Fault) -> Prediction | None:
+    following = fault.sample.following
+    if following is None or not np.isfinite(following).all():
+        return None
+    return fault.instead(Point(fault.point.data, following, fault.point.rows))
+
+
+def _same_everywhere(faults: Faults) -> str | None:
+    """For each batch every answer is the same, and the exact ones are not."""
+    answers, rights = defaultdict(set), defaultdict(set)
+    for fault in faults:
+        batch = None if fault.point.rows is None else fault.point.rows.tobytes()
+        answers[batch].add(fault.observed.tobytes())
+        rights[batch].add(fault.right.tobytes())
+    same = all(len(given) == 1 for given in answers.values()) and max(map(len, rights.values())) > 1
+    same = same and any(fault.observed.any() for fault in faults)  # always 0 has its own sentence
+    return f"{faults[0].subject} does not depend on the weights" if same else None
+
+
+def _replayed(faults: Faults) -> str | None:
+    """Every answer is bit for bit one that was given for other weights."""
+    twins = [fault.twin for fault in faults]
+    return f"{faults[0].subject} is replayed: {faults[0].sample.where} repeats {twins[0]}" if all(twins) else None
+
+
+CALLS: tuple[Explain, ...] = (
+    _same_everywhere,
+    named(_other_labels, "{subject} is that of inverted labels"),
+    named(_all_data, "{subject} ignores the batch: it is that of all the data"),
+    named(_before, "{subject} is that of the call before"),
+)
+
+
+# --- the components
+
+
+def _without_bias(fault: Fault) -> Array:
+    return np.append(0.0 * fault.right[:-1], -fault.right[-1])
+
+
+# --- the update
+
+
+def _rate(fault: Fault) -> float:
+    return float(fault.point.data.problem.learning_rate)
+
+
+def _rounded_rate(faults: Faults) -> str | None:
+    """The learning rate was rounded to a coarser format; the finest where several give the same number."""
+    for kind in formats.FORMATS:
+        rate = _rate(faults[0])
+        off = float(formats.rounded(np.array(rate), kind.digits)) / rate - 1.0
+        if explained(faults, [Prediction(off * fault.right) for fault in faults]):
+            return f"the learning rate was rounded to {kind.name}"
+    return None
+
+
+def _unmoved(faults: Faults) -> str | None:
+    """The weights are bit for bit what they were."""
+    if any((fault.observed != fault.sample.weights).any() for fault in faults):
+        return None
+    where = f", at {faults[0].sample.where}" if len(faults) == 1 else ""
+    return f"a step is skipped: the update leaves the weights as they were{where}"
+
+
+def _last_step(fault: Fault) -> Array | None:
+    """The step that the call before made, as the gradient that a step in the same direction would need."""
+    if fault.last_update is None or fault.last_update.following is None:
+        return None
+    last = np.asarray(fault.last_update.following, dtype=np.float64) - fault.last_update.weights
+    return np.asarray(-last / _rate(fault))
+
+
+def _old_gradient(fault: Fault) -> Array | None:
+    last = None if fault.last_update is None else fault.last_update.gradient
+    return None if last is None else np.asarray(last.astype(np.float64) - fault.right)
+
+
+def _clipped_norm(faults: Faults) -> str | None:
+    """g is shortened to some norm N where it is longer."""
+    norms = np.array([np.linalg.norm(fault.right) for fault in faults])
+    used = [float(np.linalg.norm(fault.right + fault.excess)) for fault in faults]
+    limit = float(f"{np.median(used):.3g}")
+    shares = np.minimum(1.0, limit / norms)
+    predictions = [Prediction((c - 1.0) * fault.right) for c, fault in zip(shares, faults, strict=True)]
+    found = len(faults) > 1 and explained(faults, predictions, constants=1)
+    return f"the gradient's norm is clipped to {limit:.3g} before the update" if found else None
+
+
+def _lengths(faults: Faults) -> str | None:
+    """Every answer has the right direction, and a length of its own."""
+    factors = np.array([1.0 + fit([fault], [fault.right]) for fault in faults])
+    predictions = [Prediction((c - 1.0) * f.right, 1.0 + abs(c)) for c, f in zip(factors, faults, strict=True)]
+    if len(faults) < 2 or len(faults[0].right) < 2 or not explained(faults, predictions, constants=len(faults)):
+        return None
+    between = f"{written(factors.min())} to {written(factors.max())} times"
+    if faults[0].kind == "gradient":
+        return f"the gradient has the right direction, but {between} the right length"
+    return f"the learning rate varies, from {between} what was given"
+
+
+LOSS: Tiers = (
+    (
+        *SIZES,
+        named(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
+        *PENALTIES,
+        *CALLS,
+        named(_after_update, "the loss is that after the update"),
+        searches.capped,
+        formats.on_grid,
+    ),
+    (SCALED, *PENALTY_SIZES),
+    (searches.one_example, _replayed),
+)
+"""tiers of mistakes in a loss"""
+
+GRADIENT: Tiers = (
+    (
+        *SIZES,
+        named(_without_bias, "the gradient of b is missing"),
+        *PENALTIES,
+        *CALLS,
+        named(_added_up, "gradients accumulate: each answer contains the answer before"),
+        searches.reordered,
+        searches.mean_without_one,
+        formats.on_grid,
+    ),
+    (
+        SCALED,
+        *PENALTY_SIZES,
+        _unasked,
+        fitted(_kept, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"),
+        searches.one_component,
+        searches.one_example,
+        searches.clipped,
+        searches.flushed,
+        _replayed,
+    ),
+    (formats.products, _lengths),
+)
+"""tiers of mistakes in a gradient"""
+
+UPDATE: Tiers = (
+    (
+        _unmoved,
+        named(_times(lambda _: -1.0), "the update ascends: its sign is wrong"),
+        named(_times(lambda _: 2.0), "the update is made twice"),
+        _rounded_rate,
+        named(_without_bias, "the update leaves b as it was"),
+        named(_old_gradient, "the update uses the gradient of the call before"),
+        formats.on_grid,
+    ),
+    (
+        fitted(lambda f: f.right, lambda _, c: f"the learning rate is {written(1.0 + c)} times what was given"),
+        fitted(
+            lambda f: f.point.theta / _rate(f), lambda _, c: f"weight decay: the weights lose {c:.3g} of their size"
+        ),
+        fitted(lambda f: _weights_only(f) / _rate(f), lambda _, c: f"weight decay: w loses {c:.3g} of its size"),
+        _clipped_norm,
+        fitted(_last_step, lambda _, c: f"momentum: {c:.3g} of the step before is made again"),
+        searches.one_component,
+    ),
+    (_lengths,),
+)
+"""tiers of mistakes in an update by a known gradient"""
