@@ -103,13 +103,14 @@ def _line(result: CheckResult, *, coloured: bool) -> str:
 
 
 def _summary(name: str, results: list[CheckResult], failed: list[CheckResult]) -> list[str]:
-    """How many passed; then each failure in full, the first one as what to do next."""
+    """Each failure in full, the first one last, where a terminal ends: it is what to do next; then how many passed."""
     count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
-    lines = ["", f"{printable(name)}: {count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"]
-    for number, result in enumerate(failed):
-        lines += ["", ("Next: " if not number else "") + printable(result.id) + ": " + result.meaning]
+    lines = []
+    for result in reversed(failed):
+        lines += ["", ("Next: " if result is failed[0] else "") + printable(result.id) + ": " + result.meaning]
         lines += [f"  seen:  {printable(result.message)}", f"  do:    {result.advice}", f"  again: {result.command}"]
-    return lines
+    counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
+    return [*lines, "", f"{printable(name)}: {counted}"]
 
 
 def _document(name: str, results: list[CheckResult]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def certify(
         return _with_protocol(verdict, evidence.broken_protocol)
     if verdict.status in ("diverges", "non-finite"):
         known = diagnose(problem, oracle, samples, found, evidence.trajectory, reference, tolerance)
-        verdict = replace(verdict, diagnosis=known)
+        return replace(verdict, diagnosis=known)
     return replace(verdict, remark=stagnation(problem, evidence.trajectory) or "")
 
 
