@@ -44,9 +44,9 @@ def random_problem(index: int) -> Problem:
         "steps": int(rng.integers(20, 300)),
         "seed": index,
     }
-    problem = make_problem(Data(X, y, f"random {index}", "drawn for this run"), **facts)  # type: ignore[arg-type]  # literals
+    problem = make_problem(Data(X, y, f"random {index}", "drawn for this run"), **facts)  # type: ignore[arg-type]  # a dictionary of literals loses their types
     share = (1.0, 0.05, 1.9)[index // 5 % 3]
-    return make_problem(problem.data, learning_rate=share / problem.curvature, **facts)  # type: ignore[arg-type]  # literals
+    return make_problem(problem.data, learning_rate=share / problem.curvature, **facts)  # type: ignore[arg-type]  # a dictionary of literals loses their types
 
 
 def train(session: Session, problem: Problem, training: Training, judge: Judge, seed: int) -> None:
