@@ -6,10 +6,12 @@ numpy, a framework or a plugin (tested): a tool that takes a second to print its
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import compare_ag
 from compare_ag.exit_codes import ExitCode
@@ -21,21 +23,60 @@ READER_GONE = 141
 """128 + SIGPIPE: how every tool ends whose reader has left, as in ``compare-ag run | head``. Not 0, for the verdict
 was not read, and no `ExitCode`, for nothing of ours has failed; what a run saves is saved before it prints."""
 
+_TAKES_NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors of writing. One that reaches `_explain` without a file's name is no bug: a standard stream, or a file that was
+open already, took no more of what was asked for."""
+
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line on ``argv``, or on sys.argv without the program's name, and exit."""
+    _replace_closed_streams()
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         code = _answer(arguments)
         sys.stdout.flush()  # here, for at the interpreter's end a closed pipe would print a traceback
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
+    except OSError as error:
+        code = not_written(error)
+    for stream in (sys.stdout, sys.stderr):
+        _forget_unwritten(stream)
     sys.exit(code)
 
 
+def _replace_closed_streams() -> None:
+    """Put the null device where a standard stream is closed (``>&-``), which Python shows as None.
+
+    In the order of their numbers, so that each gets the lowest free one, its own: else the next pipe or file of ours
+    would become the standard stream of whatever is started.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+def not_written(error: OSError, hint: str = "") -> ExitCode:
+    """Say that the output could not be written, and ``hint``, what that does not touch; return the exit code."""
+    _forget_unwritten(sys.stdout)
+    from compare_ag.text import printable
+
+    said = f"the output could not be written: {error.strerror or error}"
+    _say(f"error: {printable('; '.join(filter(None, [said, hint])))}")
+    return ExitCode.NOT_SAVED
+
+
+def _forget_unwritten(stream: TextIO) -> None:
+    """Let what cannot be written go nowhere: at its end the interpreter would try again, and exit with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _answer(arguments: list[str]) -> int:
-    """Do what is asked; return the exit code. Raises `BrokenPipeError` and nothing else."""
+    """Do what is asked; return the exit code. Raises `OSError` where stdout fails, and nothing else."""
     try:
         if arguments == ["--version"]:
             print(f"{PROGRAM} {compare_ag.__version__}")
@@ -75,7 +116,8 @@ def _dispatch(arguments: list[str]) -> int:
     except Exit as end:
         return end.exit_code
     except ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # where stderr takes nothing, the exit code says it alone
+            error.show()
         return ExitCode.USAGE
     return ExitCode.OK
 
@@ -95,6 +137,8 @@ def _explain(error: Exception) -> ExitCode:
 
         _say(f"error: {printable(str(error))}")
         return known[name]
+    if isinstance(error, OSError) and error.errno in _TAKES_NO_MORE and error.filename is None:
+        return not_written(error)
     _say(_bug_report(error))
     return ExitCode.BUG
 
@@ -118,4 +162,5 @@ def _bug_report(error: Exception) -> str:
 
 
 def _say(message: str) -> None:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # where stderr takes nothing, the exit code says it alone
+        print(f"{PROGRAM}: {message}", file=sys.stderr)

@@ -9,12 +9,14 @@ No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried
   in its environment;
 * one budget of monotonic time in the host, charged from request to answer and looked at before every byte, so
   that a chatty hang dies like a silent one and nobody pays for a neighbour;
-* an environment of few, named variables, so that nothing leaks and launches are alike.
+* an environment of few, named variables, so that nothing leaks and launches are alike;
+* a temporary folder that is locked while its host lives, so that what a killed host left can be told and removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import select
@@ -42,6 +44,8 @@ STACK_SECONDS = 0.2
 LAST_READS = 64
 """blocks of 64 KiB that are still read from a log pipe once the worker has ended"""
 MARK = "COMPARE_AG_WORKER"
+FOLDER_PREFIX = "compare-ag-worker-"
+LOCK_NAME = "host.lock"
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
     "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "VIRTUAL_ENV",
@@ -105,8 +109,11 @@ class WorkerProcess:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         """Make folder, pipes and process; ``stack`` takes away what was made where a later part fails."""
-        self._folder = Path(tempfile.mkdtemp(prefix="compare-ag-"))
+        remove_leftovers()
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._lock = lock_folder(self._folder)
+        stack.callback(os.close, self._lock)
         self.board = Board(self._folder / "board", create=True)
 
         # each descriptor is closed in one place: a second close could hit a number that another thread has by then
@@ -267,6 +274,7 @@ class WorkerProcess:
         for log in self._logs:
             log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
     def _kill(self) -> None:
         if self._hung:  # ask for every thread's stack first, so that the log shows where it hangs
@@ -280,7 +288,7 @@ class WorkerProcess:
     def _exited(self, seconds: float) -> bool:
         """Wait until the worker has ended, without reaping it: while it is a zombie its group cannot be another's."""
         deadline = time.monotonic() + seconds
-        while True:
+        while self._process.returncode is None:
             if not hasattr(os, "waitid"):
                 if self._process.poll() is not None:
                     return True
@@ -289,6 +297,7 @@ class WorkerProcess:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
+        return True
 
     def _reap(self) -> int:
         """Kill what is left of the worker's process group, then collect the worker; return its exit code."""
@@ -358,6 +367,40 @@ class Log:
             if self._dropped:
                 self._file.write(f"\n[{self._dropped} more bytes were dropped]\n".encode())
             self._file.close()
+
+
+def lock_folder(folder: Path) -> int:
+    """Lock a worker's folder; return the descriptor that holds the lock until it is closed or this process ends.
+
+    A lock and no process id: an id may be another's by now, or be counted in another container that shares the folder.
+    """
+    unnamed = folder / "lock"
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: this folder will never pass for a leftover
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(folder / LOCK_NAME)  # named once it is held: by its name a free lock means a dead host
+    return descriptor
+
+
+def remove_leftovers() -> None:
+    """Remove the workers' folders of killed hosts: this user's own, by their name, and with a lock that is free."""
+    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # in use, another user's, or gone meanwhile
+                    _remove_unlocked(entry)
+
+
+def _remove_unlocked(entry: os.DirEntry[str]) -> None:
+    """Remove a folder of this user's. Raises `OSError` where its lock is missing, a link or held."""
+    if entry.stat(follow_symlinks=False).st_uid != os.getuid():
+        return
+    descriptor = os.open(Path(entry.path, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(entry.path, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:

@@ -249,7 +249,7 @@ def probe(offer: Offer, log_folder: Path | None = None) -> ProbeResult:
 
 def check_digest(problem: Problem, prepared: p.Prepared) -> None:
     """Compare what the worker received with what the problem holds. Raises `WorkerFailure`."""
-    from compare_ag.worker.training import digest_arrays
+    from compare_ag.problem.core import digest_arrays
 
     if prepared.digest != digest_arrays(problem.X, problem.y, problem.w0, problem.b0):
         raise WorkerFailure(

@@ -115,13 +115,21 @@ class Problem:
 
     def digest(self) -> str:
         """sha256 over the bits that define the run's numbers (data, start, rates), for identity."""
-        sha = hashlib.sha256()
-        for array in (self.X, self.y, self.w0, self.b0):
-            sha.update(f"{array.dtype.str}{array.shape}".encode())
-            sha.update(np.ascontiguousarray(array).tobytes())
         facts = (self.loss, self.steps, self.learning_rate.hex(), self.l2.hex(), self.batch_size, self.seed)
-        sha.update(repr(facts).encode())
-        return sha.hexdigest()
+        return digest_arrays(self.X, self.y, self.w0, self.b0, facts=repr(facts))
+
+
+def digest_arrays(*arrays: Array, facts: str = "") -> str:
+    """sha256, in hexadecimal, over dtype, shape and bits of the arrays in turn, and then over ``facts``.
+
+    The bits are hashed where they lie: only an array that is not C-contiguous is copied.
+    """
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    sha.update(facts.encode())
+    return sha.hexdigest()
 
 
 def batch_rows(order: Array, batch_size: int, examples: int, step: int) -> Array:

@@ -1,5 +1,8 @@
 """Will it fit? Estimated before anything is loaded, because an overfull machine gives no error message.
 
+Asked twice: before a source is read, for then only its size is known, and before the workers start, for only then is it
+known how many there are. What does not grow with the data (a framework's own code, say) is not counted.
+
 The readers are given the available memory as a function, so that a test can play a small machine.
 """
 
@@ -12,11 +15,20 @@ from compare_ag.problem.core import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from compare_ag.problem.core import Problem
+
 BYTES_PER_CELL = 8
 """A feature is held in float64, whatever dtype is tested."""
 
 COPIES = 4
-"""Copies of X that are alive at the worst moment: as read, standardised, inside the rank check, rounded."""
+"""Copies of X that are alive at the worst moment of loading: as read, standardised, inside the rank check, rounded."""
+
+WORKER_COPIES = 4
+"""Copies of X in one worker: as received, as a tensor, read back to be compared, and one for the framework's own."""
+
+JUDGING_BYTES = 232
+"""For each cell of X in this process while it judges, as measured: the signed data and a scaled copy in float64, and
+two batches at a time, each with its transpose, in the exact arithmetic of the verdict."""
 
 Available: TypeAlias = "Callable[[], int]"
 """A function that returns the bytes of memory that may be used."""
@@ -37,6 +49,21 @@ def require_memory(source: str, cells: int, available: Available = available_mem
             f"{source}: too large for memory: about {cells:,} cells need {size(need)} "
             f"({COPIES} copies of {BYTES_PER_CELL} bytes each), and {size(limit)} are available; "
             "take fewer examples or features"
+        )
+
+
+def require_memory_to_train(problem: Problem, workers: int, available: Available = available_memory) -> None:
+    """Raise `ProblemError` if training does not fit into the memory that is ``available`` beside the problem itself.
+
+    workers: how many are alive at a time, each with copies of X of its own.
+    """
+    host, each = JUDGING_BYTES * problem.X.size, WORKER_COPIES * problem.X.nbytes
+    need, limit = host + workers * each, available()
+    if need > limit:
+        raise ProblemError(
+            f"{problem.data.name}: too large for memory: training needs about {size(need)} more ({size(host)} for the "
+            f"reference and {size(each)} in each of {workers} worker{'s' if workers != 1 else ''} at a time), "
+            f"and {size(limit)} are available; take fewer examples, features or backends"
         )
 
 

@@ -134,6 +134,7 @@ class Oracle:
             return self._full
         key = np.ascontiguousarray(rows).tobytes()
         if self._last is None or self._last[0] != key:
+            self._last = None  # its memory goes before the next one comes
             self._last = key, _Design(self.problem.X[rows], self.problem.y[rows])
         return self._last[1]
 

@@ -7,7 +7,6 @@ the host, against a reference that this process never sees.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic, perf_counter  # bound now: a plugin may replace time's own
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag.backend import Backend, Batch, Setting, Weights
-from compare_ag.problem.core import batch_rows
+from compare_ag.problem.core import batch_rows, digest_arrays
 from compare_ag.worker.board import CODE, NO_STEP, Board
 from compare_ag.worker.protocol import MAX_REPLY
 
@@ -48,15 +47,6 @@ class Inputs:
     def digest(self) -> str:
         """sha256 of the bits, to be compared with the host's before and after training."""
         return digest_arrays(self.X, self.y, self.w0, self.b0)
-
-
-def digest_arrays(*arrays: Array) -> str:
-    """sha256 over dtype, shape and bits of the arrays in turn."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(f"{array.dtype.str}{array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
 
 
 class Trainee:

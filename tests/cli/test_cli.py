@@ -237,6 +237,41 @@ def test_an_interrupted_run_keeps_what_has_finished_and_says_so(sent, code, inst
     assert run.manifest.state == "partial"
 
 
+def test_names_that_clash_are_said_by_run_as_by_list(install_plugin, good_plugin, tmp_path):
+    install_plugin("twin", good_plugin, distribution="cag-one")
+    install_plugin("twin", good_plugin, distribution="cag-two")
+    warning = (
+        "warning: 'twin' is offered by more than one distribution: select it with 'cag-one:twin' or 'cag-two:twin'\n"
+    )
+    assert warning in call("list").stderr
+    assert call("run", "--data", tmp_path / "none.csv").stderr.startswith(warning)
+
+
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [
+        (["--threads", "1000000"], "2 workers"),  # to be timed, all are alive
+        (["--threads", "1000000", "--no-timing"], None),
+        (["--backends", "numpy"], None),
+    ],
+)
+def test_memory_is_asked_for_as_many_workers_as_are_alive_at_a_time(options, workers, tmp_path):
+    """There is room for this process and one worker, not for two."""
+    arguments = ["run", "--backends", "numpy,autograd", "--problem", "synthetic:n=1000,d=10", "--quiet", "-o", "here"]
+    code = (
+        "import psutil, types, compare_ag.suite\n"
+        "psutil.virtual_memory = lambda: types.SimpleNamespace(available=2_700_000)\n"
+        "def run(*_, **__): raise SystemExit(77)\n"
+        "compare_ag.suite.run = run\n"
+        f"from compare_ag.cli import main\nmain({[*arguments, *options]!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == (77 if workers is None else 2), done.stderr
+    if workers is not None:
+        assert f"in each of {workers} at a time" in done.stderr
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_bug_of_ours_is_told_as_one_with_a_file(tmp_path):
     code = (
         "import sys, compare_ag.host.discovery as d\n"

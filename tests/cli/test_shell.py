@@ -1,4 +1,4 @@
-"""How the command line gets on with its shell: interrupts, closed pipes, colour, odd folders, wrong words."""
+"""How the command line gets on with its shell: interrupts, closed and full streams, colour, odd folders, wrong words."""
 
 from __future__ import annotations
 
@@ -80,6 +80,85 @@ def test_a_report_into_a_pipe_that_nobody_reads_ends_the_same_way():
         "from compare_ag.cli import main\nmain(['list'])\n"
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def in_a_shell(
+    redirection: str, *arguments: str, unbuffered: bool = True, **options
+) -> subprocess.CompletedProcess[str]:
+    """The command with its streams as ``redirection`` makes them; what it does not touch is captured."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirection}', COMMAND, *arguments], capture_output=True, text=True, check=False,
+        env=environment | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {}), **options,
+    )  # fmt: skip
+
+
+RUN = ["run", "--backends", "numpy", "--problem", "synthetic:n=9,d=2", "--steps", "5", "--no-timing", "-o", "here"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_run_works_whichever_streams_are_closed(closed, tmp_path):
+    done = in_a_shell(closed, *RUN, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("Run kept in here\n") == (">&-" not in closed.split())
+    assert done.stderr.startswith("numpy: ok") == ("2>&-" not in closed.split())
+    shown = in_a_shell(closed, "show", "here", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, done.stdout, "")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["list"], 0), (["lsit"], 2)])
+def test_closed_streams_change_no_exit_code(arguments, code):
+    done = in_a_shell("<&- >&- 2>&-", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_the_numbers_of_closed_streams_are_given_to_nothing_else(tmp_path):
+    code = (
+        "import os, pathlib, compare_ag.host.discovery as d\n"
+        "def discover():\n"
+        "    child = os.system('echo written by a child')\n"
+        "    pathlib.Path('seen').write_text(' '.join(map(str, (child, *os.pipe()))))\n"
+        "    raise SystemExit\n"
+        "d.discover = discover\n"
+        "from compare_ag.cli import main\nmain(['list'])\n"
+    )
+    command = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
+    child, reading, writing = map(int, (tmp_path / "seen").read_text().split())
+    assert child == 0
+    assert 2 < reading < writing
+
+
+@pytest.fixture
+def full_device():
+    """A device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    return "/dev/full"
+
+
+@pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
+def test_a_report_that_cannot_be_written_is_not_saved_and_no_bug(unbuffered, full_device, tmp_path):
+    done = in_a_shell(f"> {full_device}", *RUN, unbuffered=unbuffered, cwd=tmp_path)
+    last = "compare-ag: error: the output could not be written: No space left on device; the run is kept in here"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (6, last)
+    assert in_a_shell("", "show", "here", cwd=tmp_path).returncode == 0
+    for arguments in (["show", "here"], ["list"], ["list", "--json"], ["--version"]):
+        done = in_a_shell(f"> {full_device}", *arguments, unbuffered=unbuffered, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (6, last.split(";")[0] + "\n"), arguments
+
+
+@pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
+def test_messages_that_cannot_be_written_change_no_exit_code(unbuffered, full_device, tmp_path):
+    for arguments, code in (["lsit"], 2), (["run", "--data", "none.csv"], 2), (RUN, 0):
+        done = in_a_shell(f"2> {full_device}", *arguments, unbuffered=unbuffered, cwd=tmp_path)
+        assert done.returncode == code, arguments
+
+
+def test_an_error_of_our_own_files_is_still_a_bug():
+    done = listing_raises("OSError(28, 'No space left on device', 'our.file')")
+    Path(done.stderr.split("details are in ")[1].split(";")[0]).unlink()
+    assert done.returncode == 4
 
 
 @pytest.mark.parametrize(

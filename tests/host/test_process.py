@@ -1,0 +1,268 @@
+"""One worker process, directly: it starts, answers, is waited for no longer than agreed, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from compare_ag.host.environment import usable_cpus
+from compare_ag.host.process import FOLDER_PREFIX, LOCK_NAME, LOG_CAP, Launch, WorkerFailure, WorkerProcess
+from compare_ag.worker import board
+from compare_ag.worker import protocol as p
+
+PLENTY = 60.0
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """A temporary directory for this test alone, for its child processes too."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """How to start the worker of a test; its logs go to ``tmp_path``."""
+
+    def make(deadline: float = PLENTY) -> Launch:
+        return Launch("mine", tmp_path, 1, 0, deadline)
+
+    return make
+
+
+@pytest.fixture
+def load(install_plugin, launch):
+    """Start a worker, let it import a plugin of this source, and return both the failure and the worker, closed."""
+
+    def result(source: str, deadline: float = PLENTY) -> tuple[WorkerFailure, WorkerProcess]:
+        module = install_plugin("mine", source)
+        with WorkerProcess(launch(deadline)) as process:
+            process.expect(p.Hello)
+            with pytest.raises(WorkerFailure) as caught:
+                process.ask(p.Load("mine", module, None), p.Loaded)
+        return caught.value, process
+
+    return result
+
+
+def failure(process: WorkerProcess) -> WorkerFailure:
+    """What waiting for the next reply ends with."""
+    with pytest.raises(WorkerFailure) as caught:
+        process.receive()
+    return caught.value
+
+
+def greeted(process: WorkerProcess) -> psutil.Process:
+    """The worker as the system sees it, once it is up."""
+    message, _ = process.expect(p.Hello)
+    return psutil.Process(message.pid)
+
+
+def descriptors() -> set[str]:
+    """The numbers of this process's open descriptors, but for the boards': they stay readable after the end."""
+    found = set()
+    for number in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the one that listed the others
+            if os.fstat(int(number)).st_size != board.SIZE:
+                found.add(number)
+    return found
+
+
+# --- conversation ---------------------------------------------------------------------------------------------
+
+
+def test_it_greets_answers_and_leaves(launch, temporary):
+    with WorkerProcess(launch()) as process:
+        worker = greeted(process)
+        assert worker.pid != os.getpid()
+        assert [path.name.startswith(FOLDER_PREFIX) for path in temporary.iterdir()] == [True]
+        for cpus in (usable_cpus()[:1], usable_cpus()):
+            message, arrays = process.ask(p.Pin(cpus), p.Pinned)
+            assert message.cpus in (cpus, [])
+            assert arrays == {}
+        process.finish()
+    assert process.warnings == []
+    assert process.log_paths == []
+    assert not worker.is_running()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_reply_of_another_kind_is_malformed(launch):
+    with WorkerProcess(launch()) as process:
+        with pytest.raises(WorkerFailure, match="answered Hello where Loaded was due") as caught:
+            process.expect(p.Loaded)
+        assert caught.value.status == "malformed"
+        with pytest.raises(WorkerFailure, match="answered Pinned where Observed was due"):
+            process.ask(p.Pin(usable_cpus()), p.Observed)
+
+
+def test_a_reported_failure_is_told_in_the_workers_words(load):
+    caught, process = load("raise LookupError('no such thing')")
+    assert (caught.status, caught.phase, caught.step) == ("import-error", "import", None)
+    assert "LookupError: no such thing" in str(caught)
+    assert "no such thing" in process.log_paths[0].read_text()
+
+
+# --- the deadline ---------------------------------------------------------------------------------------------
+
+
+def test_silence_ends_at_the_deadline_and_nothing_survives_it(load, temporary):
+    source = "import os, time, pathlib\npathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))\n"
+    caught, process = load(source + "time.sleep(60)", deadline=4.0)
+    assert caught.status == "timeout"
+    assert str(caught) == "no result within 4 s (last seen in import); raise --timeout if it needs longer"
+    (log,) = process.log_paths
+    assert log.name == "mine.stderr.txt"
+    assert "mine_plugin.py" in log.read_text(), "it says where it hung"
+    assert not psutil.pid_exists(int((temporary.parent / "site" / "pid").read_text()))
+
+
+def test_a_cancelled_run_waits_for_nobody(launch):
+    cancel = threading.Event()
+    with WorkerProcess(launch(), cancel) as process:
+        greeted(process)
+        cancel.set()
+        assert failure(process).status == "cancelled"
+
+
+# --- death ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [
+        (signal.SIGKILL, "oom", "killed by SIGKILL, probably out of memory (last seen in import)"),
+        (signal.SIGTERM, "crashed", "killed by SIGTERM (last seen in import)"),
+    ],
+)
+def test_a_death_by_signal_is_named(sent, status, said, launch):
+    with WorkerProcess(launch()) as process:
+        greeted(process).send_signal(sent)
+        caught = failure(process)
+        assert (caught.status, caught.reason) == (status, said)
+        with pytest.raises(WorkerFailure, match=sent.name):
+            process.ask(p.Observe(), p.Observed)
+        process.finish()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import os; os._exit(3)", "exit code 3 (last seen in import)"),
+        ("import os; os._exit(0)", "exited with code 0 without a result (last seen in import)"),
+        ("import os, time; os.closerange(200, 300); time.sleep(60)", "closed the result channel (last seen in import)"),
+    ],
+)
+def test_an_end_without_a_word_is_explained(source, said, load):
+    caught, _ = load(source)
+    assert caught.reason == said
+    assert caught.status == ("malformed" if "closed" in said else "crashed")
+
+
+# --- the end --------------------------------------------------------------------------------------------------
+
+
+def test_closing_twice_is_closing_once(launch, temporary):
+    before = descriptors()
+    process = WorkerProcess(launch())
+    worker = greeted(process)
+    process.close()
+    assert not worker.is_running()
+    assert list(temporary.iterdir()) == []
+    # what gets the descriptors' numbers now belongs to somebody else
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    process.close()
+    for descriptor in others:
+        os.close(descriptor)  # raises where the second close took it
+    assert descriptors() == before
+
+
+def test_a_worker_that_cannot_be_started_is_a_failure_and_leaves_nothing(launch, temporary, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    before = descriptors()
+    with pytest.raises(WorkerFailure, match="its worker could not be started: No such file") as caught:
+        WorkerProcess(launch())
+    assert (caught.value.status, caught.value.phase) == ("crashed", "import")
+    assert list(temporary.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_a_flood_of_output_is_cut_and_what_was_dropped_is_counted(load):
+    size = LOG_CAP + 12_345
+    _, process = load(f"import os, sys\nsys.stdout.write('x' * {size})\nsys.stdout.flush()\nos._exit(1)")
+    (log,) = process.log_paths
+    assert log.name == "mine.stdout.txt"
+    assert log.read_text() == "x" * LOG_CAP + "\n[12345 more bytes were dropped]\n"
+
+
+# --- what a killed host leaves --------------------------------------------------------------------------------
+
+
+HOST = """
+import sys, time
+from pathlib import Path
+from compare_ag.host.process import Launch, WorkerProcess
+from compare_ag.worker import protocol as p
+process = WorkerProcess(Launch('other', Path(sys.argv[1]), 1, 0, 60.0))
+process.expect(p.Hello)
+print(process.board and 'ready', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_host(tmp_path):
+    """Another host with a worker that is up, and the worker's folder."""
+    command = [sys.executable, "-c", HOST, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == "ready\n"
+        (folder,) = Path(tempfile.gettempdir()).iterdir()
+        yield host, folder
+        host.kill()
+
+
+def test_a_killed_hosts_folder_is_removed_by_the_next_and_a_living_ones_is_not(launch, other_host):
+    host, folder = other_host
+    with WorkerProcess(launch()):
+        assert folder.is_dir()
+    host.send_signal(signal.SIGKILL)
+    host.wait()
+    assert folder.is_dir()
+    with WorkerProcess(launch()):
+        assert not folder.exists()
+
+
+def test_only_what_a_host_has_locked_passes_for_a_leftover(launch, temporary, tmp_path):
+    def plant(folder: Path) -> Path:
+        folder.mkdir()
+        (folder / LOCK_NAME).touch()
+        return folder
+
+    elsewhere = plant(tmp_path / f"{FOLDER_PREFIX}elsewhere")
+    link = temporary / f"{FOLDER_PREFIX}link"
+    link.symlink_to(elsewhere)
+    kept = [elsewhere / LOCK_NAME, link, plant(temporary / "compare-ag-run-results")]
+    for name in ("without-lock", "lock-elsewhere"):
+        kept.append(temporary / f"{FOLDER_PREFIX}{name}")
+        kept[-1].mkdir()
+    (kept[-1] / LOCK_NAME).symlink_to(elsewhere / LOCK_NAME)
+    kept.append(temporary / f"{FOLDER_PREFIX}file")
+    kept[-1].touch()
+    leftover = plant(temporary / f"{FOLDER_PREFIX}leftover")
+    (leftover / "way-out").symlink_to(elsewhere)
+    with WorkerProcess(launch()):
+        assert not leftover.exists()
+    assert [path for path in kept if not path.exists()] == []
