@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from compare_ag.conformance import CheckResult
+    from compare_ag.conformance.registry import Check
 
 SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 0}
-"""1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds"""
+"""1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log"""
 
 EPILOG = """Examples:
   compare-ag check mine
@@ -82,11 +85,16 @@ def check(name: list[str] | None, only: list[str] | None, listing: bool, as_json
     if not name or len(name) != 1:
         raise click.UsageError("name one backend to check, as `compare-ag list` shows it")
     out = sys.stderr if as_json else sys.stdout
+    coloured = out.isatty() and not os.environ.get("NO_COLOR")
 
     def observe(result: CheckResult) -> None:
-        print(_line(result, coloured=out.isatty()), file=out, flush=True)
+        _erase()
+        print(_line(result, coloured=coloured), file=out, flush=True)
 
-    results = check_backend(name[0], only, observe)
+    try:
+        results = check_backend(name[0], only, observe, announce=_announce)
+    finally:
+        _erase()
     failed = [result for result in results if result.status == "failed"]
     for line in _summary(name[0], results, failed):
         print(line, file=out)
@@ -94,6 +102,24 @@ def check(name: list[str] | None, only: list[str] | None, listing: bool, as_json
         print(json.dumps(_document(name[0], results), indent=1))
     codes = [ExitCode.BACKEND_FAILED if result.worker_failed else ExitCode.DISAGREE for result in failed]
     sys.exit(ExitCode.worst(codes))
+
+
+def _announce(one: Check) -> None:
+    """In a terminal, say what is going on: a backend that hangs keeps its check for a minute."""
+    if _is_live():
+        with contextlib.suppress(OSError):  # a reader that has gone must not end the checks
+            print(f"{one.id} …", end="", file=sys.stderr, flush=True)
+
+
+def _erase() -> None:
+    """Take back what `_announce` said."""
+    if _is_live():
+        with contextlib.suppress(OSError):
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+def _is_live() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _line(result: CheckResult, *, coloured: bool) -> str:
@@ -109,6 +135,8 @@ def _summary(name: str, results: list[CheckResult], failed: list[CheckResult]) -
     for result in reversed(failed):
         lines += ["", ("Next: " if result is failed[0] else "") + printable(result.id) + ": " + result.meaning]
         lines += [f"  seen:  {printable(result.message)}", f"  do:    {result.advice}", f"  again: {result.command}"]
+        if result is failed[0]:  # the others' is nearly always the same
+            lines += [f"  | {line}" for line in result.log.splitlines()]
     counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
     return [*lines, "", f"{printable(name)}: {counted}"]
 
@@ -123,6 +151,7 @@ def _document(name: str, results: list[CheckResult]) -> dict[str, Any]:
             "advice": result.advice,
             "command": result.command,
             "seconds": result.seconds,
+            "log": result.log,
         }
         for result in results
     ]

@@ -349,7 +349,7 @@ def check_repeated(subject: Subject) -> str:
     "If all single steps pass, look for a skipped step, a changed start or state between steps.",
 )
 def check_trajectory(subject: Subject) -> str:
-    """A few dozen steps."""
+    """A few hundred steps, against the exact trajectory."""
     return subject.train(subject.problem(l2=L2, steps=300))
 
 

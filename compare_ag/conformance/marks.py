@@ -1,15 +1,16 @@
-"""The decorator for other people's test suites. The only module of the kit, beside its plugin, that knows pytest."""
+"""The decorator for other people's test suites. Only it, the plugin and `test_backend` know pytest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.conformance.run import CheckResult, check_backend
+from compare_ag.suite import select
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -21,31 +22,42 @@ def parametrize_backend_checks(
 
     The test takes one argument, ``check``, and calls it::
 
-        @parametrize_backend_checks(["mine"], expected_failed={"taylor": "no second derivative yet, issue 12"})
+        @parametrize_backend_checks(["mine"], expected_failed={"seed-problem": "probability form missing, issue 12"})
         def test_backend(check):
             check()
 
     expected_failed: check id -> reason. Such a check must fail: when it passes, the test fails, so that the entry is
-    taken out again. Raises ValueError for an unknown id or an empty reason.
+    taken out again. What is wrong with the arguments ends pytest's collection of the file, never just one test:
+    ValueError for an unknown id or a reason that is empty or missing, TypeError for one name instead of a list and ids
+    without reasons, `host.discovery.SelectionError` for a backend that is unknown or cannot be run.
     """
+    return pytest.mark.parametrize("check", cases(backends, expected_failed))
+
+
+def cases(backends: Sequence[str], expected_failed: Mapping[str, str] | None = None) -> list[Any]:
+    """A pytest parameter for each backend and check; raises as `parametrize_backend_checks`."""
+    if isinstance(backends, str):
+        raise TypeError(f"backends: give a list of names, as [{backends!r}]")
+    if not isinstance(expected_failed or {}, Mapping):
+        raise TypeError("expected_failed: give a reason for each check, as {'check-id': 'reason'}")
     expected = dict(expected_failed or {})
     for name, reason in expected.items():
         if name not in CHECKS:
             raise ValueError(f"expected_failed: there is no check {name!r}; there are {', '.join(CHECKS)}")
-        if not reason.strip():
+        if not str(reason or "").strip():
             raise ValueError(f"expected_failed: {name!r} needs a reason")
-    return pytest.mark.parametrize(
-        "check",
-        [
-            pytest.param(
-                partial(run_check, backend, name),
-                id=f"{backend}-{name}",
-                marks=[pytest.mark.xfail(reason=expected[name], strict=True)] if name in expected else [],
-            )
-            for backend in backends
-            for name in CHECKS
-        ],
-    )
+    names = list(dict.fromkeys(backends))
+    select(names)
+    return [
+        pytest.param(partial(run_check, backend, name), id=f"{backend}-{name}", marks=_marks(expected.get(name)))
+        for backend in names
+        for name in CHECKS
+    ]
+
+
+def _marks(reason: str | None) -> list[pytest.MarkDecorator]:
+    """Strict, and only a check that failed will do: an error of the kit itself is not what was expected."""
+    return [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True, raises=pytest.fail.Exception)]
 
 
 def run_check(backend: str, name: str) -> None:

@@ -21,6 +21,7 @@ from compare_ag.host.session import Answers, Recording, Session, check_digest
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.training import Training
+from compare_ag.text import printable
 from compare_ag.verify import Oracle, Probes, Sample, judge_samples, probe_points, probe_samples, reference_trajectory
 from compare_ag.verify.relations import Answers as RelationAnswers
 from compare_ag.verify.relations import Ask
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from compare_ag.worker.protocol import Loaded, Mutation
 
 SECONDS = 60.0
-"""that the workers of one problem may take, all in all"""
+"""that the worker of one problem may take, all in all"""
+MOST_TIMEOUTS = 2
+"""after as many the backend is asked nothing more: a method that hangs would cost every later check its minute"""
+LOG_LINES = 12
+"""kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"
 STEPS = 40
 
@@ -44,10 +49,16 @@ class Subject:
     def __init__(self, offer: Offer, mutation: Mutation | None = None) -> None:
         self.offer = offer
         self.mutation = mutation
+        self.seconds = SECONDS
+        self.timeouts = 0
+        self.wrote_into: set[str] = set()
+        """what forward, backward or step changed since `begin`, as the answers show"""
         self._stack = contextlib.ExitStack()
         self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
-        self._open: dict[str, tuple[WorkerProcess, Session]] = {}
+        self._started = 0
+        self._newest: WorkerProcess | None = None
         self._loaded: Loaded | None = None
+        self._open: dict[str, tuple[WorkerProcess, Session]] = {}
         self._routes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
         """all three by the digest of the problem; a worker without one has the empty key"""
@@ -68,35 +79,59 @@ class Subject:
     def loaded(self) -> Loaded:
         """What the plugin said of itself at the handshake. Raises `WorkerFailure` where it cannot be loaded."""
         if self._loaded is None:
-            self._session(None)
+            self._open[""] = self._start(None)
         assert self._loaded is not None
         return self._loaded
 
     def session(self, problem: Problem) -> Session:
-        """A worker in which the backend is prepared for ``problem``."""
-        return self._session(problem)
-
-    def _session(self, problem: Problem | None) -> Session:
-        key = "" if problem is None else problem.digest()
+        """A worker in which the backend is prepared for ``problem``; steps are told at each training."""
+        key = replace(problem, steps=STEPS).digest()
         if key not in self._open:
-            launch = Launch(f"{self.offer.name}.{len(self._open)}", self._logs, 1, 0, SECONDS)
-            process = WorkerProcess(launch)
+            process, session = self._open.pop("") if "" in self._open else self._start(problem.dtype)
             try:
-                session = Session(self.offer, process)
-                self._loaded = session.load(None if problem is None else problem.dtype, self.mutation)
-                if problem is not None:
-                    check_digest(problem, session.prepare(problem))
+                check_digest(problem, session.prepare(problem))
             except BaseException:
                 process.close()
                 raise
             self._open[key] = process, session
-        return self._open[key][1]
+        self._newest, session = self._open[key]
+        return session
+
+    def _start(self, dtype: DType | None) -> tuple[WorkerProcess, Session]:
+        """A new worker with the plugin loaded."""
+        self._started += 1
+        self._newest = None
+        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, 1, 0, self.seconds)
+        process = self._newest = WorkerProcess(launch)
+        try:
+            session = Session(self.offer, process)
+            self._loaded = session.load(dtype, self.mutation)
+        except BaseException:
+            process.close()
+            raise
+        return process, session
+
+    def begin(self) -> None:
+        """Start a check: what was seen to be written into belongs to the check before."""
+        if "X or y" in self.wrote_into:  # weights are made anew for each visit, data once for each worker
+            self.replace_workers()
+        self.wrote_into.clear()
 
     def replace_workers(self) -> None:
         """End all workers: the next question starts new ones."""
         for process, _ in self._open.values():
             process.close()
         self._open.clear()
+
+    def last_words(self) -> str:
+        """What matters of the stderr of the worker asked last: its end, or its stack. The worker must have ended."""
+        if self._newest is None:
+            return ""
+        path = self._logs / f"{self._newest.launch.label}.stderr.txt"
+        text = path.read_text(errors="backslashreplace") if path.exists() else ""
+        _, stack, inner_first = text.partition("Current thread ")  # faulthandler's, of a hang or a killing signal
+        lines = (stack + inner_first).splitlines()[:LOG_LINES] if stack else text.splitlines()[-LOG_LINES:]
+        return "\n".join(map(printable, lines))
 
     # --- problems ---
 
@@ -132,10 +167,17 @@ class Subject:
 
     # --- questions ---
 
-    def ask(self, problem: Problem, weights: Array, data: tuple[Array, Array] | None = None) -> Answers:
+    def ask(
+        self, problem: Problem, weights: Array, data: tuple[Array, Array] | None = None, *, fused: bool = False
+    ) -> Answers:
         """The backend's answers at ``weights`` (P, m), b last."""
         w, b = np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
-        return self.session(problem).evaluate(problem, w, b, data)
+        found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
+        if not found.data_kept:
+            self.wrote_into.add("X or y")
+        if found.kept is not None and (found.kept != weights).any():
+            self.wrote_into.add("the weights")
+        return found
 
     def asker(self, problem: Problem) -> Ask:
         """For `verify.relations`."""
@@ -150,8 +192,7 @@ class Subject:
     def samples(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
         """Its answers along the route, two for each visit."""
         route = self.route(problem)
-        w, b = np.ascontiguousarray(route.weights[:, :-1]), np.ascontiguousarray(route.weights[:, -1])
-        found = self.session(problem).evaluate(problem, w, b, fused=fused)
+        found = self.ask(problem, route.weights, fused=fused)
         return probe_samples(route, found.loss, found.gradient, found.following)
 
     def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:

@@ -27,11 +27,11 @@ def evaluate(
     batch = trainee.data if data is None else Batch(backend.make_tensor(X), backend.make_tensor(y))
     answers = _Answers(trainee)
     for i in range(len(b)):
-        trainee.board.enter("step" if fused else "forward", i)
         if fused:
+            trainee.board.enter("step", i)
             _visit_fused(trainee, w[i], b[i], batch, learning_rate, answers)
         else:
-            _visit(trainee, w[i], b[i], batch, learning_rate, answers)
+            _visit(trainee, i, Weights(w[i], b[i]), batch, learning_rate, answers)
     trainee.board.enter("finish")
     kept = all(
         np.array_equal(trainee.read(name, tensor, sent.shape), sent)
@@ -93,16 +93,19 @@ class _Answers:
         return found | both("next", self.following, points, 2 if fused else 1)
 
 
-def _visit(trainee: Trainee, w: Array, b: Array, batch: Batch, learning_rate: float, answers: _Answers) -> None:
-    """One point: forward and backward twice on the same tensors, then the update."""
-    backend, weights = trainee.backend, trainee.weights(w, b)
+def _visit(trainee: Trainee, i: int, point: Weights, batch: Batch, learning_rate: float, answers: _Answers) -> None:
+    """Point number i: forward and backward twice on the same tensors, then the update."""
+    backend, weights, enter = trainee.backend, trainee.weights(*point), trainee.board.enter
     gradient: Any = None
     for _ in range(2):
+        enter("forward", i)
         loss, tape = trainee.forward(weights, batch)
+        enter("backward", i)
         gradient = backend.backward(tape)
         answers.loss.append(trainee.read("loss", loss, ()))
         answers.gradients.append(trainee.read_weights(gradient, "gradient"))
     answers.kept.append(trainee.read_weights(weights))
+    enter("update", i)
     answers.following.append(trainee.read_weights(backend.update(weights, gradient, learning_rate)))
 
 
