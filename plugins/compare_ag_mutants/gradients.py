@@ -73,12 +73,45 @@ def _without(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> 
     return Weights(remade(backend, g.w, lambda v: v - r @ X[:1]), remade(backend, g.b, lambda v: v - r.sum()))
 
 
+def _flipped(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> Weights:
+    """σ(z) - y with y + size (1 - 2y) instead of y for the first example."""
+    _, __, X, y = seen
+    r = (2 * y[:1] - 1) * (size / len(y))
+    return Weights(remade(backend, g.w, lambda v: v + r @ X[:1]), remade(backend, g.b, lambda v: v + r.sum()))
+
+
 add("example-dropped", "gradient", "the first example counts for 1 - size", 1.0, 1e-3, 1e-6, 1e-9, 1e-11)(
     wrong_gradient(_without)
 )
 add("example-doubled", "gradient", "the first example counts for 1 + size", 1.0, 1e-3, 1e-6, 1e-9)(
     wrong_gradient(lambda backend, g, seen, size: _without(backend, g, seen, -size))
 )
+
+add(
+    "label-flipped", "gradient", "the first example's label is off by size: 1 is the other label", 1.0, 1e-3, 1e-6, 1e-9
+)(wrong_gradient(_flipped))
+
+
+def _by_formula(backend: Any, g: Weights, r: Array, X: Array, w: Array) -> Weights:
+    """Xᵀr/n + l2 w and Σ r / n in the dtype of r, X and w, handed out in the dtype of ``g``."""
+    return Weights(
+        remade(backend, g.w, lambda _: r @ X / len(r) + backend.setting.l2 * w),
+        remade(backend, g.b, lambda _: r.mean()),
+    )
+
+
+def _half(backend: Any, g: Weights, seen: tuple[Array, ...], _: float) -> Weights:
+    w, b, X, y = seen
+    half = max(1, len(y) // 2)
+    return _by_formula(backend, g, residuals(X[:half], y[:half], w, b), X[:half], w)
+
+
+add("half-batch", "gradient", "the mean over the first half of the batch alone")(wrong_gradient(_half))
+
+
+def _in_float32(backend: Any, g: Weights, seen: tuple[Array, ...], _: float) -> Weights:
+    w, b, X, y = (values.astype(np.float32) for values in seen)
+    return _by_formula(backend, g, residuals(X, y, w, b), X, w)
 
 
 def _coarse(bits: int) -> Any:
@@ -96,17 +129,13 @@ def _product_in(kind: Any) -> Any:
 
     def change(backend: Any, g: Weights, seen: tuple[Array, ...], _: float) -> Weights:
         w, b, X, y = seen
-        r, coarse = kind(residuals(X, y, w, b)), kind(X)
-        return Weights(
-            remade(backend, g.w, lambda _: r @ coarse / len(y) + backend.setting.l2 * w),
-            remade(backend, g.b, lambda _: r.mean()),
-        )
+        return _by_formula(backend, g, kind(residuals(X, y, w, b)), kind(X), w)
 
     return wrong_gradient(change)
 
 
 add("float32-inside", "gradient", "the gradient is computed in float32, whatever the dtype")(
-    wrong_gradient(lambda backend, g, _, __: each(backend, g, lambda v: _coarse(23)(v)))
+    wrong_gradient(_in_float32)
 )
 add("tf32-product", "gradient", "the matrix product rounds its factors to 11 bits, as TF32")(_product_in(_coarse(11)))
 add("bfloat16-product", "gradient", "the matrix product rounds its factors to 8 bits, as bfloat16")(
@@ -162,19 +191,18 @@ def _stale(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutati
     return Stale
 
 
-@add("gradient-accumulated", "gradient", "the share size of the gradient before is kept", 1.0, 1e-3, 1e-6, 1e-9)
+@add("gradient-accumulated", "gradient", "the share size of every gradient before is added", 1.0, 1e-3, 1e-6, 1e-9)
 def _accumulated(base: Base, size: float) -> type[Backend]:
+    """With size 1, what PyTorch's `.grad` does where nobody clears it."""
+
     class Accumulated(base):  # type: ignore[misc]  # a class that is only known at run time
-        before: Any = None
+        total: Any = (0.0, 0.0)
 
         def backward(self, tape: Any) -> Weights:
-            right = super().backward(tape)
-            kept = [read(self, tensor) for tensor in right]
-            before, self.before = self.before, kept
-            if before is None:
-                return Weights(*right)
-            total = (mine + size * old for mine, old in zip(kept, before, strict=True))
-            return Weights(*(self.make_tensor(np.asarray(v, kept[0].dtype)) for v in total))
+            right = [read(self, tensor) for tensor in super().backward(tape)]
+            pairs = list(zip(right, self.total, strict=True))
+            self.total = [total + size * mine for mine, total in pairs]
+            return Weights(*(self.make_tensor(np.asarray(mine + total, mine.dtype)) for mine, total in pairs))
 
     return Accumulated
 

@@ -2,24 +2,41 @@
 
 Each variant replaces one ingredient of the textbook program (the sum, the logits, the sigmoid, the loss, the gradient's
 product, the update) by an equally valid one. They compute in numpy, in the tested dtype, between the base's tensors.
+Those of the last section leave the computing to the base and change what it is given.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from compare_ag import Backend, Batch, Setting, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, read
+from compare_ag_mutants.tools import Array, Base, Collection, read, remade
 
 collection = Collection()
 
 
 class Recipe:
     """The ingredients of one step on arrays; every method may be replaced."""
+
+    literal: ClassVar[bool] = True
+    """the sigmoid rounds p no worse than 1/(1 + exp(-z)) does: only then the probability form may be made of it"""
+
+    def evaluate(self, w: Array, b: Array, X: Array, y: Array, setting: Setting) -> tuple[Any, Array, Any]:
+        """f () and its gradient, w (d,) and b ()."""
+        losses, r = self.examples(self.logits(X, w, b), y, setting.loss)
+        slope, slope_b = self.slopes(X, r)
+        return self.mean(losses) + self.penalty(w, setting.l2), slope + setting.l2 * w, slope_b
+
+    def examples(self, z: Array, y: Array, form: str) -> tuple[Array, Array]:
+        """ℓ(z, y) and r = dℓ/dz = σ(z) - y, each (n,)."""
+        if form == "logits":
+            return self.losses(z, y), self.sigmoid(z) - y
+        p = self.sigmoid(z) if self.literal else Recipe.sigmoid(self, z)
+        return self.likelihood(p, y), p - y
 
     def total(self, values: Array) -> Any:
         """Σ values."""
@@ -43,9 +60,17 @@ class Recipe:
         s = (1 - 2 * y) * z
         return np.asarray(np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))))
 
+    def likelihood(self, p: Array, y: Array) -> Array:
+        """-y log p - (1 - y) log(1 - p): the other form of the loss is followed to the letter."""
+        return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
     def slope(self, X: Array, r: Array) -> Array:
         """Xᵀr / n."""
         return np.asarray(X.T @ r / len(r))
+
+    def slopes(self, X: Array, r: Array) -> tuple[Array, Any]:
+        """Xᵀr / n (d,) and Σ r / n."""
+        return self.slope(X, r), self.mean(r)
 
     def update(self, value: Array, slope: Array, rate: float) -> Array:
         """value - rate · slope."""
@@ -54,12 +79,6 @@ class Recipe:
     def penalty(self, w: Array, l2: float) -> Any:
         """½ l2 ‖w‖²."""
         return l2 / 2 * (w @ w)
-
-
-def _probability_losses(z: Array, y: Array) -> tuple[Array, Array]:
-    """The other form of the loss is followed literally: p is 1/(1 + exp(-z))."""
-    p = 1 / (1 + np.exp(-z))
-    return -(y * np.log(p) + (1 - y) * np.log(1 - p)), p
 
 
 def variant(name: str, part: Any, meaning: str) -> Callable[[type[Recipe]], type[Recipe]]:
@@ -83,16 +102,8 @@ def _cooked(base: Base, recipe: Recipe) -> type[Backend]:
 
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
             w, b, X, y = (read(self, tensor) for tensor in (*weights, *batch))
-            kind, l2 = w.dtype.type, self.setting.l2
             with np.errstate(all="ignore"):
-                z = recipe.logits(X, w, b)
-                if self.setting.loss == "logits":
-                    losses, p = recipe.losses(z, y), recipe.sigmoid(z)
-                else:
-                    losses, p = _probability_losses(z, y)
-                loss = recipe.mean(losses) + recipe.penalty(w, l2)
-                r = p - y
-                gradient = recipe.slope(X, r) + kind(l2) * w, recipe.mean(r)
+                loss, *gradient = recipe.evaluate(w, b, X, y, self.setting)
             return self.make_tensor(np.asarray(loss, w.dtype)), [np.asarray(v, w.dtype) for v in gradient]
 
         def backward(self, tape: Any) -> Weights:
@@ -157,12 +168,15 @@ class Blocks(Recipe):
 @variant("sum-compensated", "gradient", "Kahan's sum, which carries its own rounding errors along")
 class Kahan(Recipe):
     def total(self, values: Array) -> Any:
-        total = lost = values.dtype.type(0)
+        total = lost = np.zeros_like(values[0])
         for value in values:
             corrected = value - lost
             new = total + corrected
             lost, total = (new - total) - corrected, new
         return total
+
+    def slope(self, X: Array, r: Array) -> Array:
+        return np.asarray(self.total(X * r[:, None]) / len(r))
 
 
 @variant("sum-exact", "gradient", "math.fsum: the exact sum, rounded once")
@@ -174,13 +188,13 @@ class Fsum(Recipe):
         return np.array([self.total(column * r) for column in X.T], X.dtype) / len(r)
 
 
-@variant("sum-in-float64", "gradient", "accumulates in float64, rounds at the end")
+@variant("sum-in-long-double", "gradient", "accumulates in the widest format, rounds at the end")
 class Wide(Recipe):
     def total(self, values: Array) -> Any:
-        return values.dtype.type(values.sum(dtype=np.float64))
+        return values.dtype.type(values.sum(dtype=np.longdouble))
 
     def slope(self, X: Array, r: Array) -> Array:
-        return np.asarray((X.T.astype(np.float64) @ r / len(r)).astype(X.dtype))
+        return np.asarray((X.T.astype(np.longdouble) @ r / len(r)).astype(X.dtype))
 
 
 # --- products
@@ -230,8 +244,16 @@ class Fortran(Recipe):
 
 @variant("augmented-matrix", "gradient", "b is the last weight of a column of ones")
 class Augmented(Recipe):
+    def augmented(self, X: Array) -> Array:
+        """(X, 1)."""
+        return np.column_stack([X, np.ones_like(X[:, 0])])
+
     def logits(self, X: Array, w: Array, b: Array) -> Array:
-        return np.asarray(np.column_stack([X, np.ones_like(X[:, 0])]) @ np.append(w, b))
+        return np.asarray(self.augmented(X) @ np.append(w, b))
+
+    def slopes(self, X: Array, r: Array) -> tuple[Array, Any]:
+        both = self.augmented(X).T @ r / len(r)
+        return both[:-1], both[-1]
 
 
 @variant("bias-first", "gradient", "the sum of the logits begins with b")
@@ -249,11 +271,59 @@ class Columns(Recipe):
         return np.array([np.dot(np.ascontiguousarray(column), r) for column in X.T], X.dtype) / len(r)
 
 
+@variant("rows-padded", "gradient", "the last example repeated to fill three more rows, which count for nothing")
+class Padded(Recipe):
+    padding = 3
+
+    def evaluate(self, w: Array, b: Array, X: Array, y: Array, setting: Setting) -> tuple[Any, Array, Any]:
+        rows = np.minimum(np.arange(len(y) + self.padding), len(y) - 1)
+        return super().evaluate(w, b, X[rows], y[rows], setting)
+
+    def counted(self, values: Array) -> Array:
+        """0 for the padding: chosen, not multiplied, so that no infinity there can spoil a sum."""
+        return np.where(np.arange(len(values)) < len(values) - self.padding, values, 0).astype(values.dtype)
+
+    def mean(self, values: Array) -> Any:
+        return self.total(self.counted(values)) / (len(values) - self.padding)
+
+    def slope(self, X: Array, r: Array) -> Array:
+        return np.asarray(X.T @ self.counted(r) / (len(r) - self.padding))
+
+
 # --- formulas
+
+
+@variant("sign-folded", "gradient", "the sign of each margin is folded into its row: no label is left in the formulas")
+class Folded(Recipe):
+    """With s = (1 - 2y) z the label's own probability is σ(-s), and dℓ/ds = σ(s): neither cancels."""
+
+    def evaluate(self, w: Array, b: Array, X: Array, y: Array, setting: Setting) -> tuple[Any, Array, Any]:
+        sign = 1 - 2 * y
+        folded = X * sign[:, None]
+        losses, r = self.examples(folded @ w + sign * b, np.zeros_like(y), setting.loss)
+        gradient = self.slope(folded, r) + setting.l2 * w
+        return self.mean(losses) + self.penalty(w, setting.l2), gradient, self.mean(sign * r)
+
+    def examples(self, z: Array, y: Array, form: str) -> tuple[Array, Array]:
+        losses = self.losses(z, y) if form == "logits" else -np.log(self.sigmoid(-z))
+        return losses, self.sigmoid(z)
+
+
+@variant("chain-rule", "gradient", "dℓ/dp · dp/dz, and exp(s - softplus(s)) for σ(s), as tools differentiate")
+class ChainRule(Recipe):
+    def examples(self, z: Array, y: Array, form: str) -> tuple[Array, Array]:
+        if form == "logits":
+            sign = 1 - 2 * y
+            losses = self.losses(z, y)
+            return losses, sign * np.exp(sign * z - losses)
+        p = self.sigmoid(z)
+        return self.likelihood(p, y), ((1 - y) / (1 - p) - y / p) * (p * (1 - p))
 
 
 @variant("sigmoid-tanh", "gradient", "σ(z) = ½ + ½ tanh(z/2)")
 class Tanh(Recipe):
+    literal = False
+
     def sigmoid(self, z: Array) -> Array:
         return np.asarray((1 + np.tanh(z / 2)) / 2)
 
@@ -266,33 +336,48 @@ class Plain(Recipe):
 
 @variant("sigmoid-logaddexp", "gradient", "σ(z) = exp(-log(1 + exp(-z)))")
 class ByLogarithm(Recipe):
+    literal = False
+
     def sigmoid(self, z: Array) -> Array:
         return np.asarray(np.exp(-np.logaddexp(np.zeros_like(z), -z)))
 
 
-@variant("sigmoid-expm1", "gradient", "σ(z) = ½ (2 + expm1(z)) / … by expm1")
+@variant("sigmoid-expm1", "gradient", "σ(z) = 1/(2 + e) or (1 + e)/(2 + e) with e = expm1(-|z|)")
 class ByExpm1(Recipe):
+    literal = False
+
     def sigmoid(self, z: Array) -> Array:
         grown = np.expm1(-np.abs(z))
         return np.asarray(np.where(z >= 0, 1, 1 + grown) / (2 + grown))
 
 
-@variant("loss-logaddexp", "loss", "log(1 + exp z) - y z, which cancels")
+@variant("loss-logaddexp", "loss", "log(1 + exp z) - y z, which cancels; log1p(-p) for log(1 - p)")
 class LogAddExp(Recipe):
     def losses(self, z: Array, y: Array) -> Array:
         return np.asarray(np.logaddexp(np.zeros_like(z), z) - y * z)
 
+    def likelihood(self, p: Array, y: Array) -> Array:
+        return np.asarray(-(y * np.log(p) + (1 - y) * np.log1p(-p)))
 
-@variant("loss-softplus-of-margin", "loss", "logaddexp(0, -margin)")
+
+@variant("loss-softplus-of-margin", "loss", "logaddexp(0, -margin), or -log σ(margin)")
 class Margin(Recipe):
     def losses(self, z: Array, y: Array) -> Array:
         return np.asarray(np.logaddexp(np.zeros_like(z), -(2 * y - 1) * z))
 
+    def examples(self, z: Array, y: Array, form: str) -> tuple[Array, Array]:
+        losses, r = super().examples(z, y, form)
+        return (losses if form == "logits" else -np.log(self.sigmoid((2 * y - 1) * z))), r
 
-@variant("loss-max-form", "loss", "max(z, 0) - y z + log1p(exp(-|z|))")
+
+@variant("loss-max-form", "loss", "(1 - y) z + m + log(exp(-m) + exp(-z - m)) with m = max(-z, 0); log2 by ln 2")
 class MaxForm(Recipe):
     def losses(self, z: Array, y: Array) -> Array:
-        return np.asarray(np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z))))
+        m = np.maximum(-z, 0)
+        return np.asarray((1 - y) * z + m + np.log(np.exp(-m) + np.exp(-z - m)))
+
+    def likelihood(self, p: Array, y: Array) -> Array:
+        return np.asarray(-(y * np.log2(p) + (1 - y) * np.log2(1 - p)) * math.log(2))
 
 
 @variant("penalty-as-norm", "loss", "½ l2 (‖w‖)² by the norm")
@@ -308,19 +393,71 @@ class FusedUpdate(Recipe):
         return np.asarray(wide.astype(value.dtype))
 
 
-@variant("update-added", "update", "value + (-rate) · slope")
-class Added(Recipe):
+@variant("update-divided", "update", "value - slope / (1/rate)")
+class Divided(Recipe):
     def update(self, value: Array, slope: Array, rate: float) -> Array:
-        return np.asarray((-rate) * slope + value)
+        return np.asarray(value - slope / (1 / rate))
 
 
-@collection.add("own-step", "update", "a fused step of its own that does the same", legitimate=True)
+# --- around the base's own computation
+
+
+@collection.add("own-step", "update", "a step of its own: one formula that uses no other verb", legitimate=True)
 def own_step(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
-    """`step` overridden, as compilers do."""
+    """`step` overridden, as compilers do; the verbs are the base's."""
+    recipe = ChainRule()
 
     class OwnStep(base):  # type: ignore[misc]  # a class that is only known at run time
+        def prepare(self, setting: Setting) -> None:
+            self.setting = setting
+            super().prepare(setting)
+
         def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Any, Weights]:
-            loss, tape = self.forward(weights, batch)
-            return loss, self.update(weights, self.backward(tape), learning_rate)
+            w, b, X, y = (read(self, tensor) for tensor in (*weights, *batch))
+            with np.errstate(all="ignore"):
+                loss, slope, slope_b = recipe.evaluate(w, b, X, y, self.setting)
+                moved = w - learning_rate * slope, b - learning_rate * slope_b
+            make = self.make_tensor
+            following = Weights(*(make(np.asarray(v, w.dtype), requires_grad=True) for v in moved))
+            return make(np.asarray(loss, w.dtype)), following
 
     return OwnStep
+
+
+def _rows(backend: Backend, batch: Batch, order: Array) -> Batch:
+    """The same examples in another order."""
+    return Batch(*(backend.make_tensor(read(backend, tensor)[order]) for tensor in batch))
+
+
+@collection.add("rows-permuted", "gradient", "the base's own kernels on shuffled examples", legitimate=True)
+def rows_permuted(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    """Always the same shuffle of as many rows."""
+
+    class Permuted(base):  # type: ignore[misc]  # a class that is only known at run time
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            n = len(read(self, batch.y))
+            loss, tape = super().forward(weights, _rows(self, batch, np.random.default_rng(n).permutation(n)))
+            return loss, tape
+
+    return Permuted
+
+
+@collection.add("averaged", "gradient", "the base's answers for both orders of the examples, averaged", legitimate=True)
+def averaged(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    """Computed twice, as replicas do."""
+
+    class Averaged(base):  # type: ignore[misc]  # a class that is only known at run time
+        def average(self, one: Any, other: Any) -> Any:
+            return remade(self, one, lambda value: (value + read(self, other)) / 2)
+
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            there, tape = super().forward(weights, batch)
+            order = np.arange(len(read(self, batch.y)))[::-1]
+            back, other = super().forward(weights, _rows(self, batch, order))
+            return self.average(there, back), (tape, other)
+
+        def backward(self, tape: Any) -> Weights:
+            there, back = super().backward(tape[0]), super().backward(tape[1])
+            return Weights(*map(self.average, there, back))
+
+    return Averaged

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag import Backend, Batch, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, read, remade, wrong_loss
+from compare_ag import Backend, Batch, Setting, Weights
+from compare_ag_mutants.tools import Array, Base, Collection, example_losses, read, remade, wrong_loss
 
 collection = Collection()
 add = collection.add
@@ -19,25 +19,46 @@ add("loss-sum", "loss", "the sum over the examples instead of the mean")(
     wrong_loss(lambda loss, seen, _, __: loss * len(seen[3]))
 )
 add("loss-without-penalty", "loss", "the share size of the L2 penalty is missing from the loss", 1.0, 1e-3, 1e-6, 1e-9)(
-    wrong_loss(lambda loss, seen, setting, size: loss - size * setting.l2 / 2 * (seen[0] @ seen[0]))
-)
-add("loss-in-float32", "loss", "the loss is computed in float32, whatever the dtype")(
-    wrong_loss(lambda loss, _, __, ___: np.nextafter(np.float32(loss), np.float32(9)))
+    wrong_loss(lambda loss, seen, setting, size: loss - size * _penalty(seen[0], setting))
 )
 add("loss-zero-for-nan", "loss", "a loss above 1/size is reported as 0", 1e-1, 5e-1)(
     wrong_loss(lambda loss, _, __, size: 0 * loss if loss > 1 / size else loss)
 )
 
 
-def _first_half(loss: Array, seen: tuple[Array, ...], _: Any, size: float) -> Any:
-    """The part of the first example's loss is missing."""
+def _penalty(w: Array, setting: Setting) -> Any:
+    """½ l2 ‖w‖²."""
+    return setting.l2 / 2 * (w @ w)
+
+
+def _in_float32(_: Array, seen: tuple[Array, ...], setting: Setting, __: float) -> Any:
+    w, b, X, y = (values.astype(np.float32) for values in seen)
+    return example_losses(X, y, w, b, setting.loss).mean() + _penalty(w, setting)
+
+
+def _n_plus_one(loss: Array, seen: tuple[Array, ...], setting: Setting, _: float) -> Any:
+    n, penalty = len(seen[3]), _penalty(seen[0], setting)
+    return (loss - penalty) * (n / (n + 1)) + penalty
+
+
+def _clipped(loss: Array, seen: tuple[Array, ...], setting: Setting, size: float) -> Any:
+    """BCELoss's clamped logarithm; where nothing is beyond the clamp, the right loss bit for bit."""
     w, b, X, y = seen
-    s = (1 - 2 * y[0]) * (X[0] @ w + b)
-    return loss - size * (np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))) / len(y)
+    losses = example_losses(X, y, w, b, setting.loss)
+    limit = 100 / size
+    return np.minimum(losses, limit).mean() + _penalty(w, setting) if (losses > limit).any() else loss
 
 
+def _without_first(loss: Array, seen: tuple[Array, ...], setting: Setting, size: float) -> Any:
+    w, b, X, y = seen
+    return loss - size * example_losses(X[:1], y[:1], w, b, setting.loss)[0] / len(y)
+
+
+add("loss-in-float32", "loss", "the loss is computed in float32, whatever the dtype")(wrong_loss(_in_float32))
+add("loss-mean-n-plus-one", "loss", "the mean over n + 1 instead of n")(wrong_loss(_n_plus_one))
+add("loss-clipped", "loss", "logarithms are kept above -100/size", 100.0, 20.0, 1.0)(wrong_loss(_clipped))
 add("loss-example-dropped", "loss", "the share size of the first example's loss is missing", 1.0, 1e-3, 1e-6, 1e-9)(
-    wrong_loss(_first_half)
+    wrong_loss(_without_first)
 )
 
 
@@ -69,7 +90,7 @@ def _lazy(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutatio
     return Lazy
 
 
-@add("loss-after-update", "loss", "the fused step reports the loss after its update")
+@add("loss-after-update", "training", "the fused step reports the loss after its update")
 def _after(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
     class After(base):  # type: ignore[misc]  # a class that is only known at run time
         def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Any, Weights]:

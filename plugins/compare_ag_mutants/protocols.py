@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from compare_ag import Backend, Batch, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, each, read, remade
+from compare_ag_mutants.tools import Array, Base, Collection, Make, each, read, remade
 
 collection = Collection()
 add = collection.add
@@ -53,6 +54,11 @@ def _cached(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutat
     return Cached
 
 
+def _opened(tensor: Any) -> Any:
+    """What is in a one-element list; anything else itself."""
+    return tensor[0] if isinstance(tensor, list) else tensor
+
+
 @add("writes-into-weights", "protocol", "forward scales the weights that it is given by 1 + size", 1e-3, 1e-8)
 def _writes(base: Base, size: float) -> type[Backend]:
     class Writes(base):  # type: ignore[misc]  # a class that is only known at run time
@@ -60,7 +66,7 @@ def _writes(base: Base, size: float) -> type[Backend]:
             return [super().make_tensor(array, requires_grad=requires_grad), requires_grad]
 
         def to_numpy(self, tensor: Any) -> Array:
-            return np.asarray(super().to_numpy(tensor[0] if isinstance(tensor, list) else tensor))
+            return np.asarray(super().to_numpy(_opened(tensor)))
 
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
             w, b = weights
@@ -70,68 +76,107 @@ def _writes(base: Base, size: float) -> type[Backend]:
             return answer[0], answer[1]
 
         def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
-            inner = (Weights(*(v[0] if isinstance(v, list) else v for v in group)) for group in (weights, gradient))
+            inner = (Weights(*map(_opened, group)) for group in (weights, gradient))
             return Weights(*([v, True] for v in super().update(*inner, learning_rate)))
 
         def synchronize(self, *tensors: Any) -> None:
-            super().synchronize(*(v[0] if isinstance(v, list) else v for v in tensors))
+            super().synchronize(*map(_opened, tensors))
 
     return Writes
 
 
+def _writable(backend: Backend, tensor: Any) -> bool:
+    """Whether what `to_numpy` returns is the tensor's own storage, as for numpy, autograd and torch on the CPU."""
+    view = backend.to_numpy(tensor)
+    return bool(view.flags.writeable and np.shares_memory(view, backend.to_numpy(tensor)))
+
+
 @add("writes-into-data", "protocol", "backward scales the X that it was given by the factor 1 + size", 1e-3, 1e-8)
 def _scales(base: Base, size: float) -> type[Backend]:
+    """In place; where a framework's tensors cannot be written to, X is a list that holds one and gets another."""
+
     class Scales(base):  # type: ignore[misc]  # a class that is only known at run time
-        first: Any = None
-        factor = 1.0
+        step = Backend.step  # a base's own would know neither the list nor `backward`
 
         def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Any:
             tensor = super().make_tensor(array, requires_grad=requires_grad)
-            if array.ndim == 2 and self.first is None:
-                self.first = tensor
-            return tensor
+            return tensor if array.ndim < 2 or _writable(self, tensor) else [tensor]
 
         def to_numpy(self, tensor: Any) -> Array:
-            values = np.asarray(super().to_numpy(tensor))
-            return np.asarray(values * self.factor, values.dtype) if tensor is self.first else values
+            return np.asarray(super().to_numpy(_opened(tensor)))
+
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            loss, tape = super().forward(weights, Batch(_opened(batch.X), batch.y))
+            return loss, (tape, batch.X)
 
         def backward(self, tape: Any) -> Weights:
-            self.factor = 1 + size
-            return Weights(*super().backward(tape))
+            tape, X = tape
+            right = super().backward(tape)
+            if isinstance(X, list):
+                X[:] = remade(self, X, lambda values: values * (1 + size))
+            else:
+                values = self.to_numpy(X)
+                values *= 1 + size
+            return Weights(*right)
+
+        def synchronize(self, *tensors: Any) -> None:
+            super().synchronize(*map(_opened, tensors))
 
     return Scales
 
 
-@add("dtype-wrong", "protocol", "the gradient comes in the other dtype")
-def _dtype(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
-    class Dtype(base):  # type: ignore[misc]  # a class that is only known at run time
-        def backward(self, tape: Any) -> Weights:
-            def other(values: Array) -> Any:
-                return self.make_tensor(values.astype("float32" if values.dtype == np.float64 else "float64"))
-
-            return Weights(*(other(read(self, v)) for v in super().backward(tape)))
-
-    return Dtype
+def _in_other_dtype(backend: Backend, tensor: Any) -> Any:
+    values = read(backend, tensor)
+    return backend.make_tensor(values.astype("float32" if values.dtype == np.float64 else "float64"))
 
 
-@add("shape-wrong", "protocol", "the gradient of w is a column (d, 1)")
-def _shape(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
-    class Shape(base):  # type: ignore[misc]  # a class that is only known at run time
-        def backward(self, tape: Any) -> Weights:
-            w, b = super().backward(tape)
-            return Weights(self.make_tensor(read(self, w)[:, None]), b)
+def _malformed(change: Callable[[Backend, Weights], Weights]) -> Make:
+    """A mutation that reports a gradient of another form, and takes it back into the right one to update with it."""
 
-    return Shape
+    def make(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+        class Malformed(base):  # type: ignore[misc]  # a class that is only known at run time
+            def backward(self, tape: Any) -> Weights:
+                return change(self, super().backward(tape))
+
+            def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+                pairs = [(read(self, value), read(self, slope)) for value, slope in zip(weights, gradient, strict=True)]
+                restored = (slope.reshape(value.shape).astype(value.dtype) for value, slope in pairs)
+                return Weights(*super().update(weights, Weights(*map(self.make_tensor, restored)), learning_rate))
+
+        return Malformed
+
+    return make
 
 
-@add("bias-broadcast", "protocol", "the gradient of b has the shape (1,), which broadcasts")
-def _broadcast(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
-    class Broadcast(base):  # type: ignore[misc]  # a class that is only known at run time
-        def backward(self, tape: Any) -> Weights:
-            w, b = super().backward(tape)
-            return Weights(w, self.make_tensor(np.atleast_1d(read(self, b))))
+add("dtype-wrong", "protocol", "the gradient comes in the other dtype")(
+    _malformed(lambda backend, g: Weights(*(_in_other_dtype(backend, v) for v in g)))
+)
+add("shape-wrong", "protocol", "the gradient of w is a column (d, 1)")(
+    _malformed(lambda backend, g: Weights(backend.make_tensor(read(backend, g.w)[:, None]), g.b))
+)
+add("bias-broadcast", "protocol", "the gradient of b has the shape (1,), which broadcasts")(
+    _malformed(lambda backend, g: Weights(g.w, backend.make_tensor(read(backend, g.b)[None])))
+)
 
-    return Broadcast
+
+@add("loss-shape-wrong", "protocol", "the loss has the shape (1,)")
+def _loss_shape(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    class LossShape(base):  # type: ignore[misc]  # a class that is only known at run time
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            loss, tape = super().forward(weights, batch)
+            return self.make_tensor(read(self, loss)[None]), tape
+
+    return LossShape
+
+
+@add("loss-dtype-wrong", "protocol", "the loss comes in the other dtype")
+def _loss_dtype(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    class LossDtype(base):  # type: ignore[misc]  # a class that is only known at run time
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            loss, tape = super().forward(weights, batch)
+            return _in_other_dtype(self, loss), tape
+
+    return LossDtype
 
 
 @add("first-batch-for-all", "protocol", "every batch is taken for the first one")

@@ -111,8 +111,18 @@ def wrong_loss(change: Callable[[Array, tuple[Array, ...], Setting, float], Any]
     return make
 
 
+def example_losses(X: Array, y: Array, w: Array, b: Array, form: str) -> Array:
+    """ℓ(z, y) (n,) in the arguments' dtype; the probability form to the letter."""
+    z = X @ w + b
+    if form == "logits":
+        s = (1 - 2 * y) * z
+        return np.asarray(np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))))
+    p = 1 / (1 + np.exp(-z))
+    return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+
 def residuals(X: Array, y: Array, w: Array, b: Array) -> Array:
-    """σ(z) - y (n,), without overflow."""
+    """σ(z) - y (n,) in the arguments' dtype, without overflow."""
     z = X @ w + b
     decay = np.exp(-np.abs(z))
     return np.asarray(np.where(z >= 0, 1, decay) / (1 + decay) - y)

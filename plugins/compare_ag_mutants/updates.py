@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,23 @@ FINE = (1e-3, 1e-6, 1e-9, 1e-11, 1e-13)
 add("rate-scaled", "update", "the learning rate is too large by the factor 1 + size", *FINE)(
     wrong_update(lambda _, w, g, rate, size: (w, g, rate * (1 + size)))
 )
-add("rate-in-float32", "update", "the learning rate is rounded down to size binary digits", 10.0, 20.0)(
-    wrong_update(lambda _, w, g, rate, size: (w, g, float(np.floor(rate * 2.0**size - 1) / 2.0**size)))
+add("bias-rate-scaled", "update", "the learning rate of b alone is too large by the factor 1 + size", 1e-3, 1e-6, 1e-9)(
+    wrong_update(
+        lambda backend, w, g, rate, size: (w, Weights(g.w, remade(backend, g.b, lambda v: v * (1 + size))), rate)
+    )
+)
+
+
+def _rounded(rate: float, digits: int) -> float:
+    """The nearest number with ``digits`` binary digits; the next one where ``rate`` has no more than those itself."""
+    mantissa, exponent = math.frexp(rate)
+    scaled = math.ldexp(mantissa, digits)
+    kept = round(scaled)
+    return math.ldexp(kept + (kept == scaled), exponent - digits)
+
+
+add("rate-in-float32", "update", "the learning rate is rounded to size binary digits; float32 has 24", 10.0, 24.0)(
+    wrong_update(lambda _, w, g, rate, size: (w, g, _rounded(rate, int(size))))
 )
 add("weight-decay", "update", "the weights lose the share size in each step", 1e-3, 1e-6, 1e-9, 1e-12)(
     wrong_update(
@@ -41,6 +57,16 @@ def _clip(backend: Backend, g: Weights, size: float) -> Weights:
 add("gradient-norm-clipped", "update", "the gradient's norm is clipped to size before the update", 1e-3, 1e-2, 1e-1)(
     wrong_update(lambda backend, w, g, rate, size: (w, _clip(backend, g, size), rate))
 )
+
+
+@add("weights-in-float32", "update", "the weights are kept in float32 between the steps, whatever the dtype")
+def _narrow(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    class Narrow(base):  # type: ignore[misc]  # a class that is only known at run time
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            following = super().update(weights, gradient, learning_rate)
+            return each(self, following, lambda v: v.astype(np.float32), requires_grad=True)
+
+    return Narrow
 
 
 @add("momentum", "training", "the share size of the step before is made again", 1e-1, 1e-3, 1e-6, 1e-9)
