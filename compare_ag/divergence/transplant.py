@@ -7,19 +7,16 @@ is judged step by step; the part that is guilty falls out of the pattern, withou
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.problem import Problem, batches
@@ -90,25 +87,15 @@ def transplant(
     Raises `WorkerFailure` with the backend's name where one cannot answer.
     """
     short = replace(problem, steps=min(problem.steps, steps or STEPS), published=())
-    names, mutated = list(offers), mutations or {}
+    names = list(offers)
     plan = list(dict.fromkeys(_plan(names)))
     bench = _Bench(short, problem)
-    with tempfile.TemporaryDirectory(prefix="compare-ag-transplant-") as logs:
-
-        def run(number: int) -> Combination:
-            parts = plan[number]
-            with contextlib.ExitStack() as workers:
-                # a fresh worker for each part: what one leaves behind must not explain or excuse another
-                sessions = [
-                    _session(workers, Path(logs), f"{name}.{number}.{part}", offers[name], short, mutated.get(name))
-                    for name, part in zip(parts, PARTS, strict=True)
-                ]
-                if observe is not None:
-                    observe(number, len(plan))
-                return bench.train(parts, sessions)
-
-        with ThreadPoolExecutor(len(usable_cpus()), thread_name_prefix="transplant") as pool:
-            found = list(pool.map(run, range(len(plan))))
+    found = []
+    with _Workers(offers, short, mutations or {}) as workers:
+        for number, parts in enumerate(plan):
+            if observe is not None:
+                observe(number, len(plan))
+            found.append(bench.train(parts, workers))
     return _explained(tuple(found), names)
 
 
@@ -121,17 +108,52 @@ def _plan(names: list[str]) -> list[tuple[str, str, str]]:
     return plan
 
 
-def _session(
-    stack: contextlib.ExitStack, logs: Path, label: str, offer: Offer, problem: Problem, mutation: Mutation | None
-) -> Session:
-    process = stack.enter_context(WorkerProcess(Launch(label.replace(":", "+"), logs, problem.threads, 0, SECONDS)))
-    try:
-        session = Session(offer, process)
-        session.load(problem.dtype, mutation)
-        check_digest(problem, session.prepare(problem))
-    except WorkerFailure as failure:
-        raise WorkerFailure(failure.status, f"{offer.name}: {failure.reason}", failure.phase, failure.step) from None
-    return session
+class _Workers:
+    """A worker for each backend and part, with a backend built anew for each combination.
+
+    What one part leaves behind in a backend must not explain or excuse another; what it leaves in the process is the
+    same for every combination.
+    """
+
+    def __init__(self, offers: Mapping[str, Offer], problem: Problem, mutations: Mapping[str, Mutation]) -> None:
+        self._offers, self._problem, self._mutations = offers, problem, mutations
+        self._open: dict[tuple[str, PartName], Session] = {}
+        self._logs = tempfile.TemporaryDirectory(prefix="compare-ag-transplant-")
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, part in list(self._open):
+            self.close(name, part)
+        self._logs.cleanup()
+
+    def fresh(self, name: str, part: PartName) -> Session:
+        """A session whose backend has done nothing yet. Raises `WorkerFailure` with the backend's name."""
+        offer, problem = self._offers[name], self._problem
+        try:
+            if (name, part) not in self._open:
+                label = f"{name}.{part}".replace(":", "+")
+                process = WorkerProcess(Launch(label, Path(self._logs.name), problem.threads, 0, SECONDS))
+                try:
+                    session = Session(offer, process)
+                    session.load(problem.dtype, self._mutations.get(name))
+                except BaseException:
+                    process.close()
+                    raise
+                self._open[name, part] = session
+            session = self._open[name, part]
+            check_digest(problem, session.prepare(problem))
+        except WorkerFailure as failure:
+            reason = f"{offer.name}: {failure.reason}"
+            raise WorkerFailure(failure.status, reason, failure.phase, failure.step) from None
+        return session
+
+    def close(self, name: str, part: PartName) -> None:
+        """End a worker, as after a failure: the next combination starts another."""
+        session = self._open.pop((name, part), None)
+        if session is not None:
+            session.process.close()
 
 
 class _Bench:
@@ -145,12 +167,13 @@ class _Bench:
         route = 1 + len(probes.names) // 2
         self.points = list(zip(probes.names[:route], probes.weights[:route], strict=True))
 
-    def train(self, parts: tuple[str, str, str], sessions: list[Session]) -> Combination:
+    def train(self, parts: tuple[str, str, str], workers: _Workers) -> Combination:
         """One combination in lockstep, then at the host's points; a worker that fails makes it a wrong one."""
         problem = self.problem
         whole = problem.batch_size is None
         samples = []
         w, b = problem.w0, problem.b0
+        sessions = [workers.fresh(name, part) for name, part in zip(parts, PARTS, strict=True)]
         try:
             for k, rows in zip(range(problem.steps), batches(problem), strict=False):
                 sample = self._step(sessions, f"step {k}", k, w, b, None if whole else rows)
@@ -160,6 +183,8 @@ class _Bench:
             if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
                 samples += [self._step(sessions, f"the point '{n}'", 0, p[:-1], p[-1], None) for n, p in self.points]
         except WorkerFailure as failure:
+            for name, part in zip(parts, PARTS, strict=True):
+                workers.close(name, part)
             return Combination(*parts, False, f"{failure.status}: {failure.reason}", np.inf)
         # gradients are not looked at: who is guilty is for the pattern to say
         found = judge_samples(problem, self.oracle, samples).values()
