@@ -39,6 +39,7 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
     """Find where two backends part: train both with every step recorded, and judge every step."""
     import json
 
+    from compare_ag.divergence import TooLongError
     from compare_ag.divergence import bisect as find
     from compare_ag.exit_codes import ExitCode
     from compare_ag.suite import select
@@ -49,14 +50,15 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
     problem = chosen_problem(**options)
     try:
         found = find(offers, problem, folder=output)
-    except ValueError as error:
+    except TooLongError as error:
         raise click.UsageError(str(error)) from None
     out = sys.stderr if as_json else sys.stdout
     for line in _lines(found):
         print(line, file=out)
     if as_json:
         print(json.dumps({"schema": SCHEMA, "backends": list(offers), **_document(found)}, indent=1))
-    sys.exit(ExitCode.DISAGREE if found.faults else ExitCode.OK)
+    failed = [fault.failure is not None for fault in found.faults.values()]
+    sys.exit(ExitCode.worst(ExitCode.BACKEND_FAILED if one else ExitCode.DISAGREE for one in failed))
 
 
 def _lines(found: Divergence) -> list[str]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from compare_ag.divergence import Transplant
 
 SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 0}
-"""1.0: message, guilty[] of backend and part, combinations[] of loss, gradient, update, right, message, ratio"""
+"""1.0: message, guilty[] of backend and part; combinations[] of loss, gradient, update, right, message, ratio, failed,
+excused"""
 
 EPILOG = """Examples:
   compare-ag transplant --backends torch,mine
@@ -56,7 +57,10 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
     console.print(_table(found))
     if as_json:
         print(json.dumps({"schema": SCHEMA, **_document(found)}, indent=1))
-    sys.exit(ExitCode.OK if right else ExitCode.DISAGREE)
+    codes = [
+        ExitCode.BACKEND_FAILED if one.failed else ExitCode.DISAGREE for one in found.combinations if not one.right
+    ]
+    sys.exit(ExitCode.worst(codes))
 
 
 def _table(found: Transplant) -> RenderableType:

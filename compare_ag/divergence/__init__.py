@@ -7,7 +7,7 @@ transplant   loss from one backend, gradient from another, update from a third: 
 """
 
 from compare_ag.divergence.bisect import Divergence, bisect
-from compare_ag.divergence.trace import Fault, Trace, trace
+from compare_ag.divergence.trace import Fault, TooLongError, Trace, trace
 from compare_ag.divergence.transplant import Transplant, transplant
 
-__all__ = ["Divergence", "Fault", "Trace", "Transplant", "bisect", "trace", "transplant"]
+__all__ = ["Divergence", "Fault", "TooLongError", "Trace", "Transplant", "bisect", "trace", "transplant"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from compare_ag.divergence.reproducer import Reproducer, write_reproducer
 from compare_ag.divergence.trace import Fault, Trace, trace
+from compare_ag.verify.samples import coordinate
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -27,16 +28,19 @@ class Divergence:
     """backend -> its first fault; empty where both are right"""
     first_bits: str
     """where their weights first differ in any bit, as a clause for people; "" where they never do"""
+    undecided: int | None
+    """the first step of which nothing can be said, for the probability form saturates"""
     reproducers: dict[str, Reproducer]
-    """backend -> the script that shows its fault"""
+    """backend -> the script that shows its fault; none where a worker failed outside of the verbs of a step"""
 
     @property
     def message(self) -> str:
         """Who is wrong, where, by how much."""
         if not self.faults:
-            return (
-                f"both are right: every step lies within its tolerance; {self.first_bits or 'they agree in every bit'}"
-            )
+            every = "every step" if self.undecided is None else "every step that can be decided"
+            said = f"both are right: {every} lies within its tolerance; {self.first_bits or 'they agree in every bit'}"
+            saturated = f"; undecidable from step {self.undecided}: the probability form saturates"
+            return said if self.undecided is None else said + saturated
         return "; ".join(f"{name} is wrong: {fault.message}" for name, fault in self.faults.items())
 
 
@@ -50,26 +54,30 @@ def bisect(
 ) -> Divergence:
     """Train two backends with every step recorded, and find the first wrong step, phase and coordinate of each.
 
-    folder: where reproducers are written; None writes none. Raises ValueError where the recording would not fit.
+    folder: where reproducers are written; None writes none. Raises `TooLongError` where the recording would not fit.
     """
     traces = trace(offers, problem, mutations, observer)
     faults = {name: found.fault for name, found in traces.items() if found.fault is not None}
     reproducers = {}
     if folder is not None:
         for name, fault in faults.items():
-            reproducers[name] = write_reproducer(folder, problem, traces[name], fault)
+            script = write_reproducer(folder, problem, traces[name], fault)
+            if script is not None:
+                reproducers[name] = script
     one, other = list(traces.values())[:2] if len(traces) > 1 else (None, None)
     bits = "" if one is None or other is None else _first_bits(one, other)
-    return Divergence(faults, bits, reproducers)
+    undecided = min((found.undecided for found in traces.values() if found.undecided is not None), default=None)
+    return Divergence(faults, bits, undecided, reproducers)
 
 
 def _first_bits(one: Trace, other: Trace) -> str:
     count = min(len(one.weights), len(other.weights))
-    different = (one.weights[:count] != other.weights[:count]).any(axis=1)
+    bits = f"u{one.weights.itemsize}"  # NaNs of the same bits are the same, zeros of different signs are not
+    different = (one.weights[:count].view(bits) != other.weights[:count].view(bits)).any(axis=1)
     if not different.any():
         return ""
     step = int(np.argmax(different))
-    apart = np.abs(one.weights[step].astype(np.float64) - other.weights[step].astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(one.weights[step].astype(np.float64) - other.weights[step].astype(np.float64))
     worst = int(np.argmax(apart))
-    coordinate = "b" if worst == len(apart) - 1 else f"w[{worst}]"
-    return f"they first differ at step {step}, in {coordinate}, by {apart[worst]:.2g}"
+    return f"they first differ at step {step}, in {coordinate(worst, len(apart))}, by {apart[worst]:.2g}"

@@ -8,6 +8,7 @@ training from its start up to the step, for a fault that depends on what came be
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 
 from compare_ag.host.process import import_path
 from compare_ag.problem import Problem, batches
+from compare_ag.records import SaveError
+from compare_ag.text import printable
 from compare_ag.verify import Oracle
 from compare_ag.verify.points import point_tolerance, update_tolerance
 
@@ -29,6 +32,10 @@ INLINE = 64
 """numbers that are written into the script itself; more go into an .npz beside it"""
 SECONDS = 60.0
 MOST_LINES = 30
+OFTEN = 200
+"""calls beyond those of the training, for a fault that counts them: the host's points were visited after it"""
+VERBS = ("forward", "backward", "update", "to_numpy", "step")
+"""where a failure can be shown by a few calls"""
 
 
 @dataclass(frozen=True)
@@ -41,41 +48,60 @@ class Reproducer:
     """its last line"""
 
 
-def write_reproducer(folder: Path, problem: Problem, trace: Trace, fault: Fault) -> Reproducer:
-    """Write the smallest script that shows ``fault``, and run it. An existing file is never written over."""
-    path = _free(
-        folder,
-        f"reproduce_{trace.name}_{fault.phase or 'fault'}" + ("" if fault.step is None else f"_step{fault.step}"),
-    )
-    found = Reproducer(path, False, "")
-    for how in _ways(fault):
-        script, arrays = _script(problem, trace, fault, how)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script, encoding="utf-8")
-        if arrays:
-            np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
+def write_reproducer(folder: Path, problem: Problem, trace: Trace, fault: Fault) -> Reproducer | None:
+    """Write the smallest script that shows ``fault``, and run it. An existing file is never written over.
+
+    None where no few calls could show it: a worker that hung, died, or failed outside of the verbs of a step.
+    Raises `SaveError` where it cannot be written.
+    """
+    where = f"{fault.phase or 'fault'}" + ("" if fault.step is None else f"_step{fault.step}")
+    path = _free(folder, re.sub(r"[^\w.+-]", "+", f"reproduce_{trace.name}_{where}"))
+    found = None
+    for how in _ways(fault, batched=problem.batch_size is not None):
+        _write(path, *_script(problem, trace, fault, how))
         found = _run(path)
         if found.reproduces:
             return found
     return found
 
 
+def _write(path: Path, script: str, arrays: dict[str, Array]) -> None:
+    beside = path.with_suffix(".npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(script, encoding="utf-8")
+        beside.unlink(missing_ok=True)  # of a longer form: `_free` has seen to it that it is nobody else's
+        if arrays:
+            np.savez(beside, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
+    except OSError as error:
+        raise SaveError(f"the script {path} could not be written: {error.strerror or error}") from error
+
+
 def _free(folder: Path, stem: str) -> Path:
     path, number = folder / f"{stem}.py", 2
-    while path.exists():
+    while path.exists() or path.with_suffix(".npz").exists():
         path, number = folder / f"{stem}-{number}.py", number + 1
     return path
 
 
-def _ways(fault: Fault) -> list[str]:
+def _ways(fault: Fault, *, batched: bool) -> list[str]:
     """From the shortest to the longest."""
+    if fault.failure is not None:
+        if fault.phase not in VERBS:
+            return []
+        if fault.failure.status == "malformed":
+            return ["form", "form of the update"]
+        return ["raises", "raises while trained"] if fault.failure.status in ("crashed", "oom") else []
     if fault.phase == "make_tensor":
         return ["start"]
     if fault.finding is None:
         return ["form"]
     if fault.rows is not None and fault.step is None:
         return ["once", "whole first"]
-    return ["once", "twice", "trained"] if fault.step is not None else ["once", "twice", "moved"]
+    if fault.step is None:
+        return ["once", "twice", "moved", "often"]
+    # with mini-batches the recording takes part: it asks for the loss of all data at every step
+    return ["once", "twice", "trained", *(["watched, trained"] if batched else [])]
 
 
 def _run(path: Path) -> Reproducer:
@@ -101,7 +127,7 @@ def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str
     arrays: dict[str, Array] = {"X": problem.X, "y": problem.y, "w": problem.w0, "b": problem.b0}
     at = fault.point if fault.point is not None else np.append(problem.w0, problem.b0)
     steps = fault.step or 0
-    if how == "trained":
+    if how.endswith("trained"):
         rows = _rows(problem, steps)
         if rows is not None:
             arrays["rows"] = rows
@@ -111,14 +137,28 @@ def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str
             arrays["rows"] = fault.rows
         elif fault.rows is not None:
             arrays |= {"X": problem.X[fault.rows], "y": problem.y[fault.rows]}
-    inline = sum(array.size for array in arrays.values()) <= INLINE
+    verdict, expected = _verdict(problem, trace, fault)
+    if sum(array.size for array in expected.values()) > INLINE:
+        arrays, expected = arrays | expected, {}
+    calls = [*_calls(problem, fault, how, steps), *_literals(expected), *verdict]
+    numbers = sum(array.size for array in arrays.values())
+    text = _text(problem, trace, fault, calls, _literals(arrays))
+    if numbers <= INLINE and text.count("\n") <= MOST_LINES:
+        return text, {}
+    text = _text(problem, trace, fault, calls, _loaded(arrays))
+    assert text.count("\n") <= MOST_LINES, text
+    return text, arrays
+
+
+def _text(problem: Problem, trace: Trace, fault: Fault, calls: list[str], data: list[str]) -> str:
+    """The script: load, prepare, make tensors, then ``calls``."""
     body = [
-        f'"""{trace.name}: {fault.message}."""',
+        f"# {printable(trace.name)}: {printable(fault.message)}",  # a comment: any text is safe in it
         "import importlib, sys",
         "import numpy as np",
         "from compare_ag import Batch, Setting, Weights",
         *_load(trace),
-        *([_literal(name, array) for name, array in arrays.items()] if inline else _loaded(arrays)),
+        *data,
         f"setting = Setting({problem.examples}, {problem.features}, {problem.dtype!r}, l2={problem.l2!r}, "
         f"loss={problem.loss!r})",
         "backend = Plugin()",
@@ -126,12 +166,9 @@ def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str
         "batch = Batch(backend.make_tensor(X), backend.make_tensor(y))",
         "weights = Weights(backend.make_tensor(w, requires_grad=True), backend.make_tensor(b, requires_grad=True))",
         "def numbers(pair): return np.append(*(backend.to_numpy(t) for t in pair)).astype(float)",
-        *_calls(problem, fault, how, steps),
-        *_verdict(problem, trace, fault),
+        *calls,
     ]
-    text = "\n".join(body) + "\n"
-    assert text.count("\n") <= MOST_LINES, text
-    return text, {} if inline else arrays
+    return "\n".join(body) + "\n"
 
 
 def _load(trace: Trace) -> list[str]:
@@ -151,10 +188,14 @@ def _loaded(arrays: dict[str, Array]) -> list[str]:
     ]
 
 
-def _literal(name: str, array: Array) -> str:
-    # repr of a float64 reads back to the same bits, and a float32 is one of those
-    values = np.asarray(array, dtype=np.float64).tolist() if array.dtype.kind == "f" else array.tolist()
-    return f"{name} = np.array({values!r}, {array.dtype.name!r})"
+def _literals(arrays: dict[str, Array]) -> list[str]:
+    # repr of a float64 reads back to the same bits, and a float32 is one of those; inf and nan need their names
+    found = []
+    for name, array in arrays.items():
+        values = np.asarray(array, dtype=np.float64).tolist() if array.dtype.kind == "f" else array.tolist()
+        text = re.sub(r"\b(inf|nan)\b", r"np.\1", repr(values))
+        found.append(f"{name} = np.array({text}, {array.dtype.name!r})")
+    return found
 
 
 def _rows(problem: Problem, steps: int) -> Array | None:
@@ -168,108 +209,121 @@ def _rows(problem: Problem, steps: int) -> Array | None:
 
 
 def _calls(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
-    """From the tensors to loss, gradient and following."""
-    rate = float(problem.learning_rate)
+    """From the tensors to what is observed."""
     if how == "start":
         return ["observed = numbers(weights)"]
+    evaluation = ["loss, tape = backend.forward(weights, batch)", "gradient = backend.backward(tape)"]
+    update = f"following = backend.update(weights, gradient, {float(problem.learning_rate)!r})"
     if how == "form":
-        return [
-            "loss, tape = backend.forward(weights, batch)",
-            "gradient = backend.backward(tape)",
-        ]
+        return [*evaluation, *_form(["*zip(read(*gradient), (w, b))", "*zip(read(loss), [b])"], kept=True)]
+    if how == "form of the update":
+        return [*evaluation, update, *_form(["*zip(read(*following), (w, b))"], kept=False)]
+    if how.startswith("raises") or how.endswith("trained"):
+        return _trained(problem, fault, how, steps)
     if fault.phase == "step":
-        loop = (
-            [f"for _ in range({steps}): _, weights = backend.step(weights, batch, {rate!r})"]
-            if how == "trained"
-            else []
-        )
-        return [*loop, f"loss, following = backend.step(weights, batch, {rate!r})", *_observe(fault)]
-    lines = []
-    if how == "trained":
-        batch = []
-        if problem.batch_size is not None:
-            batch = ["    batch = Batch(*(backend.make_tensor(v[rows[k][rows[k] >= 0]]) for v in (X, y)))"]
-        lines = [
-            f"for k in range({steps + 1}):",
-            *batch,
-            "    before = numbers(weights)",
-            "    loss, tape = backend.forward(weights, batch)",
-            "    gradient = backend.backward(tape)",
-            "    reported = numbers(gradient)",
-            f"    weights = following = backend.update(weights, gradient, {rate!r})",
-        ]
-        if fault.phase == "forward":
-            lines += ["    value = float(backend.to_numpy(loss))"]
-        return [*lines, *_observe(fault)]
-    again = ["loss, tape = backend.forward(weights, batch)", "gradient = backend.backward(tape)"]
-    if how == "twice":
-        lines = again
-    if how == "whole first":
-        lines = [*again, "batch = Batch(*(backend.make_tensor(v[rows]) for v in (X, y)))"]
-    if how == "moved":
-        moved = "Weights(*(backend.make_tensor(np.asarray(v * 1.001, v.dtype), requires_grad=True) for v in (w, b)))"
-        lines = [f"backend.backward(backend.forward({moved}, batch)[1])"]
-    lines = [*lines, *again, "before, reported = numbers(weights), numbers(gradient)"]
-    if fault.phase == "update" or (fault.phase == "forward" and fault.step is not None):
-        lines.append(f"following = backend.update(weights, gradient, {rate!r})")
-    return [*lines, *_observe(fault)]
+        return [f"loss, following = backend.step(weights, batch, {float(problem.learning_rate)!r})", _observe(fault)]
+    updated = fault.phase == "update" or (fault.phase == "forward" and fault.step is not None)
+    after = ["before, reported = numbers(weights), numbers(gradient)", *([update] if updated else [])]
+    return [*_lead(problem, how, evaluation), *evaluation, *after, _observe(fault)]
 
 
-def _observe(fault: Fault) -> list[str]:
+def _lead(problem: Problem, how: str, evaluation: list[str]) -> list[str]:
+    """What is called before the evaluation that is looked at."""
+    moved = "Weights(*(backend.make_tensor(np.asarray(v * 1.001, v.dtype), requires_grad=True) for v in (w, b)))"
     return {
-        "forward": ["observed = float(backend.to_numpy(loss))"],
-        "backward": ["observed = reported"],
-        "update": ["observed = numbers(following)"],
-        "step": ["observed = numbers(following)"],
-    }.get(fault.phase or "", ["observed = reported"])
+        "once": [],
+        "twice": evaluation,
+        "moved": [f"backend.backward(backend.forward({moved}, batch)[1])"],
+        "often": [f"for _ in range({problem.steps + OFTEN}): backend.backward(backend.forward(weights, batch)[1])"],
+        "whole first": [*evaluation, "batch = Batch(*(backend.make_tensor(v[rows]) for v in (X, y)))"],
+    }[how]
 
 
-def _verdict(problem: Problem, trace: Trace, fault: Fault) -> list[str]:
-    """Compare with the exact numbers, rounded to float64, within the computed tolerance."""
-    at = np.asarray(fault.point if fault.point is not None else np.append(problem.w0, problem.b0))
-    if fault.finding is None and fault.phase != "make_tensor":
-        return _form()
-    if fault.phase == "make_tensor":
-        expected, allowed = at.astype(np.float64), np.zeros(len(at))
-    else:
-        exact = Oracle(problem).at(at[:-1], at[-1], fault.rows)
-        tolerance = point_tolerance(problem, at, fault.rows)
-        quantity = fault.finding.test if fault.finding is not None else "gradient"
-        if quantity == "loss":
-            expected, allowed = exact.loss.high, np.asarray(tolerance.loss)
-        elif quantity == "update":
-            rate = float(problem.learning_rate)
-            gradient = exact.gradient.high
-            if trace.gradients is not None and fault.step is not None and fault.step < len(trace.gradients):
-                gradient = trace.gradients[fault.step].astype(np.float64)
-            # from the gradient that the backend reports when it is asked: which is known only then
-            return [
-                f"expected = before - {rate!r} * reported",
-                f"tolerance = np.array({np.nextafter(update_tolerance(problem, at, gradient), np.inf).tolist()!r})",
-                *_tail(),
-            ]
-        elif quantity == "step":
-            expected, allowed = exact.following.high, tolerance.following
-        else:
-            expected, allowed = exact.gradient.high, tolerance.gradient
-    return [
-        f"expected = np.array({np.asarray(expected).tolist()!r})",
-        f"tolerance = np.array({np.asarray(allowed).tolist()!r})",
-        *_tail(),
+def _trained(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
+    """Steps as a training makes them, one or up to the one that is looked at."""
+    rate = float(problem.learning_rate)
+    body = [
+        "before = numbers(weights)",
+        "loss, tape = backend.forward(weights, batch)",
+        "gradient = backend.backward(tape)",
+        "reported = numbers(gradient)",
+        f"weights = following = backend.update(weights, gradient, {rate!r})",
     ]
+    if fault.phase == "step":
+        body = [f"loss, following = backend.step(weights, batch, {rate!r})", "weights = following"]
+    if how.endswith("trained"):
+        if problem.batch_size is not None:
+            body = ["batch = Batch(*(backend.make_tensor(v[rows[k][rows[k] >= 0]]) for v in (X, y)))", *body]
+        if how == "watched, trained":
+            copies = "Weights(*(backend.make_tensor(backend.to_numpy(v), requires_grad=True) for v in weights))"
+            body = [f"backend.forward({copies}, Batch(backend.make_tensor(X), backend.make_tensor(y)))", *body]
+        body = [f"for k in range({steps + 1}):", *(f"    {line}" for line in body)]
+    if how.startswith("raises"):
+        assert fault.failure is not None
+        return _raises(fault.failure.reason, body)
+    return [*body, _observe(fault)]
 
 
-def _form() -> list[str]:
+def _observe(fault: Fault) -> str:
+    """The line that reads what the test is about."""
+    test = fault.finding.test if fault.finding is not None else "gradient"
+    if test == "loss":
+        return "observed = float(backend.to_numpy(loss))"
+    return "observed = reported" if test == "gradient" else "observed = numbers(following)"
+
+
+def _verdict(problem: Problem, trace: Trace, fault: Fault) -> tuple[list[str], dict[str, Array]]:
+    """How to compare with the exact numbers, within the computed tolerance; and both, rounded to float64."""
+    at = np.asarray(fault.point if fault.point is not None else np.append(problem.w0, problem.b0))
+    if fault.phase == "make_tensor":
+        return _tail(), {"expected": at.astype(np.float64), "tolerance": np.zeros(len(at))}
+    if fault.finding is None:
+        return [], {}
+    allowed = point_tolerance(problem, at, fault.rows)
+    exact = Oracle(problem).at(at[:-1], at[-1], fault.rows)
+    if fault.finding.test == "update":
+        gradient = exact.gradient.high
+        if trace.gradients is not None and fault.step is not None and fault.step < len(trace.gradients):
+            gradient = trace.gradients[fault.step].astype(np.float64)
+        limit = np.nextafter(update_tolerance(problem, at, gradient), np.inf)
+        # from the gradient that the backend reports when it is asked: which is known only then
+        line = f"expected = before - {float(problem.learning_rate)!r} * reported"
+        return [line, *_tail()], {"tolerance": limit}
+    expected, tolerance = {
+        "loss": (exact.loss.high, np.asarray(allowed.loss)),
+        "step": (exact.following.high, allowed.following),
+        "gradient": (exact.gradient.high, allowed.gradient),
+    }[fault.finding.test]
+    return _tail(), {"expected": np.asarray(expected), "tolerance": tolerance}
+
+
+def _form(pairs: list[str], *, kept: bool) -> list[str]:
     """Shapes and dtypes of what came out, and whether what went in is still the same."""
+    found = "np.array_equal(*pair) for pair in zip(read(*batch, *weights), (X, y, w, b))"
     return [
         "def read(*tensors): return [np.asarray(backend.to_numpy(tensor)) for tensor in tensors]",
-        "pairs = [*zip(read(*gradient), (w, b)), *zip(read(loss), [b])]",
+        f"pairs = [{', '.join(pairs)}]",
         "bad = [(got.dtype, got.shape) for got, want in pairs if (got.dtype, got.shape) != (want.dtype, want.shape)]",
-        "kept = [np.array_equal(*pair) for pair in zip(read(*batch, *weights), (X, y, w, b))]",
+        f"kept = [{found}]" if kept else "kept = []",
         'print("wrong forms:", bad, "X, y, w, b unchanged:", kept)',
         "wrong = bool(bad) or not all(kept)",
         'print("REPRODUCED: breaks the contract" if wrong else "not reproduced")',
         "sys.exit(int(wrong))",
+    ]
+
+
+def _raises(reason: str, calls: list[str]) -> list[str]:
+    """Whether the calls raise what the worker's did."""
+    name = reason.split(":")[0]
+    return [
+        "try:",
+        *(f"    {line}" for line in calls),
+        "    float(backend.to_numpy(loss)), numbers(weights)",
+        "except BaseException as error:",
+        f"    same = type(error).__name__ == {name!r}",
+        '    print("REPRODUCED: raises" if same else "not reproduced: raises", type(error).__name__)',
+        "    sys.exit(int(same))",
+        'print("not reproduced")',
     ]
 
 

@@ -1,14 +1,15 @@
 """One backend with every step recorded: weights, loss, gradient, next weights; and the first step that is wrong.
 
-All steps are screened in float64; what comes near its tolerance there is judged by the exact oracle. So ten thousand
-steps cost seconds, and no accusation rests on float64.
+The steps are screened in float64, from the first on; what comes near its tolerance there is judged by the exact oracle,
+until something is wrong. So ten thousand steps cost seconds, no accusation rests on float64, and a fault at an early
+step is named whatever a single exact evaluation costs.
 """
 
 from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import numpy as np
 from compare_ag.host.process import WorkerFailure
 from compare_ag.host.session import Recording, concatenate
 from compare_ag.problem import Problem, batches
-from compare_ag.suite.evidence import broken_protocol, evidence
+from compare_ag.suite.evidence import broken_protocol, evidence, fused_evidence
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 TIMEOUT = 600.0
 MOST_NUMBERS = 50_000_000
 """weights and gradients of all steps that are kept at most; longer trainings are refused with a hint"""
-SUSPECTS = 32
-"""steps that the exact oracle looks at, once the screening has found something"""
+
+
+class TooLongError(ValueError):
+    """Every step of this training would be too much to keep."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Fault:
     """it shows only when the same tensors are evaluated a second time"""
     rows: Array | None = None
     """the examples of its batch; None: all"""
+    failure: WorkerFailure | None = None
+    """how the worker ended, where that is the fault"""
 
 
 @dataclass
@@ -72,6 +77,8 @@ class Trace:
     gradients: Array | None
     """(T, m)"""
     fault: Fault | None
+    undecided: int | None = None
+    """the first step of which nothing can be said, for the probability form saturates; None where there is none"""
     failure: WorkerFailure | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -84,12 +91,12 @@ def trace(
 ) -> dict[str, Trace]:
     """Train each backend with every step recorded and find its first fault.
 
-    Raises ValueError where the recording would not fit (`MOST_NUMBERS`).
+    Raises `TooLongError` where the recording would not fit (`MOST_NUMBERS`).
     """
     m = problem.features + 1
     if problem.steps * m * 3 > MOST_NUMBERS:
         most = MOST_NUMBERS // (3 * m)
-        raise ValueError(f"every step of this training is too much to keep; use --steps {most} or fewer")
+        raise TooLongError(f"every step of this training is too much to keep; use --steps {most} or fewer")
     reference = reference_trajectory(problem)
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
         conditions = Conditions(
@@ -116,7 +123,10 @@ def _traced(name: str, offer: Offer, mutation: Mutation | None, problem: Problem
     losses = concatenate(training.recording.losses, problem.dtype)
     gradients = _gradients(problem, training.recording)
     fault = _first_fault(problem, training, losses, weights, gradients)
-    return Trace(name, offer, mutation, losses, weights, gradients, fault, training.failure, training.warnings)
+    undecided = _first_undecided(problem, weights)
+    return Trace(
+        name, offer, mutation, losses, weights, gradients, fault, undecided, training.failure, training.warnings
+    )
 
 
 def _weights(problem: Problem, recording: Recording) -> Array:
@@ -143,30 +153,29 @@ def _first_fault(
         size = float(abs(weights[0][worst].astype(float) - start[worst]))
         message = f"training does not begin at the start: {coordinate} is off by {size:.2g}, where none is allowed"
         return Fault(None, message, 0, "make_tensor", coordinate, np.inf, start)
-    along = _judged(problem, oracle, _suspects(problem, samples))
+    along = _first_wrong(problem, oracle, samples)
     if along is not None:
         return along
     if training.failure is not None:
-        failure = training.failure
-        return Fault(None, f"{failure.status}: {failure.reason}", failure.step, failure.phase, None, np.inf)
+        failure, step = training.failure, training.failure.step
+        point = weights[step] if step is not None and step < len(weights) else start
+        said = f"{failure.status}: {failure.reason}"
+        return Fault(None, said, step, failure.phase, None, np.inf, point, failure=failure)
     if broken := broken_protocol(training):
         return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
     return _judged(problem, oracle, list(evidence(problem, training).probes)) or _fused_fault(problem, training)
 
 
 def _fused_fault(problem: Problem, training: Training) -> Fault | None:
-    """Of the backend's own step, along its own training."""
+    """Of the backend's own step, along its own training and then at the host's points."""
     if training.fused is None:
         return None
-    weights = _weights(problem, training.fused)
+    weights, oracle = _weights(problem, training.fused), Oracle(problem)
     samples = _samples(problem, concatenate(training.fused.losses, problem.dtype), weights, None)
-    fault = _judged(problem, Oracle(problem), _suspects(problem, samples))
+    fault = _first_wrong(problem, oracle, samples)
     if fault is None:
-        return None
-    message = f"the fused step: {fault.message}"
-    return Fault(
-        fault.finding, message, fault.step, "step", fault.coordinate, fault.ratio, fault.point, False, fault.rows
-    )
+        fault = _judged(problem, oracle, list(fused_evidence(problem, training).probes))
+    return None if fault is None else replace(fault, message=f"the fused step: {fault.message}", phase="step")
 
 
 def _samples(problem: Problem, losses: Array, weights: Array, gradients: Array | None) -> list[Sample]:
@@ -200,12 +209,28 @@ def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Faul
     )  # fmt: skip  # one row
 
 
-def _suspects(problem: Problem, samples: list[Sample]) -> list[Sample]:
-    """The first samples that the screening finds near their tolerance; all of them where the training is short."""
-    if len(samples) <= SUSPECTS:
-        return samples
-    found = [sample for sample in samples if _suspicious(problem, sample)]
-    return found[:SUSPECTS]
+def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Fault | None:
+    """The first fault along a training; one suspect after the other, so that no budget can hide the earliest."""
+    for sample in samples:
+        if _suspicious(problem, sample) and (fault := _judged(problem, oracle, [sample])) is not None:
+            return fault
+    return None
+
+
+def _first_undecided(problem: Problem, weights: Array) -> int | None:
+    """The first step whose loss cannot be judged: only the probability form has any."""
+    if problem.loss != "probability":
+        return None
+    rows_of = list(batches(problem)) if problem.batch_size is not None else None
+    longest = float(np.sqrt(1.0 + np.square(problem.X.astype(np.float64)).sum(axis=1)).max())
+    with np.errstate(all="ignore"):
+        reach = longest * np.linalg.norm(weights.astype(np.float64), axis=1)
+    # |z| ≤ reach, and ε = u (2/(1 - p) + …) stays below 1 while z ≤ ½ log 1/u
+    for k in np.flatnonzero(~(reach <= -0.5 * np.log(np.finfo(problem.dtype).eps))).tolist():
+        rows = None if rows_of is None else rows_of[k]
+        if np.isfinite(weights[k]).all() and not np.isfinite(point_tolerance(problem, weights[k], rows).loss):
+            return int(k)
+    return None
 
 
 def _suspicious(problem: Problem, sample: Sample) -> bool:

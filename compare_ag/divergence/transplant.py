@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -21,6 +21,7 @@ from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.problem import Problem, batches
 from compare_ag.verify import Oracle, Sample, judge_samples, probe_points, reference_trajectory
+from compare_ag.verify.certificate import first_finding
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -45,6 +46,10 @@ class Combination(NamedTuple):
     message: str
     ratio: float
     """largest observed/tolerance"""
+    failed: bool = False
+    """a worker failed: nothing was compared"""
+    excused: bool = False
+    """it failed in the backward or update of a backend that was to give the loss: nothing is known of that"""
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,29 @@ class Transplant:
         """For people."""
         if all(one.right for one in self.combinations):
             return f"no part is guilty: all {len(self.combinations)} combinations are right"
+        if not any(one.right for one in self.combinations):
+            return (
+                "every combination is wrong, so that no exchange tells the parts apart: each backend is wrong "
+                "somewhere; add one that is right, or let `compare-ag bisect` look at each"
+            )
         if not self.guilty:
             return (
                 "something is wrong, but in no part alone: no part is wrong in every combination that it takes part in"
             )
         said = "; ".join(f"the {part} of {name} is wrong" for name, part in self.guilty)
-        said += ": every combination with it is wrong"
-        return said + (
-            f"; {self.unexplained} more are wrong without it" if self.unexplained else ", and none without it"
-        )
+        it = "it" if len(self.guilty) == 1 else "one of them"
+        said += f": every combination with {it} is wrong"
+        said += f"; {self.unexplained} more are wrong without {it}" if self.unexplained else f", and none without {it}"
+        return said + "".join(self._shared())
+
+    def _shared(self) -> Iterator[str]:
+        """What several guilty parts of one backend have in common."""
+        for name in dict.fromkeys(name for name, _ in self.guilty):
+            parts = {part for backend, part in self.guilty if backend == name}
+            if len(parts) == len(PARTS):
+                yield f"; all three parts of {name} are made of its make_tensor and to_numpy: look there first"
+            elif parts == {"loss", "gradient"}:
+                yield f"; loss and gradient of {name} share its forward: look there first"
 
 
 def transplant(
@@ -95,7 +114,7 @@ def transplant(
         for number, parts in enumerate(plan):
             if observe is not None:
                 observe(number, len(plan))
-            found.append(bench.train(parts, workers))
+            found.append(bench.known_failure(parts) or bench.train(parts, workers))
     return _explained(tuple(found), names)
 
 
@@ -166,6 +185,14 @@ class _Bench:
         probes = probe_points(whole, reference_trajectory(whole), secrets.randbits(32))
         route = 1 + len(probes.names) // 2
         self.points = list(zip(probes.names[:route], probes.weights[:route], strict=True))
+        self._hung: dict[tuple[str, PartName], WorkerFailure] = {}
+
+    def known_failure(self, parts: tuple[str, str, str]) -> Combination | None:
+        """The result of a combination with a part that has hung before: nobody waits for it twice."""
+        for asked in zip(parts, PARTS, strict=True):
+            if (failure := self._hung.get(asked)) is not None:
+                return _failed(parts, asked[1], failure)
+        return None
 
     def train(self, parts: tuple[str, str, str], workers: _Workers) -> Combination:
         """One combination in lockstep, then at the host's points; a worker that fails makes it a wrong one."""
@@ -182,26 +209,46 @@ class _Bench:
                 w, b = sample.following[:-1], sample.following[-1]
             if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
                 samples += [self._step(sessions, f"the point '{n}'", 0, p[:-1], p[-1], None) for n, p in self.points]
-        except WorkerFailure as failure:
+        except _PartFailure as stop:
             for name, part in zip(parts, PARTS, strict=True):
                 workers.close(name, part)
-            return Combination(*parts, False, f"{failure.status}: {failure.reason}", np.inf)
+            if stop.failure.status == "timeout":
+                self._hung[parts[PARTS.index(stop.part)], stop.part] = stop.failure
+            return _failed(parts, stop.part, stop.failure)
         # gradients are not looked at: who is guilty is for the pattern to say
         found = judge_samples(problem, self.oracle, samples).values()
-        wrong = [result for result in found if not result.passed]
-        message = "right" if not wrong else min(
-            (finding for result in wrong for finding in result.findings), key=lambda f: f.step or 0
-        ).message  # fmt: skip  # one choice
-        return Combination(*parts, not wrong, message, max(result.ratio for result in found))
+        findings = [finding for result in found for finding in result.findings]
+        message = first_finding(findings).message if findings else "right"
+        return Combination(*parts, not findings, message, max((result.ratio for result in found), default=0.0))
 
     def _step(self, sessions: list[Session], where: str, k: int, w: Array, b: Array, rows: Array | None) -> Sample:
         """Loss, gradient and update from three workers, at the weights w (d,), b ()."""
         problem = self.problem
         w, b = np.ascontiguousarray(w), np.asarray(b)
-        loss = sessions[0].exchange(problem, "loss", k, w=w, b=b)["loss"]
-        gradient = sessions[1].exchange(problem, "gradient", k, w=w, b=b)
-        following = sessions[2].exchange(problem, "update", k, w=w, b=b, gw=gradient["w"], gb=gradient["b"])
+
+        def ask(part: PartName, **arrays: Array) -> dict[str, Array]:
+            try:
+                return sessions[PARTS.index(part)].exchange(problem, part, k, w=w, b=b, **arrays)
+            except WorkerFailure as failure:
+                raise _PartFailure(part, failure) from None
+
+        loss = ask("loss")["loss"]
+        gradient = ask("gradient")
+        following = ask("update", gw=gradient["w"], gb=gradient["b"])
         return Sample(where, np.append(w, b), loss, None, np.append(following["w"], following["b"]), rows)
+
+
+class _PartFailure(Exception):  # noqa: N818 - as `WorkerFailure`, with the part that was asked for
+    def __init__(self, part: PartName, failure: WorkerFailure) -> None:
+        super().__init__(str(failure))
+        self.part = part
+        self.failure = failure
+
+
+def _failed(parts: tuple[str, str, str], part: PartName, failure: WorkerFailure) -> Combination:
+    """A combination that a worker ended, asked for ``part``: for a loss it makes a whole step, gradient and all."""
+    excused = part == "loss" and failure.phase in ("backward", "update")
+    return Combination(*parts, False, f"{failure.status}: {failure.reason}", np.inf, failed=True, excused=excused)
 
 
 def _explained(combinations: tuple[Combination, ...], names: list[str]) -> Transplant:
@@ -209,7 +256,7 @@ def _explained(combinations: tuple[Combination, ...], names: list[str]) -> Trans
     guilty: list[tuple[str, PartName]] = []
     for name in names:
         for part in PARTS:
-            with_it = [one for one in combinations if getattr(one, part) == name]
+            with_it = [one for one in combinations if getattr(one, part) == name and not one.excused]
             without = [one for one in combinations if getattr(one, part) != name]
             if with_it and not any(one.right for one in with_it) and (not without or any(o.right for o in without)):
                 guilty.append((name, part))
@@ -217,4 +264,5 @@ def _explained(combinations: tuple[Combination, ...], names: list[str]) -> Trans
         one for one in combinations if not one.right and any(getattr(one, part) == name for name, part in guilty)
     ]
     wrong = sum(not one.right for one in combinations)
-    return Transplant(combinations, tuple(guilty), wrong - len(explained))
+    excused = sum(one.excused and one not in explained for one in combinations)
+    return Transplant(combinations, tuple(guilty), wrong - len(explained) - excused)

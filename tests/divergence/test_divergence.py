@@ -151,10 +151,10 @@ def test_a_backend_that_crashes_is_a_fault_with_its_reason(install_plugin, good_
     install_plugin("mine", good_plugin.replace("w, batch, residual = tape", "raise ValueError('not yet')"))
     options = ("--problem", "synthetic:n=20,d=2", "--steps", "10")
     done = command("bisect", "numpy", "mine", *options, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "crashed: ValueError: not yet" in done.stdout
     done = command("transplant", "--backends", "numpy,mine", *options, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "ValueError: not yet" in done.stdout
 
 

@@ -1,0 +1,152 @@
+"""What bisect and transplant say at the edges: crashes, fused steps, saturation, several mistakes at once.
+
+A script that shows a fault must also be able not to: without the mistake it says so.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compare_ag.divergence import bisect, transplant
+from compare_ag.divergence.reproducer import MOST_LINES
+from compare_ag.problem import problem_by_name
+from compare_ag.selftest import specimens
+from compare_ag.suite import select
+
+FUSED = """
+    def step(self, weights, batch, learning_rate):
+        loss, tape = self.forward(weights, batch)
+        far = abs(batch.X @ weights.w + weights.b).max() > 30
+        gradient = self.backward(tape)
+        return loss, self.update(weights, Weights(gradient.w * (2 if far else 1), gradient.b), learning_rate)
+
+    def to_numpy"""
+COUNTED = "self.calls = getattr(self, 'calls', 0) + 1\n        "
+
+
+def problem(**changes):
+    return problem_by_name("synthetic:n=20,d=2", **({"steps": 30, "learning_rate": 0.1} | changes))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["loss-scaled", "loss-after-update", "gradient-stale", "rate-scaled", "step-skipped", "start-wrong", "dtype-wrong"],
+)
+def test_a_script_says_not_reproduced_once_the_mistake_is_taken_out(name, tmp_path):
+    specimen = next(specimen for specimen in specimens(name) if specimen.facts.name == name)
+    found = bisect(
+        {"wrong": select(["numpy"])["numpy"]}, problem(), folder=tmp_path, mutations={"wrong": specimen.mutation}
+    )
+    script = found.reproducers["wrong"]
+    assert script.reproduces, script.output
+    lines = script.path.read_text().splitlines()
+    cured = [line for line in lines if not line.startswith(("mutants = ", "Plugin = mutants["))]
+    assert len(cured) == len(lines) - 2
+    script.path.write_text("\n".join(cured) + "\n")
+    done = subprocess.run([sys.executable, script.path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "not reproduced"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "step"),
+    [
+        ("raise ValueError('not in C:\\\\Users\\\\me')", 0),
+        ('raise KeyError(\'"""\')', 0),
+        (COUNTED + "if self.calls > 7: raise ValueError('late')", 7),
+    ],
+)
+def test_the_script_of_a_crash_raises_the_same(raised, step, install_plugin, good_plugin, tmp_path):
+    install_plugin(
+        "mine", good_plugin.replace("w, batch, residual = tape", f"{raised}\n        w, batch, residual = tape")
+    )
+    found = bisect(select(["numpy", "mine"]), problem(), folder=tmp_path)
+    fault, script = found.faults["mine"], found.reproducers["mine"]
+    assert (fault.step, fault.phase) == (step, "backward")
+    assert fault.failure is not None
+    assert script.reproduces, script.output
+
+
+def test_a_failure_that_no_few_calls_can_show_has_no_script(install_plugin, good_plugin, tmp_path):
+    install_plugin("mine", good_plugin.replace("import numpy as np", "import numpy as np, nonesuch"))
+    found = bisect(select(["numpy", "mine"]), problem(), folder=tmp_path / "scripts")
+    assert "nonesuch" in found.faults["mine"].message
+    assert found.reproducers == {}
+    assert not (tmp_path / "scripts").exists()
+
+
+def test_a_fused_step_that_is_wrong_at_the_host_s_points_alone_is_found(install_plugin, good_plugin, tmp_path):
+    install_plugin("mine", good_plugin.replace("\n    def to_numpy", FUSED))
+    found = bisect(select(["numpy", "mine"]), problem(), folder=tmp_path)
+    fault = found.faults["mine"]
+    assert (fault.step, fault.phase) == (None, "step")
+    assert "the fused step" in fault.message
+    assert "the point '" in fault.message
+    assert found.reproducers["mine"].reproduces
+
+
+def test_a_late_fault_of_small_batches_fits_into_a_script(install_plugin, good_plugin, tmp_path):
+    late = COUNTED + "loss = loss + (self.calls > 3) * z.dtype.type(1)\n        return np.asarray(loss"
+    install_plugin("mine", good_plugin.replace("return np.asarray(loss", late))
+    small = problem_by_name("seed", steps=12, batch_size=2, loss="logits")
+    found = bisect(select(["numpy", "mine"]), small, folder=tmp_path)
+    script = found.reproducers["mine"]
+    assert found.faults["mine"].phase == "forward"
+    assert script.reproduces, script.output
+    assert len(script.path.read_text().splitlines()) <= MOST_LINES
+
+
+def test_what_the_probability_form_leaves_open_is_said():
+    far = problem(loss="probability", dtype="float32", steps=5)
+    far = replace(far, w0=np.full_like(far.w0, 60.0))
+    found = bisect(select(["numpy", "autograd"]), far)
+    assert found.faults == {}
+    assert found.undecided == 0
+    assert "every step that can be decided" in found.message
+    assert "undecidable from step 0" in found.message
+
+
+def test_the_same_nan_in_both_is_no_difference(install_plugin, good_plugin):
+    for name in ("mine", "yours"):
+        install_plugin(name, good_plugin.replace("residual.sum() / n", "residual.dtype.type(np.nan)"))
+    found = bisect(select(["mine", "yours"]), problem())
+    assert set(found.faults) == {"mine", "yours"}
+    assert found.first_bits == ""
+
+
+# --- transplant
+
+
+def test_a_crash_in_backward_is_not_blamed_on_the_loss(install_plugin, good_plugin):
+    install_plugin("mine", good_plugin.replace("w, batch, residual = tape", "raise ValueError('not yet')"))
+    found = transplant(select(["numpy", "mine"]), problem(), steps=2)
+    assert found.guilty == (("mine", "gradient"),)
+    assert "none without it" in found.message
+
+
+def test_where_every_combination_is_wrong_nothing_is_claimed(install_plugin, good_plugin):
+    for name, divisor in (("mine", "(n + 1)"), ("yours", "(n + 2)")):
+        install_plugin(name, good_plugin.replace("residual.sum() / n", f"residual.sum() / {divisor}"))
+    found = transplant(select(["mine", "yours"]), problem(), steps=2)
+    assert found.guilty == ()
+    assert found.message.startswith("every combination is wrong")
+
+
+def test_the_first_fault_of_a_combination_is_the_earliest_step(install_plugin, good_plugin):
+    install_plugin("mine", good_plugin.replace("residual.sum() / n", "residual.sum() / (n + 1)"))
+    found = transplant(select(["numpy", "mine"]), problem(), steps=3)
+    wrong = [one for one in found.combinations if not one.right]
+    assert wrong
+    assert all("at step 0" in one.message for one in wrong)
+
+
+def test_what_all_parts_share_is_named():
+    specimen = specimens("start-wrong")[0]
+    offers = dict.fromkeys(("right", "wrong"), select(["numpy"])["numpy"])
+    found = transplant(offers, problem(), steps=2, mutations={"wrong": specimen.mutation})
+    assert {part for name, part in found.guilty if name == "wrong"} == {"loss", "gradient", "update"}
+    assert "look there first" in found.message
