@@ -5,6 +5,7 @@
       records/NAME.json       one for each backend that was asked for, failed ones included
       arrays/NAME.npz         losses and recorded weights
       arrays/NAME.timing.npz  raw timing blocks
+      arrays/control.timing.npz  those of the baseline's second worker
       arrays/reference.npz    reference losses and weights with their tolerances
       logs/                   what the workers printed
 
@@ -13,6 +14,8 @@ appear whole or not at all (temporary file, fsync, rename), and each record carr
 
 Schema history
     1.0  first version
+    1.1  four tests for each verdict, diagnoses, the reference's description
+    1.2  cost and speed, with intervals over launches, in place of timing (which had one launch and is not read)
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
 refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
@@ -41,7 +44,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -127,43 +130,115 @@ class Environment(_Record, frozen=True, kw_only=True):
     """the host's own: compare-ag, numpy, …; each backend's are in its record"""
 
 
-class Spread(_Record, frozen=True, kw_only=True):
-    """Median and quartiles of rounds, in seconds per step."""
+class Interval(_Record, frozen=True, kw_only=True):
+    """An estimate with its 95 % confidence interval over launches; no ends where one launch alone was measured."""
 
-    median: float
-    low: float
-    high: float
-
-
-class Ratio(_Record, frozen=True, kw_only=True):
-    """Paired ratio to the baseline: median and quartiles over rounds."""
-
-    median: float
-    low: float
-    high: float
+    value: float
+    low: float | None
+    high: float | None
 
 
-class Timing(_Record, frozen=True, kw_only=True):
-    """What one backend's steps cost, from its timing worker."""
+class Cost(_Record, frozen=True, kw_only=True):
+    """What one backend costs. Seconds; intervals are of the mean over launches."""
 
-    import_seconds: float
-    construct_seconds: float
-    make_tensor_seconds: float
-    first_step_seconds: float
-    first_step_phases: dict[str, float] | None
+    step: Interval
+    """one whole step in the steady state"""
+    phases: dict[str, Interval] | None
     """forward, backward, update; None where the backend does not split"""
-    step: Spread
-    phases: dict[str, Spread] | None
-    ratio: Ratio | None
-    """to the baseline; None where the baseline was not timed"""
-    rounds: int
-    steps_per_block: int
-    lead_in: int
-    checkpoint_step: int
-    pinned: list[int]
+    closure: Interval | None
+    """(forward + backward + update) / step"""
+    gradient_ratio: Interval | None
+    """(forward + backward) / forward: theory allows about 4 to 5, however many weights there are"""
+    import_seconds: float | None
+    """of plugin and framework in a bare process; None where that was not measured"""
+    construct_seconds: Interval
+    """building the backend and `prepare`"""
+    make_tensor_seconds: Interval
+    first_step_seconds: Interval
+    """the first step of a fresh process, compilation included"""
+    steps_to_steady: int | None
+    """steps before the times stay within 5 % of the steady ones; None where they did not settle while watched"""
+    cold_seconds: float
+    """what is paid before the steady state: import, construct, make_tensor, and what the first steps take beyond it"""
+    interface_seconds: float
+    """of each step, what the loop and the contract cost with a backend that does nothing"""
+    pending_share: float
+    """work left over when the clock of a block stopped, as share of the block: a lazy backend's"""
     cpu_per_wall: float
     preempted: float
-    """share of rounds with an involuntary context switch"""
+    """share of blocks with an involuntary context switch"""
+    pinned: list[int]
+    threads_observed: int
+    """largest numerical thread pool seen after warm-up, at least 1"""
+    steady: bool
+    """first and last third of a launch agree within 3 %"""
+
+
+class PairRecord(_Record, frozen=True, kw_only=True):
+    """Time per step of one backend over that of another."""
+
+    backend: str
+    baseline: str
+    ratio: Interval
+    """simultaneous over all pairs of the run"""
+    verdict: str
+    """faster, slower, equivalent, inconclusive, or unranked where a backend's numbers are wrong"""
+    launches_needed: int | None = None
+    """for a verdict at this spread, where it is inconclusive"""
+    held_back: bool = False
+    """its interval would have said more than the run's own noise floor allows"""
+    break_even_steps: float | None = None
+    """steps after which the cheaper step has paid for the dearer start; None where it never does"""
+    phases: dict[str, Interval] = {}
+    """the same ratio phase by phase; each on its own, not simultaneous"""
+
+
+class StabilityWarning(_Record, frozen=True, kw_only=True):
+    """Something about the measurement that the reader should know."""
+
+    id: str
+    message: str
+    advice: str
+
+
+class SpeedRecord(_Record, frozen=True, kw_only=True):
+    """How the timing of a run was made, and its verdicts."""
+
+    mode: str
+    """quick, default or precise"""
+    budget_seconds: float
+    target: float
+    """half-width (of the log-ratio) at which it stops"""
+    stopped: str
+    """width, budget, launches or failure"""
+    margin: float
+    """0.02: differences below 2 % count as equivalent"""
+    level: float
+    """of each pair's interval, so that all hold together with 95 %"""
+    launches: int
+    instances: int
+    rounds: int
+    """per instance, the first discarded"""
+    steps_per_block: int
+    lead_in: int
+    checkpoint: str
+    """start, middle or end of the training"""
+    checkpoint_step: int
+    threads: int
+    hash_seeds: list[int]
+    """PYTHONHASHSEED of each launch, the same for all its workers"""
+    control_backend: str | None
+    """the backend that ran twice"""
+    control: Interval | None
+    """its ratio to itself"""
+    noise_floor: float | None
+    """the farther end of that interval from 1: no verdict may rest on less"""
+    pairs: list[PairRecord] = []
+    warnings: list[StabilityWarning] = []
+    seconds: float
+    """wall time of the timing part"""
+    control_arrays: str | None = None
+    control_arrays_sha256: str | None = None
 
 
 class TestRecord(_Record, frozen=True, kw_only=True):
@@ -265,9 +340,9 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     """of the random points at which it was asked, drawn after its plugin had been loaded"""
     convergence: ConvergenceRecord | None = None
     published: list[PublishedRow] = []
-    timing: Timing | None = None
+    cost: Cost | None = None
     timing_note: str = ""
-    """why there is no timing"""
+    """why it was not timed"""
     arrays: str | None = None
     """file of the trajectory, relative to the run directory; written once"""
     arrays_sha256: str | None = None
@@ -308,6 +383,7 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """what the backends were compared with, and how well it is known"""
     consensus_is_wrong: bool = False
     """all backends that could be judged agree with each other, and none with the reference"""
+    speed: SpeedRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from compare_ag.speed.schedule import Settings
+
+BRIEF = Settings("brief", budget_seconds=0.1, target=0.01, least_launches=2, bare_imports=1, instances=1, rounds=4)
+"""the whole timing part, as short as it can be"""
+
 GOOD_PLUGIN = """
 import numpy as np
 from compare_ag import Backend, Weights, hookimpl
@@ -52,6 +57,12 @@ class Mine(Backend):
 def compare_ag_backend():
     return Mine
 """
+
+
+@pytest.fixture(scope="session")
+def brief() -> Settings:
+    """For runs whose times do not matter but must be there."""
+    return BRIEF
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,8 +13,8 @@ from compare_ag import records
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return compare_ag.run(["numpy"], steps=30, output=tmp_path_factory.mktemp("records") / "run")
+def run(tmp_path_factory, brief):
+    return compare_ag.run(["numpy"], steps=30, timing=brief, output=tmp_path_factory.mktemp("records") / "run")
 
 
 def test_a_run_reads_back_as_it_was_returned(run):

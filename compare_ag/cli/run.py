@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from compare_ag.records import Run
+    from compare_ag.speed.schedule import Settings
 
 EPILOG = """Examples:
   compare-ag run                                   the tiny seed problem, every available backend
@@ -34,7 +35,25 @@ EPILOG = """Examples:
 )
 @problem_options
 @click.option("--baseline", metavar="NAME", help="Backend that time ratios refer to. Default: numpy, else the first.")
-@click.option("--timing/--no-timing", default=True, show_default=True, help="Whether to measure speed.")
+@click.option("--quick", "mode", flag_value="quick", help="Measure speed for about 10 s only.")
+@click.option("--precise", "mode", flag_value="precise", help="Measure until every interval is within 0.5 %.")
+@click.option("--no-timing", "mode", flag_value="none", help="Do not measure speed. Default: for about 20 s.")
+@click.option("--timing-budget", type=float, metavar="SECONDS", help="Stop measuring speed after about so long.")
+@click.option(
+    "--margin",
+    type=float,
+    metavar="SHARE",
+    default=0.02,
+    show_default=True,
+    help="Largest difference in speed that counts as none.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["start", "middle", "end"]),
+    default="middle",
+    show_default=True,
+    help="Part of the training whose weights are timed.",
+)
 @click.option(
     "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
@@ -56,13 +75,16 @@ def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) 
     timeout = options.pop("timeout")
     if not timeout > 0:
         raise click.BadParameter("must be more than 0 seconds", param_hint="--timeout")
-    keywords = {name: options.pop(name) for name in ("baseline", "timing", "output")}
+    timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
+    keywords = {name: options.pop(name) for name in ("baseline", "output")}
     _warn_of_names()
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
     problem = chosen_problem(**options)
-    require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=keywords["timing"]))
+    require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(Console(stderr=True), quiet=quiet)
-    result = run_suite(backends, problem, timeout=timeout, observer=progress, **keywords)
+    result = run_suite(
+        backends, problem, timing=False if timing is None else timing, timeout=timeout, observer=progress, **keywords
+    )
     try:
         _report(result, as_json=as_json)
     except BrokenPipeError:
@@ -70,6 +92,25 @@ def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) 
     except OSError as error:
         sys.exit(ExitCode.worst([ExitCode(result.exit_code), not_written(error, f"the run is kept in {result.path}")]))
     sys.exit(result.exit_code)
+
+
+def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: str) -> Settings | None:
+    """The timing that the options ask for; None for none."""
+    from dataclasses import replace
+
+    from compare_ag.speed.schedule import MODES
+
+    if mode == "none":
+        return None
+    if not 0 < margin < 1:
+        raise click.BadParameter("must be between 0 and 1: 0.02 is 2 %", param_hint="--margin")
+    if budget is not None and not budget > 0:
+        raise click.BadParameter("must be more than 0 seconds", param_hint="--timing-budget")
+    chosen = replace(MODES[mode or "default"], margin=margin, checkpoint=checkpoint)
+    if budget is None:
+        return chosen
+    least = min(chosen.least_launches, MODES["quick"].least_launches) if budget < chosen.budget_seconds else None
+    return replace(chosen, budget_seconds=budget, least_launches=least or chosen.least_launches)
 
 
 def _warn_of_names() -> None:
@@ -82,10 +123,10 @@ def _warn_of_names() -> None:
 
 
 def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
-    """Timing takes turns among workers that are all alive; training starts as many as there are CPUs for."""
+    """Timing takes turns among workers that are all alive, the baseline's twice; training starts one for each CPU."""
     from compare_ag.host.environment import usable_cpus
 
-    return backends if timing else min(backends, max(1, len(usable_cpus()) // threads))
+    return backends + 1 if timing else min(backends, max(1, len(usable_cpus()) // threads))
 
 
 def _report(result: Run, *, as_json: bool) -> None:

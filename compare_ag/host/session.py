@@ -110,7 +110,16 @@ class Session:
 
     def load(self, dtype: str | None = None, mutation: p.Mutation | None = None) -> p.Loaded:
         """Import the plugin in the worker and compare it with the contract; make ``mutation`` to its class before."""
-        message, _ = self.process.ask(p.Load(self.offer.name, self.offer.module, dtype, mutation), p.Loaded)
+        self.begin_load(dtype, mutation)
+        return self.loaded()
+
+    def begin_load(self, dtype: str | None = None, mutation: p.Mutation | None = None) -> None:
+        """Ask for `load` without waiting, so that several workers import at the same time."""
+        self.process.send(p.Load(self.offer.name, self.offer.module, dtype, mutation))
+
+    def loaded(self) -> p.Loaded:
+        """Wait for the answer to `begin_load`."""
+        message, _ = self.process.expect(p.Loaded)
         loaded: p.Loaded = message
         return loaded
 
@@ -199,18 +208,25 @@ class Session:
         _require(found, shapes, problem.dtype)
         return found
 
-    def cold(self, problem: Problem) -> p.FirstStep:
-        """Time the first step this process makes."""
-        message, _ = self.process.ask(p.Cold(problem.learning_rate), p.FirstStep)
-        first: p.FirstStep = message
-        return first
+    def cold(
+        self, problem: Problem, most_steps: int, nanoseconds: int, *, phased: bool = False
+    ) -> tuple[p.Array, list[int]]:
+        """Time this process's first steps: nanoseconds of each (T,), and the phases of the first where asked for."""
+        request = p.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
+        message, arrays = self.process.ask(request, p.FirstSteps)
+        step_ns = arrays.get("step_ns")
+        if step_ns is None or step_ns.dtype != np.int64 or step_ns.ndim != 1 or not len(step_ns):
+            raise WorkerFailure("malformed", "sent times that do not fit the request")
+        phases: list[int] = message.phases
+        return step_ns, phases
 
-    def block(
-        self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, *, phased: bool = False
-    ) -> p.Timed:
-        """Time a burst of steps from the weights (w, b)."""
-        request = p.Block(steps, lead_in, problem.learning_rate, phased)
-        message, _ = self.process.ask(request, p.Timed, w=w, b=b)
+    def renew(self) -> None:
+        """Have the data tensors made anew."""
+        self.process.ask(p.Renew(), p.Renewed)
+
+    def block(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, kind: str = "whole") -> p.Timed:
+        """Time a block of steps from the weights (w, b)."""
+        message, _ = self.process.ask(p.Block(steps, lead_in, problem.learning_rate, kind), p.Timed, w=w, b=b)
         timed: p.Timed = message
         return timed
 

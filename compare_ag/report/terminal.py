@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, Timing, decisive
+from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, decisive
 from compare_ag.report.grid import Grid, plain_table
-from compare_ag.report.units import Array, difference, fraction, megabytes, seconds, sparkline
+from compare_ag.report.speed import fastest, speed_sections, titled
+from compare_ag.report.units import Array, difference, fraction, sparkline
 from compare_ag.text import printable
 
 WEIGHTS_SHOWN = 6
@@ -41,9 +42,7 @@ def sections(run: Run) -> Iterator[RenderableType]:
     if any(record.status in JUDGED for record in run.records.values()):
         yield final_weights(run)
         yield losses(run)
-    if any(record.timing is not None for record in run.records.values()):
-        yield speed(run)
-        yield cold(run)
+    yield from speed_sections(run)
     yield from remarks(run)
 
 
@@ -52,7 +51,7 @@ def sections(run: Run) -> Iterator[RenderableType]:
 
 def answer(run: Run) -> Text:
     """One to three sentences: who agrees, who is fastest and by how much, who failed."""
-    sentences = [*_agreement(run), *_fastest(run)]
+    sentences = [*_agreement(run), *fastest(run)]
     if run.manifest.state != "complete":
         sentences.insert(0, "This run did not finish: it was ended before every backend had been compared.")
     style = "bold green" if run.exit_code == 0 else "bold red"
@@ -84,32 +83,12 @@ def _agreement(run: Run) -> Iterator[str]:
             yield f"{losses} reproduced" + (f" by all {len(published)}." if len(published) > 1 else ".")
 
 
-def _fastest(run: Run) -> Iterator[str]:
-    timed = sorted(
-        ((record.timing.step.median, record) for record in run.records.values() if record.timing is not None),
-        key=lambda pair: pair[0],
-    )
-    if len(timed) < 2:
-        return
-    fastest, rest = timed[0], timed[1:]
-    others = ", ".join(
-        f"{printable(record.name)} takes {median / fastest[0]:.1f} times as long" for median, record in rest
-    )
-    yield f"Fastest per step: {printable(fastest[1].name)} ({seconds(fastest[0])}); {others}."
-
-
 def _names(names: Sequence[str]) -> str:
     shown = [printable(name) for name in names]
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
 
 
 # --- tables -------------------------------------------------------------------------------------------------
-
-
-def _titled(title: str, table: RenderableType, note: str = "") -> Group:
-    """A table under its title, with a note below: as wide as the terminal, where rich's own would be as the table."""
-    parts: list[RenderableType] = [Text(title, style="bold"), table]
-    return Group(*parts, Text(note, style="dim italic")) if note else Group(*parts)
 
 
 def problem(run: Run) -> Group:
@@ -147,7 +126,7 @@ def verdicts(run: Run) -> Group:
         if verdict is not None and verdict.remark:
             found += f". Note: {verdict.remark}"
         table.add_row(_backend(record), _status(record), Text(printable(found)))
-    return _titled("Verdicts", table)
+    return titled("Verdicts", table)
 
 
 def tests(run: Run) -> Group:
@@ -168,7 +147,7 @@ def tests(run: Run) -> Group:
         notes.append("* more were undecidable: their tolerance is infinite, as where the probability form saturates")
     if run.manifest.reference:
         notes.append(f"compared with {run.manifest.reference}")
-    return _titled("Tests: largest observed/tolerance", table, "\n".join(notes))
+    return titled("Tests: largest observed/tolerance", table, "\n".join(notes))
 
 
 def _outcome(test: TestRecord | None) -> Text:
@@ -225,7 +204,7 @@ def final_weights(run: Run) -> Group:
         table.add_row(printable(name), *numbers, *shown)
     largest = run.manifest.max_pair_difference
     note = "" if largest is None else f"largest difference between two backends: {difference(largest)}"
-    return _titled(title, table, note)
+    return titled(title, table, note)
 
 
 def losses(run: Run) -> RenderableType:
@@ -254,7 +233,7 @@ def _spaced_losses(run: Run, judged: list[str]) -> Group:
             ["", ""] if reference is None or tolerance is None else [_loss(reference, k), difference(tolerance[k])]
         )
         table.add_row(str(k), *row, *expected)
-    return _titled(f"{what} after k steps", table)
+    return titled(f"{what} after k steps", table)
 
 
 def _published_losses(run: Run, judged: list[str]) -> Group:
@@ -274,7 +253,7 @@ def _published_losses(run: Run, judged: list[str]) -> Group:
     allowed = run.manifest.problem.published_tolerance
     title = f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}"
     missed = any(not row.reproduced for name in with_table for row in run[name].published)
-    return _titled(title, table, "* not reproduced" if missed else "")
+    return titled(title, table, "* not reproduced" if missed else "")
 
 
 def _loss(values: Array, k: int) -> str:
@@ -284,63 +263,11 @@ def _loss(values: Array, k: int) -> str:
     return f"{value:.8g}" if math.isfinite(value) else str(value)
 
 
-def speed(run: Run) -> Group:
-    """Steady time per step and per phase, with the ratio to the baseline."""
-    baseline = run.manifest.baseline
-    head = f"ratio to {printable(baseline or 'the baseline')}"
-    table = Grid("backend", "step", "forward", "backward", "update", head)
-    notes = []
-    for record in run.records.values():
-        timing = record.timing
-        if timing is not None:
-            table.add_row(printable(record.name), *_times(timing), _ratio(record.name, timing, baseline))
-        elif record.status in JUDGED and record.timing_note:
-            notes.append(f"{printable(record.name)}: {record.timing_note}")
-    first = next(record.timing for record in run.records.values() if record.timing is not None)
-    pinned = f"on CPU {', '.join(map(str, first.pinned))}" if first.pinned else "not pinned"
-    notes.append(
-        f"{first.rounds} rounds of {first.steps_per_block} steps, all backends in random order, {pinned}, "
-        f"from perturbed weights of step {first.checkpoint_step}; spread within one launch, not a confidence interval"
-    )
-    return _titled("Speed: time per step, median of rounds (quartiles)", table, "\n".join(notes))
-
-
-def _times(timing: Timing) -> list[str]:
-    """The whole step with its quartiles, and the medians of the phases."""
-    step = timing.step
-    whole = f"{seconds(step.median)} ({seconds(step.low)} to {seconds(step.high)})"
-    if timing.phases is None:
-        return [whole, "n/a", "n/a", "n/a"]
-    return [whole, *(seconds(timing.phases[phase].median) for phase in ("forward", "backward", "update"))]
-
-
-def _ratio(name: str, timing: Timing, baseline: str | None) -> str:
-    if name == baseline:
-        return "1 (baseline)"
-    if timing.ratio is None:
-        return "n/a"
-    return f"{timing.ratio.median:.2f} ({timing.ratio.low:.2f} to {timing.ratio.high:.2f})"
-
-
-def cold(run: Run) -> Group:
-    """What is paid once, and memory."""
-    table = Grid("backend", "import", "construct", "make_tensor", "first step", "peak memory", "threads seen")
-    for record in run.records.values():
-        timing = record.timing
-        if timing is None:
-            continue
-        once = (timing.import_seconds, timing.construct_seconds, timing.make_tensor_seconds, timing.first_step_seconds)
-        memory = "n/a" if record.peak_memory_bytes is None else megabytes(record.peak_memory_bytes)
-        if record.peak_memory_source == "ru_maxrss":
-            memory += " (ru_maxrss)"
-        table.add_row(printable(record.name), *map(seconds, once), memory, str(record.threads_observed or "n/a"))
-    note = "import is what the backend adds to a worker that has numpy already; memory is the training worker's"
-    return _titled("Paid once, and memory", table, note)
-
-
 def remarks(run: Run) -> Iterator[Text]:
     """Failures with their logs, warnings of backends and of the run."""
     lines = [f"warning: {printable(text)}" for text in run.manifest.warnings]
+    if run.manifest.speed is not None:
+        lines += [f"timing: {printable(one.message)}. {printable(one.advice)}" for one in run.manifest.speed.warnings]
     for record in run.records.values():
         lines += [f"warning: {printable(record.name)}: {printable(text)}" for text in record.warnings]
         if record.status in FAILED:

@@ -1,9 +1,11 @@
-"""Speed: the schedule of timed bursts and the statistics over them. Pure: numbers in, numbers out.
+"""Speed: the schedule of timed blocks and the statistics over launches. Pure: numbers in, numbers out.
 
 Knows neither workers nor clocks; randomness comes in as a generator.
+
+    schedule     block length, order, weights; when to stop
+    statistics   from blocks to one number per launch, from launches to an interval
+    student      the quantiles behind the intervals
+    verdicts     from intervals to words, held back by the noise floor
+    costs        steps until steady, what is paid before, break-even
+    stability    what about the measurement should make the reader careful
 """
-
-from compare_ag.speed.schedule import Plan, orders, perturbed, plan
-from compare_ag.speed.statistics import Quartiles, paired_ratio, per_step
-
-__all__ = ["Plan", "Quartiles", "orders", "paired_ratio", "per_step", "perturbed", "plan"]

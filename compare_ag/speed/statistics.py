@@ -1,40 +1,94 @@
-"""Statistics over the rounds of one run. Never a minimum, never pooled samples, no outlier is dropped.
+"""Statistics over launches. Never a minimum, never pooled samples, no outlier is dropped.
 
-One launch per backend tells how much the rounds vary, not how much the next launch would: the quartiles here
-describe spread and are no confidence interval.
+A launch is one set of fresh processes. The ratio of two backends differs from launch to launch by more than the
+blocks inside one launch tell (address-space layout: 1.3 % per process at 10 µs a step), so that any inference on
+blocks finds differences between a backend and itself. Hence:
+
+    block      log(t_A / t_B) of one round, both sides from the same weights, next to each other in time
+    instance   the median over its rounds
+    launch     the mean over its instances: one number, and the unit of replication
+    effect     the mean over launches, with Student's t interval
+
+`tests/speed` shows the coverage by simulation, `compare-ag selfcheck` on the user's own machine.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from compare_ag.speed.student import chi_square_quantile, t_quantile
 
-class Quartiles(NamedTuple):
-    """Median and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
+LEVEL = 0.95
 
 
-def quartiles(values: ArrayLike) -> Quartiles:
-    """Median, lower and upper quartile of at least one value."""
-    low, median, high = np.quantile(np.asarray(values, dtype=np.float64), [0.25, 0.5, 0.75])
-    return Quartiles(float(median), float(low), float(high))
+class LogInterval(NamedTuple):
+    """A mean of log-ratios over launches and the half-width of its interval; infinite for fewer than two launches."""
+
+    mean: float
+    half: float
+    launches: int
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        return self.mean + self.half
 
 
-def per_step(wall_ns: ArrayLike, steps: int) -> Quartiles:
-    """Seconds per step from the bursts' nanoseconds (rounds,)."""
-    return quartiles(np.asarray(wall_ns, dtype=np.float64) / steps * 1e-9)
+def instance_medians(wall_ns: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Median of the log of block times (M, R), for each of the M instances: (M,)."""
+    return np.median(np.log(np.asarray(wall_ns, dtype=np.float64)), axis=1)
 
 
-def paired_ratio(wall_ns: ArrayLike, baseline_ns: ArrayLike) -> Quartiles:
-    """Ratio to the baseline, round by round (both (rounds,)): exp of the quartiles of the log-ratios.
+def launch_log_ratio(wall_ns: ArrayLike, baseline_ns: ArrayLike) -> float:
+    """One launch's log-ratio from block times (M instances, R rounds) of the same rounds.
 
-    Bursts of one round share weights and moment, so what disturbs the machine for a while cancels.
+    The median over an instance's rounds, because a preempted block is no property of the backend; the mean over
+    instances, because memory layout is.
     """
     log_ratio = np.log(np.asarray(wall_ns, dtype=np.float64)) - np.log(np.asarray(baseline_ns, dtype=np.float64))
-    return Quartiles(*np.exp(quartiles(log_ratio)).tolist())
+    return float(np.mean(np.median(log_ratio, axis=1)))
+
+
+def launch_log_time(wall_ns: ArrayLike, steps: int) -> float:
+    """One launch's log of seconds per step, from block times (M, R) of ``steps`` steps each."""
+    return float(np.mean(instance_medians(wall_ns))) + math.log(1e-9 / steps)
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> LogInterval:
+    """Student's t interval of the mean of independent values, one for each launch (at least one)."""
+    launches = len(values)
+    mean = float(np.mean(values))
+    if launches < 2:
+        return LogInterval(mean, math.inf, launches)
+    error = float(np.std(values, ddof=1)) / math.sqrt(launches)
+    return LogInterval(mean, t_quantile((1 + level) / 2, launches - 1) * error, launches)
+
+
+def simultaneous_level(family: int, level: float = LEVEL) -> float:
+    """The level of each of ``family`` intervals so that all hold together with at least ``level`` (Bonferroni)."""
+    return 1 - (1 - level) / max(1, family)
+
+
+def hodges_lehmann(values: Sequence[float]) -> float:
+    """Median of all pairwise means: where it leaves the t interval, a few launches carry the mean."""
+    array = np.asarray(values, dtype=np.float64)
+    first, second = np.triu_indices(len(array))
+    return float(np.median((array[first] + array[second]) / 2))
+
+
+def rms_interval(errors: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+    """Root mean square of errors around 0 with its χ² interval: (rms, low, high)."""
+    n = len(errors)
+    total = float(np.sum(np.square(errors)))
+    low, high = (math.sqrt(total / chi_square_quantile(p, n)) for p in ((1 + level) / 2, (1 - level) / 2))
+    return math.sqrt(total / n), low, high

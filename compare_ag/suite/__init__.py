@@ -3,7 +3,8 @@
     folder     the run directory
     training   the correctness pass: every backend trains, several at a time
     judging    reference, tolerance, verdicts, exit code
-    timing     the speed pass: after all training, bursts side by side
+    engine     launches of timing workers whose blocks alternate on one CPU
+    timing     the speed part: after all training; launches until the intervals are narrow, then verdicts
 
 This package brings `host`, `verify` and `speed` together and is the only one that knows all three. The order is
 part of the method: no timing worker starts before the last correctness worker has ended, and the reference stays
@@ -11,6 +12,6 @@ in this process.
 """
 
 from compare_ag.suite.flow import NothingToRunError, Terminated, run, select
-from compare_ag.suite.observer import Observer
+from compare_ag.suite.observer import Observer, TimingProgress
 
-__all__ = ["NothingToRunError", "Observer", "Terminated", "run", "select"]
+__all__ = ["NothingToRunError", "Observer", "Terminated", "TimingProgress", "run", "select"]

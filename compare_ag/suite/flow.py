@@ -18,10 +18,11 @@ from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
+from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.folder import Keeper, make_folder
 from compare_ag.suite.judging import Judge, exit_code, problem_record
 from compare_ag.suite.observer import Observer
-from compare_ag.suite.timing import TimingPass, TimingResult
+from compare_ag.suite.timing import TimingPass, TimingResult, choose_baseline
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run(
     problem: str | Problem = "seed",
     *,
     baseline: str | None = None,
-    timing: bool = True,
+    timing: bool | str | Settings = True,
     timeout: float = DEFAULT_TIMEOUT,
     output: str | Path | None = None,
     observer: Observer | None = None,
@@ -55,7 +56,8 @@ def run(
       backends: names as `compare-ag list` shows them; None runs every available one.
       problem: a `Problem`, or a built-in one by name, with parameters: ``"synthetic:n=1000,d=20"``.
       baseline: the backend that time ratios refer to; None takes numpy, else the first.
-      timing: whether to time at all.
+      timing: "quick" (about 10 s), True or "default" (about 20 s), "precise" (until every interval is within 0.5 %),
+        your own `speed.schedule.Settings`, or False for none.
       timeout: wall-clock seconds that each worker may take.
       output: the run directory, absent or empty; None makes a fresh one under ``reports/runs``.
       observer: hears of progress.
@@ -70,7 +72,18 @@ def run(
     chosen = problem_by_name(problem, **options) if isinstance(problem, str) else problem
     offers = select(backends, baseline)
     folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
-    return _OneRun(chosen, offers, folder, baseline, timing, timeout, observer or Observer()).run()
+    return _OneRun(chosen, offers, folder, baseline, timing_settings(timing), timeout, observer or Observer()).run()
+
+
+def timing_settings(timing: bool | str | Settings) -> Settings | None:
+    """What `run` takes as ``timing``, in full; None for no timing. Raises ValueError for an unknown name."""
+    if isinstance(timing, Settings):
+        return timing
+    if isinstance(timing, bool):
+        return MODES["default"] if timing else None
+    if timing not in MODES:
+        raise ValueError(f"timing={timing!r}: expected True, False, {', '.join(map(repr, MODES))} or Settings")
+    return MODES[timing]
 
 
 def select(backends: Sequence[str] | None, baseline: str | None = None) -> dict[str, Offer]:
@@ -99,7 +112,7 @@ class _OneRun:
         offers: dict[str, Offer],
         folder: Path,
         baseline: str | None,
-        timing: bool,
+        timing: Settings | None,
         timeout: float,
         observer: Observer,
     ) -> None:
@@ -134,7 +147,7 @@ class _OneRun:
             baseline=baseline,
             problem=problem_record(problem),
             environment=Environment(**capture()),
-            options={"timeout": timeout, "timing": timing},
+            options={"timeout": timeout, "timing": timing is not None and timing.mode},
             warnings=self.judge.warnings(),
         )
 
@@ -144,8 +157,8 @@ class _OneRun:
         interrupted: KeyboardInterrupt | None = None
         try:
             self._train()
-            if self.timing:
-                self._time()
+            if self.timing is not None:
+                self._time(self.timing)
         except KeyboardInterrupt as error:
             interrupted = error
         finally:
@@ -189,7 +202,7 @@ class _OneRun:
         self.keeper.save(lambda folder: records.write_backend(folder, record))
         self.records[name] = record
 
-    def _time(self) -> None:
+    def _time(self, settings: Settings) -> None:
         eligible = {
             name: offer for name, offer in self.offers.items() if self.records[name].status in ("ok", "undecidable")
         }
@@ -197,24 +210,39 @@ class _OneRun:
             if self.records[name].status in records.JUDGED:
                 note = "not timed: a backend whose numbers are wrong has no rank"
                 self._keep(name, records.replace(self.records[name], timing_note=note))
-        checkpoint = self.judge.checkpoint()
+        checkpoint = self.judge.checkpoint(settings.checkpoint)
         if not eligible or checkpoint is None:
             return
-        result = TimingPass(eligible, self.conditions, checkpoint, self.observer).run(self.baseline)
+        # a baseline that could not be timed leaves no ratios; one that was never asked for is chosen among the timed
+        wanted = choose_baseline(list(eligible), self.baseline)
+        result = TimingPass(eligible, self.conditions, settings, checkpoint, self.observer, wanted).run()
         for name in eligible:
             self._add_timing(name, result)
-        self.manifest = records.replace(self.manifest, baseline=result.baseline)
+        self.manifest = records.replace(self.manifest, baseline=result.baseline, speed=self._kept_speed(result))
+        if result.interrupted is not None:
+            raise result.interrupted
 
     def _add_timing(self, name: str, result: TimingResult) -> None:
         record = self.records[name]
-        if name in result.timings:
+        if name in result.costs:
             path = f"arrays/{records.file_stem(name)}.timing.npz"
             sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, result.arrays[name]))
-            timing = result.timings[name]
-            self._keep(name, records.replace(record, timing=timing, timing_arrays=path, timing_arrays_sha256=sha256))
-        else:
+            cost = result.costs[name]
+            self._keep(name, records.replace(record, cost=cost, timing_arrays=path, timing_arrays_sha256=sha256))
+        elif name in result.failures:
             self._keep(name, self._failed_while_timed(record, result.failures[name]))
+        else:
+            self._keep(name, records.replace(record, timing_note="not timed: the run was interrupted before"))
         self.observer.timed(self.records[name])
+
+    def _kept_speed(self, result: TimingResult) -> records.SpeedRecord | None:
+        """The verdicts, with the raw blocks of the control in a file of their own."""
+        speed, arrays = result.speed, result.control_arrays
+        if speed is None or not arrays:
+            return speed
+        path = "arrays/control.timing.npz"
+        sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, arrays))
+        return records.replace(speed, control_arrays=path, control_arrays_sha256=sha256)
 
     def _failed_while_timed(self, record: BackendRecord, failure: WorkerFailure) -> BackendRecord:
         logs = sorted(path.relative_to(self.log_root).as_posix() for path in self._logs(record.name))
@@ -241,7 +269,7 @@ class _OneRun:
         if interrupted is not None:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
         reference_sha256 = self.keeper.save(self.judge.save_reference)
-        warnings = [*self.manifest.warnings, *self.judge.timing_warnings(self.records)]
+        warnings = list(self.manifest.warnings)
         if self.judge.error is not None:
             codes.append(ExitCode.BUG)
         if self.keeper.failure is not None:

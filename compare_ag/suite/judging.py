@@ -27,6 +27,7 @@ from compare_ag.records import (
     VerdictRecord,
     real,
 )
+from compare_ag.suite.engine import checkpoint_of
 from compare_ag.suite.evidence import evidence, fused_evidence, repeats
 from compare_ag.verify import (
     Evidence,
@@ -61,11 +62,6 @@ _STATUS = {
 
 FINDINGS_KEPT = 8
 """of each test, in a record"""
-
-LEAST_CPU_PER_WALL = 0.9
-"""a timed burst that got less of its CPU than this waited, for somebody else or for itself"""
-MOST_PREEMPTED = 0.2
-"""where more of the bursts than this were preempted, it was somebody else"""
 
 
 class Judge:
@@ -237,14 +233,11 @@ class Judge:
             reason="the run was interrupted before it had finished",
         )
 
-    def checkpoint(self) -> tuple[int, Array, Array] | None:
-        """Step and weights of the middle of the reference trajectory, from which steps are timed."""
+    def checkpoint(self, where: str) -> tuple[int, Array, Array] | None:
+        """Step and weights of start, middle or end of the reference trajectory, from which steps are timed."""
         if self._reference is None:
             return None
-        middle = len(self._pairs) // 2
-        dtype = self.problem.dtype
-        w, b = self._reference.w[middle, 0].astype(dtype), self._reference.b[middle, 0].astype(dtype)
-        return self._pairs[middle], w, b
+        return checkpoint_of(self._reference, self._pairs, self.problem, where)
 
     def save_reference(self, folder: Path) -> str | None:
         """Write the reference and its tolerances; return the file's sha256."""
@@ -296,25 +289,6 @@ class Judge:
         allowed = 2.0 * self._tolerance.loss
         losses = [arrays[name]["losses"].astype(np.float64) for name in judged]
         return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
-
-    @staticmethod
-    def timing_warnings(rows: dict[str, BackendRecord]) -> list[str]:
-        """Warnings about the run as a whole, known at its end."""
-        found = []
-        timed = {name: record.timing for name, record in rows.items() if record.timing is not None}
-        if any(not timing.pinned for timing in timed.values()):
-            found.append("this system cannot pin processes to a CPU: times vary more than they need to")
-        slowed = [
-            name
-            for name, timing in timed.items()
-            if timing.cpu_per_wall < LEAST_CPU_PER_WALL and timing.preempted > MOST_PREEMPTED
-        ]
-        if slowed:
-            found.append(
-                f"other programs took part of the CPU while {', '.join(slowed)} ran: those times are too long; "
-                "close what is busy and run again"
-            )
-        return found
 
 
 class _CancelledError(Exception):

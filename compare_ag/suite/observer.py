@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.records import BackendRecord
+
+
+class TimingProgress(NamedTuple):
+    """How far the timing part of a run has come, after each launch."""
+
+    launches: int
+    seconds: float
+    """since it began"""
+    seconds_left: float
+    """a forecast: the width is expected to fall with the square root of the launches"""
+    half_width: float
+    """of the widest interval, as log-ratio; infinite after one launch"""
+    target: float
 
 
 class Observer:
@@ -20,6 +33,9 @@ class Observer:
 
     def trained(self, record: BackendRecord) -> None:
         """A backend has been trained and judged, or has failed."""
+
+    def timing(self, progress: TimingProgress) -> None:
+        """A launch of all timing workers has ended."""
 
     def timed(self, record: BackendRecord) -> None:
         """A backend has been timed."""

@@ -87,6 +87,7 @@ class Worker:
             p.ListMutants: self._list_mutants,
             p.Pin: self._pin,
             p.Cold: self._cold,
+            p.Renew: self._renew,
             p.Block: self._block,
             p.Observe: self._observe,
         }
@@ -151,9 +152,9 @@ class Worker:
         self.board.enter("prepare")
         start = perf_counter()
         backend = self._backend()
-        self._trainee = Trainee(backend, Setting(**request.setting), inputs, self.board)
-        made = self._trainee.make_tensor_seconds
-        self.send(Prepared(perf_counter() - start - made, made, inputs.digest()))
+        built = perf_counter() - start
+        trainee = self._trainee = Trainee(backend, Setting(**request.setting), inputs, self.board)
+        self.send(Prepared(built + trainee.prepare_seconds, trainee.make_tensor_seconds, inputs.digest()))
 
     def _train(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker.protocol import Chunk, Trained
@@ -210,33 +211,31 @@ class Worker:
 
     def _cold(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock
-        from compare_ag.worker.protocol import FirstStep
+        from compare_ag.worker.protocol import FirstSteps
 
         self.board.enter("step", 0)
-        wall, phases = clock.first_step(self._trainee, request.learning_rate)
+        wall, phases = clock.first_steps(
+            self._trainee, request.learning_rate, request.most_steps, request.nanoseconds, phased=request.phased
+        )
         self._batches = clock.timed_batches(self._trainee)
-        self.send(FirstStep(wall, phases))
+        self.send(FirstSteps(phases), step_ns=wall)
+
+    def _renew(self, _request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker import clock
+        from compare_ag.worker.protocol import Renewed
+
+        self.board.enter("make_tensor")
+        self._trainee.renew()
+        self._batches = clock.timed_batches(self._trainee)
+        self.send(Renewed())
 
     def _block(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker import clock
-        from compare_ag.worker.protocol import Timed
 
         self.board.enter("step")
-        how = (
-            self._trainee,
-            self._batches,
-            arrays["w"],
-            arrays["b"],
-            request.steps,
-            request.lead_in,
-            request.learning_rate,
-        )
-        if request.phased:
-            phases = clock.phased_burst(*how)
-            self.send(Timed(sum(phases), 0, 0, phases))
-        else:
-            wall, cpu, switches = clock.burst(*how)
-            self.send(Timed(wall, cpu, switches, []))
+        block = {"whole": clock.whole_block, "phased": clock.phased_block, "audit": clock.audit_block}[request.kind]
+        steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
+        self.send(block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate))
 
     def _observe(self, _request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import observe

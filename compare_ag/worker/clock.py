@@ -1,26 +1,29 @@
 """The clock: what is timed, and nothing else inside.
 
-Every function here restores its state outside the clock, reads the clock around complete work (`synchronize`
-has returned) and reads no value inside. Loops call bound methods: a pluggy hook per phase would add 5 µs to a
-10 µs step, an attribute lookup nothing measurable.
+Every function here restores its state outside the clock, reads the clock around complete work (`synchronize` has
+returned and the results have been read), and looks at no value before the clock has stopped. Loops call bound methods:
+a pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
 """
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 from itertools import cycle, islice
 from time import perf_counter_ns, process_time_ns
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from compare_ag.backend import Batch, Weights
+from compare_ag.backend import Backend, Batch, Weights
+from compare_ag.worker.protocol import Timed
 from compare_ag.worker.training import Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 TIMED_BATCHES = 8
 """mini-batches that the clock cycles through, made into tensors beforehand"""
+READINGS = 100
 
 
 def timed_batches(trainee: Trainee) -> list[Batch]:
@@ -32,34 +35,45 @@ def timed_batches(trainee: Trainee) -> list[Batch]:
     return [trainee.batch(step) for step in range(min(TIMED_BATCHES, per_epoch))]
 
 
-def first_step(trainee: Trainee, learning_rate: float) -> tuple[int, list[int]]:
-    """Nanoseconds of this process's first step from the start, whole and by phase (empty if it does not split)."""
-    backend = trainee.backend
+def first_steps(
+    trainee: Trainee, learning_rate: float, most: int, nanoseconds: int, *, phased: bool
+) -> tuple[Array, list[int]]:
+    """Nanoseconds of each of this process's first steps (T,), and of the phases of the very first if asked for.
+
+    At most ``most`` steps, and for about so many nanoseconds after the first one. Compilation is part of the first.
+    """
+    step, synchronize = trainee.backend.step, trainee.backend.synchronize
     weights = trainee.weights(trainee.inputs.w0, trainee.inputs.b0)
     batch = trainee.batch(0)
     trainee.synchronize(weights, batch)
-    if not backend.splits:
-        start = perf_counter_ns()
-        loss, weights = backend.step(weights, batch, learning_rate)
-        trainee.synchronize((loss,), weights)
-        return perf_counter_ns() - start, []
-    phases = [0, 0, 0]
-    _phased(trainee, weights, [batch], 1, learning_rate, phases)
-    return sum(phases), phases
+    phases: list[int] = []
+    times: list[int] = []
+    deadline = 0
+    while len(times) < most and (not times or perf_counter_ns() < deadline):
+        if phased and not times and trainee.backend.splits:
+            phases = [0, 0, 0]
+            weights = _phased(trainee, weights, [batch], 1, learning_rate, phases)
+            times.append(sum(phases))
+        else:
+            start = perf_counter_ns()
+            loss, weights = step(weights, batch, learning_rate)
+            synchronize(loss, *weights)
+            times.append(perf_counter_ns() - start)
+        if len(times) == 1:
+            deadline = perf_counter_ns() + nanoseconds
+    return np.array(times, dtype=np.int64), phases
 
 
-def burst(
+def whole_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
-) -> tuple[int, int, int]:
+) -> Timed:
     """Time ``steps`` whole steps from the checkpoint (w, b), after ``lead_in`` untimed ones.
 
-    Returns wall nanoseconds, CPU nanoseconds and involuntary context switches.
+    The last loss and weights are read inside the clock: they depend on every update, so that none can be put off.
     """
-    step = trainee.backend.step
-    weights = trainee.weights(w, b)
-    for batch in islice(cycle(batches), lead_in):
-        _, weights = step(weights, batch, learning_rate)
-    trainee.synchronize(weights)
+    backend = trainee.backend
+    step, read = backend.step, backend.to_numpy
+    weights = _lead_in(trainee, batches, w, b, lead_in, learning_rate)
     loss: Any = None
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     cpu = process_time_ns()
@@ -67,21 +81,64 @@ def burst(
     for batch in islice(cycle(batches), steps):
         loss, weights = step(weights, batch, learning_rate)
     trainee.synchronize((loss,), weights)
+    read(loss), read(weights[0]), read(weights[1])
     wall = perf_counter_ns() - start
-    return wall, process_time_ns() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches
+    cpu = process_time_ns() - cpu
+    return Timed(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches, [], 0, 0)
 
 
-def phased_burst(
+def phased_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
-) -> list[int]:
-    """The same burst with a clock reading between the phases: nanoseconds of forward, backward, update."""
+) -> Timed:
+    """The same steps with a clock reading between the phases, less what reading and an empty wait cost."""
     weights = trainee.weights(w, b)
     weights = _phased(trainee, weights, batches, lead_in, learning_rate, [0, 0, 0])
     trainee.synchronize(weights)
     phases = [0, 0, 0]
-    _phased(trainee, weights, batches, steps, learning_rate, phases)
-    overhead = steps * clock_reading_ns()
-    return [max(0, phase - overhead) for phase in phases]
+    weights = _phased(trainee, weights, batches, steps, learning_rate, phases)
+    overhead = steps * reading_ns(lambda: trainee.backend.synchronize(*weights))
+    phases = [max(0, phase - overhead) for phase in phases]
+    return Timed(sum(phases), 0, 0, phases, 0, 0)
+
+
+def audit_block(
+    trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
+) -> Timed:
+    """The same steps with every loss kept: is anything still to be done once the clock has stopped?
+
+    After `synchronize`, all losses and weights are read. What that takes beyond as many reads of a tensor whose value
+    is certainly there is work that was put off. Also measures the same number of steps of a backend that does nothing.
+    """
+    backend = trainee.backend
+    step, read = backend.step, backend.to_numpy
+    weights = _lead_in(trainee, batches, w, b, lead_in, learning_rate)
+    losses: list[Any] = [None] * steps
+    start = perf_counter_ns()
+    for i, batch in enumerate(islice(cycle(batches), steps)):
+        losses[i], weights = step(weights, batch, learning_rate)
+    trainee.synchronize((losses[-1],), weights)
+    wall = perf_counter_ns() - start
+    for tensor in (*losses, *weights):
+        read(tensor)
+    pending = perf_counter_ns() - start - wall
+    there = backend.make_tensor(b)
+    backend.synchronize(there)
+    read(there)
+    again = perf_counter_ns()
+    for _ in range(steps + len(weights)):
+        read(there)
+    pending -= perf_counter_ns() - again
+    return Timed(wall, 0, 0, [], max(0, pending), _interface(backend, batches, steps))
+
+
+def _lead_in(trainee: Trainee, batches: list[Batch], w: Array, b: Array, lead_in: int, learning_rate: float) -> Weights:
+    """The checkpoint (w, b) restored and a few untimed steps made: caches and branch predictors find their state."""
+    step = trainee.backend.step
+    weights = trainee.weights(w, b)
+    for batch in islice(cycle(batches), lead_in):
+        _, weights = step(weights, batch, learning_rate)
+    trainee.synchronize(weights)
+    return weights
 
 
 def _phased(
@@ -109,7 +166,55 @@ def _phased(
     return weights
 
 
-def clock_reading_ns(readings: int = 200) -> int:
-    """What one reading of the clock adds to the interval it ends (35 to 40 ns on current machines)."""
-    gaps = sorted(-(perf_counter_ns() - perf_counter_ns()) for _ in range(readings))
-    return gaps[readings // 2]
+def reading_ns(wait: Callable[[], None], readings: int = READINGS) -> int:
+    """What one reading of the clock and a ``wait`` for what is there already add to the interval that they end."""
+    gaps = []
+    for _ in range(readings):
+        start = perf_counter_ns()
+        wait()
+        gaps.append(perf_counter_ns() - start)
+    return sorted(gaps)[readings // 2]
+
+
+class _Nothing(Backend):
+    """A backend that does nothing: what a step costs that is no work of any framework's."""
+
+    def prepare(self, setting: Any) -> None:
+        """Nothing."""
+
+    def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Any:  # noqa: ARG002 - the contract's
+        """The array itself."""
+        return array
+
+    def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:  # noqa: ARG002 - the contract's
+        """No loss, and the weights as tape."""
+        return None, weights
+
+    def backward(self, tape: Any) -> Weights:
+        """The tape."""
+        return Weights(*tape)
+
+    def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:  # noqa: ARG002 - as above
+        """The gradient."""
+        return Weights(*gradient)
+
+    def to_numpy(self, tensor: Any) -> Array:
+        """The tensor itself."""
+        array: Array = tensor
+        return array
+
+
+def _interface(backend: Backend, batches: list[Batch], steps: int) -> int:
+    """Nanoseconds that ``steps`` steps through the contract take where nothing is computed: loop, calls, tuples."""
+    if type(backend).step is not Backend.step:
+        return 0  # a step of its own goes through no verb
+
+    step = _Nothing().step
+    weights = Weights(None, None)
+    times = []
+    for _ in range(5):
+        start = perf_counter_ns()
+        for batch in islice(cycle(batches), steps):
+            _, weights = step(weights, batch, 0.0)
+        times.append(perf_counter_ns() - start)
+    return sorted(times)[len(times) // 2]

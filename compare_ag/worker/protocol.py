@@ -147,18 +147,28 @@ class Pin(Message, frozen=True):
 
 
 class Cold(Message, frozen=True):
-    """Time the very first step of this process, phase by phase. Arrays: none (uses the start)."""
+    """Time the first steps of this process one by one, from the start of the training. Answered by `FirstSteps`."""
 
     learning_rate: float
+    most_steps: int
+    nanoseconds: int
+    """go on for at most so long after the first step"""
+    phased: bool
+    """the first step phase by phase, where the backend splits"""
+
+
+class Renew(Message, frozen=True):
+    """Make the data tensors anew: another instance, elsewhere in memory. Answered by `Renewed`."""
 
 
 class Block(Message, frozen=True):
-    """Time a burst of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock."""
+    """Time a block of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock."""
 
     steps: int
     lead_in: int
     learning_rate: float
-    phased: bool
+    kind: str
+    """whole: through `Backend.step`; phased: with a clock reading between the phases; audit: see `Timed.pending_ns`"""
 
 
 class Observe(Message, frozen=True):
@@ -249,21 +259,29 @@ class Pinned(Message, frozen=True):
     cpus: list[int]
 
 
-class FirstStep(Message, frozen=True):
-    """Nanoseconds of the first step; `phases` is forward, backward, update, or empty where they do not split."""
+class FirstSteps(Message, frozen=True):
+    """The first steps were made. Arrays: step_ns (T,): nanoseconds of each."""
 
-    wall_ns: int
     phases: list[int]
+    """of the first step: forward, backward, update; empty where they were not told apart"""
+
+
+class Renewed(Message, frozen=True):
+    """The data tensors were made anew."""
 
 
 class Timed(Message, frozen=True):
-    """Nanoseconds of a burst; `phases` (forward, backward, update) is empty for a fused burst."""
+    """Nanoseconds of a block; `phases` (forward, backward, update) is empty unless it was phased."""
 
     wall_ns: int
     cpu_ns: int
     switches: int
-    """involuntary context switches during the burst"""
+    """involuntary context switches during the block"""
     phases: list[int]
+    pending_ns: int
+    """audit: what reading all losses and weights took after the clock, beyond as many reads of what is there"""
+    interface_ns: int
+    """audit: what as many steps of a backend that does nothing took"""
 
 
 class Observed(Message, frozen=True):
@@ -288,10 +306,12 @@ class Failed(Message, frozen=True):
     step: int | None
 
 
-Request: TypeAlias = Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Block | Observe | Bye
+Request: TypeAlias = (
+    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Bye
+)
 Reply: TypeAlias = (
-    Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstStep | Timed
-    | Observed | Failed
+    Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
+    | Timed | Observed | Failed
 )  # fmt: skip
 
 

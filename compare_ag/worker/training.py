@@ -58,13 +58,21 @@ class Trainee:
         self.board = board
         self.dtype = np.dtype(setting.dtype)
         board.enter("prepare")
+        start = perf_counter()
         backend.prepare(setting)
+        self.prepare_seconds = perf_counter() - start
         board.enter("make_tensor")
         start = perf_counter()
         self.data = Batch(backend.make_tensor(inputs.X), backend.make_tensor(inputs.y))
         self.synchronize(self.data, self.weights(inputs.w0, inputs.b0))
         self.make_tensor_seconds = perf_counter() - start
         self._check_data()
+
+    def renew(self) -> None:
+        """Make the data tensors anew: the same values elsewhere in memory, while the old ones are still there."""
+        make = self.backend.make_tensor
+        self.data = Batch(make(self.inputs.X), make(self.inputs.y))
+        self.synchronize(self.data)
 
     def weights(self, w: Array, b: Array) -> Weights:
         """Fresh weight tensors with these values."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
-SMALL = ["--problem", "synthetic:n=20,d=2", "--steps", "30", "--quiet"]
+SMALL = ["--problem", "synthetic:n=20,d=2", "--steps", "30", "--timing-budget", "0.5", "--quiet"]
 
 
 def call(*arguments, cwd=None, environment=None, stdin=None) -> subprocess.CompletedProcess[str]:
@@ -250,9 +250,9 @@ def test_names_that_clash_are_said_by_run_as_by_list(install_plugin, good_plugin
 @pytest.mark.parametrize(
     ("options", "workers"),
     [
-        (["--threads", "1000000"], "2 workers"),  # to be timed, all are alive
+        (["--threads", "1000000"], "3 workers"),  # to be timed, all are alive, and the baseline twice
         (["--threads", "1000000", "--no-timing"], None),
-        (["--backends", "numpy"], None),
+        (["--backends", "numpy"], "2 workers"),
     ],
 )
 def test_memory_is_asked_for_as_many_workers_as_are_alive_at_a_time(options, workers, tmp_path):

@@ -22,7 +22,9 @@ from compare_ag.host.process import WorkerProcess
 def test_the_host_process_imports_no_plugin_and_no_framework(tmp_path):
     code = (
         "import sys, compare_ag\n"
-        f"run = compare_ag.run(output={str(tmp_path / 'run')!r}, steps=20)\n"
+        "from compare_ag.speed.schedule import Settings\n"
+        "brief = Settings('brief', 0.1, 0.01, least_launches=2, bare_imports=1, instances=1, rounds=3)\n"
+        f"run = compare_ag.run(output={str(tmp_path / 'run')!r}, steps=20, timing=brief)\n"
         "assert run.exit_code == 0, run\n"
         "tops = {name.split('.')[0] for name in sys.modules}\n"
         "print(sorted(t for t in tops if t in {'torch', 'autograd', 'jax', 'pluggy', 'sklearn', 'scipy'}"
@@ -49,7 +51,7 @@ def test_a_worker_sees_few_variables_and_its_own_home(install_plugin, good_plugi
     assert not Path(lines[1]).exists()
 
 
-def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch):
+def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch, brief):
     """Of everything the host sends, timing included, no number is a loss or a weight of a later step."""
     sent: list[np.ndarray] = []
     send = WorkerProcess.send
@@ -59,15 +61,15 @@ def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch):
         send(self, message, **arrays)
 
     monkeypatch.setattr(WorkerProcess, "send", spy)
-    run = compare_ag.run(["numpy"], "synthetic:n=23,d=3", steps=50, output=tmp_path / "run")
-    assert run["numpy"].timing is not None
+    run = compare_ag.run(["numpy"], "synthetic:n=23,d=3", steps=50, timing=brief, output=tmp_path / "run")
+    assert run["numpy"].cost is not None
     told = np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in sent])
     answers = np.concatenate([run.reference[name].ravel() for name in ("losses", "w", "final_w")])
     start = run.reference["w"][0, 0]
     assert np.isin(answers, told).sum() == np.isin(answers, start).sum() == 3
 
 
-def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path, monkeypatch):
+def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path, monkeypatch, brief):
     """Planted names are looked for in every byte; the machine's own, which may be as short as ``vm``, as whole words
     of the record, since two letters occur in any compressed array.
     """
@@ -79,7 +81,7 @@ def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path, monkeypa
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("socket.gethostname", lambda: "planted-host")
     monkeypatch.setattr("platform.node", lambda: "planted-host")
-    run = compare_ag.run(["numpy"], steps=5, output=tmp_path / "run")
+    run = compare_ag.run(["numpy"], steps=5, timing=brief, output=tmp_path / "run")
     contents = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     for private in ("planted-", *real[1:]):
         assert not [path for path, content in contents.items() if private.encode() in content]

@@ -1,0 +1,83 @@
+"""What importing a plugin costs in a bare process: what its framework costs somebody who has nothing loaded yet.
+
+A worker has numpy and our own modules already when it imports a plugin, so that what it measures is only what the
+plugin adds. Here nothing is loaded but Python itself; the figure includes the few milliseconds of `compare_ag`'s
+contract and pluggy, which every plugin imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compare_ag.host.process import worker_environment
+
+if TYPE_CHECKING:
+    from compare_ag.host.process import Launch
+
+_CODE = """
+import sys, os, time
+start = time.perf_counter()
+__import__(sys.argv[1])
+os.write(int(sys.argv[2]), repr(time.perf_counter() - start).encode() + b"\\n")
+"""
+LONGEST_ANSWER = 64
+
+
+def bare_import_seconds(module: str, launch: Launch) -> float | None:
+    """Seconds that ``import module`` takes in a process of its own; None where it fails or exceeds the deadline.
+
+    Whatever the plugin does (prints, exits, hangs, starts children), this returns, and its process group is gone.
+    """
+    answer, child_end = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="compare-ag-import-") as folder:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _CODE, module, str(child_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(child_end,),
+                start_new_session=True,
+                env=worker_environment(launch, Path(folder), ""),
+                cwd=folder,
+            )
+        except OSError:
+            os.close(answer)
+            return None
+        finally:
+            os.close(child_end)
+        try:
+            said = _line(answer, time.monotonic() + launch.deadline_seconds)
+        finally:
+            os.close(answer)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    try:
+        seconds = float(said)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < launch.deadline_seconds else None
+
+
+def _line(descriptor: int, deadline: float) -> bytes:
+    """What arrives before a line's end, the deadline, the other side's end or a length that is no number's."""
+    said = b""
+    while b"\n" not in said and len(said) < LONGEST_ANSWER:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return b""
+        more = os.read(descriptor, LONGEST_ANSWER)
+        if not more:
+            return b""
+        said += more
+    return said.partition(b"\n")[0]

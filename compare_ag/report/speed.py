@@ -1,0 +1,228 @@
+"""Speed in the terminal: who is faster, with the interval; phases; what is paid once; how it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from compare_ag.records import BackendRecord, Cost, Interval, PairRecord, Run, SpeedRecord
+from compare_ag.report.grid import Grid
+from compare_ag.report.units import megabytes, seconds
+from compare_ag.text import printable
+
+PHASES = ("forward", "backward", "update")
+_STYLES = {"equivalent": "green", "inconclusive": "yellow"}
+
+
+def speed_sections(run: Run) -> Iterator[RenderableType]:
+    """Every table about cost that this run has numbers for."""
+    costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
+    if not costs:
+        return
+    yield steps(run, costs)
+    if run.manifest.speed is not None and run.manifest.speed.pairs:
+        yield pairs(run.manifest.speed)
+    yield phases(costs)
+    yield cold(run, costs)
+
+
+def titled(title: str, table: RenderableType, note: str = "") -> Group:
+    """A table under its title, with a note below: as wide as the terminal, where rich's own would be as the table."""
+    parts: list[RenderableType] = [Text(title, style="bold"), table]
+    return Group(*parts, Text(note, style="dim italic")) if note else Group(*parts)
+
+
+def fastest(run: Run) -> Iterator[str]:
+    """One sentence on the ranking, and no word more than the intervals carry."""
+    costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
+    speed = run.manifest.speed
+    if speed is None or len(costs) < 2:
+        return
+    ranked = sorted(costs, key=lambda name: costs[name].step.value)
+    first = ranked[0]
+    words: dict[str, list[str]] = {"slower": [], "equivalent": [], "inconclusive": []}
+    for other in ranked[1:]:
+        verdict, ratio = _against(speed, other, first)
+        times = f"{printable(other)} takes {ratio.value:.3g} times as long"
+        words.get(verdict, words["inconclusive"]).append(times if verdict == "slower" else printable(other))
+    sentences = [f"Per step {printable(first)} takes {seconds(costs[first].step.value)}"]
+    sentences += words["slower"]
+    if words["equivalent"]:
+        sentences.append(f"{_names(words['equivalent'])} equivalent within {speed.margin:.0%}")
+    if words["inconclusive"]:
+        sentences.append(f"for {_names(words['inconclusive'], verb='')} it is not decided which is faster")
+    yield "; ".join(sentences) + "."
+
+
+def _names(names: list[str], verb: str = "is,are") -> str:
+    shown = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    if not verb:
+        return shown
+    return f"{shown} {verb.split(',')[len(names) > 1]}"
+
+
+def _against(speed: SpeedRecord, name: str, other: str) -> tuple[str, Interval]:
+    """Verdict and ratio of ``name`` to ``other``, whichever way round the pair was recorded."""
+    for pair in speed.pairs:
+        if (pair.backend, pair.baseline) == (name, other):
+            return pair.verdict, pair.ratio
+        if (pair.backend, pair.baseline) == (other, name):
+            turned = {"faster": "slower", "slower": "faster"}.get(pair.verdict, pair.verdict)
+            return turned, _inverse(pair.ratio)
+    return "inconclusive", Interval(value=math.nan, low=None, high=None)
+
+
+def _inverse(ratio: Interval) -> Interval:
+    low, high = ratio.low, ratio.high
+    return Interval(
+        value=1 / ratio.value, low=None if high is None else 1 / high, high=None if low is None else 1 / low
+    )
+
+
+# --- the tables ---------------------------------------------------------------------------------------------
+
+
+def steps(run: Run, costs: dict[str, Cost]) -> Group:
+    """Steady time per step with its interval, and how it was measured."""
+    speed, baseline = run.manifest.speed, run.manifest.baseline
+    table = Grid("backend", "time per step", "95 % interval", "ratio", "steps per second")
+    for name, cost in costs.items():
+        ratio = ""
+        if name == baseline:
+            ratio = "1 (baseline)"
+        elif speed is not None and baseline is not None:
+            ratio = _times(_against(speed, name, baseline)[1].value)
+        step = cost.step
+        table.add_row(printable(name), seconds(step.value), _span(step), ratio, f"{1 / step.value:,.0f}")
+    notes = [f"{printable(record.name)}: {printable(record.timing_note)}" for record in _unranked(run)]
+    if speed is not None:
+        notes += _method(speed, costs)
+    return titled("Speed: a whole step in the steady state", table, "\n".join(notes))
+
+
+def _unranked(run: Run) -> list[BackendRecord]:
+    return [record for record in run.records.values() if record.cost is None and record.timing_note]
+
+
+def _method(speed: SpeedRecord, costs: dict[str, Cost]) -> Iterator[str]:
+    pinned = next(iter(costs.values())).pinned
+    where = f"all on CPU {', '.join(map(str, pinned))}" if pinned else "not pinned to a CPU"
+    threads = f"{speed.threads} thread{'s' if speed.threads > 1 else ''}"
+    why = {
+        "width": "every interval is narrow enough",
+        "budget": "its time was up",
+        "launches": "all launches were made",
+        "failure": "no backend was left",
+        "interrupt": "the run was interrupted",
+    }.get(speed.stopped, speed.stopped)
+    yield (
+        f"{speed.launches} launches of fresh processes, {speed.instances} x {speed.rounds - 1} blocks of "
+        f"{speed.steps_per_block} steps each, in random order, {where}, {threads}, from perturbed weights of step "
+        f"{speed.checkpoint_step} ({speed.checkpoint}); {speed.seconds:.0f} s, then {why}"
+    )
+    if speed.control is not None and speed.noise_floor is not None:
+        yield (
+            f"noise floor {speed.noise_floor:.1%}: {printable(speed.control_backend or '')} against itself is "
+            f"{speed.control.value:.4f} ({_span(speed.control, ratio=True)}); no verdict rests on less"
+        )
+    else:
+        yield "no noise floor: a backend against itself needs two launches at least, so that nothing is concluded"
+
+
+def pairs(speed: SpeedRecord) -> Group:
+    """Every two backends: the ratio with its simultaneous interval, the verdict, and when the cheaper step pays."""
+    table = Grid("time of / time of", "ratio", "interval", "verdict", "forward", "backward", "update", "pays after")
+    for pair in speed.pairs:
+        table.add_row(
+            f"{printable(pair.backend)} / {printable(pair.baseline)}",
+            _times(pair.ratio.value),
+            _span(pair.ratio, ratio=True),
+            Text(pair.verdict, style=_STYLES.get(pair.verdict, "")),
+            *(_times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES),
+            _pays(pair),
+        )
+    notes = [
+        f"faster or slower: the whole interval lies beyond {speed.margin:.0%} and the noise floor; equivalent: within "
+        f"{speed.margin:.0%}; intervals hold together with 95 %; phases are single medians",
+        "pays after: steps until the cheaper step has made up for a dearer start (import, construction, first steps)",
+    ]
+    notes += [_open(pair) for pair in speed.pairs if pair.verdict == "inconclusive"]
+    return titled("Who is faster", table, "\n".join(notes))
+
+
+def _open(pair: PairRecord) -> str:
+    """What it would take to decide an open pair."""
+    who = f"{printable(pair.backend)} / {printable(pair.baseline)} is inconclusive"
+    if pair.held_back:
+        return f"{who}: its interval alone would decide, but the run's noise floor does not allow it; a quieter machine"
+    if pair.launches_needed is None:
+        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold; --margin"
+    return f"{who}: about {pair.launches_needed} launches would decide; --precise or --timing-budget"
+
+
+def _pays(pair: PairRecord) -> str:
+    if pair.break_even_steps is None:
+        return "never"
+    return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"
+
+
+def phases(costs: dict[str, Cost]) -> Group:
+    """Forward, backward, update; how they add up; what a gradient costs; what the contract costs."""
+    table = Grid("backend", *PHASES, "sum / step", "gradient / loss", "contract")
+    for name, cost in costs.items():
+        cells = ["n/a"] * 5
+        if cost.phases is not None and cost.closure is not None and cost.gradient_ratio is not None:
+            cells = [seconds(cost.phases[phase].value) for phase in PHASES]
+            cells += [f"{cost.closure.value:.3f}", f"{cost.gradient_ratio.value:.2f}"]
+        table.add_row(printable(name), *cells, f"{cost.interface_seconds / cost.step.value:.1%}")
+    note = (
+        "gradient / loss: (forward + backward) / forward, about 4 to 5 at most in theory (Baur & Strassen 1983); "
+        "contract: share of a step that a backend which does nothing takes too"
+    )
+    return titled("Phases of a step", table, note)
+
+
+def cold(run: Run, costs: dict[str, Cost]) -> Group:
+    """What is paid once, and memory."""
+    table = Grid(
+        "backend", "import", "construct", "make_tensor", "first step", "steady after", "all", "peak memory", "threads"
+    )
+    for name, cost in costs.items():
+        table.add_row(
+            printable(name),
+            "n/a" if cost.import_seconds is None else seconds(cost.import_seconds),
+            *map(_mean, (cost.construct_seconds, cost.make_tensor_seconds, cost.first_step_seconds)),
+            "not settled" if cost.steps_to_steady is None else f"{cost.steps_to_steady} steps",
+            seconds(cost.cold_seconds),
+            _peak(run[name]),
+            str(cost.threads_observed),
+        )
+    note = "import: in a bare process, with what the plugin needs; first step: of a fresh process, compiling included; "
+    note += "memory is the training worker's"
+    return titled("Paid once, and memory", table, note)
+
+
+def _peak(record: BackendRecord) -> str:
+    if record.peak_memory_bytes is None:
+        return "n/a"
+    return megabytes(record.peak_memory_bytes) + (" (ru_maxrss)" if record.peak_memory_source == "ru_maxrss" else "")
+
+
+def _mean(found: Interval) -> str:
+    return seconds(found.value)
+
+
+def _times(ratio: float) -> str:
+    return "n/a" if math.isnan(ratio) else f"{ratio:.3f}" if ratio < 10 else f"{ratio:.1f}"
+
+
+def _span(found: Interval, *, ratio: bool = False) -> str:
+    """The ends of an interval, or that one launch gives none."""
+    if found.low is None or found.high is None:
+        return "one launch"
+    if ratio:
+        return f"{found.low:.3f} to {found.high:.3f}" if found.high < 10 else f"{found.low:.2f} to {found.high:.2f}"
+    return f"{seconds(found.low)} to {seconds(found.high)}"

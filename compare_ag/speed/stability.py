@@ -1,0 +1,161 @@
+"""What about a measurement should make its reader careful, and what to do about it. Pure: numbers in, sentences out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from compare_ag.speed.statistics import hodges_lehmann, interval
+
+PREEMPTED = 0.2
+"""share of blocks in which another program ran; medians over rounds bear less than half"""
+CPU_PER_WALL = 0.9
+"""a block that got less of its CPU than this waited for something"""
+THREADS_SLACK = 0.1
+CONTROL = 0.01
+"""a backend differs from itself by more than this: the machine does not allow verdicts of a few per cent"""
+LAUNCH_SD = 0.03
+"""fresh processes usually differ by 1 to 2 %"""
+LAG_ONE = 0.4
+LAG_ONE_LAUNCHES = 25
+"""below, chance alone gives correlations of 0.4: their standard error is 1/sqrt(launches)"""
+DRIFT = 0.05
+CLOSURE = 0.03
+PENDING = 0.02
+
+
+class StabilityNote(NamedTuple):
+    """One warning: what was seen, and what to do."""
+
+    id: str
+    message: str
+    advice: str
+
+
+class Observation(NamedTuple):
+    """What one backend's timing looked like."""
+
+    name: str
+    preempted: float
+    cpu_per_wall: float
+    pending_share: float
+    steady: bool
+    closure: float | None
+    pinned: bool
+    log_times: Sequence[float]
+    """one for each launch: log of the time per step"""
+    log_ratios: Sequence[float]
+    """one for each launch, to the baseline; empty for the baseline"""
+
+
+def notes(
+    seen: Sequence[Observation], control: Sequence[float], threads: int, load_per_cpu: float | None
+) -> Iterator[StabilityNote]:
+    """Every warning that these observations give.
+
+    control: the log-ratio of the baseline to itself in each launch. load_per_cpu: the machine's load before it began.
+    """
+    if load_per_cpu is not None and load_per_cpu > 0.5:
+        yield StabilityNote(
+            "load", f"the machine was busy before timing began (load {load_per_cpu:.1f} per CPU)", "Close what is busy"
+        )
+    if any(not one.pinned for one in seen):
+        yield StabilityNote(
+            "not-pinned",
+            "this system cannot pin processes to a CPU: times vary more than they need to",
+            "Quote numbers from a system that can",
+        )
+    for one in seen:
+        yield from _of_one(one, threads)
+    if len(control) > 1:
+        found = interval(control)
+        if found.low > CONTROL or found.high < -CONTROL:
+            yield StabilityNote(
+                "control",
+                f"the baseline differs from itself by {math.expm1(found.mean):+.1%}",
+                "Do not use these verdicts: repeat on a quieter machine",
+            )
+
+
+def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
+    name = one.name
+    if one.preempted > PREEMPTED:
+        yield StabilityNote(
+            "preempted",
+            f"other programs interrupted {one.preempted:.0%} of {name}'s blocks",
+            "Close what is busy and run again",
+        )
+    if one.cpu_per_wall < CPU_PER_WALL:
+        yield StabilityNote(
+            "waiting",
+            f"{name} had its CPU for only {one.cpu_per_wall:.0%} of the time",
+            "Close what is busy; if nothing is, the backend waits for something",
+        )
+    if one.cpu_per_wall > threads + THREADS_SLACK:
+        yield StabilityNote(
+            "threads",
+            f"{name} kept {one.cpu_per_wall:.1f} CPUs busy, more than the {threads} it was given",
+            "Compare it with --threads as large, or limit its threads in prepare",
+        )
+    if one.pending_share > PENDING:
+        yield StabilityNote(
+            "lazy",
+            f"{name} left {one.pending_share:.0%} of a block's work undone when synchronize had returned",
+            "Its times are too short: let synchronize wait until the values exist",
+        )
+    if not one.steady:
+        yield StabilityNote(
+            "not-steady",
+            f"{name}'s blocks differ by more than 3 % between the beginning and the end of a launch",
+            "It had not warmed up, or the machine changed its clock: run again, with --precise",
+        )
+    if one.closure is not None and abs(math.log(one.closure)) > CLOSURE:
+        yield StabilityNote(
+            "closure",
+            f"{name}'s phases add up to {one.closure:.2f} of its step",
+            "Trust the whole step: the phases were disturbed, or step does something else than the three verbs",
+        )
+    yield from _over_launches(one)
+
+
+def _over_launches(one: Observation) -> Iterator[StabilityNote]:
+    launches = len(one.log_times)
+    if launches >= 3:
+        slopes = [
+            (one.log_times[j] - one.log_times[i]) / (j - i) for i in range(launches) for j in range(i + 1, launches)
+        ]
+        drift = float(np.median(slopes)) * (launches - 1)
+        if abs(drift) > DRIFT:
+            yield StabilityNote(
+                "drift",
+                f"{one.name} became {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} in the course of the run",
+                "The ratios are protected against this, the times are not: run again once the machine has settled",
+            )
+    ratios = np.asarray(one.log_ratios, dtype=np.float64)
+    if len(ratios) >= 3:
+        spread = float(np.std(ratios, ddof=1))
+        if spread > LAUNCH_SD:
+            yield StabilityNote(
+                "launch-spread",
+                f"{one.name}'s ratio varies by {spread:.1%} from launch to launch",
+                "The interval allows for it; --precise narrows it",
+            )
+        found = interval(ratios.tolist())
+        if not found.low <= hodges_lehmann(ratios.tolist()) <= found.high:
+            yield StabilityNote(
+                "outlying-launch",
+                f"a few launches carry {one.name}'s mean ratio",
+                "Look at its raw blocks in the run directory, or run again with --precise",
+            )
+    if len(ratios) >= LAG_ONE_LAUNCHES:
+        centred = ratios - ratios.mean()
+        lag = float(centred[1:] @ centred[:-1] / (centred @ centred))
+        if abs(lag) > LAG_ONE:
+            yield StabilityNote(
+                "correlated",
+                f"{one.name}'s successive launches are correlated ({lag:+.2f}), so that its interval is too narrow",
+                "Something on the machine changes slowly: run again on a quieter one",
+            )

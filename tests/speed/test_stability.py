@@ -1,0 +1,62 @@
+"""Each warning appears where it should, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compare_ag.speed.stability import Observation, notes
+
+GENERATOR = np.random.default_rng(1)
+CALM = Observation(
+    name="mine",
+    preempted=0.02,
+    cpu_per_wall=1.0,
+    pending_share=0.0,
+    steady=True,
+    closure=1.0,
+    pinned=True,
+    log_times=list(GENERATOR.normal(-11, 0.01, 30)),
+    log_ratios=list(GENERATOR.normal(0.5, 0.01, 30)),
+)
+CONTROL = list(GENERATOR.normal(0, 0.01, 30))
+
+
+def found(seen=CALM, control=CONTROL, load=0.1):
+    return [note.id for note in notes([seen], control, 1, load)]
+
+
+def test_a_calm_measurement_has_no_warning():
+    assert found() == []
+    assert found(CALM._replace(closure=None, log_ratios=[]), control=[], load=None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("preempted", {"preempted": 0.3}),
+        ("waiting", {"cpu_per_wall": 0.8}),
+        ("threads", {"cpu_per_wall": 1.9}),
+        ("lazy", {"pending_share": 0.4}),
+        ("not-steady", {"steady": False}),
+        ("closure", {"closure": 1.05}),
+        ("closure", {"closure": 0.9}),
+        ("not-pinned", {"pinned": False}),
+        ("drift", {"log_times": list(np.linspace(-11, -10.9, 30))}),
+        ("launch-spread", {"log_ratios": list(np.tile([0.45, 0.55], 15))}),
+        ("outlying-launch", {"log_ratios": [0.5, 0.5001] * 20 + [0.503] + [0.501, 0.5011] * 20}),
+        ("correlated", {"log_ratios": list(0.5 + 0.01 * np.sin(np.arange(40) / 6))}),
+    ],
+)
+def test_each_disturbance_is_named_with_what_to_do(name, changes):
+    if name == "outlying-launch":
+        changes = {"log_ratios": [0.5] * 60 + [0.9] * 12}
+    noted = {note.id: note for note in notes([CALM._replace(**changes)], CONTROL, 1, 0.1)}
+    assert name in noted
+    assert "mine" in noted[name].message or name == "not-pinned"
+    assert noted[name].advice
+
+
+def test_a_biased_control_and_a_busy_machine_are_told():
+    assert found(control=[0.03 + c for c in CONTROL]) == ["control"]
+    assert found(load=0.9) == ["load"]
