@@ -14,8 +14,12 @@ from compare_ag.suite.engine import Engine
 PROBLEM = "synthetic:n=30,d=3"
 
 LAZY = """
+import sys
+
 import numpy as np
 from compare_ag import Backend, Weights, hookimpl
+
+sys.setrecursionlimit(100_000)  # a block of many steps is one long chain until somebody asks for its end
 
 
 class Later:
