@@ -126,6 +126,14 @@ class Backend(abc.ABC):
     def synchronize(self, *tensors: Tensor) -> None:  # noqa: B027 - eager frameworks have nothing to wait for
         """Wait until these tensors' values exist. Lazy and asynchronous frameworks must implement it."""
 
+    def tape_bytes(self, weights: Weights, batch: Batch) -> int | None:  # noqa: ARG002 - a framework's to use
+        """Run one forward and return the bytes that its tape keeps alive beyond weights and batch; optional.
+
+        None, as here: let the suite ask Python's allocators, which see numpy's arrays. Override it where tensors
+        live elsewhere and the framework can tell; never called inside the clock.
+        """
+        return None
+
     def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Tensor, Weights]:
         """Forward, backward and update in one call; return the loss before the update and the new weights.
 

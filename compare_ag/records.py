@@ -44,7 +44,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -241,6 +241,31 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     control_arrays_sha256: str | None = None
 
 
+class Memory(_Record, frozen=True, kw_only=True):
+    """What one backend's process holds, in bytes, measured in a worker that does nothing else; see `suite.memory`."""
+
+    source: str
+    """of the peaks: VmHWM, or ru_maxrss, which may be the parent's"""
+    start_bytes: int
+    """resident before the plugin is imported: Python, numpy and the worker itself"""
+    import_bytes: int
+    """what importing the plugin adds"""
+    data_bytes: int
+    """what building the backend and the data as tensors add"""
+    training_bytes: int | None
+    """peak while it trains, beyond what was resident before; None where the system cannot tell peaks apart"""
+    peak_bytes: int
+    """the largest resident set of the process's life"""
+    tape_bytes: int | None
+    """what a tape keeps alive between forward and backward, weights and batch apart"""
+    tape_source: str
+    """plugin or tracemalloc"""
+    growth_bytes: float
+    """what each 1,000 further steps add to the resident set; about 0 unless something is kept that should not be"""
+    growth_steps: int
+    """steps that this was seen over"""
+
+
 class TestRecord(_Record, frozen=True, kw_only=True):
     """What one test of a verdict found; see `verify.samples` and `verify.certificate`."""
 
@@ -324,8 +349,6 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     hash_seed: int | None = None
     train_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    peak_memory_source: str | None = None
     threads_observed: int | None = None
     """largest numerical pool seen, at least 1"""
     os_threads: int | None = None
@@ -341,6 +364,9 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     convergence: ConvergenceRecord | None = None
     published: list[PublishedRow] = []
     cost: Cost | None = None
+    memory: Memory | None = None
+    memory_note: str = ""
+    """why memory was not measured"""
     timing_note: str = ""
     """why it was not timed"""
     arrays: str | None = None

@@ -236,6 +236,18 @@ class Session:
         pinned: list[int] = message.cpus
         return pinned
 
+    def hold(self, *, clear: bool = False) -> p.Held:
+        """The memory that the worker holds; ``clear``: and let its peak start anew."""
+        message, _ = self.process.ask(p.Hold(clear), p.Held)
+        held: p.Held = message
+        return held
+
+    def tape_size(self, w: p.Array, b: p.Array) -> p.TapeSize:
+        """What the tape of one forward at these weights keeps."""
+        message, _ = self.process.ask(p.MeasureTape(), p.TapeSize, w=w, b=b)
+        size: p.TapeSize = message
+        return size
+
     def observe(self) -> p.Observed:
         """What the worker sees of itself."""
         message, _ = self.process.ask(p.Observe(), p.Observed)

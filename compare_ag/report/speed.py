@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from compare_ag.records import BackendRecord, Cost, Interval, PairRecord, Run, SpeedRecord
+from compare_ag.records import BackendRecord, Cost, Interval, Memory, PairRecord, Run, SpeedRecord
 from compare_ag.report.grid import Grid
-from compare_ag.report.units import megabytes, seconds
+from compare_ag.report.units import seconds, size
+from compare_ag.speed.costs import LEAK_BYTES
 from compare_ag.text import printable
 
 PHASES = ("forward", "backward", "update")
@@ -26,7 +27,10 @@ def speed_sections(run: Run) -> Iterator[RenderableType]:
     if run.manifest.speed is not None and run.manifest.speed.pairs:
         yield pairs(run.manifest.speed)
     yield phases(costs)
-    yield cold(run, costs)
+    yield cold(costs)
+    memories = {name: record.memory for name, record in run.records.items() if record.memory is not None}
+    if memories:
+        yield memory(run, memories)
 
 
 def titled(title: str, table: RenderableType, note: str = "") -> Group:
@@ -185,11 +189,9 @@ def phases(costs: dict[str, Cost]) -> Group:
     return titled("Phases of a step", table, note)
 
 
-def cold(run: Run, costs: dict[str, Cost]) -> Group:
-    """What is paid once, and memory."""
-    table = Grid(
-        "backend", "import", "construct", "make_tensor", "first step", "steady after", "all", "peak memory", "threads"
-    )
+def cold(costs: dict[str, Cost]) -> Group:
+    """What is paid once."""
+    table = Grid("backend", "import", "construct", "make_tensor", "first step", "steady after", "all", "threads")
     for name, cost in costs.items():
         table.add_row(
             printable(name),
@@ -197,18 +199,46 @@ def cold(run: Run, costs: dict[str, Cost]) -> Group:
             *map(_mean, (cost.construct_seconds, cost.make_tensor_seconds, cost.first_step_seconds)),
             "not settled" if cost.steps_to_steady is None else f"{cost.steps_to_steady} steps",
             seconds(cost.cold_seconds),
-            _peak(run[name]),
             str(cost.threads_observed),
         )
-    note = "import: in a bare process, with what the plugin needs; first step: of a fresh process, compiling included; "
-    note += "memory is the training worker's"
-    return titled("Paid once, and memory", table, note)
+    note = "import: in a bare process, with what the plugin needs; first step: of a fresh process, compiling included"
+    return titled("Paid once", table, note)
 
 
-def _peak(record: BackendRecord) -> str:
-    if record.peak_memory_bytes is None:
-        return "n/a"
-    return megabytes(record.peak_memory_bytes) + (" (ru_maxrss)" if record.peak_memory_source == "ru_maxrss" else "")
+def memory(run: Run, memories: dict[str, Memory]) -> Group:
+    """What each backend's process holds."""
+    table = Grid("backend", "peak", "import", "data", "training", "tape", "growth per 1,000 steps")
+    for name, found in memories.items():
+        table.add_row(
+            printable(name),
+            size(found.peak_bytes),
+            size(found.import_bytes),
+            size(found.data_bytes),
+            "n/a" if found.training_bytes is None else size(found.training_bytes),
+            "n/a" if found.tape_bytes is None else size(found.tape_bytes),
+            size(found.growth_bytes),
+        )
+    first = next(iter(memories.values()))
+    notes = [
+        f"resident memory of a fresh worker ({first.source}), {size(first.start_bytes)} before import; import, data: "
+        "what each adds; training: its peak beyond that; tape: what is kept from forward to backward"
+    ]
+    notes += [
+        f"{printable(name)} keeps {size(found.growth_bytes / 1000)} more with every step: something holds on to what "
+        "it should let go, as a loss that is still attached to its graph does"
+        for name, found in memories.items()
+        if found.growth_bytes > LEAK_BYTES
+    ]
+    if first.source == "ru_maxrss":
+        notes.append(
+            "ru_maxrss may be this process's own peak, inherited: where it is larger, believe only the differences"
+        )
+    notes += [
+        f"{printable(record.name)}: memory not measured: {printable(record.memory_note)}"
+        for record in run.records.values()
+        if record.memory_note
+    ]
+    return titled("Memory", table, "\n".join(notes))
 
 
 def _mean(found: Interval) -> str:

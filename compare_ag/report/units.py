@@ -27,9 +27,12 @@ def _three(value: float) -> str:
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
-def megabytes(value: int) -> str:
-    """Bytes in MB (10^6)."""
-    return f"{value / 1e6:,.0f} MB"
+def size(value: float) -> str:
+    """Bytes with three significant digits in the unit that fits: ``80.2 kB``, ``223 MB`` (10^6)."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= 0.9995 * factor:
+            return f"{_three(value / factor)} {unit}"
+    return f"{value:.0f} B"
 
 
 def difference(value: float | str) -> str:

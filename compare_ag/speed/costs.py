@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+LEAK_BYTES = 100_000.0
+"""growth per 1,000 steps from which on somebody keeps something: 100 bytes a step"""
 STEADY = 0.05
 """Steps count as steady when they stay within this of the steady time."""
 WINDOW = 9

@@ -21,6 +21,7 @@ from compare_ag.records import BackendRecord, Environment, Manifest, Run
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.folder import Keeper, make_folder
 from compare_ag.suite.judging import Judge, exit_code, problem_record
+from compare_ag.suite.memory import measure_memory
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.timing import TimingPass, TimingResult, choose_baseline
 from compare_ag.suite.training import Conditions, Training, TrainingPass
@@ -213,6 +214,7 @@ class _OneRun:
         checkpoint = self.judge.checkpoint(settings.checkpoint)
         if not eligible or checkpoint is None:
             return
+        self._measure_memory(eligible, checkpoint)
         # a baseline that could not be timed leaves no ratios; one that was never asked for is chosen among the timed
         wanted = choose_baseline(list(eligible), self.baseline)
         result = TimingPass(eligible, self.conditions, settings, checkpoint, self.observer, wanted).run()
@@ -221,6 +223,16 @@ class _OneRun:
         self.manifest = records.replace(self.manifest, baseline=result.baseline, speed=self._kept_speed(result))
         if result.interrupted is not None:
             raise result.interrupted
+
+    def _measure_memory(self, eligible: dict[str, Offer], checkpoint: tuple[int, Any, Any]) -> None:
+        """In workers that nobody times; a failure here is a note, for the numbers have been judged already."""
+        for name in eligible:
+            self.observer.progress(name, "memory", 0, 1)
+        found = measure_memory(eligible, self.conditions, checkpoint)
+        for name in eligible:
+            memory, failure = found.measured.get(name), found.failures.get(name)
+            note = "" if failure is None else failure.reason
+            self._keep(name, records.replace(self.records[name], memory=memory, memory_note=note))
 
     def _add_timing(self, name: str, result: TimingResult) -> None:
         record = self.records[name]

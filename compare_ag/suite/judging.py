@@ -160,8 +160,6 @@ class Judge:
             threads = max([1, *(int(pool["num_threads"]) for pool in observed.pools)])
             facts |= {
                 "train_seconds": training.recording.seconds,
-                "peak_memory_bytes": observed.peak_memory_bytes,
-                "peak_memory_source": observed.peak_memory_source,
                 "threads_observed": threads,
                 "os_threads": observed.os_threads,
                 "cpu_per_wall": observed.cpu_per_wall,

@@ -90,6 +90,8 @@ class Worker:
             p.Renew: self._renew,
             p.Block: self._block,
             p.Observe: self._observe,
+            p.Hold: self._hold,
+            p.MeasureTape: self._measure_tape,
         }
         while True:
             request, arrays = self.receive()
@@ -241,8 +243,21 @@ class Worker:
         from compare_ag.worker import observe
         from compare_ag.worker.protocol import Observed
 
-        memory, source = observe.peak_memory()
-        self.send(Observed(observe.thread_pools(), observe.os_threads(), self._cpu_per_wall, memory, source))
+        self.send(Observed(observe.thread_pools(), observe.os_threads(), self._cpu_per_wall))
+
+    def _hold(self, request: Any, _: dict[str, Any]) -> None:
+        # all that the worker itself needs is there before the first answer: it is no backend's
+        from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
+        from compare_ag.worker.protocol import Held
+
+        self.send(Held(*observe.memory(clear=request.clear)))
+
+    def _measure_tape(self, _request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker.protocol import TapeSize
+        from compare_ag.worker.tape import tape_size
+
+        self.board.enter("forward")
+        self.send(TapeSize(*tape_size(self._trainee, arrays["w"], arrays["b"])))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

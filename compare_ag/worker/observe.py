@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import threadpoolctl
 
@@ -30,19 +30,43 @@ def os_threads() -> int:
     return threading.active_count() - _OWN_THREADS
 
 
-def peak_memory() -> tuple[int | None, str]:
-    """Largest resident set of this process so far in bytes, and where the figure comes from.
+class Memory(NamedTuple):
+    """What this process holds, in bytes, and where the peak comes from."""
 
-    VmHWM belongs to the program image; ru_maxrss is inherited across fork and exec (a 9 MB child of an 800 MB
-    parent reports 830 MB), so it is used only where there is nothing better, and named.
+    resident: int
+    peak: int
+    source: str
+    """VmHWM, or ru_maxrss where there is nothing better"""
+    cleared: bool
+    """the peak starts anew from here"""
+
+
+def memory(*, clear: bool = False) -> Memory:
+    """The resident set now and at its largest; with ``clear`` the peak is then forgotten, where the system can.
+
+    VmHWM belongs to the program image and can be reset. ru_maxrss cannot, and is inherited across fork and exec (a
+    9 MB child of an 800 MB parent reports 830 MB), so it is used only where there is nothing better, and named.
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024, "VmHWM"
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if "VmHWM" in lines and "VmRSS" in lines:
+            resident, peak = (1024 * int(lines[key].split()[0]) for key in ("VmRSS", "VmHWM"))
+            return Memory(resident, max(resident, peak), "VmHWM", clear and _clear_peak())
+    import psutil
+
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss"
+    resident = int(psutil.Process().memory_info().rss)
+    return Memory(resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss", False)
+
+
+def _clear_peak() -> bool:
+    """Let VmHWM start anew (proc(5): writing 5 to clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # a container that forbids it
+        return False
+    return True
 
 
 def pin(cpus: list[int]) -> list[int]:

@@ -172,7 +172,18 @@ class Block(Message, frozen=True):
 
 
 class Observe(Message, frozen=True):
-    """Say what can be seen from inside: threads, memory."""
+    """Say what can be seen from inside: threads."""
+
+
+class Hold(Message, frozen=True):
+    """Say how much memory the process holds. Answered by `Held`."""
+
+    clear: bool
+    """and let the peak start anew"""
+
+
+class MeasureTape(Message, frozen=True):
+    """Say how many bytes a tape keeps. Arrays: w, b: the weights of the forward. Answered by `TapeSize`."""
 
 
 class Bye(Message, frozen=True):
@@ -292,8 +303,24 @@ class Observed(Message, frozen=True):
     os_threads: int
     cpu_per_wall: float
     """CPU seconds per wall second of the training pass: more than `threads` means more threads were used"""
-    peak_memory_bytes: int | None
-    peak_memory_source: str
+
+
+class Held(Message, frozen=True):
+    """Memory of the process in bytes; see `worker.observe.memory`."""
+
+    resident: int
+    peak: int
+    source: str
+    cleared: bool
+
+
+class TapeSize(Message, frozen=True):
+    """What a tape keeps alive beyond weights and batch."""
+
+    tape_bytes: int | None
+    """None where nobody can tell: the framework's memory is invisible from outside and the plugin does not say"""
+    source: str
+    """plugin: by its `tape_bytes`; tracemalloc: what Python's allocators saw"""
 
 
 class Failed(Message, frozen=True):
@@ -307,11 +334,12 @@ class Failed(Message, frozen=True):
 
 
 Request: TypeAlias = (
-    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Bye
-)
+    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Hold
+    | MeasureTape | Bye
+)  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Observed | Failed
+    | Timed | Observed | Held | TapeSize | Failed
 )  # fmt: skip
 
 

@@ -461,3 +461,24 @@ def averaged(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
             return Weights(*map(self.average, there, back))
 
     return Averaged
+
+
+@collection.add("slowed", "loss", "`size` turns of an empty loop before each forward", 16.0, legitimate=True)
+def slowed(base: Base, size: float) -> type[Backend]:
+    """The same numbers, later: a slowdown of known size, to see whether timing finds it."""
+    turns = int(size)
+
+    def late(verb: Any) -> Any:
+        """The verb after so many turns: one call more, the cheapest way in."""
+
+        def wrapped(self: Backend, one: Any, other: Any, *rest: Any) -> Any:
+            for _ in range(turns):
+                pass
+            return verb(self, one, other, *rest)
+
+        return wrapped
+
+    changed = {"forward": late(base.forward)}
+    if base.step is not Backend.step:
+        changed["step"] = late(base.step)
+    return type("Slowed", (base,), changed)

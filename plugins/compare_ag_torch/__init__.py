@@ -75,6 +75,21 @@ class TorchBackend(Backend):
                 value.sub_(slope, alpha=learning_rate)
         return weights
 
+    def tape_bytes(self, weights: Weights, batch: Batch) -> int:
+        """The storages of all saved tensors, each once, but for those of the weights and the batch."""
+        given = {tensor.untyped_storage().data_ptr() for tensor in (*weights, *batch)}
+        saved: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            _loss, tape = self.forward(weights, batch)  # held, for a freed storage's address is given out again
+        del tape
+        return sum(size for address, size in saved.items() if address not in given)
+
     def to_numpy(self, tensor: Tensor) -> np.ndarray[Any, Any]:
         """A view: `detach`, because a tensor that requires a gradient refuses to be one."""
         return tensor.detach().numpy()

@@ -30,7 +30,7 @@ USED = [command for command in commands() if not command.startswith(SETUP)]
 def folder(tmp_path_factory):
     """One working directory for all commands, as a reader has one."""
     path = tmp_path_factory.mktemp("reader")
-    (path / "scripts").symlink_to(ROOT / "scripts")
+    (path / "benchmarks").symlink_to(ROOT / "benchmarks")
     return path
 
 

@@ -32,7 +32,10 @@ def printed(run, width=140) -> str:
 
 
 def test_the_answer_tells_agreement_reproduction_and_speed(seed):
-    text = answer(seed).plain
+    speed = seed.manifest.speed
+    pairs = [records.replace(pair, verdict="slower") for pair in speed.pairs]  # whatever the machine was busy with
+    decided = records.replace(seed.manifest, speed=records.replace(speed, pairs=pairs))
+    text = answer(records.Run(seed.path, decided, seed.records)).plain
     assert "numpy and autograd agree with the reference over all 501 steps" in text
     assert "All 2 published losses are reproduced by all 2." in text
     assert "Per step numpy takes" in text

@@ -1,11 +1,11 @@
 """Gradient descent written by hand in each framework: what a user would type who had no need of a contract.
 
-`scripts/tax.py` measures against these loops. They do the same operations as the bundled backends, as well
+`benchmarks/tax.py` measures against these loops. They do the same operations as the bundled backends, as well
 as a careful author would in one straight loop, and must not import compare_ag. Each maker returns a function
 
     loop(X, y, w, b, learning_rate, steps) -> loss before the last update
 
-that trains w and b in place. Run as a program, it is the bare job: `python scripts/bare_loops.py torch`
+that trains w and b in place. Run as a program, it is the bare job: `python benchmarks/bare_loops.py torch`
 imports one framework, makes the 10,001 updates of the seed problem in float32 and prints the last loss.
 """
 

@@ -1,0 +1,126 @@
+"""What does restoring the training state buy? The engine against one that lets the state drift.
+
+    python benchmarks/drift.py --size 10000x100 --comparisons 40
+
+Both compare numpy with itself, with the same workers, launches, blocks and random orders. The engine starts each block
+from the same perturbed checkpoint. The drifting one does what general tools do to code with a state: each side
+calibrates its own number of steps per block and goes on from where its last block ended. Launches of both alternate.
+The error of a comparison is its mean log-ratio, for the truth is 0; printed is the ratio of the two rms errors.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from figures import Section, conditions_of, finish, parser, per_window, problem_of, rms_ratio
+
+from compare_ag.problem import make_problem, recorded_steps
+from compare_ag.speed.schedule import BLOCK_NS, MODES, SLOWEST_BLOCK_NS
+from compare_ag.speed.statistics import rms_interval
+from compare_ag.suite import select
+from compare_ag.suite.engine import Bench, Contestant, Engine, checkpoint_of
+from compare_ag.verify import reference_trajectory
+
+CALIBRATION_NS = 5_000_000
+
+
+class Drifting(Engine):
+    """The engine without its state rule: own block length and own, ever later weights for each side."""
+
+    trajectory: tuple[Any, Any]
+    """float64 weights w (T, d), b (T,) of the training: where a side is after so many steps"""
+
+    def _instance(self, benches: dict[str, Bench], generator: np.random.Generator) -> None:
+        self._at = dict.fromkeys(benches, 0)
+        self._length = {name: self._calibrated(bench) for name, bench in benches.items()}
+        super()._instance(benches, generator)
+
+    def _calibrated(self, bench: Bench) -> int:
+        """Steps that take a block's time, from a burst from the start: what a calibration sees."""
+        steps = 1
+        while True:
+            wall = bench.session.block(self.problem, self.problem.w0, self.problem.b0, steps, 1).wall_ns
+            if wall >= CALIBRATION_NS:
+                return max(1, round(max(BLOCK_NS, SLOWEST_BLOCK_NS) / (wall / steps)))
+            steps *= 2
+
+    def _round(
+        self, benches: dict[str, Bench], generator: np.random.Generator, *, count: bool = True, phased: bool = False
+    ) -> None:
+        if phased:
+            return
+        for name in self._shuffled(benches, generator):
+            bench, steps = benches[name], self._length[name]
+            w, b = self._weights(self._at[name])
+            timed = self._guard(benches, name, partial(bench.session.block, self.problem, w, b, steps, 1))
+            self._at[name] += steps
+            if timed is not None and count:
+                # per step, in the plan's unit: the engine's estimator divides by one length for all
+                scale = self.plan.steps / steps
+                bench.blocks[-1].append(type(timed)(round(timed.wall_ns * scale), 0, 0, [], 0, 0))
+
+    def _weights(self, step: int) -> tuple[Any, Any]:
+        w, b = self.trajectory
+        at = min(step, len(b) - 1)
+        return w[at].astype(self.problem.dtype), b[at].astype(self.problem.dtype)
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--size", default="10000x100", help="NxD or seed (default: 10000x100)")
+    options.add_argument("--comparisons", type=int, default=40, help="of each engine (default: 40)")
+    options.add_argument("--launches", type=int, default=3, help="launches of a comparison (default: 3)")
+    asked = options.parse_args()
+    started = time.monotonic()
+    problem = problem_of(asked.size)
+    (offer,) = select(["numpy"]).values()
+    twins = ("numpy a0", "numpy b0")
+    errors: dict[str, list[float]] = {"engine": [], "drifting": []}
+    with conditions_of(problem) as conditions:
+        reference = reference_trajectory(problem)
+        start = checkpoint_of(reference, recorded_steps(problem.steps), problem)
+        every = make_problem(problem.data, steps=problem.steps, learning_rate=problem.learning_rate)
+        trajectory = weights_of_every_step(every)
+        contestants = [Contestant(name, offer) for name in twins]
+        engines = {
+            "engine": Engine(contestants, conditions, MODES["default"], start),
+            "drifting": Drifting(contestants, conditions, MODES["default"], start),
+        }
+        assert isinstance(engines["drifting"], Drifting)
+        engines["drifting"].trajectory = trajectory
+        for engine in engines.values():
+            engine.calibrate()
+        generator = np.random.default_rng(0)
+        for _ in range(asked.comparisons * asked.launches):
+            for name in generator.permutation(list(engines)):
+                launch = engines[name].launch()
+                errors[name].append(launch.log_ratio(*twins))
+    section = Section(f"A/A error at {asked.size}: the engine, and one that lets the state drift")
+    compared = {name: per_window(values, asked.launches) for name, values in errors.items()}
+    for name, values in compared.items():
+        title = f"{name}: rms error of {len(values)} comparisons of {asked.launches} launches"
+        section.add(title, rms_interval(values), "%", scale=100)
+    section.add("engine / drifting", rms_ratio(compared["engine"], compared["drifting"]), most=0.333, by="high")
+    return finish(section, started, asked.json)
+
+
+def weights_of_every_step(problem: Any) -> tuple[Any, Any]:
+    """w (T+1, d), b (T+1,) in float64 by the textbook formula; this is a benchmark's aid and judges nobody."""
+    X, y = problem.X, problem.y
+    w, b = problem.w0.astype(float), float(problem.b0)
+    ws, bs = [w.copy()], [b]
+    for _ in range(problem.steps):
+        residual = (1 / (1 + np.exp(-(X @ w + b))) - y) / len(y)
+        w = w - problem.learning_rate * (residual @ X)
+        b = b - problem.learning_rate * residual.sum()
+        ws.append(w.copy())
+        bs.append(b)
+    return np.array(ws), np.array(bs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""What the contract costs, and what the whole command costs, against the same training written by hand.
+
+    python benchmarks/tax.py [--only interface | --only whole]
+
+`interface`: time per whole step through the contract (`backend.step` in a loop, as a worker trains) divided by the
+hand-written loop of `bare_loops.py`, and the engine's own block divided by the loop over `backend.step`. Each launch
+is a fresh process on one core and one thread, where the sides alternate in random order in short blocks that start
+from the same weights; a launch gives the median of its paired log-ratios, and the interval is over launches.
+
+`whole`: `compare-ag run --no-timing --backends torch,numpy,autograd` on the seed problem divided by the sum of the
+three bare 10,001-step loops, each a fresh process with its imports; command and loops alternate.
+
+Exit status 1 if an aim is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import runpy
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from figures import Section, finish, parser, problem_of, ratio_of
+
+from compare_ag.backend import Setting
+from compare_ag.benchmarks.training import Training
+from compare_ag.worker import clock
+from compare_ag.worker.board import Board
+from compare_ag.worker.load import load_backend
+from compare_ag.worker.training import Inputs, Trainee
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from compare_ag.problem import Problem
+
+BARE_LOOPS = Path(__file__).with_name("bare_loops.py")
+BARE = runpy.run_path(str(BARE_LOOPS))
+"""the names of that program: scripts are no package"""
+
+BACKENDS = ("numpy", "torch", "autograd")
+AIMS = {
+    ("seed", "numpy"): 1.12,
+    ("seed", "torch"): 1.09,
+    ("seed", "autograd"): 1.05,
+    ("10000x100", "numpy"): 1.05,
+    ("10000x100", "torch"): 1.05,
+    ("10000x100", "autograd"): 1.05,
+}
+WHOLE_AIM = 3.0
+ENGINE_AIM = 1.01
+BLOCK_SECONDS = 1e-3
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+Side: TypeAlias = "Callable[[int], float]"
+
+
+def sides(name: str, size: str) -> dict[str, Side]:
+    """Functions steps -> seconds: through the contract, by hand, and a block of the engine, all from the same weights.
+
+    This process plays the worker. Each side has data of its own and makes one untimed step, to start warm.
+    """
+    (entry,) = entry_points(group="compare_ag", name=name)
+    backend = load_backend(entry.module)
+    ours, theirs = (Training(backend(), problem_of(size)) for _ in range(2))
+    problem, rate = ours.problem, ours.problem.learning_rate
+    bare_loop = BARE["LOOPS"][name](problem.loss)
+
+    def contract(steps: int) -> float:
+        step, batch = ours.backend.step, ours.batch
+        _loss, weights = step(ours.weights(), batch, rate)
+        start = time.perf_counter()
+        for _ in range(steps):
+            _loss, weights = step(weights, batch, rate)
+        return time.perf_counter() - start
+
+    def by_hand(steps: int) -> float:
+        weights = theirs.weights()
+        bare_loop(*theirs.batch, *weights, rate, 1)
+        start = time.perf_counter()
+        bare_loop(*theirs.batch, *weights, rate, steps)
+        return time.perf_counter() - start
+
+    trainee = trainee_of(backend(), problem)
+    batches = clock.timed_batches(trainee)
+
+    def block(steps: int) -> float:
+        return clock.whole_block(trainee, batches, problem.w0, problem.b0, steps, 1, rate).wall_ns * 1e-9
+
+    require_same_training(ours, bare_loop)
+    return {"contract": contract, "bare": by_hand, "block": block}
+
+
+def trainee_of(backend: Any, problem: Problem) -> Trainee:
+    """What a worker times."""
+    setting = Setting(
+        problem.examples, problem.features, problem.dtype, threads=problem.threads, l2=problem.l2, loss=problem.loss
+    )
+    inputs = Inputs(problem.X, problem.y, problem.w0, problem.b0, problem.epoch_order(), problem.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        return Trainee(backend, setting, inputs, Board(Path(folder, "board"), create=True))
+
+
+def require_same_training(training: Training, bare_loop: Callable[..., Any], steps: int = 5) -> None:
+    """Stop unless both sides train alike: steps that differ by more than rounding are not the same job."""
+    rate, ours, theirs = training.problem.learning_rate, training.weights(), training.weights()
+    for _ in range(steps):
+        _, ours = training.backend.step(ours, training.batch, rate)
+    bare_loop(*training.batch, *theirs, rate, steps)
+    slack = 100 * float(np.finfo(training.problem.dtype).eps)
+    for a, b in zip(training.read_weights("ours", ours), training.read_weights("theirs", theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=slack, atol=slack)
+
+
+def launch(name: str, size: str, rounds: int) -> dict[str, float]:
+    """One launch: microseconds per step on each side, and the median log-ratios contract/bare and block/contract."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    timed = sides(name, size)
+    for warm_up in timed.values():
+        warm_up(20)
+    per_step = min(timed["bare"](20) for _ in range(5)) / 20
+    steps = max(2, round(BLOCK_SECONDS / per_step))
+    seconds: dict[str, list[float]] = {side: [] for side in timed}
+    for _ in range(rounds):
+        for side in random.sample(list(timed), len(timed)):
+            seconds[side].append(timed[side](steps))
+
+    def log_ratio(one: str, other: str) -> float:
+        return statistics.median(math.log(a / b) for a, b in zip(seconds[one], seconds[other], strict=True))
+
+    found = {side: statistics.median(values) / steps * 1e6 for side, values in seconds.items()}
+    return found | {"tax": log_ratio("contract", "bare"), "engine": log_ratio("block", "contract")}
+
+
+def interface_tax(section: Section, sizes: Sequence[str], backends: Sequence[str], rounds: int, launches: int) -> None:
+    """The tax of each backend at each size, and the engine's own."""
+    for size in sizes:
+        for name in backends:
+            command = [sys.executable, __file__, "--launch", name, size, "--rounds", str(rounds)]
+            taken = [json.loads(fresh_process(command)) for _ in range(launches)]
+            usual = {side: statistics.median(one[side] for one in taken) for side in ("contract", "bare", "block")}
+            title = f"{size}, {name}: step through the contract / by hand"
+            section.add(title, ratio_of([one["tax"] for one in taken]), most=AIMS.get((size, name)))
+            title = f"{size}, {name}: block of the engine / loop over the same bound methods"
+            section.add(title, ratio_of([one["engine"] for one in taken]), most=ENGINE_AIM)
+            section.notes.append(
+                f"{size}, {name}: contract {usual['contract']:.2f} µs, by hand {usual['bare']:.2f} µs, "
+                f"engine {usual['block']:.2f} µs"
+            )
+
+
+def whole_run(section: Section, rounds: int) -> None:
+    """The command's wall time over the sum of the bare loops'."""
+    loops = {name: [sys.executable, str(BARE_LOOPS), name] for name in BACKENDS}
+    seconds: dict[str, list[float]] = {name: [] for name in ("command", *loops)}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(rounds):
+            run = [sys.executable, "-m", "compare_ag", "run", "--no-timing", "--backends", ",".join(BACKENDS)]
+            jobs = {"command": [*run, "-o", str(Path(folder, str(round_)))], **loops}
+            for job in random.sample(sorted(jobs), len(jobs)):
+                start = time.perf_counter()
+                fresh_process(jobs[job])
+                seconds[job].append(time.perf_counter() - start)
+    sums = [sum(parts) for parts in zip(*(seconds[name] for name in loops), strict=True)]
+    logs = [math.log(ours / bare) for ours, bare in zip(seconds["command"], sums, strict=True)]
+    section.add(
+        "seed: compare-ag run --no-timing / the three bare loops with their imports", ratio_of(logs), most=WHOLE_AIM
+    )
+    bare = ", ".join(f"{name} {statistics.median(seconds[name]):.2f} s" for name in loops)
+    section.notes.append(f"command {statistics.median(seconds['command']):.2f} s; bare loops: {bare}")
+
+
+def fresh_process(command: list[str]) -> str:
+    """Run a command with one thread for every pool; its standard output, or stop loudly."""
+    done = subprocess.run(command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--only", choices=["interface", "whole"], help="measure one part")
+    options.add_argument("--size", action="append", help="seed or NxD; repeat it for several")
+    options.add_argument("--backend", action="append", choices=BACKENDS, help="repeat it for several")
+    options.add_argument("--rounds", type=int, default=200, help="rounds of blocks in a launch (default: 200)")
+    options.add_argument("--launches", type=int, default=10, help="fresh processes per row (default: 10)")
+    options.add_argument("--whole-rounds", type=int, default=5, help="rounds of the whole command (default: 5)")
+    options.add_argument("--launch", nargs=2, metavar=("BACKEND", "SIZE"), help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    if asked.launch:
+        print(json.dumps(launch(asked.launch[0], asked.launch[1], asked.rounds)))
+        return 0
+    started = time.monotonic()
+    section = Section("Tax: the contract, the engine and the whole command against hand-written loops")
+    if asked.only != "whole":
+        interface_tax(
+            section, asked.size or ["seed", "10000x100"], asked.backend or BACKENDS, asked.rounds, asked.launches
+        )
+    if asked.only != "interface":
+        whole_run(section, asked.whole_rounds)
+    return finish(section, started, asked.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The memory of each backend: a worker of its own, which is measured and does nothing else.
+
+    start -> import -> data -> a first block of steps -> many steps -> one tape
+
+The resident set after each stage tells what it added; the peak is reset before training, so that what training needs
+is told apart from what was there. Timing is none of this pass's business, so workers share the machine.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from compare_ag.host.environment import usable_cpus
+from compare_ag.host.process import WorkerFailure, WorkerProcess
+from compare_ag.host.session import Session, check_digest
+from compare_ag.records import Memory
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.suite.training import Conditions
+    from compare_ag.worker.protocol import Array
+
+FIRST_STEPS = 50
+"""allocators find their size in these"""
+GROWTH_STEPS = 2000
+GROWTH_SECONDS = 0.3
+"""at most so long for each of two looks at growth, as far as the first steps foretell it"""
+
+
+@dataclass
+class MemoryResult:
+    """For each backend its memory, or why there is none."""
+
+    measured: dict[str, Memory] = field(default_factory=dict)
+    failures: dict[str, WorkerFailure] = field(default_factory=dict)
+
+
+def measure_memory(
+    offers: dict[str, Offer], conditions: Conditions, checkpoint: tuple[int, Array, Array]
+) -> MemoryResult:
+    """Measure every backend, as many at a time as there are CPUs. An interrupt ends the workers and is raised again."""
+    result = MemoryResult()
+    lock = threading.Lock()
+
+    def one(name: str, offer: Offer) -> None:
+        try:
+            found = _measure(name, offer, conditions, checkpoint)
+        except WorkerFailure as failure:
+            with lock:
+                result.failures[name] = failure
+        else:
+            with lock:
+                result.measured[name] = found
+
+    at_a_time = max(1, len(usable_cpus()) // conditions.problem.threads)
+    with ThreadPoolExecutor(min(at_a_time, len(offers)), thread_name_prefix="memory") as pool:
+        futures = [pool.submit(one, name, offer) for name, offer in offers.items()]
+        try:
+            for future in futures:
+                while True:
+                    try:
+                        future.result(timeout=0.1)
+                    except TimeoutError:
+                        continue
+                    break
+        except BaseException:
+            conditions.cancel.set()
+            for future in futures:
+                future.cancel()
+            raise
+    return result
+
+
+def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[int, Array, Array]) -> Memory:
+    """One backend in a fresh worker. Raises `WorkerFailure`."""
+    problem, (_, w, b) = conditions.problem, checkpoint
+    with WorkerProcess(conditions.launch(name, "memory"), conditions.cancel) as process:
+        session = Session(offer, process)
+        start = session.hold()
+        session.load(problem.dtype)
+        imported = session.hold()
+        check_digest(problem, session.prepare(problem))
+        session.cold(problem, 1, 0)  # makes the batches that blocks are made of
+        prepared = session.hold(clear=True)
+        first = session.block(problem, w, b, FIRST_STEPS, 1)
+        affordable = int(GROWTH_SECONDS * 1e9 / max(1.0, first.wall_ns / FIRST_STEPS))
+        steps = max(10, min(GROWTH_STEPS, affordable))
+        looks = []
+        for _ in range(2):
+            before = session.hold().resident
+            session.block(problem, w, b, steps, 1)
+            looks.append(session.hold().resident - before)
+        trained = session.hold()
+        tape = session.tape_size(w, b)
+        process.finish()
+    return Memory(
+        source=trained.source,
+        start_bytes=start.resident,
+        import_bytes=max(0, imported.resident - start.resident),
+        data_bytes=max(0, prepared.resident - imported.resident),
+        training_bytes=max(0, trained.peak - prepared.resident) if prepared.cleared else None,
+        peak_bytes=max(prepared.peak, trained.peak),
+        tape_bytes=tape.tape_bytes,
+        tape_source=tape.source,
+        # a pool that grows once is no leak: what both looks show is
+        growth_bytes=1000.0 * max(0, min(looks)) / steps,
+        growth_steps=steps,
+    )

@@ -1,0 +1,59 @@
+"""How much memory a tape keeps alive between forward and backward."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compare_ag.worker.training import MalformedError, Trainee
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+_SEEN_BYTES = 1 << 20
+
+
+def tape_size(trainee: Trainee, w: Array, b: Array) -> tuple[int | None, str]:
+    """Bytes that the tape of one forward at (w, b) keeps beyond weights and batch, and who says so.
+
+    The plugin's word comes first. Else Python's own allocators are asked, which see numpy's arrays and every Python
+    object; whether they see this framework's tensors at all is tried with one of known size, and where they do not,
+    the answer is None. Raises `MalformedError` where the plugin's word is no number of bytes.
+    """
+    batch = trainee.batch(0)
+    weights = trainee.weights(w, b)
+    trainee.synchronize(weights, batch)
+    said: object = trainee.backend.tape_bytes(weights, batch)
+    if said is not None:
+        if not isinstance(said, int) or isinstance(said, bool) or said < 0:
+            raise MalformedError(f"tape_bytes must return a number of bytes or None, got {said!r}")
+        return said, "plugin"
+    weights = trainee.weights(w, b)
+    trainee.forward(weights, batch)  # what only the first call allocates is no part of a tape
+    gc.collect()
+    tracemalloc.start()
+    try:
+        if not _sees_tensors(trainee):
+            return None, ""
+        before = tracemalloc.get_traced_memory()[0]
+        loss, tape = trainee.forward(weights, batch)
+        trainee.synchronize((loss,))
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0] - before
+        del loss, tape
+    finally:
+        tracemalloc.stop()
+    return max(0, kept), "tracemalloc"
+
+
+def _sees_tensors(trainee: Trainee) -> bool:
+    """Whether a tensor of a known size shows up."""
+    array = np.zeros(_SEEN_BYTES // trainee.dtype.itemsize, dtype=trainee.dtype)
+    before = tracemalloc.get_traced_memory()[0]
+    tensor = trainee.backend.make_tensor(array)
+    trainee.backend.synchronize(tensor)
+    seen = tracemalloc.get_traced_memory()[0] - before
+    del tensor
+    return seen >= _SEEN_BYTES
