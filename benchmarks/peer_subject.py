@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 
 from figures import problem_of
 
-from compare_ag.benchmarks.training import Training
+from compare_ag.bridge.training import Training
 from compare_ag.worker.load import load_backend
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     import pyperf
 
     def pass_on(command: list[str], asked: object) -> None:
-        command += ["--backend", asked.backend, "--size", asked.size]  # type: ignore[attr-defined]  # argparse's
+        command += ["--backend", asked.backend, "--size", asked.size]  # type: ignore[attr-defined]  # a namespace of argparse's
 
     runner = pyperf.Runner(add_cmdline_args=pass_on)
     runner.argparser.add_argument("--backend", required=True)

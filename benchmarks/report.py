@@ -19,7 +19,7 @@ from compare_ag.host.environment import capture
 
 def machine() -> str:
     """What the figures were measured on, without anything that names its owner."""
-    seen = capture()
+    seen = capture(1)
     versions = ", ".join(f"{name} {version}" for name, version in seen["libraries"].items())
     return (
         f"{seen['cpu']}, {seen['logical_cpus']} CPUs of which {len(seen['usable_cpus'])} usable, "

@@ -34,7 +34,7 @@ import numpy as np
 from figures import Section, finish, parser, problem_of, ratio_of
 
 from compare_ag.backend import Setting
-from compare_ag.benchmarks.training import Training
+from compare_ag.bridge.training import Training
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board
 from compare_ag.worker.load import load_backend

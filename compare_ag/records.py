@@ -44,13 +44,14 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 3
+SCHEMA_MINOR = 4
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
-    "unsupported", "cancelled", "not-run",
+    "unsupported", "cancelled", "not-run", "imported",
 )  # fmt: skip
-"""What can become of a backend. "ok": it ran and its numbers agree with the reference."""
+"""What can become of a backend. "ok": it ran and its numbers agree with the reference; "imported":
+it was timed elsewhere (`compare_ag.bridge`)."""
 
 FAILED = frozenset({"crashed", "timeout", "oom", "malformed", "import-error", "unsupported"})
 JUDGED = frozenset({"ok", "disagree", "undecidable", "non-finite"})
@@ -128,6 +129,10 @@ class Environment(_Record, frozen=True, kw_only=True):
     memory_bytes: int
     libraries: dict[str, str]
     """the host's own: compare-ag, numpy, …; each backend's are in its record"""
+    settings: dict[str, str] = msgspec.field(default_factory=dict)
+    """of kernel, clock and container, where the system tells them: huge pages, governor, cpu.max, …"""
+    thread_variables: dict[str, str] = msgspec.field(default_factory=dict)
+    """environment variables that workers were started with"""
 
 
 class Interval(_Record, frozen=True, kw_only=True):
@@ -139,7 +144,7 @@ class Interval(_Record, frozen=True, kw_only=True):
 
 
 class Cost(_Record, frozen=True, kw_only=True):
-    """What one backend costs. Seconds; intervals are of the mean over launches."""
+    """What one backend costs. Seconds; intervals are of the mean over launches. None: not measured."""
 
     step: Interval
     """one whole step in the steady state"""
@@ -149,28 +154,28 @@ class Cost(_Record, frozen=True, kw_only=True):
     """(forward + backward + update) / step"""
     gradient_ratio: Interval | None
     """(forward + backward) / forward: theory allows about 4 to 5, however many weights there are"""
-    import_seconds: float | None
+    import_seconds: float | None = None
     """of plugin and framework in a bare process; None where that was not measured"""
-    construct_seconds: Interval
+    construct_seconds: Interval | None = None
     """building the backend and `prepare`"""
-    make_tensor_seconds: Interval
-    first_step_seconds: Interval
+    make_tensor_seconds: Interval | None = None
+    first_step_seconds: Interval | None = None
     """the first step of a fresh process, compilation included"""
-    steps_to_steady: int | None
+    steps_to_steady: int | None = None
     """steps before the times stay within 5 % of the steady ones; None where they did not settle while watched"""
-    cold_seconds: float
+    cold_seconds: float | None = None
     """what is paid before the steady state: import, construct, make_tensor, and what the first steps take beyond it"""
-    interface_seconds: float
+    interface_seconds: float | None = None
     """of each step, what the loop and the contract cost with a backend that does nothing"""
-    pending_share: float
+    pending_share: float | None = None
     """work left over when the clock of a block stopped, as share of the block: a lazy backend's"""
-    cpu_per_wall: float
-    preempted: float
+    cpu_per_wall: float | None = None
+    preempted: float | None = None
     """share of blocks with an involuntary context switch"""
     pinned: list[int]
     threads_observed: int
     """largest numerical thread pool seen after warm-up, at least 1"""
-    steady: bool
+    steady: bool | None = None
     """first and last third of a launch agree within 3 %"""
 
 
@@ -205,12 +210,12 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     """How the timing of a run was made, and its verdicts."""
 
     mode: str
-    """quick, default or precise"""
+    """quick, default, precise, or pytest-benchmark for an imported run"""
     budget_seconds: float
     target: float
     """half-width (of the log-ratio) at which it stops"""
     stopped: str
-    """width, budget, launches or failure"""
+    """width, budget, launches, failure, interrupt or imported"""
     margin: float
     """0.02: differences below 2 % count as equivalent"""
     level: float

@@ -59,6 +59,12 @@ def compare_ag_backend():
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_worker_of_ours(monkeypatch):
+    """A pytest that a test starts is no worker of this session: it writes its own reports."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture(scope="session")
 def brief() -> Settings:
     """For runs whose times do not matter but must be there."""

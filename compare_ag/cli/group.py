@@ -10,7 +10,7 @@ from compare_ag.cli.common import KeepsEpilog, click
 from compare_ag.exit_codes import MEANINGS
 from compare_ag.text import printable
 
-COMMANDS = ("run", "list", "show", "check", "bisect", "transplant", "selftest", "selfcheck", "new")
+COMMANDS = ("run", "list", "show", "check", "bisect", "transplant", "selftest", "selfcheck", "import-benchmark", "new")
 """in the order of ``--help``; each lives in the module of its name"""
 
 EPILOG = "Exit codes:\n" + "\n".join(f"  {code.value:>3}  {said}" for code, said in MEANINGS.items())
@@ -27,7 +27,9 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
         """The command of this name, imported now."""
         if name not in COMMANDS:
             return None
-        command: plain_click.Command = getattr(importlib.import_module(f"compare_ag.cli.{name}"), _attribute(name))
+        command: plain_click.Command = getattr(
+            importlib.import_module(f"compare_ag.cli.{_module(name)}"), _attribute(name)
+        )
         return command
 
     def resolve_command(
@@ -45,7 +47,12 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
 
 def _attribute(name: str) -> str:
     """The command's attribute in its module; `list` would hide Python's own."""
-    return "list_backends" if name == "list" else name
+    return "list_backends" if name == "list" else _module(name)
+
+
+def _module(name: str) -> str:
+    """A command's name as Python writes it."""
+    return name.replace("-", "_")
 
 
 @click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

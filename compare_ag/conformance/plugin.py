@@ -10,9 +10,8 @@ import contextlib
 import pytest
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> None:
-    """Add ``--backend``, after the benchmark suite: where a run asks for both, the option is there and serves both."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--backend``; a plugin that is named twice must not fail the run."""
     with contextlib.suppress(ValueError):  # pytest's word for an option that exists
         parser.getgroup("compare-ag").addoption(
             "--backend",

@@ -12,12 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from compare_ag.host.machine import settings
+
 _LIBRARIES = ("compare-ag", "numpy", "msgspec", "pluggy", "psutil", "threadpoolctl", "rich")
 
 
-def capture() -> dict[str, Any]:
-    """The fields of `records.Environment`."""
+def capture(threads: int) -> dict[str, Any]:
+    """The fields of `records.Environment`, for workers of so many threads."""
     import psutil
+
+    from compare_ag.host.process import thread_variables
 
     return {
         "python": platform.python_version(),
@@ -29,6 +33,8 @@ def capture() -> dict[str, Any]:
         "usable_cpus": usable_cpus(),
         "memory_bytes": int(psutil.virtual_memory().total),
         "libraries": {name: metadata.version(name) for name in (*_LIBRARIES, *_data_libraries())},
+        "settings": settings(),
+        "thread_variables": thread_variables(threads),
     }
 
 

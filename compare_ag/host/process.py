@@ -49,8 +49,9 @@ FOLDER_PREFIX = "compare-ag-worker-"
 LOCK_NAME = "host.lock"
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-    "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "VIRTUAL_ENV",
+    "VIRTUAL_ENV",
 )  # fmt: skip
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "NUMPY_MADVISE_HUGEPAGE")
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
@@ -406,10 +407,16 @@ def _remove_unlocked(entry: os.DirEntry[str]) -> None:
         os.close(descriptor)
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """What tells a worker's libraries how many threads to use and how these wait: part of what a time means."""
+    waiting = {name: os.environ[name] for name in _WAITING if name in os.environ}
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | waiting
+
+
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:
     """The few variables a worker gets: an allow-list, its threads, its hash seed, its own home and temporary folder."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= dict.fromkeys(_THREAD_VARIABLES, str(launch.threads))
+    environment |= thread_variables(launch.threads)
     environment |= {
         MARK: mark,
         PADDING: "-" * launch.padding,

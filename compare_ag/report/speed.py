@@ -27,7 +27,8 @@ def speed_sections(run: Run) -> Iterator[RenderableType]:
     if run.manifest.speed is not None and run.manifest.speed.pairs:
         yield pairs(run.manifest.speed)
     yield phases(costs)
-    yield cold(costs)
+    if any(cost.cold_seconds is not None for cost in costs.values()):
+        yield cold(costs)
     memories = {name: record.memory for name, record in run.records.items() if record.memory is not None}
     if memories:
         yield memory(run, memories)
@@ -112,6 +113,9 @@ def _unranked(run: Run) -> list[BackendRecord]:
 
 
 def _method(speed: SpeedRecord, costs: dict[str, Cost]) -> Iterator[str]:
+    if speed.mode == "pytest-benchmark":
+        yield f"medians of up to {speed.rounds} rounds in one pytest process, as pytest-benchmark measured them"
+        return
     pinned = next(iter(costs.values())).pinned
     where = f"all on CPU {', '.join(map(str, pinned))}" if pinned else "not pinned to a CPU"
     threads = f"{speed.threads} thread{'s' if speed.threads > 1 else ''}"
@@ -148,6 +152,9 @@ def pairs(speed: SpeedRecord) -> Group:
             *(_times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES),
             _pays(pair),
         )
+    if speed.mode == "pytest-benchmark":
+        note = "nobody is ranked: one process gives no interval; `compare-ag run` does"
+        return titled("Ratios", table, note)
     notes = [
         f"faster or slower: the whole interval lies beyond {speed.margin:.0%} and the noise floor; equivalent: within "
         f"{speed.margin:.0%}; intervals hold together with 95 %; phases are single medians",
@@ -160,6 +167,8 @@ def pairs(speed: SpeedRecord) -> Group:
 def _open(pair: PairRecord) -> str:
     """What it would take to decide an open pair."""
     who = f"{printable(pair.backend)} / {printable(pair.baseline)} is inconclusive"
+    if pair.ratio.low is None:
+        return f"{who}: one launch gives no interval; --timing-budget"
     if pair.held_back:
         return f"{who}: its interval alone would decide, but the run's noise floor does not allow it; a quieter machine"
     if pair.launches_needed is None:
@@ -168,6 +177,7 @@ def _open(pair: PairRecord) -> str:
 
 
 def _pays(pair: PairRecord) -> str:
+    """Steps after which the cheaper step has paid."""
     if pair.break_even_steps is None:
         return "never"
     return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"
@@ -181,7 +191,8 @@ def phases(costs: dict[str, Cost]) -> Group:
         if cost.phases is not None and cost.closure is not None and cost.gradient_ratio is not None:
             cells = [seconds(cost.phases[phase].value) for phase in PHASES]
             cells += [f"{cost.closure.value:.3f}", f"{cost.gradient_ratio.value:.2f}"]
-        table.add_row(printable(name), *cells, f"{cost.interface_seconds / cost.step.value:.1%}")
+        share = "n/a" if cost.interface_seconds is None else f"{cost.interface_seconds / cost.step.value:.1%}"
+        table.add_row(printable(name), *cells, share)
     note = (
         "gradient / loss: (forward + backward) / forward, about 4 to 5 at most in theory (Baur & Strassen 1983); "
         "contract: share of a step that a backend which does nothing takes too"
@@ -198,7 +209,7 @@ def cold(costs: dict[str, Cost]) -> Group:
             "n/a" if cost.import_seconds is None else seconds(cost.import_seconds),
             *map(_mean, (cost.construct_seconds, cost.make_tensor_seconds, cost.first_step_seconds)),
             "not settled" if cost.steps_to_steady is None else f"{cost.steps_to_steady} steps",
-            seconds(cost.cold_seconds),
+            "n/a" if cost.cold_seconds is None else seconds(cost.cold_seconds),
             str(cost.threads_observed),
         )
     note = "import: in a bare process, with what the plugin needs; first step: of a fresh process, compiling included"
@@ -241,8 +252,8 @@ def memory(run: Run, memories: dict[str, Memory]) -> Group:
     return titled("Memory", table, "\n".join(notes))
 
 
-def _mean(found: Interval) -> str:
-    return seconds(found.value)
+def _mean(found: Interval | None) -> str:
+    return "n/a" if found is None else seconds(found.value)
 
 
 def _times(ratio: float) -> str:

@@ -21,7 +21,7 @@ from compare_ag.text import printable
 WEIGHTS_SHOWN = 6
 LOSS_ROWS = 11
 TESTS = ("gradient", "step", "trajectory", "loss")
-_STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow"}
+_STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow", "imported": "green"}
 
 
 def print_run(run: Run, console: Console) -> None:
@@ -68,7 +68,10 @@ def _agreement(run: Run) -> Iterator[str]:
         yield f"{who} with the reference over {span}, within rounding error."
     elif good:
         yield f"{_names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
-    for status in dict.fromkeys(record.status for record in rows):
+    imported = [record.name for record in rows if record.status == "imported"]
+    if imported:
+        yield f"{_names(imported)}: timed by pytest-benchmark, after a check of the numbers."
+    for status in dict.fromkeys(record.status for record in rows if record.status != "imported"):
         yield f"{_names([record.name for record in rows if record.status == status])}: {status}."
     if run.manifest.consensus_is_wrong:
         yield "The consensus is wrong: they agree with each other, but not with the exact result."

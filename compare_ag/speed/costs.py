@@ -52,8 +52,3 @@ def break_even_steps(cold: float, step: float, other_cold: float, other_step: fl
     if step == other_step:
         return None
     return max(0.0, (cold - other_cold) / (other_step - step))
-
-
-def phase_closure(phases: Sequence[float], step: float) -> float:
-    """(forward + backward + update) / step: how much of the whole step the phases account for."""
-    return sum(phases) / step

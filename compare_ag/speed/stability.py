@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,10 @@ LAUNCH_SD = 0.03
 LAG_ONE = 0.4
 LAG_ONE_LAUNCHES = 25
 """below, chance alone gives correlations of 0.4: their standard error is 1/sqrt(launches)"""
+LOAD = 0.5
+STEAL = 0.01
+UNEQUAL = 0.85
+"""speed of the slowest CPU; equal ones differ by a few per cent in a probe"""
 DRIFT = 0.05
 CLOSURE = 0.03
 PENDING = 0.02
@@ -33,6 +38,22 @@ class StabilityNote(NamedTuple):
     id: str
     message: str
     advice: str
+
+
+class Surroundings(NamedTuple):
+    """What the machine told about itself; what it did not tell is None or empty."""
+
+    load_per_cpu: float | None = None
+    """before timing began"""
+    steal: float | None = None
+    """share of the timed CPUs' time that the hypervisor gave to others"""
+    governor: str = ""
+    """of the clock frequency"""
+    on_battery: bool = False
+    speeds: Mapping[int, float] = MappingProxyType({})
+    """of each CPU, the fastest 1.0"""
+    timed: Sequence[int] = ()
+    """the CPUs that backends were pinned to"""
 
 
 class Observation(NamedTuple):
@@ -52,16 +73,13 @@ class Observation(NamedTuple):
 
 
 def notes(
-    seen: Sequence[Observation], control: Sequence[float], threads: int, load_per_cpu: float | None
+    seen: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
 ) -> Iterator[StabilityNote]:
     """Every warning that these observations give.
 
-    control: the log-ratio of the baseline to itself in each launch. load_per_cpu: the machine's load before it began.
+    control: the log-ratio of the baseline to itself in each launch.
     """
-    if load_per_cpu is not None and load_per_cpu > 0.5:
-        yield StabilityNote(
-            "load", f"the machine was busy before timing began (load {load_per_cpu:.1f} per CPU)", "Close what is busy"
-        )
+    yield from _of_machine(surroundings)
     if any(not one.pinned for one in seen):
         yield StabilityNote(
             "not-pinned",
@@ -78,6 +96,37 @@ def notes(
                 f"the baseline differs from itself by {math.expm1(found.mean):+.1%}",
                 "Do not use these verdicts: repeat on a quieter machine",
             )
+
+
+def _of_machine(seen: Surroundings) -> Iterator[StabilityNote]:
+    if seen.load_per_cpu is not None and seen.load_per_cpu > LOAD:
+        yield StabilityNote(
+            "load",
+            f"the machine was busy before timing began (load {seen.load_per_cpu:.1f} per CPU)",
+            "Close what is busy",
+        )
+    if seen.steal is not None and seen.steal > STEAL:
+        yield StabilityNote(
+            "steal",
+            f"the hypervisor gave {seen.steal:.1%} of the CPU's time to other machines",
+            "Run again at another time, or on a machine of your own",
+        )
+    if seen.governor and seen.governor != "performance":
+        yield StabilityNote(
+            "governor",
+            f"the clock frequency is governed by {seen.governor!r}, so that it follows the load",
+            "Ratios are protected, times are not: `cpupower frequency-set -g performance`",
+        )
+    if seen.on_battery:
+        yield StabilityNote("battery", "the machine runs from its battery, which slows it down", "Plug it in")
+    if seen.speeds and min(seen.speeds.values()) < UNEQUAL:
+        slowest = min(seen.speeds, key=seen.speeds.__getitem__)
+        where = "CPU " + ", ".join(map(str, seen.timed)) if seen.timed else "where they were taken"
+        yield StabilityNote(
+            "unequal-cpus",
+            f"CPU {slowest} does {seen.speeds[slowest]:.0%} of what the fastest does: times hold for {where}",
+            "Something keeps it busy, or it is of another kind: choose CPUs with taskset",
+        )
 
 
 def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:

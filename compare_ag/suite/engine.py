@@ -193,8 +193,7 @@ class Engine:
         padding = int(generator.integers(LONGEST_PADDING))
         with ExitStack() as stack:
             benches = self._open(stack, hash_seed, padding, generator)
-            cpus = usable_cpus()
-            timed = cpus[-self.problem.threads :]
+            cpus, timed = usable_cpus(), timed_cpus(self.problem.threads)
             for name in list(benches):
                 self._guard(benches, name, partial(self._pin, benches[name], timed))
             with host_on([cpu for cpu in cpus if cpu not in timed]):
@@ -298,6 +297,11 @@ class Engine:
         w, b = perturbed(self._w, self._b, generator)
         bench.audit = bench.session.block(self.problem, w, b, self.plan.steps, self.plan.lead_in, "audit")
         bench.observed = bench.session.observe()
+
+
+def timed_cpus(threads: int) -> list[int]:
+    """The CPUs that all contestants are pinned to: the last ones, since systems do their own work on the first."""
+    return usable_cpus()[-threads:]
 
 
 @contextmanager

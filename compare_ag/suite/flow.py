@@ -147,7 +147,7 @@ class _OneRun:
             backends=list(offers),
             baseline=baseline,
             problem=problem_record(problem),
-            environment=Environment(**capture()),
+            environment=Environment(**capture(problem.threads)),
             options={"timeout": timeout, "timing": timing is not None and timing.mode},
             warnings=self.judge.warnings(),
         )

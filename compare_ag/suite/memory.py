@@ -13,10 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import WorkerFailure, WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.records import Memory
+from compare_ag.speed.schedule import perturbed
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -76,7 +79,9 @@ def measure_memory(
 
 def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[int, Array, Array]) -> Memory:
     """One backend in a fresh worker. Raises `WorkerFailure`."""
-    problem, (_, w, b) = conditions.problem, checkpoint
+    problem, (_, recorded_w, recorded_b) = conditions.problem, checkpoint
+    # what leaves the host is near the training's weights and never one of them, as when time is measured
+    w, b = perturbed(recorded_w, recorded_b, np.random.default_rng([problem.seed, 0x3E30]))
     with WorkerProcess(conditions.launch(name, "memory"), conditions.cancel) as process:
         session = Session(offer, process)
         start = session.hold()

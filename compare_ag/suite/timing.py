@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compare_ag.host import machine
 from compare_ag.host.bare import bare_import_seconds
+from compare_ag.host.environment import usable_cpus
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.schedule import Settings, enough
-from compare_ag.speed.stability import Observation, notes
+from compare_ag.speed.stability import Observation, Surroundings, notes
 from compare_ag.speed.statistics import (
     LogInterval,
     instance_medians,
@@ -32,7 +33,7 @@ from compare_ag.speed.statistics import (
     simultaneous_level,
 )
 from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
-from compare_ag.suite.engine import Bench, Contestant, Engine, LaunchResult
+from compare_ag.suite.engine import Bench, Contestant, Engine, LaunchResult, timed_cpus
 from compare_ag.suite.observer import Observer, TimingProgress
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class TimingPass:
         self._launches: list[LaunchResult] = []
         self._started = time.monotonic()
         self._stopped = "interrupt"
-        self._load: float | None = None
+        self._surroundings = Surroundings()
         contestants = [Contestant(name, offer) for name, offer in offers.items()]
         self._control = ""
         if self._baseline is not None:
@@ -91,7 +92,15 @@ class TimingPass:
     def run(self) -> TimingResult:
         """Measure and judge. An interrupt ends it early with what there is."""
         self._started = time.monotonic()
-        self._load = load_per_cpu()
+        cpus = timed_cpus(self._conditions.problem.threads)
+        self._surroundings = Surroundings(
+            load_per_cpu=machine.load_per_cpu(),
+            governor=machine.governor(),
+            on_battery=machine.on_battery(),
+            speeds=machine.cpu_speeds(usable_cpus()),
+            timed=cpus,
+        )
+        ticks = machine.cpu_times(cpus)
         interrupted = None
         try:
             self._import_bare()
@@ -99,6 +108,8 @@ class TimingPass:
             self._measure()
         except KeyboardInterrupt as error:
             interrupted = error
+        stolen = machine.steal_share(ticks, machine.cpu_times(cpus))
+        self._surroundings = self._surroundings._replace(steal=stolen)
         result = _Conclusion(self).result() if self._launches else TimingResult()
         result.failures = {name: why for name, why in self._engine.failures.items() if name in self._offers}
         result.interrupted = interrupted
@@ -312,9 +323,15 @@ class _Conclusion:
             verdict=decision.verdict,
             launches_needed=needed,
             held_back=decision.held_back,
-            break_even_steps=break_even_steps(mine.cold_seconds, mine.step.value, other.cold_seconds, other.step.value),
+            break_even_steps=self._break_even(mine, other),
             phases=self._phase_ratios(name, baseline),
         )
+
+    @staticmethod
+    def _break_even(mine: Cost, other: Cost) -> float | None:
+        assert mine.cold_seconds is not None
+        assert other.cold_seconds is not None
+        return break_even_steps(mine.cold_seconds, mine.step.value, other.cold_seconds, other.step.value)
 
     def _phase_ratios(self, name: str, baseline: str) -> dict[str, Interval]:
         both = [launch.benches for launch in self._launches if {name, baseline} <= launch.benches.keys()]
@@ -329,7 +346,7 @@ class _Conclusion:
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
         control = self._pass.log_ratios(self._pass._control, self._baseline) if self._baseline is not None else []
-        found = notes(seen, control, self._engine.problem.threads, self._pass._load)
+        found = notes(seen, control, self._engine.problem.threads, self._pass._surroundings)
         return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
 
     def _observation(self, name: str, cost: Cost) -> Observation:
@@ -337,10 +354,10 @@ class _Conclusion:
         baseline = self._baseline
         return Observation(
             name=name,
-            preempted=cost.preempted,
-            cpu_per_wall=cost.cpu_per_wall,
-            pending_share=cost.pending_share,
-            steady=cost.steady,
+            preempted=cost.preempted or 0.0,
+            cpu_per_wall=cost.cpu_per_wall or 0.0,
+            pending_share=cost.pending_share or 0.0,
+            steady=cost.steady is not False,
             closure=None if cost.closure is None else cost.closure.value,
             pinned=bool(cost.pinned),
             log_times=[launch_log_time(bench.wall, plan.steps) for bench in self._benches(name)],
@@ -355,16 +372,6 @@ def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:
     if "numpy" in timed:
         return "numpy"
     return timed[0] if timed else None
-
-
-def load_per_cpu() -> float | None:
-    """The machine's load of the last minute for each of its CPUs; None where the system does not tell.
-
-    Our own correctness workers are part of it, so that only what exceeds them by far is worth a word.
-    """
-    if not hasattr(os, "getloadavg"):
-        return None
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def _phase_log_time(bench: Bench, phase: int, steps: int) -> float:

@@ -29,9 +29,18 @@ def collected(done, name):
     return sum(name in line for line in done.stdout.splitlines())
 
 
-def test_the_kit_and_the_benchmarks_share_the_option_in_one_run(tmp_path):
+def test_the_kit_and_the_benchmarks_go_into_one_run(tmp_path):
     pytest.importorskip("pytest_benchmark")
-    arguments = (*PLUGIN, *KIT, "compare_ag.benchmarks", "--backend", "numpy", "--collect-only")
+    arguments = (
+        *PLUGIN,
+        *KIT,
+        "compare_ag.benchmarks",
+        "--backend",
+        "numpy",
+        "--ag-backends",
+        "numpy",
+        "--collect-only",
+    )
     done = pytest_in(tmp_path, *arguments, installed_plugins=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert collected(done, "test_backend[numpy-") == len(CHECKS)

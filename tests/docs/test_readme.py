@@ -48,12 +48,23 @@ def test_every_command_runs(command, folder):
 
 
 def test_every_python_block_runs(folder):
-    blocks = [text for kind, text in BLOCKS if kind == "python"]
+    blocks = [text for kind, text in BLOCKS if kind == "python" and not text.startswith("# test_")]
     assert blocks
     for text in blocks:
         done = in_folder(folder, sys.executable, "-W", "error", "-c", text)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("ok agrees over all 50 steps")
+
+
+def test_every_test_block_passes(folder):
+    blocks = [text for kind, text in BLOCKS if kind == "python" and text.startswith("# test_")]
+    assert blocks
+    for text in blocks:
+        path = folder / text.split()[1]
+        path.write_text(text)
+        options = ("-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", "--ag-backends", "numpy,torch")
+        done = in_folder(folder, sys.executable, "-m", "pytest", *options, path.name)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_two_set_up_commands_are_what_ci_runs():

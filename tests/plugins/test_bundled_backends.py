@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from compare_ag import Backend, Batch, Setting, Weights
-from compare_ag.benchmarks.formula import point
-from compare_ag.benchmarks.training import Training
+from compare_ag.bridge.formula import point
+from compare_ag.bridge.training import Training
 from compare_ag.problem import Data, make_problem, problem_by_name, synthetic
 from compare_ag.worker.load import load_backend
 

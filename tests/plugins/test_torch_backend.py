@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compare_ag import Setting
-from compare_ag.benchmarks.training import Training
+from compare_ag.bridge.training import Training
 from compare_ag.problem import make_problem, synthetic
 from compare_ag.worker.load import load_backend
 

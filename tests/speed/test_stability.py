@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compare_ag.speed.stability import Observation, notes
+from compare_ag.speed.stability import Observation, Surroundings, notes
 
 GENERATOR = np.random.default_rng(1)
 CALM = Observation(
@@ -22,13 +22,16 @@ CALM = Observation(
 CONTROL = list(GENERATOR.normal(0, 0.01, 30))
 
 
-def found(seen=CALM, control=CONTROL, load=0.1):
-    return [note.id for note in notes([seen], control, 1, load)]
+QUIET = Surroundings(0.1, 0.001, "performance", on_battery=False, speeds={0: 0.97, 1: 1.0}, timed=[1])
+
+
+def found(seen=CALM, control=CONTROL, surroundings=QUIET):
+    return [note.id for note in notes([seen], control, 1, surroundings)]
 
 
 def test_a_calm_measurement_has_no_warning():
     assert found() == []
-    assert found(CALM._replace(closure=None, log_ratios=[]), control=[], load=None) == []
+    assert found(CALM._replace(closure=None, log_ratios=[]), control=[], surroundings=Surroundings()) == []
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,29 @@ def test_a_calm_measurement_has_no_warning():
 def test_each_disturbance_is_named_with_what_to_do(name, changes):
     if name == "outlying-launch":
         changes = {"log_ratios": [0.5] * 60 + [0.9] * 12}
-    noted = {note.id: note for note in notes([CALM._replace(**changes)], CONTROL, 1, 0.1)}
+    noted = {note.id: note for note in notes([CALM._replace(**changes)], CONTROL, 1, QUIET)}
     assert name in noted
     assert "mine" in noted[name].message or name == "not-pinned"
     assert noted[name].advice
 
 
-def test_a_biased_control_and_a_busy_machine_are_told():
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("load", {"load_per_cpu": 0.9}, "load 0.9 per CPU"),
+        ("steal", {"steal": 0.02}, "2.0%"),
+        ("governor", {"governor": "powersave"}, "'powersave'"),
+        ("governor", {"governor": "performance, schedutil"}, "schedutil"),
+        ("battery", {"on_battery": True}, "battery"),
+        ("unequal-cpus", {"speeds": {0: 0.6, 1: 1.0}}, "CPU 0 does 60% of what the fastest does: times hold for CPU 1"),
+    ],
+)
+def test_what_the_machine_tells_about_itself_is_told(name, changes, told):
+    (note,) = notes([CALM], CONTROL, 1, QUIET._replace(**changes))
+    assert note.id == name
+    assert told in note.message
+    assert note.advice
+
+
+def test_a_biased_control_is_told():
     assert found(control=[0.03 + c for c in CONTROL]) == ["control"]
-    assert found(load=0.9) == ["load"]

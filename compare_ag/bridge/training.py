@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag.backend import Backend, Batch, Setting, Weights
-from compare_ag.benchmarks.formula import Bounded, descended, point, require
+from compare_ag.bridge.formula import descended, point, require
 from compare_ag.problem.core import Array, Problem
 
 FINAL_STEPS = 100
@@ -74,13 +74,13 @@ class Training:
         slope_w, slope_b = self.read_weights("gradient", gradient)
         require("backward: gradient w", expected.w, slope_w)
         require("backward: gradient b", expected.b, slope_b)
-        rate = self.problem.learning_rate
-        new_w, new_b = self.read_weights("updated", self.backend.update(start, gradient, rate))
-        for name, old, slope, new in (("w", w, slope_w, new_w), ("b", b, slope_b, new_b)):
-            if not np.isfinite(slope).all():
-                continue  # passed above, so the probability form has saturated and decides nothing
-            exactly = Bounded(slope.astype(np.float64), np.zeros(slope.shape))  # its own gradient, not the formula's
-            require(f"update: {name}", descended(self.problem.dtype, old, exactly, rate), new)
+        updated = self.backend.update(start, gradient, self.problem.learning_rate)
+        slope = np.append(slope_w, slope_b)
+        if np.isfinite(slope).all():  # else the probability form has saturated, as passed above, and decides nothing
+            after = descended(self.problem, np.append(w, b), slope)
+            new_w, new_b = self.read_weights("updated", updated)
+            require("update: w", after[:-1], new_w)
+            require("update: b", after[-1], new_b)
         return float(value)
 
     def check_training(self) -> float:

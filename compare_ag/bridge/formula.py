@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.verify.arithmetic import SECOND_ORDER
-from compare_ag.verify.oracle import Oracle
-from compare_ag.verify.points import point_tolerance
+from compare_ag.verify.oracle import Exact, Oracle
+from compare_ag.verify.points import point_tolerance, update_tolerance
 
 if TYPE_CHECKING:
     from compare_ag.problem.core import Array, Problem
@@ -20,25 +19,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A value and the largest rounding error of a correct backend, both of one shape."""
+    """Exact values and the largest rounding error of a correct backend, both of one shape."""
 
-    value: Array
+    exact: Exact
     tolerance: Array
+
+    def __getitem__(self, part: int | slice) -> Bounded:
+        """Some of the components."""
+        exact = self.exact._replace(high=self.exact.high[part], low=self.exact.low[part])
+        return Bounded(exact, np.asarray(self.tolerance[part]))
 
     def explains(self, tested: Array) -> bool:
         """Whether the tested value lies within the bound everywhere. NaN does only where the bound is infinite."""
-        if tested.shape != self.value.shape:
+        if tested.shape != self.tolerance.shape:
             return False
         with np.errstate(invalid="ignore"):
-            return bool(np.all((np.abs(tested - self.value) <= self.tolerance) | np.isposinf(self.tolerance)))
+            return bool(np.all((self.exact.deviation(tested) <= self.tolerance) | np.isposinf(self.tolerance)))
 
     def excess(self, tested: Array) -> str:
         """The worst component in words."""
         with np.errstate(invalid="ignore"):
-            distance = np.abs(np.ravel(tested) - np.ravel(self.value))
+            distance = np.ravel(self.exact.deviation(tested))
         worst = int(np.argmax(np.nan_to_num(distance / np.ravel(self.tolerance), nan=np.inf)))
-        value, bound = np.ravel(self.value)[worst], np.ravel(self.tolerance)[worst]
-        return f"component {worst} is {np.ravel(tested)[worst]!r}, expected {value!r} within {bound:.2g}"
+        value, bound = float(np.ravel(self.exact.high)[worst]), np.ravel(self.tolerance)[worst]
+        return (
+            f"component {worst} is {float(np.ravel(tested)[worst])!r}, "
+            f"{distance[worst]:.2g} from the exact {value!r}, tolerance {bound:.2g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,33 +58,27 @@ class Point:
     """∂f/∂w (d,)"""
     b: Bounded
     """∂f/∂b ()"""
+    next_w: Bounded
+    """w after one step (d,)"""
+    next_b: Bounded
+    """b after one step ()"""
 
 
 def point(problem: Problem, w: Array, b: Array) -> Point:
     """Evaluate the objective of ``problem`` at finite w (d,) and b (), for a backend that computes in its dtype."""
     exact = Oracle(problem).at(w, b)
     allowed = point_tolerance(problem, np.append(w, b))
-    gradient = exact.gradient.high  # rounded once, by far less than the tolerance
+    gradient = Bounded(exact.gradient, allowed.gradient)
+    following = Bounded(exact.following, allowed.following)
     return Point(
-        Bounded(exact.loss.high, np.asarray(allowed.loss)),
-        Bounded(gradient[:-1], allowed.gradient[:-1]),
-        Bounded(gradient[-1], allowed.gradient[-1]),
+        Bounded(exact.loss, np.asarray(allowed.loss)), gradient[:-1], gradient[-1], following[:-1], following[-1]
     )
 
 
-def descended(dtype: str, start: Array, slope: Bounded, learning_rate: float) -> Bounded:
-    """w - η g for a g within its bound: one product and one difference more, |Δw'| ≤ η|Δg| + 2u η|g| + u|w'|."""
-    u = float(np.finfo(dtype).eps) / 2
-    product = learning_rate * slope.value
-    value = np.asarray(start, dtype=np.float64) - product
-    rounding = SECOND_ORDER * u * (2 * np.abs(product) + np.abs(value))
-    return Bounded(value, learning_rate * slope.tolerance + rounding)
-
-
-def stepped(problem: Problem, w: Array, b: Array) -> tuple[Bounded, Bounded]:
-    """The weights w (d,) and b () after one update from these."""
-    here, rate = point(problem, w, b), problem.learning_rate
-    return descended(problem.dtype, w, here.w, rate), descended(problem.dtype, b, here.b, rate)
+def descended(problem: Problem, weights: Array, gradient: Array) -> Bounded:
+    """The update of weights (m,) by this very gradient (m,), b last in both."""
+    exact = Oracle(problem).update(weights, gradient)
+    return Bounded(exact, update_tolerance(problem, weights, gradient))
 
 
 def require(what: str, expected: Bounded, tested: Array) -> None:

@@ -1,0 +1,141 @@
+"""The pytest plugin: backends as parameters, fixtures that check and then time, our block in pytest-benchmark's JSON.
+
+pytest loads this module wherever compare-ag is installed, so it imports nothing until a test asks for a fixture.
+
+    ag_backend    the backend's `Offer`: every test that uses it, or a fixture below, runs once for each backend
+    ag_problem    the `Problem`: seed, or what ``@pytest.mark.ag_problem("synthetic:n=1000,d=20", ...)`` says
+    ag_training   the backend prepared with the problem, in this process
+    ag_benchmark  ``ag_benchmark("step")``: asserts that its numbers are right, then times that phase
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compare_ag.bridge.phases import PhaseBenchmark
+    from compare_ag.bridge.training import Training
+    from compare_ag.host.discovery import Offer
+    from compare_ag.problem import Problem
+
+SCHEMA = {"name": "compare-ag/pytest-benchmark", "major": 1, "minor": 0}
+SEEN = pytest.StashKey[dict[str, dict[str, Any]]]()
+"""what the session's benchmarks were about: "problems" by digest, "backends" by name"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--ag-backends``."""
+    parser.getgroup("compare-ag").addoption(
+        "--ag-backends",
+        metavar="NAME,NAME",
+        help="backends for the fixtures ag_backend and ag_benchmark, as `compare-ag list` shows them (default: all)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line(
+        "markers", "ag_problem(name, **options): what ag_benchmark trains, as `compare_ag.run` takes it (default: seed)"
+    )
+    seen: dict[str, dict[str, Any]] = {"problems": {}, "backends": {}}
+    config.stash[SEEN] = seen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that asks for a backend once for each."""
+    if "ag_backend" not in metafunc.fixturenames:
+        return
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize") if mark.args]
+    if any("ag_backend" in (names if isinstance(names, str) else list(names)) for names in given):
+        return  # the test says itself which
+    offers = _offers(metafunc.config.getoption("ag_backends", default=None))
+    metafunc.parametrize("ag_backend", offers, ids=[offer.name for offer in offers])
+
+
+def _offers(names: str | None) -> list[Offer]:
+    """The backends that the option names, else all available ones. Raises CollectError, shown without a traceback."""
+    from compare_ag.host.discovery import SelectionError, discover
+
+    wanted = None if names is None else [name.strip() for name in names.split(",")]
+    try:
+        offers = discover().available() if wanted is None else discover().select(wanted)
+    except SelectionError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    if not offers:
+        raise pytest.Collector.CollectError("no backend is available; `compare-ag list` says what is missing")
+    return offers
+
+
+@pytest.fixture
+def ag_problem(request: pytest.FixtureRequest) -> Problem:
+    """The problem that the marker names, else seed. A conftest may override this fixture."""
+    from compare_ag.problem import ProblemError
+
+    marker = request.node.get_closest_marker("ag_problem")
+    args, options = (marker.args, marker.kwargs) if marker is not None else ((), {})
+    try:
+        return _problem(*args, **options) if args else _problem("seed", **options)
+    except ProblemError as error:
+        pytest.fail(f"ag_problem: {error}", pytrace=False)
+
+
+@lru_cache
+def _problem(name: str, **options: Any) -> Problem:
+    from compare_ag.problem import problem_by_name
+
+    return problem_by_name(name, **options)
+
+
+@pytest.fixture
+def ag_training(ag_backend: Offer, ag_problem: Problem) -> Iterator[Training]:
+    """The backend, prepared, with the problem in it. A plugin that cannot be loaded fails its tests."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    from compare_ag.bridge.training import Training
+    from compare_ag.worker.load import PluginError, load_backend
+
+    try:
+        backend = load_backend(ag_backend.module)
+    except PluginError as error:
+        pytest.fail(f"backend {ag_backend.name}: {error}", pytrace=False)
+    if ag_problem.dtype not in backend.dtypes:
+        pytest.skip(f"{ag_backend.name} computes in {', '.join(backend.dtypes)}, not in {ag_problem.dtype}")
+    # numpy's error state, because a backend may set it for the process, which it takes for its own
+    with np.errstate(), threadpool_limits(limits=ag_problem.threads):
+        yield Training(backend(), ag_problem)
+
+
+@pytest.fixture
+def ag_benchmark(request: pytest.FixtureRequest, ag_backend: Offer, ag_training: Training) -> PhaseBenchmark:
+    """Call it with a phase (make_tensor, forward, backward, update, step): checks the numbers, then times."""
+    if not request.config.pluginmanager.hasplugin("benchmark"):
+        pytest.fail("ag_benchmark needs pytest-benchmark: pip install 'compare-ag[bench]'", pytrace=False)
+    from compare_ag.bridge.phases import PhaseBenchmark
+
+    seen = request.config.stash[SEEN]
+    return PhaseBenchmark(lambda: request.getfixturevalue("benchmark"), ag_backend, ag_training, seen)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen."""
+    seen = config.stash[SEEN]
+    if not seen["backends"]:
+        return
+    import compare_ag
+    from compare_ag.host.environment import capture
+
+    threads = max(problem["threads"] for problem in seen["problems"].values())
+    output_json["compare_ag"] = {
+        "schema": SCHEMA,
+        "tool_version": compare_ag.__version__,
+        "environment": capture(threads),
+        "problems": seen["problems"],
+        "backends": seen["backends"],
+    }
