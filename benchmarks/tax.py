@@ -4,8 +4,8 @@
 
 `interface`: time per whole step through the contract (`backend.step` in a loop, as a worker trains) divided by the
 hand-written loop of `bare_loops.py`, and the engine's own block divided by the loop over `backend.step`. Each launch
-is a fresh process on one core and one thread, where the sides alternate in random order in short blocks that start
-from the same weights; a launch gives the median of its paired log-ratios, and the interval is over launches.
+is a fresh process on one core and one thread, where the sides alternate in random order in blocks as long as a run's
+that start from the same weights; a launch gives the median of its paired log-ratios; the interval is over launches.
 
 `whole`: `compare-ag run --no-timing --backends torch,numpy,autograd` on the seed problem divided by the sum of the
 three bare 10,001-step loops, each a fresh process with its imports; command and loops alternate.
@@ -31,10 +31,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from figures import Section, finish, parser, problem_of, ratio_of
+from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
 from compare_ag.backend import Setting
 from compare_ag.bridge.training import Training
+from compare_ag.speed.schedule import MODES
+from compare_ag.suite import select
+from compare_ag.suite.engine import Contestant, Engine, checkpoint
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board
 from compare_ag.worker.load import load_backend
@@ -60,7 +63,6 @@ AIMS = {
 }
 WHOLE_AIM = 3.0
 ENGINE_AIM = 1.01
-BLOCK_SECONDS = 1e-3
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -124,15 +126,23 @@ def require_same_training(training: Training, bare_loop: Callable[..., Any], ste
         np.testing.assert_allclose(a, b, rtol=slack, atol=slack)
 
 
-def launch(name: str, size: str, rounds: int) -> dict[str, float]:
+def steps_of(size: str, backends: Sequence[str]) -> int:
+    """The steps of a block in a run of these backends: what a block adds is shared by so many."""
+    contestants = [Contestant(name, offer) for name, offer in select(list(backends)).items()]
+    problem = problem_of(size)
+    with conditions_of(problem) as conditions:
+        engine = Engine(contestants, conditions, MODES["default"], checkpoint(problem))
+        engine.calibrate()
+    return engine.plan.steps
+
+
+def launch(name: str, size: str, steps: int, rounds: int) -> dict[str, float]:
     """One launch: microseconds per step on each side, and the median log-ratios contract/bare and block/contract."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     timed = sides(name, size)
     for warm_up in timed.values():
         warm_up(20)
-    per_step = min(timed["bare"](20) for _ in range(5)) / 20
-    steps = max(2, round(BLOCK_SECONDS / per_step))
     seconds: dict[str, list[float]] = {side: [] for side in timed}
     for _ in range(rounds):
         for side in random.sample(list(timed), len(timed)):
@@ -148,8 +158,10 @@ def launch(name: str, size: str, rounds: int) -> dict[str, float]:
 def interface_tax(section: Section, sizes: Sequence[str], backends: Sequence[str], rounds: int, launches: int) -> None:
     """The tax of each backend at each size, and the engine's own."""
     for size in sizes:
+        steps = steps_of(size, BACKENDS)
+        section.notes.append(f"{size}: blocks of {steps} steps, as a run of {', '.join(BACKENDS)} has them")
         for name in backends:
-            command = [sys.executable, __file__, "--launch", name, size, "--rounds", str(rounds)]
+            command = [sys.executable, __file__, "--launch", name, size, str(steps), "--rounds", str(rounds)]
             taken = [json.loads(fresh_process(command)) for _ in range(launches)]
             usual = {side: statistics.median(one[side] for one in taken) for side in ("contract", "bare", "block")}
             title = f"{size}, {name}: step through the contract / by hand"
@@ -199,10 +211,10 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=200, help="rounds of blocks in a launch (default: 200)")
     options.add_argument("--launches", type=int, default=10, help="fresh processes per row (default: 10)")
     options.add_argument("--whole-rounds", type=int, default=5, help="rounds of the whole command (default: 5)")
-    options.add_argument("--launch", nargs=2, metavar=("BACKEND", "SIZE"), help=argparse.SUPPRESS)
+    options.add_argument("--launch", nargs=3, metavar=("BACKEND", "SIZE", "STEPS"), help=argparse.SUPPRESS)
     asked = options.parse_args()
     if asked.launch:
-        print(json.dumps(launch(asked.launch[0], asked.launch[1], asked.rounds)))
+        print(json.dumps(launch(asked.launch[0], asked.launch[1], int(asked.launch[2]), asked.rounds)))
         return 0
     started = time.monotonic()
     section = Section("Tax: the contract, the engine and the whole command against hand-written loops")

@@ -237,7 +237,10 @@ class Worker:
         self.board.enter("step")
         block = {"whole": clock.whole_block, "phased": clock.phased_block, "audit": clock.audit_block}[request.kind]
         steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
-        self.send(block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate))
+        timed = block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
+        if self._trainee.threads > 1:
+            clock.settle()  # the next block on these CPUs is another worker's
+        self.send(timed)
 
     def _observe(self, _request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import observe

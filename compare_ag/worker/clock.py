@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from itertools import cycle, islice
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter_ns, process_time_ns, sleep
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 TIMED_BATCHES = 8
 """mini-batches that the clock cycles through, made into tensors beforehand"""
 READINGS = 100
+LOOK_SECONDS = 0.0005
+RESTING = 0.1
+"""CPU time per wall time of a process whose threads wait; the look itself costs a few per cent"""
+LONGEST_SETTLE_NS = 100_000_000
 
 
 def timed_batches(trainee: Trainee) -> list[Batch]:
@@ -164,6 +168,21 @@ def _phased(
     phases[1] += g
     phases[2] += u
     return weights
+
+
+def settle() -> bool:
+    """Wait until this process's threads rest, at most 0.1 s; tell whether they do.
+
+    The threads of a pool spin for milliseconds after their work, in case more of it comes, on CPUs that the next
+    block, another worker's, is timed on. Which process time goes on without us shows it for any pool.
+    """
+    end = perf_counter_ns() + LONGEST_SETTLE_NS
+    while perf_counter_ns() < end:
+        cpu, wall = process_time_ns(), perf_counter_ns()
+        sleep(LOOK_SECONDS)
+        if process_time_ns() - cpu <= RESTING * (perf_counter_ns() - wall):
+            return True
+    return False
 
 
 def reading_ns(wait: Callable[[], None], readings: int = READINGS) -> int:

@@ -57,6 +57,7 @@ class Trainee:
         self.inputs = inputs
         self.board = board
         self.dtype = np.dtype(setting.dtype)
+        self.threads = setting.threads
         board.enter("prepare")
         start = perf_counter()
         backend.prepare(setting)
