@@ -23,6 +23,11 @@ BLOCK_NS = 500_000
 SLOWEST_BLOCK_NS = 5_000_000
 LEAD_IN = 0.4
 """untimed steps before each block, as a share of it: caches and branch predictors find their state"""
+LEAST_LEAD_IN = 4
+LONGEST_LEAD_IN_NS = 10_000_000
+"""Data of 8 MB that another process's block has pushed out of the caches need more than one pass to come back: after
+one untimed step, the next two of torch were 44 % slower than after twelve, of numpy 25 %; after two to four, steady.
+Steps so slow that four take longer than this warm their own caches."""
 PERTURBATION = 1e-3
 LEAST_ROUNDS = 5
 CHECKPOINTS = ("start", "middle", "end")
@@ -82,7 +87,7 @@ def plan(step_ns: Sequence[float], settings: Settings) -> Plan:
     """
     fastest, slowest = min(step_ns), max(step_ns)
     steps = max(1, min(round(BLOCK_NS / fastest), int(SLOWEST_BLOCK_NS / slowest)))
-    lead_in = max(1, round(LEAD_IN * steps))
+    lead_in = max(1, round(LEAD_IN * steps), min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / slowest)))
     one_round = 1.5 * (steps + lead_in) * sum(step_ns) * 1e-9
     affordable = settings.budget_seconds / (settings.least_launches + 1) / one_round
     rounds = max(min(LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable / settings.instances)))

@@ -76,3 +76,11 @@ def test_a_launch_that_would_exceed_the_budget_is_not_begun():
     found = [LogInterval(0.0, 1.0, many)]
     assert enough(DEFAULT, found, DEFAULT.budget_seconds - 5, 4) is None
     assert enough(DEFAULT, found, DEFAULT.budget_seconds - 5, 6) == "budget"
+
+
+def test_short_blocks_are_led_in_by_several_steps_unless_these_are_slow():
+    large = plan([3e5, 9e5], MODES["default"])
+    assert large.steps < 4
+    assert large.lead_in == 4
+    assert plan([3e6, 3e6], MODES["default"]).lead_in == 3
+    assert plan([3e7], MODES["default"]).lead_in == 1
