@@ -35,7 +35,7 @@ from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
 from compare_ag.backend import Setting
 from compare_ag.bridge.training import Training
-from compare_ag.speed.schedule import MODES
+from compare_ag.speed.schedule import MODES, Plan
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint
 from compare_ag.worker import clock
@@ -69,39 +69,41 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 Side: TypeAlias = "Callable[[int], float]"
 
 
-def sides(name: str, size: str) -> dict[str, Side]:
+def sides(name: str, size: str, lead_in: int) -> dict[str, Side]:
     """Functions steps -> seconds: through the contract, by hand, and a block of the engine, all from the same weights.
 
-    This process plays the worker. Each side has data of its own and makes one untimed step, to start warm.
+    This process plays the worker. All sides use the same data tensors, or where their copies happen to lie would be
+    measured (2 % at 8 MB), and make as many untimed steps before as a block of the engine does.
     """
     (entry,) = entry_points(group="compare_ag", name=name)
     backend = load_backend(entry.module)
-    ours, theirs = (Training(backend(), problem_of(size)) for _ in range(2))
-    problem, rate = ours.problem, ours.problem.learning_rate
+    problem = problem_of(size)
+    training, rate = Training(backend(), problem), problem.learning_rate
     bare_loop = BARE["LOOPS"][name](problem.loss)
+    trainee = trainee_of(backend(), problem)
+    batches = clock.timed_batches(trainee)
+    (batch,) = batches
 
     def contract(steps: int) -> float:
-        step, batch = ours.backend.step, ours.batch
-        _loss, weights = step(ours.weights(), batch, rate)
+        step, weights = trainee.backend.step, training.weights()
+        for _ in range(lead_in):
+            _loss, weights = step(weights, batch, rate)
         start = time.perf_counter()
         for _ in range(steps):
             _loss, weights = step(weights, batch, rate)
         return time.perf_counter() - start
 
     def by_hand(steps: int) -> float:
-        weights = theirs.weights()
-        bare_loop(*theirs.batch, *weights, rate, 1)
+        weights = training.weights()
+        bare_loop(*batch, *weights, rate, lead_in)
         start = time.perf_counter()
-        bare_loop(*theirs.batch, *weights, rate, steps)
+        bare_loop(*batch, *weights, rate, steps)
         return time.perf_counter() - start
 
-    trainee = trainee_of(backend(), problem)
-    batches = clock.timed_batches(trainee)
-
     def block(steps: int) -> float:
-        return clock.whole_block(trainee, batches, problem.w0, problem.b0, steps, 1, rate).wall_ns * 1e-9
+        return clock.whole_block(trainee, batches, problem.w0, problem.b0, steps, lead_in, rate).wall_ns * 1e-9
 
-    require_same_training(ours, bare_loop)
+    require_same_training(training, bare_loop)
     return {"contract": contract, "bare": by_hand, "block": block}
 
 
@@ -126,21 +128,21 @@ def require_same_training(training: Training, bare_loop: Callable[..., Any], ste
         np.testing.assert_allclose(a, b, rtol=slack, atol=slack)
 
 
-def steps_of(size: str, backends: Sequence[str]) -> int:
-    """The steps of a block in a run of these backends: what a block adds is shared by so many."""
+def plan_of(size: str, backends: Sequence[str]) -> Plan:
+    """The blocks in a run of these backends: what a block adds is shared by its steps."""
     contestants = [Contestant(name, offer) for name, offer in select(list(backends)).items()]
     problem = problem_of(size)
     with conditions_of(problem) as conditions:
         engine = Engine(contestants, conditions, MODES["default"], checkpoint(problem))
         engine.calibrate()
-    return engine.plan.steps
+    return engine.plan
 
 
-def launch(name: str, size: str, steps: int, rounds: int) -> dict[str, float]:
+def launch(name: str, size: str, steps: int, lead_in: int, rounds: int) -> dict[str, float]:
     """One launch: microseconds per step on each side, and the median log-ratios contract/bare and block/contract."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    timed = sides(name, size)
+    timed = sides(name, size, lead_in)
     for warm_up in timed.values():
         warm_up(20)
     seconds: dict[str, list[float]] = {side: [] for side in timed}
@@ -158,10 +160,14 @@ def launch(name: str, size: str, steps: int, rounds: int) -> dict[str, float]:
 def interface_tax(section: Section, sizes: Sequence[str], backends: Sequence[str], rounds: int, launches: int) -> None:
     """The tax of each backend at each size, and the engine's own."""
     for size in sizes:
-        steps = steps_of(size, BACKENDS)
-        section.notes.append(f"{size}: blocks of {steps} steps, as a run of {', '.join(BACKENDS)} has them")
+        plan = plan_of(size, BACKENDS)
+        steps, lead_in = plan.steps, plan.lead_in
+        section.notes.append(
+            f"{size}: blocks of {steps} steps after {lead_in} untimed ones, as a run of {', '.join(BACKENDS)} has them"
+        )
         for name in backends:
-            command = [sys.executable, __file__, "--launch", name, size, str(steps), "--rounds", str(rounds)]
+            command = [sys.executable, __file__, "--launch", name, size, str(steps), str(lead_in)]
+            command += ["--rounds", str(rounds)]
             taken = [json.loads(fresh_process(command)) for _ in range(launches)]
             usual = {side: statistics.median(one[side] for one in taken) for side in ("contract", "bare", "block")}
             title = f"{size}, {name}: step through the contract / by hand"
@@ -211,10 +217,12 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=200, help="rounds of blocks in a launch (default: 200)")
     options.add_argument("--launches", type=int, default=10, help="fresh processes per row (default: 10)")
     options.add_argument("--whole-rounds", type=int, default=5, help="rounds of the whole command (default: 5)")
-    options.add_argument("--launch", nargs=3, metavar=("BACKEND", "SIZE", "STEPS"), help=argparse.SUPPRESS)
+    options.add_argument("--launch", nargs=4, metavar=("BACKEND", "SIZE", "STEPS", "LEAD_IN"), help=argparse.SUPPRESS)
     asked = options.parse_args()
     if asked.launch:
-        print(json.dumps(launch(asked.launch[0], asked.launch[1], int(asked.launch[2]), asked.rounds)))
+        name, size, *counts = asked.launch
+        steps, lead_in = map(int, counts)
+        print(json.dumps(launch(name, size, steps, lead_in, asked.rounds)))
         return 0
     started = time.monotonic()
     section = Section("Tax: the contract, the engine and the whole command against hand-written loops")

@@ -108,31 +108,30 @@ def _turns(
     _raise(engine)
     (bench,) = engine.launch().benches.values()
     step_ns = float(np.median(bench.wall)) / engine.plan.steps
-    call, turn = _call_and_turn_ns()
-    return max(1, round((slowdown * step_ns - call) / turn))
+    entry, turn = _entry_and_turn_ns()
+    return max(1, round((slowdown * step_ns - entry) / turn))
 
 
-def _call_and_turn_ns() -> tuple[float, float]:
-    """Nanoseconds that the mutant's extra call takes in this interpreter, and one turn of its loop."""
+def _entry_and_turn_ns() -> tuple[float, float]:
+    """Nanoseconds that an empty loop takes in this interpreter before its first turn, and for each turn."""
 
-    def verb(*_: None) -> None:
+    def without() -> None:
         return None
 
-    def wrapped(self: None, one: None, other: None, *rest: None) -> None:
+    def loop() -> None:
         for _ in range(turns):
             pass
-        return verb(self, one, other, *rest)
 
-    def taken(call: Callable[..., None], times: int) -> float:
+    def taken(call: Callable[[], None], times: int) -> float:
         start = time.perf_counter_ns()
         for _ in range(times):
-            call(None, None, None)
+            call()
         return (time.perf_counter_ns() - start) / times
 
     turns = 0
-    extra = taken(wrapped, _CALLS) - taken(verb, _CALLS)
+    entry = taken(loop, _CALLS) - taken(without, _CALLS)
     turns = _CALLS
-    return max(0.0, extra), taken(wrapped, 1) / turns
+    return max(0.0, entry), taken(loop, 1) / turns
 
 
 @dataclass(frozen=True)
