@@ -1,0 +1,201 @@
+"""What every word in a report means: each table's columns, the states and verdicts, and the terms of the field.
+
+Pure data, the one place where these sentences live: the HTML page shows them below its tables, the documentation's
+methods page contains them, and a test asserts that no table has a column that is missing here. Sentences are plain
+text without markup. Sections stand in the order in which a report shows their tables; a head that means different
+things in two tables ("import" is a time in one and a size in the other) has an entry in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+_VERDICTS = {
+    "backend": "The adapter that was trained, by the name that follows --backends; in brackets the versions of the "
+    "frameworks that it used.",
+    "status": "What became of the backend, in one word; each word is explained under “Status”.",
+    "what was found": "The verdict in a sentence: over how many steps it agrees, or the first step, phase and "
+    "coordinate out of tolerance, with the known mistakes that would explain the numbers; or why there is no verdict.",
+}
+
+_STATUS = {
+    "ok": "It trained, and every number that could be judged lies within its tolerance.",
+    "disagree": "At least one number is out of tolerance: rounding in a correct program cannot explain it.",
+    "undecidable": "It trained, but from some step on no finite tolerance can be given, so that nothing is concluded: "
+    "the probability form has saturated, or rounding errors may add up to more than the weights themselves.",
+    "non-finite": "A loss, a gradient or a weight is NaN or infinite where the exact one is finite.",
+    "crashed": "Its worker process ended by an exception or a signal; the log has the traceback.",
+    "timeout": "It did not answer within the deadline (--timeout) and was ended.",
+    "oom": "Its worker ran out of memory.",
+    "malformed": "Its plugin does not fulfil the contract, or what it returned has the wrong type, shape or dtype.",
+    "import-error": "Its plugin or its framework could not be imported.",
+    "unsupported": "It does not compute in this dtype, or speaks another version of the contract.",
+    "cancelled": "The run was interrupted while it was at work.",
+    "not-run": "The run ended before its turn.",
+    "imported": "It was checked and timed by pytest-benchmark; compare-ag has read the file.",
+}
+
+_TESTS = {
+    "backend": "The adapter that was trained; “fused step” marks its own step, which is judged apart from its verbs.",
+    "gradient": "Largest observed/tolerance over every component of the gradients that backward returned, at recorded "
+    "steps and at points that the host chose.",
+    "step": "Largest observed/tolerance of the weights after one step against the exact step from the same weights.",
+    "trajectory": "Largest observed/tolerance of weights and losses of the whole training against the trajectory that "
+    "they are compared with, with the accumulated rounding bound as tolerance.",
+    "loss": "Largest observed/tolerance of the reported loss against the exact loss at the reported weights.",
+    "repeated run": "Whether training again from the start gave the same losses bit by bit. Other bits are no fault: a "
+    "sum may be taken in another order.",
+    "observed/tolerance": "A deviation in units of the largest one that rounding can explain. Up to 1 is right, above "
+    "1 is wrong; the number in brackets says how many samples or steps were judged.",
+}
+
+_WEIGHTS = {
+    "w[i]": "The i-th weight after the last step; w has one for each feature.",
+    "b": "The intercept after the last step.",
+    "distance to reference": "Euclidean norm of the difference of (w, b) from the trajectory that it is compared with.",
+    "tolerance": "The largest distance that rounding errors of a correct program can explain on this problem, at this "
+    "step and in this dtype.",
+}
+
+_LOSSES = {
+    "k": "The number of updates before this loss was evaluated; k = 0 is the start.",
+    "epoch": "The number printed beside the loss in the published table; epoch e is the loss after e + 1 updates.",
+    "published": "The loss as it was published.",
+    "largest difference": "The largest distance of a backend's loss from the published one.",
+    "reference": "The loss that the backends are compared with, from the exact trajectory where it could be computed, "
+    "else from a float64 training.",
+    "tolerance": "The largest deviation from the reference that rounding errors of a correct program can explain here.",
+    "course of the loss": "The losses of the whole training as bars, from the smallest to the largest of this backend.",
+    "convergence": "Whether the norm of the full-data gradient fell by a factor of a million, or to what the dtype "
+    "cannot tell from zero. A statement on the training, not on the backend.",
+}
+
+_SPEED = {
+    "backend": "The adapter that was timed.",
+    "time per step": "Seconds for one whole step (forward, backward, update) in the steady state: geometric mean over "
+    "launches of the median block.",
+    "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
+    "100 such intervals would hold the machine's mean.",
+    "ratio": "Time per step over that of the baseline; above 1 is slower.",
+    "steps per second": "The reciprocal of the time per step.",
+}
+
+_PAIRS = {
+    "time of / time of": "The two backends of the ratio: time of the first over time of the second.",
+    "ratio": "Time per step of the first over the second: mean over launches of blocks that ran next to each other "
+    "from the same weights, on a log scale. Above 1 the first is slower.",
+    "interval": "The confidence interval of the ratio over launches. The intervals of all pairs hold together with at "
+    "least 95 % (Bonferroni).",
+    "verdict": "What the interval allows to say, in one word; each word is explained under “Speed verdict”.",
+    "forward": "The ratio of the forward phase alone, without an interval and without a verdict.",
+    "backward": "The ratio of the backward phase alone, without an interval and without a verdict.",
+    "update": "The ratio of the update phase alone, without an interval and without a verdict.",
+    "pays after": "The number of steps after which the backend with the cheaper step has made up for its dearer start "
+    "(import, construction, first steps). “never” means that the steps cost the same.",
+}
+
+_SPEED_VERDICT = {
+    "faster": "The whole interval lies below 1, beyond the margin and beyond the noise floor.",
+    "slower": "The whole interval lies above 1, beyond the margin and beyond the noise floor.",
+    "equivalent": "The whole interval lies within the margin, and so does the noise floor.",
+    "inconclusive": "None of these: that is not “the same” but “not decided”. A note estimates how many launches would "
+    "decide.",
+}
+
+_PHASES = {
+    "backend": "The adapter that was timed.",
+    "forward": "Seconds per step for the loss and what backward needs; n/a where a backend cannot split its step.",
+    "backward": "Seconds per step for the gradient.",
+    "update": "Seconds per step for the new weights.",
+    "sum / step": "The three phases added up over the whole step that was timed without stopping in between: near 1, "
+    "unless stopping disturbs the backend or its fused step does something else.",
+    "gradient / loss": "(forward + backward) / forward: what a gradient costs in units of the loss. Reverse-mode "
+    "differentiation needs about 4 to 5 times the operations of the loss at most, however many weights there are.",
+    "contract": "The share of a step that the loop and the plugin contract take with a backend that does nothing.",
+}
+
+_ONCE = {
+    "backend": "The adapter that was timed.",
+    "import": "Seconds to import the plugin and its framework in a bare Python process.",
+    "construct": "Seconds to build the backend and to call prepare, where it chooses precision and may compile.",
+    "make_tensor": "Seconds to copy the data into the framework's tensors.",
+    "first step": "Seconds of the first step of a fresh process, compiling included.",
+    "steady after": "The number of steps after which times stay within 5 % of the steady ones.",
+    "all": "Everything that is paid before the steady state: import, construct, make_tensor, and what the first steps "
+    "take beyond as many steady ones.",
+    "threads": "The largest pool of numerical threads that was seen after warm-up, at least 1.",
+}
+
+_MEMORY = {
+    "backend": "The adapter whose process was looked at: a fresh worker that does nothing else.",
+    "peak": "The largest resident memory of the process's life.",
+    "import": "What importing the plugin and its framework adds to the resident memory.",
+    "data": "What building the backend and copying the data in adds.",
+    "training": "The peak while it trains, beyond what was resident before.",
+    "tape": "What is kept alive from forward to backward, apart from weights and data.",
+    "growth per 1,000 steps": "What each thousand further steps add. About zero, unless something is kept that should "
+    "have been let go.",
+}
+
+_TIMING = {
+    "launch": "One set of fresh worker processes, one for each backend; the unit over which intervals are taken, "
+    "because one process differs from the next by more than its own blocks tell.",
+    "instance": "One fresh copy of data and weights within a launch: memory layout varies with it.",
+    "round": "One turn in which every backend times one block from the same freshly perturbed weights, in random "
+    "order. The first round of each instance warms up and is not counted.",
+    "block": "A short burst of consecutive steps that is timed as a whole, after a few untimed steps that lead in.",
+    "checkpoint": "The step of the training whose weights, slightly perturbed, blocks start from.",
+    "baseline": "The backend that the others are compared with: --baseline, else numpy, else the first. It runs twice.",
+    "control": "The baseline's second worker in every launch: the baseline compared with itself.",
+    "noise floor": "The farther end of the baseline's interval against itself, as distance from 1. No verdict rests on "
+    "a smaller difference.",
+    "margin": "The difference that counts as none (--margin, 2 % unless told otherwise).",
+    "budget": "The time after which no further launch begins (--timing-budget).",
+}
+
+_TERMS = {
+    "framework": "The library under test, as PyTorch or HIPS autograd.",
+    "backend": "The adapter that lets compare-ag train with a framework: the four verbs make_tensor, forward, backward "
+    "and update.",
+    "plugin": "What offers a backend, in a distribution that can be installed.",
+    "host": "The process of compare-ag itself: it sends the problem, judges and reports, and imports no framework.",
+    "worker": "The process in which one backend runs. It is never told an answer to what it is asked.",
+    "problem": "Data, start, hyper-parameters and seed: everything that fixes the exact trajectory.",
+    "example": "One row of X, with its label.",
+    "feature": "One column of X.",
+    "step": "Forward, backward and update once.",
+    "epoch": "One pass over the mini-batches; in a published table, the number printed beside the loss.",
+    "trajectory": "Losses and weights at the steps 0 to T, 0 being before any update.",
+    "tape": "What forward leaves for backward: a graph, a closure, or arrays.",
+    "phase": "One of make_tensor, forward, backward and update.",
+    "record": "Everything about one backend on one problem, immutable once written.",
+    "run": "The records of several backends on one problem, in one directory.",
+    "environment": "Machine, versions and threads: what besides the code has a part in the numbers.",
+    "oracle": "The exact trajectory and exact single steps, enclosed in ball arithmetic.",
+    "reference": "What the backends are compared with: the oracle's trajectory where it could be computed, else a "
+    "float64 training whose own rounding error is bounded and added to the tolerance.",
+    "tolerance": "A computed bound on the rounding error of a correct program, for this problem and dtype.",
+    "dtype": "The floating-point format of data and weights: float32 or float64.",
+    "mutant": "A backend that is wrong on purpose; selftest shows that it is caught.",
+}
+
+GLOSSARY: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "Verdicts": MappingProxyType(_VERDICTS),
+        "Status": MappingProxyType(_STATUS),
+        "Tests": MappingProxyType(_TESTS),
+        "Final weights": MappingProxyType(_WEIGHTS),
+        "Losses": MappingProxyType(_LOSSES),
+        "Speed": MappingProxyType(_SPEED),
+        "Who is faster": MappingProxyType(_PAIRS),
+        "Speed verdict": MappingProxyType(_SPEED_VERDICT),
+        "Phases": MappingProxyType(_PHASES),
+        "Paid once": MappingProxyType(_ONCE),
+        "Memory": MappingProxyType(_MEMORY),
+        "How times are taken": MappingProxyType(_TIMING),
+        "Terms": MappingProxyType(_TERMS),
+    }
+)
+"""section -> column or term -> one or two sentences"""
