@@ -6,6 +6,7 @@ The truth is that numpy is as fast as numpy, so what a tool reports as log-ratio
 compares once, in random order and by its own rules: `pyperf --fast` (means over its processes), pytest-benchmark
 (medians, --benchmark-max-time), torch.utils.benchmark (medians, blocked_autorange). The engine makes launches for as
 long as pyperf took in this try; its error at the others' wall time is that of the launches which had ended by then.
+``--keep FILE`` keeps every try, and goes on from there where the file exists already.
 """
 
 from __future__ import annotations
@@ -127,13 +128,15 @@ def main() -> int:
     options.add_argument("--size", default="seed", help="seed or NxD (default: seed)")
     options.add_argument("--tries", type=int, default=40, help="comparisons by each tool (default: 40)")
     options.add_argument("--minutes", type=float, default=60.0, help="begin no further try after so long (default: 60)")
+    options.add_argument("--keep", type=Path, help="keep every try here, and go on from those that it holds")
     asked = options.parse_args()
     started = time.monotonic()
     problem = problem_of(asked.size)
     (offer,) = select(["numpy"]).values()
-    errors: dict[str, list[float]] = {}
-    walls: dict[str, list[float]] = {}
-    ours: dict[str, list[float]] = {}
+    before = json.loads(asked.keep.read_text()) if asked.keep and asked.keep.exists() else {}
+    errors: dict[str, list[float]] = before.get("errors", {})
+    walls: dict[str, list[float]] = before.get("walls", {})
+    ours: dict[str, list[float]] = before.get("ours", {})
 
     def note(tool: str, error: float, wall: float) -> None:
         errors.setdefault(tool, []).append(error)
@@ -148,6 +151,8 @@ def main() -> int:
             "pytest-benchmark": lambda: pytest_benchmark(asked.size, 12.0, folder),
             "torch.utils.benchmark": lambda: torch_timer(asked.size, 3.5, folder),
         }
+        # another draw of everything that is random, for each continuation
+        engine.engine._launches = 100_000 * len(walls.get("compare-ag", []))
         usual = 15.0
         for _ in range(asked.tries):
             if time.monotonic() - started > 60 * asked.minutes:
@@ -167,6 +172,8 @@ def main() -> int:
             for tool in peers:
                 # never more time than the peer took in this try
                 ours.setdefault(tool, []).append(engine.at(max(took[tool], engine.ends[0])))
+            if asked.keep:
+                asked.keep.write_text(json.dumps({"errors": errors, "walls": walls, "ours": ours}))
     section = Section(
         f"A/A error: numpy's step against itself, {asked.size}, {len(walls['compare-ag'])} comparisons by each tool"
     )
