@@ -3,7 +3,7 @@
 Everything public is reachable from here and loaded only when it is touched, because the command line
 answers ``--version``, ``--help`` and ``list`` without paying for numpy, pluggy or any framework:
 
-* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `hookimpl`, `Mutant`;
+* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `Node`, `hookimpl`, `Mutant`;
 * for callers: `run`, `load_run`, `Problem`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compare_ag.backend import Backend, Batch, Setting, Weights
+    from compare_ag.backend import Backend, Batch, Node, Setting, Weights
     from compare_ag.hookspecs import hookimpl
     from compare_ag.mutant import Mutant
     from compare_ag.problem import Problem
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Backend", "Batch", "Mutant", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run", "run",
+    "Backend", "Batch", "Mutant", "Node", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run",
+    "run",
 ]  # fmt: skip
 
 _HOME = {
     "Backend": "compare_ag.backend",
     "Batch": "compare_ag.backend",
+    "Node": "compare_ag.backend",
     "Setting": "compare_ag.backend",
     "Weights": "compare_ag.backend",
     "hookimpl": "compare_ag.hookspecs",

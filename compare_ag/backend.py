@@ -34,6 +34,9 @@ Tape: TypeAlias = Any
 
 LossForm: TypeAlias = Literal["logits", "probability"]
 
+Role: TypeAlias = Literal["parameter", "input", "constant", "operation", "loss"]
+"""What a node of a graph is: one of the weights, data, another given number, a computed value, the loss."""
+
 
 class Weights(NamedTuple):
     """The parameters of the model, or a gradient with respect to them: w (d,) and b (), as tensors.
@@ -67,6 +70,25 @@ class Setting(NamedTuple):
     l2: float = 0.0
     loss: LossForm = "logits"
     model: str = "logistic"
+
+
+class Node(NamedTuple):
+    """One node of the graph that a backend recorded for its loss; see `Backend.graph`."""
+
+    id: str
+    """any name, unique in its graph"""
+    operation: str
+    """what made the value, in the framework's own word: ``AddmvBackward0``, ``logaddexp``, ``multiply``"""
+    inputs: Sequence[str]
+    """ids of the nodes it was made from, as far as the framework recorded them"""
+    value: np.ndarray[Any, Any] | None = None
+    """what forward computed here; None where the framework does not keep it"""
+    gradient: np.ndarray[Any, Any] | None = None
+    """∂f/∂value, of the value's shape, as it flowed through backward; None where none did"""
+    role: Role = "operation"
+    """exactly one node is the loss; w and b are parameters"""
+    arrival: int | None = None
+    """when its gradient arrived in the backward pass: 0 for the loss; None where nobody counted"""
 
 
 class Backend(abc.ABC):
@@ -131,6 +153,15 @@ class Backend(abc.ABC):
 
         None, as here: let the suite ask Python's allocators, which see numpy's arrays. Override it where tensors
         live elsewhere and the framework can tell; never called inside the clock.
+        """
+        return None
+
+    def graph(self, weights: Weights, batch: Batch) -> list[Node] | None:  # noqa: ARG002 - a framework's to use
+        """Run one forward and one backward, and return the graph that was *really* recorded for the loss; optional.
+
+        None, as here: not offered. Every node that the loss was computed from, in any order, with copies of values
+        and gradients as numpy arrays; never called inside the clock. Report what the framework keeps, not what the
+        textbook says: the host knows the textbook, and says which node carries which of its quantities.
         """
         return None
 

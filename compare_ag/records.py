@@ -6,6 +6,7 @@
       arrays/NAME.npz         losses and recorded weights
       arrays/NAME.timing.npz  raw timing blocks
       arrays/control.timing.npz  those of the baseline's second worker
+      graph.json              the graph of the loss at the start, of each backend that offers one
       arrays/reference.npz    reference losses and weights with their tolerances
       logs/                   what the workers printed
 
@@ -16,6 +17,9 @@ Schema history
     1.0  first version
     1.1  four tests for each verdict, diagnoses, the reference's description
     1.2  cost and speed, with intervals over launches, in place of timing (which had one launch and is not read)
+    1.3  memory
+    1.4  settings of the machine, thread variables
+    1.5  graph.json: the graph of the loss as each backend recorded it (see `compare_ag.graphs`)
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
 refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
@@ -44,7 +48,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 4
+SCHEMA_MINOR = 5
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -415,6 +419,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     consensus_is_wrong: bool = False
     """all backends that could be judged agree with each other, and none with the reference"""
     speed: SpeedRecord | None = None
+    graph: str | None = None
+    """file of the graphs, relative to the run directory; None where no backend offered one"""
 
 
 @dataclass(frozen=True)
@@ -496,7 +502,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise SaveError(f"could not save {path}: {error.strerror or error}") from error
 
 
-def write_record(path: Path, record: _Record) -> None:
+def write_record(path: Path, record: msgspec.Struct) -> None:
     """Write one record as readable JSON."""
     write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
@@ -538,7 +544,8 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, Array]:
         raise RecordError(f"{path} is no array file: {error}") from None
 
 
-def _read_json(path: Path, kind: type[Any]) -> Any:
+def read_json(path: Path, kind: type[Any]) -> Any:
+    """Read one JSON record. Raises `RecordError` where it is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -561,19 +568,19 @@ def load_run(path: str | Path) -> Run:
     manifest_path = folder / "manifest.json"
     if not manifest_path.is_file():
         raise RecordError(f"{folder} is no run directory: it holds no manifest.json")
-    schema = _read_json(manifest_path, _SchemaOnly).schema
+    schema = read_json(manifest_path, _SchemaOnly).schema
     if schema.name != SCHEMA_NAME:
         raise RecordError(f"{manifest_path} is a {schema.name!r} document, not a {SCHEMA_NAME!r}")
     if schema.major != SCHEMA_MAJOR:
         raise RecordError(
             f"{manifest_path} has schema version {schema.major}.{schema.minor}; this compare-ag reads {SCHEMA_MAJOR}.x"
         )
-    manifest = _read_json(manifest_path, Manifest)
+    manifest = read_json(manifest_path, Manifest)
     records = {}
     for name in manifest.backends:
         record_path = folder / "records" / f"{file_stem(name)}.json"
         if record_path.is_file() or manifest.state == "complete":
-            records[name] = _read_json(record_path, BackendRecord)
+            records[name] = read_json(record_path, BackendRecord)
         else:
             records[name] = BackendRecord(
                 name=name,

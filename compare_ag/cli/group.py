@@ -10,7 +10,10 @@ from compare_ag.cli.common import KeepsEpilog, click
 from compare_ag.exit_codes import MEANINGS
 from compare_ag.text import printable
 
-COMMANDS = ("run", "list", "show", "check", "bisect", "transplant", "selftest", "selfcheck", "import-benchmark", "new")
+COMMANDS = (
+    "run", "list", "show", "graph", "check", "bisect", "transplant", "selftest", "selfcheck",
+    "import-benchmark", "new",
+)  # fmt: skip
 """in the order of ``--help``; each lives in the module of its name"""
 
 EPILOG = "Exit codes:\n" + "\n".join(f"  {code.value:>3}  {said}" for code, said in MEANINGS.items())

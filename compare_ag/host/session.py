@@ -6,6 +6,7 @@ Turns frames into arrays and facts and checks them as one checks a stranger's an
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compare_ag.graphs import GraphNode, Numbers
 from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.records import real
 from compare_ag.worker import protocol as p
 
 if TYPE_CHECKING:
@@ -248,11 +251,61 @@ class Session:
         size: p.TapeSize = message
         return size
 
+    def graph(self, problem: Problem, step: int, w: p.Array, b: p.Array) -> list[GraphNode] | None:
+        """The graph that the backend records at these weights on the batch of ``step``; None where it offers none."""
+        if not 0 <= step <= problem.steps:
+            raise ValueError(f"step {step} of a training of {problem.steps}")
+        message, arrays = self.process.ask(p.RecordGraph(step), p.Graphed, w=w, b=b)
+        return graph_nodes(message, arrays) if message.offered else None
+
     def observe(self) -> p.Observed:
         """What the worker sees of itself."""
         message, _ = self.process.ask(p.Observe(), p.Observed)
         observed: p.Observed = message
         return observed
+
+
+def graph_nodes(message: p.Graphed, arrays: dict[str, p.Array]) -> list[GraphNode]:
+    """The nodes of a `Graphed` reply. Raises `WorkerFailure` where they are no graph or their arrays do not fit."""
+    totals = arrays.get("totals")
+    if len(message.nodes) > p.MOST_NODES or totals is None or totals.shape != (len(message.nodes), 4):
+        raise WorkerFailure("malformed", "sent a graph that does not fit the request", "graph")
+    nodes = []
+    for i, node in enumerate(message.nodes):
+        if any(not 0 <= one < i for one in node.inputs) or len(node.operation) > p.MOST_NAME:
+            raise WorkerFailure("malformed", "sent a graph whose nodes are not in order", "graph")
+        found: list[Numbers | None] = []
+        for name, shape, (norm, total) in (
+            ("value", node.value, totals[i, :2]),
+            ("gradient", node.gradient, totals[i, 2:]),
+        ):
+            array = arrays.get(f"{name}{i}")
+            size = None if shape is None else math.prod(shape)
+            expected = None if size is None else (size if size <= p.WHOLE else p.HEAD,)
+            if (None if array is None else array.shape) != expected:
+                raise WorkerFailure("malformed", "sent a graph whose numbers do not fit its shapes", "graph")
+            found.append(
+                None
+                if array is None or shape is None
+                else Numbers(
+                    shape=shape,
+                    dtype=array.dtype.name,
+                    values=[real(one) for one in array.tolist()],
+                    norm=real(norm),
+                    total=real(total),
+                )
+            )
+        nodes.append(
+            GraphNode(
+                operation=node.operation,
+                role=node.role,
+                inputs=node.inputs,
+                arrival=node.arrival,
+                value=found[0],
+                gradient=found[1],
+            )
+        )
+    return nodes
 
 
 def probe(offer: Offer, log_folder: Path | None = None) -> ProbeResult:

@@ -14,12 +14,14 @@ import numpy as np
 import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
+from compare_ag.graphs import write_graphs
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.folder import Keeper, make_folder
+from compare_ag.suite.graphs import RUN_PATIENCE, Asked, judged, place
 from compare_ag.suite.judging import Judge, exit_code, problem_record
 from compare_ag.suite.memory import measure_memory
 from compare_ag.suite.observer import Observer
@@ -137,6 +139,7 @@ class _OneRun:
             hash_seed,
             threading.Event(),
             self.judge.probes,
+            graphs=True,
         )
         self.manifest = Manifest(
             tool_version=compare_ag.__version__,
@@ -187,6 +190,15 @@ class _OneRun:
             self.judge.cancelled.set()
             reference.join()
             judge_finished()
+        self._keep_graphs(training.finished)
+
+    def _keep_graphs(self, trainings: dict[str, Training]) -> None:
+        """Judge and write the graphs at the start of the training; none where no backend offers one."""
+        asked = {name: Asked(trainings[name].graph) for name in self.offers if name in trainings}
+        if any(one.nodes is not None for one in asked.values()):
+            document = judged(self.problem, place(self.problem, 0), asked, RUN_PATIENCE)
+            path = self.keeper.save(lambda folder: write_graphs(folder, document))
+            self.manifest = records.replace(self.manifest, graph=path)
 
     def _record(self, name: str, training: Training) -> None:
         record, arrays = self.judge.record(name, training, self.log_root)

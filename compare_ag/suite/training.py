@@ -23,6 +23,7 @@ from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
 
 if TYPE_CHECKING:
+    from compare_ag.graphs import GraphNode
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.verify.probes import Probes
@@ -52,6 +53,8 @@ class Training:
     fused_answers: Answers | None = None
     loaded: Loaded | None = None
     observed: Observed | None = None
+    graph: list[GraphNode] | None = None
+    """of its loss at the start of the training; None where it offers none, or was not asked"""
     failure: WorkerFailure | None = None
     logs: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -72,6 +75,8 @@ class Conditions:
     """the points to ask about, for a seed; waits for what they depend on"""
     mutations: Mapping[str, Mutation] = field(default_factory=dict)
     """mistakes to make to some backends, by the name they run under"""
+    graphs: bool = False
+    """ask for the graph of the loss too"""
 
     def launch(self, name: str, stage: str) -> Launch:
         """How to start a worker for this backend and stage."""
@@ -135,14 +140,16 @@ class TrainingPass:
         with process:
             self._live[name] = process
             try:
-                self._converse(name, Session(offer, process), training)
-                process.finish()
+                session = Session(offer, process)
+                self._converse(name, session, training)
+                if self._record_graph(session, training):
+                    process.finish()
             except WorkerFailure as failure:
                 training.failure = failure
             finally:
                 del self._live[name]
         training.logs = process.log_paths
-        training.warnings = process.warnings
+        training.warnings += process.warnings
         return training
 
     def _converse(self, name: str, session: Session, training: Training) -> None:
@@ -157,6 +164,17 @@ class TrainingPass:
         if training.loaded.overrides_step:
             training.fused = Recording()
             session.train(problem, record, training.fused, fused=True)
+
+    def _record_graph(self, session: Session, training: Training) -> bool:
+        """Ask for the graph, last of all: a failure is a word beside numbers that are complete. False: it failed."""
+        problem = self._conditions.problem
+        if self._conditions.graphs:
+            try:
+                training.graph = session.graph(problem, 0, problem.w0, problem.b0)
+            except WorkerFailure as failure:
+                training.warnings.append(f"its graph could not be recorded: {failure.reason}")
+                return False
+        return True
 
     def _ask(self, session: Session, training: Training) -> None:
         """Let the backend answer at the host's points, chosen now that its plugin has been loaded and has trained."""

@@ -46,7 +46,7 @@ LIPSCHITZ_SLACK = 1e-9
 AFFORDABLE_SECONDS = 1.5
 """what an exact trajectory may cost, by the model of `trajectory_seconds`"""
 
-_context = threading.RLock()
+PRECISION_LOCK = threading.RLock()
 """python-flint keeps the precision in one global place"""
 
 
@@ -109,23 +109,23 @@ class Oracle:
 
     def at(self, w: Array, b: Array, rows: Array | None = None) -> Evaluation:
         """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all)."""
-        with _context, ctx.workprec(self.bits):
-            theta = arb_mat(self.parameters, 1, [*_balls(w), arb(float(b))])
+        with PRECISION_LOCK, ctx.workprec(self.bits):
+            theta = arb_mat(self.parameters, 1, [*balls(w), arb(float(b))])
             design = self._design(rows)
             loss, gradient = design.evaluate(theta, _l2(self.problem))
             following = theta - gradient * arb(float(self.problem.learning_rate))
             return Evaluation(
-                _exact([loss], ()),
-                _exact(gradient.entries(), (self.parameters,)),
-                _exact(following.entries(), (self.parameters,)),
+                enclosed([loss], ()),
+                enclosed(gradient.entries(), (self.parameters,)),
+                enclosed(following.entries(), (self.parameters,)),
             )
 
     def update(self, weights: Array, gradient: Array) -> Exact:
         """weights - η gradient for given arrays (m,): what `update` should have made of a reported gradient."""
-        with _context, ctx.workprec(self.bits):
+        with PRECISION_LOCK, ctx.workprec(self.bits):
             rate = arb(float(self.problem.learning_rate))
-            steps = [value - rate * slope for value, slope in zip(_balls(weights), _balls(gradient), strict=True)]
-            return _exact(steps, (len(steps),))
+            steps = [value - rate * slope for value, slope in zip(balls(weights), balls(gradient), strict=True)]
+            return enclosed(steps, (len(steps),))
 
     def _design(self, rows: Array | None) -> _Design:
         if rows is None:
@@ -149,7 +149,7 @@ class _Design:
         np.multiply(X, sign[:, None], out=signed[:, :d])  # times ±1: exact
         signed[:, d] = sign
         self.examples = n
-        self.signed = arb_mat(n, d + 1, _balls(signed))
+        self.signed = arb_mat(n, d + 1, balls(signed))
         self.transposed = self.signed.transpose()
 
     def evaluate(self, theta: Ball, l2: Ball | None) -> tuple[Ball, Ball]:
@@ -188,7 +188,7 @@ def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = N
     lost = problem.steps * math.log2(_lipschitz(problem))
     bits = BITS + math.ceil(lost)
     while bits <= MOST_BITS:
-        with _context, ctx.workprec(bits):
+        with PRECISION_LOCK, ctx.workprec(bits):
             found = _replay(problem, bits, observe)
         if found.radius <= RADIUS:
             return found
@@ -206,7 +206,7 @@ def _lipschitz(problem: Problem) -> float:
 def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory:
     q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
     l2, m = _l2(problem), problem.features + 1
-    theta = arb_mat(m, 1, [*_balls(problem.w0), arb(float(problem.b0))])
+    theta = arb_mat(m, 1, [*balls(problem.w0), arb(float(problem.b0))])
     full = _Design(problem.X, problem.y) if problem.batch_size is None else None
     pairs = recorded_steps(problem.steps)
     wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
@@ -229,8 +229,8 @@ def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) 
         theta = following.mid()
         if observe is not None and k % 256 == 0:
             observe(k)
-    weights = _exact([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
-    final = _exact(kept[problem.steps], (m,))
+    weights = enclosed([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
+    final = enclosed(kept[problem.steps], (m,))
     return ExactTrajectory(
         losses=Exact(high, low, loss_radius),
         weights=weights._replace(radius=largest),
@@ -244,7 +244,7 @@ def _l2(problem: Problem) -> Ball | None:
     return arb(float(problem.l2)) if problem.l2 else None
 
 
-def _balls(values: Array) -> list[Ball]:
+def balls(values: Array) -> list[Ball]:
     """Exact balls: every float32 and float64 is a binary number of at most 53 bits."""
     return [arb(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
 
@@ -256,9 +256,10 @@ def _split(ball: Ball) -> tuple[float, float]:
     return high, float(middle - arb(high)) if math.isfinite(high) else 0.0
 
 
-def _exact(balls: list[Ball], shape: tuple[int, ...]) -> Exact:
-    parts = np.array([_split(ball) for ball in balls], dtype=np.float64).reshape(-1, 2)
-    radius = max((float(ball.rad()) for ball in balls), default=0.0)
+def enclosed(found: list[Ball], shape: tuple[int, ...]) -> Exact:
+    """Balls in C order as float64 pairs of this shape."""
+    parts = np.array([_split(ball) for ball in found], dtype=np.float64).reshape(-1, 2)
+    radius = max((float(ball.rad()) for ball in found), default=0.0)
     return Exact(parts[:, 0].reshape(shape), parts[:, 1].reshape(shape), radius)
 
 

@@ -51,7 +51,7 @@ def point_tolerance(
     y = np.asarray(problem.y if rows is None else problem.y[rows], dtype=np.float64)
     arithmetic = Arithmetic.of(dtype or problem.dtype, probability=problem.loss == "probability")
     with np.errstate(all="ignore"):
-        found = _Here(X, y, np.asarray(weights, dtype=np.float64), float(problem.l2)).errors(arithmetic, judged)
+        found = Here(X, y, np.asarray(weights, dtype=np.float64), float(problem.l2)).errors(arithmetic, judged)
         loss, gradient, slope = found
         product = float(problem.learning_rate) * slope
         following = problem.learning_rate * gradient
@@ -68,7 +68,7 @@ def update_tolerance(problem: Problem, weights: Array, gradient: Array) -> Array
         return _or_inf(SECOND_ORDER * arithmetic.u * rounding + 4.0 * arithmetic.tiny)
 
 
-class _Here:
+class Here:
     """The objective at one θ in float64, with what the bounds are made of."""
 
     def __init__(self, X: Array, y: Array, theta: Array, l2: float) -> None:
@@ -89,16 +89,8 @@ class _Here:
         """Δf, Δg (m,) and g (m,)."""
         u, r = arithmetic.u, self.residual
         summed = float(arithmetic.gamma_of_sum(np.array(self.n + 2.0), judged * self.m))
-        in_logit = float(arithmetic.gamma(np.array(self.m))) * self.size
-        carried = r * np.exp(np.minimum(in_logit, 99.0))
-        in_residual = np.minimum(0.25, carried) * in_logit + K_SIGMOID * u + (1.0 + K_AD) * u * r
+        _, in_residual, in_losses = self.example_errors(arithmetic)
         volume = self.losses + 2.0 * np.abs(self.z)
-        in_losses = carried * in_logit + (K_EXP + 4.0) * u * volume
-        if arithmetic.probability:
-            lost = arithmetic.complement_error(self.z, self.z, in_logit)
-            lost = np.where(lost < 1.0, lost / (1.0 - np.minimum(lost, 0.999999)), np.inf)
-            in_residual += r * lost  # 0 · inf, where nothing can be said, is NaN and becomes inf
-            in_losses += lost
         terms = in_residual + summed * (r + in_residual)
         in_gradient = np.append(np.abs(self.X).T @ terms, terms.sum()) / self.n
         in_gradient += u * np.abs(self.gradient) + 4.0 * u * self.l2 * np.abs(np.append(self.w, 0.0))
@@ -108,6 +100,20 @@ class _Here:
         reach = 1.0 + np.append(np.abs(self.X).mean(axis=0), 1.0)
         underflow = (self.n + self.m + 16.0) * arithmetic.tiny
         return SECOND_ORDER * in_loss + underflow, SECOND_ORDER * in_gradient + underflow * reach, self.gradient
+
+    def example_errors(self, arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
+        """Δz, Δr and Δℓ of each example (n,)."""
+        u, r = arithmetic.u, self.residual
+        in_logit = float(arithmetic.gamma(np.array(self.m))) * self.size
+        carried = r * np.exp(np.minimum(in_logit, 99.0))
+        in_residual = np.minimum(0.25, carried) * in_logit + K_SIGMOID * u + (1.0 + K_AD) * u * r
+        in_losses = carried * in_logit + (K_EXP + 4.0) * u * (self.losses + 2.0 * np.abs(self.z))
+        if arithmetic.probability:
+            lost = arithmetic.complement_error(self.z, self.z, in_logit)
+            lost = np.where(lost < 1.0, lost / (1.0 - np.minimum(lost, 0.999999)), np.inf)
+            in_residual += r * lost  # 0 · inf, where nothing can be said, is NaN and becomes inf
+            in_losses += lost
+        return in_logit, in_residual, in_losses
 
 
 def _or_inf(values: Array) -> Array:

@@ -92,6 +92,7 @@ class Worker:
             p.Observe: self._observe,
             p.Hold: self._hold,
             p.MeasureTape: self._measure_tape,
+            p.RecordGraph: self._record_graph,
         }
         while True:
             request, arrays = self.receive()
@@ -261,6 +262,13 @@ class Worker:
 
         self.board.enter("forward")
         self.send(TapeSize(*tape_size(self._trainee, arrays["w"], arrays["b"])))
+
+    def _record_graph(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker.graph import graph
+
+        self.board.enter("graph", request.step)
+        answer, numbers = graph(self._trainee, request.step, arrays["w"], arrays["b"])
+        self.send(answer, **numbers)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

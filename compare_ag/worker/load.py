@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "update": ("update(weights, gradient, learning_rate)", (None, None, None), {}),
     "to_numpy": ("to_numpy(tensor)", (None,), {}),
     "synchronize": ("synchronize(*tensors)", (None, None, None), {}),
+    "graph": ("graph(weights, batch)", (None, None), {}),
     "step": ("step(weights, batch, learning_rate)", (None, None, None), {}),
 }
 """Each verb as the contract writes it, and the call that the worker makes."""

@@ -32,6 +32,13 @@ MAX_REPLY = 64 << 20
 """bytes of arrays in one frame from worker to host; longer results travel as several chunks"""
 MAX_REQUEST = 1 << 40
 """bytes of arrays in one frame from host to worker: the data set; the host has checked that it fits"""
+WHOLE = 64
+"""numbers of one value or gradient of a graph that are sent all; of more, a few and their norm and sum"""
+HEAD = 8
+MOST_NODES = 500
+MOST_EDGES = 5000
+MOST_NAME = 100
+"""characters of an operation"""
 PLAIN_DTYPES = frozenset({"<f4", "<f8", "<u4", "<i8"})
 
 PHASES = (
@@ -45,6 +52,7 @@ PHASES = (
     "to_numpy",
     "synchronize",
     "step",
+    "graph",
     "finish",
 )
 """Where a worker can be, in the order of their codes on the progress board (see `worker.board`)."""
@@ -186,6 +194,16 @@ class MeasureTape(Message, frozen=True):
     """Say how many bytes a tape keeps. Arrays: w, b: the weights of the forward. Answered by `TapeSize`."""
 
 
+class RecordGraph(Message, frozen=True):
+    """Return the graph that the backend records for its loss. Arrays: w (d,), b (): the weights.
+
+    Answered by `Graphed`.
+    """
+
+    step: int
+    """of the training: it names the batch"""
+
+
 class Bye(Message, frozen=True):
     """No further request: exit."""
 
@@ -323,6 +341,32 @@ class TapeSize(Message, frozen=True):
     """plugin: by its `tape_bytes`; tracemalloc: what Python's allocators saw"""
 
 
+class NodeFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A `compare_ag.Node` without its numbers; see `Graphed`."""
+
+    operation: str
+    role: str
+    inputs: list[int]
+    """positions of nodes before this one"""
+    arrival: int | None
+    value: list[int] | None
+    """its shape; None where the backend keeps no value"""
+    gradient: list[int] | None
+
+
+class Graphed(Message, frozen=True):
+    """The nodes of a graph, each after its inputs.
+
+    Arrays: ``value3`` and ``gradient3`` for the node at position 3: (q,), all numbers in C order where there are at
+    most `WHOLE` of them, else the first `HEAD`; and ``totals`` (N, 4) float64: 2-norm and sum of value and of gradient,
+    NaN where there are none.
+    """
+
+    offered: bool
+    """False: the backend has no `graph`"""
+    nodes: list[NodeFacts]
+
+
 class Failed(Message, frozen=True):
     """The backend failed in a way the worker could catch."""
 
@@ -335,11 +379,11 @@ class Failed(Message, frozen=True):
 
 Request: TypeAlias = (
     Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Hold
-    | MeasureTape | Bye
+    | MeasureTape | RecordGraph | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Observed | Held | TapeSize | Failed
+    | Timed | Observed | Held | TapeSize | Graphed | Failed
 )  # fmt: skip
 
 

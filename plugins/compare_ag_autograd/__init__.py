@@ -14,7 +14,7 @@ import autograd.numpy as np
 import numpy
 from autograd import make_vjp
 
-from compare_ag import Backend, Batch, Setting, Weights, hookimpl
+from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
 
 Array = numpy.ndarray[Any, Any]
 
@@ -49,7 +49,8 @@ class AutogradBackend(Backend):
         def penalised(w: Array, b: Array, X: Array, y: Array) -> Any:
             return loss(w, b, X, y) + half_l2 * np.dot(w, w)
 
-        self.record = make_vjp(penalised if setting.l2 else loss, argnum=(0, 1))
+        self.formula = penalised if setting.l2 else loss
+        self.record = make_vjp(self.formula, argnum=(0, 1))
         if setting.loss == "probability":
             numpy.seterr(over="ignore", divide="ignore", invalid="ignore")
 
@@ -71,6 +72,12 @@ class AutogradBackend(Backend):
         for value, slope in zip(weights, gradient, strict=True):
             value -= learning_rate * slope
         return weights
+
+    def graph(self, weights: Weights, batch: Batch) -> list[Node]:
+        """The trace of the formula, with nodes that remember."""
+        from compare_ag_autograd.graph import recorded
+
+        return recorded(self, weights, batch)
 
     def to_numpy(self, tensor: Any) -> Array:
         """The loss may be one of numpy's scalars; as an array it is 0-d."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag import Backend, Batch, Setting, Weights, hookimpl
+from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
 
 Array = np.ndarray[Any, Any]
 
@@ -105,6 +105,12 @@ class NumpyBackend(Backend):
         for value, slope in zip(weights, gradient):  # noqa: B905 - `strict` costs 1 % of a step on four examples
             value -= learning_rate * slope
         return weights
+
+    def graph(self, weights: Weights, batch: Batch) -> list[Node]:
+        """What `forward` really computes, operation by operation, and the gradients that the derivation knows."""
+        from compare_ag_numpy.graph import recorded
+
+        return recorded(self, weights, batch)
 
     def to_numpy(self, tensor: Any) -> Array:
         """A loss or a slope of b may be one of numpy's scalars; as an array it is 0-d."""

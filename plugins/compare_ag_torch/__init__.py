@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compare_ag import Backend, Batch, Setting, Weights, hookimpl
+from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
 
 
 def logits_loss(z: Tensor, y: Tensor) -> Tensor:
@@ -89,6 +89,12 @@ class TorchBackend(Backend):
             _loss, tape = self.forward(weights, batch)  # held, for a freed storage's address is given out again
         del tape
         return sum(size for address, size in saved.items() if address not in given)
+
+    def graph(self, weights: Weights, batch: Batch) -> list[Node]:
+        """The chain of `grad_fn` from the loss to the leaves."""
+        from compare_ag_torch.graph import recorded
+
+        return recorded(self, weights, batch)
 
     def to_numpy(self, tensor: Tensor) -> np.ndarray[Any, Any]:
         """A view: `detach`, because a tensor that requires a gradient refuses to be one."""

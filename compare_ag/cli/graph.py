@@ -1,0 +1,97 @@
+"""``compare-ag graph``: the graph of the loss as each backend really recorded it, checked node by node."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.graphs import GraphDocument
+
+SUFFIXES = (".svg", ".html")
+
+EPILOG = """Examples:
+  compare-ag graph --backends torch,autograd,numpy
+  compare-ag graph --backends torch,mine --loss logits --l2 0.1 --step 500 -o graph.html
+"""
+
+
+class _Drawing(click.Path):
+    """A file whose ending says what is written."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path. Refused where the ending is another."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if path.suffix.lower() not in SUFFIXES:
+            self.fail(f"{printable(str(path))!r} must end in .svg or .html", param, ctx)
+        return path
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
+@problem_options
+@click.option("--step", type=int, default=0, show_default=True, help="Look after so many updates of the reference.")
+@click.option(
+    "-o", "--output", type=_Drawing(dir_okay=False), metavar="FILE", help="Draw it: FILE.svg, or a page FILE.html."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
+def graph(backends: list[str] | None, step: int, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Show the computational graph of the loss as each backend recorded it.
+
+    Every backend is asked at the same weights. Nodes that carry the same numbers stand beside each other, whatever they
+    are called, and every gradient is checked against the exact one.
+    """
+    import json
+
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.graphs import as_json as document_of
+    from compare_ag.report.graph_text import graph_text
+    from compare_ag.suite import select
+    from compare_ag.suite.graphs import record_graphs
+
+    offers = select(backends)
+    problem = chosen_problem(**options)
+    if not 0 <= step <= problem.steps:
+        raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps}")
+    document = record_graphs(offers, problem, step)
+    if output is not None:
+        _write(document, output)
+    console = report_console(stderr=as_json)
+    console.print(graph_text(document))
+    if output is not None:
+        console.print(f"\nDrawn in {printable(str(output))}", markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(document_of(document), indent=1))
+    sys.exit(ExitCode.worst(codes(graph.status for graph in document.graphs)))
+
+
+def codes(statuses: Iterable[str]) -> list[ExitCode]:
+    """What each backend's status contributes to the exit code; one that offers no graph has not failed."""
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.records import FAILED
+
+    return [
+        ExitCode.BACKEND_FAILED if status in FAILED else ExitCode.DISAGREE
+        for status in statuses
+        if status not in ("ok", "not-offered")
+    ]
+
+
+def _write(document: GraphDocument, path: Path) -> None:
+    """Draw into a file. Raises `SaveError`, or a usage error where there is nothing to draw."""
+    from compare_ag.records import write_bytes
+    from compare_ag.report.graph_page import graph_file, graph_page
+    from compare_ag.report.graph_rows import shown
+
+    if path.suffix.lower() == ".html":
+        write_bytes(path, graph_page(document).encode())
+    elif shown(document):
+        write_bytes(path, graph_file(document).encode())

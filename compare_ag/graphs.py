@@ -1,0 +1,154 @@
+"""The graph of one loss as several backends recorded it, beside the quantities that mathematics names: records.
+
+A node carries what its backend said (operation, inputs, value, gradient) and what the host found: the quantity whose
+numbers these are, and by how much they miss it in units of a tolerance. One document holds the graphs of all backends
+at the same weights, so that a reader sees which nodes are the same thing under other names. A run directory keeps it as
+``graph.json``; ``compare-ag graph --json`` prints it.
+
+Schema history
+    1.0  first version
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from compare_ag.records import Real, RecordError, read_json, write_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from compare_ag.records import Run
+
+FILE = "graph.json"
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base: immutable, unknown fields of later minor versions are ignored."""
+
+
+class GraphSchema(_Part, frozen=True, kw_only=True):
+    """Name and version of the document."""
+
+    name: str = "compare-ag/graph"
+    major: int = 1
+    minor: int = 0
+
+
+class Numbers(_Part, frozen=True, kw_only=True):
+    """A value or a gradient: all numbers where they are few, else the first ones with the norm and sum of all."""
+
+    shape: list[int]
+    dtype: str
+    values: list[Real]
+    """in C order"""
+    norm: Real
+    """‖·‖₂ of all numbers; NaN where not all are finite"""
+    total: Real
+    """their sum"""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+    @property
+    def whole(self) -> bool:
+        """All numbers are here."""
+        return len(self.values) == self.size
+
+
+class Quantity(_Part, frozen=True, kw_only=True):
+    """Something that mathematics names on the way from the weights to the loss, with its exact numbers."""
+
+    symbol: str
+    """as a reader writes it: ``z``, ``log p``, ``−f``"""
+    meaning: str
+    """how it comes about: ``X w + b``"""
+    value: Numbers
+    gradient: Numbers | None
+    """∂f/∂ of it; None for data and constants"""
+
+
+class GraphNode(_Part, frozen=True, kw_only=True):
+    """One node of one backend's graph; nodes are named by their positions, inputs before what is made of them."""
+
+    operation: str
+    role: str
+    """parameter, input, constant, operation or loss"""
+    inputs: list[int]
+    arrival: int | None = None
+    """when its gradient arrived: 0 for the loss"""
+    value: Numbers | None = None
+    gradient: Numbers | None = None
+    quantity: int | None = None
+    """position among the document's quantities; None where it matches none"""
+    value_ratio: Real | None = None
+    gradient_ratio: Real | None = None
+    """observed/tolerance; above 1 is wrong. None: there is nothing to compare, or nothing can be decided"""
+
+    @property
+    def wrong(self) -> bool:
+        """Its value or its gradient lies outside of its tolerance."""
+        ratios = [float(ratio) for ratio in (self.value_ratio, self.gradient_ratio) if ratio is not None]
+        return any(not ratio <= 1.0 for ratio in ratios)
+
+
+class BackendGraph(_Part, frozen=True, kw_only=True):
+    """What came of asking one backend for its graph."""
+
+    backend: str
+    status: str = "ok"
+    """ok, disagree, not-offered, or how it failed"""
+    message: str
+    """a sentence on what was found"""
+    nodes: list[GraphNode] = []
+    origins: list[int] = []
+    """nodes whose gradient is wrong while those of all nodes made of them are right: where the fault begins"""
+
+
+class GraphDocument(_Part, frozen=True, kw_only=True):
+    """The graphs of all backends at the same weights, and the quantities they were compared with."""
+
+    schema: GraphSchema = GraphSchema()
+    problem: str
+    loss: str
+    dtype: str
+    l2: float
+    examples: int
+    """of the batch"""
+    features: int
+    step: int
+    """of the training: after so many updates of the reference"""
+    quantities: list[Quantity]
+    """in the order of forward"""
+    graphs: list[BackendGraph]
+    note: str = ""
+    """why nothing was compared, where nothing was"""
+
+
+def write_graphs(folder: Path, document: GraphDocument) -> str:
+    """Write ``graph.json`` into a run directory; return its name. Raises `SaveError`."""
+    write_record(folder / FILE, document)
+    return FILE
+
+
+def read_graphs(run: Run) -> GraphDocument | None:
+    """The graphs that a run recorded; None where it did not. Raises `RecordError` where the file is damaged."""
+    if run.manifest.graph is None:
+        return None
+    document: GraphDocument = read_json(run.path / FILE, GraphDocument)
+    if document.schema.major != GraphSchema().major:
+        raise RecordError(f"{run.path / FILE} has schema version {document.schema.major}.{document.schema.minor}")
+    return document
+
+
+def as_json(document: GraphDocument) -> dict[str, Any]:
+    """The document for ``--json``."""
+    found: dict[str, Any] = msgspec.to_builtins(document)
+    return found

@@ -1,0 +1,150 @@
+"""The graph of the loss, asked of every backend at the same weights, and judged: of `compare-ag graph`, and of runs.
+
+The weights are those of the reference after K updates, rounded to the tested dtype, for all backends alike: what then
+differs between two graphs comes from this one forward and backward, not from ten thousand updates before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode
+from compare_ag.host.environment import usable_cpus
+from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.session import Session, check_digest
+from compare_ag.problem import Problem, batch_rows
+from compare_ag.records import file_stem
+from compare_ag.verify import reference_trajectory
+from compare_ag.verify.alignment import align
+from compare_ag.verify.quantities import named_quantities, seconds
+from compare_ag.worker.protocol import HEAD, WHOLE
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.worker.protocol import Array, Mutation
+
+TIMEOUT = 60.0
+NOT_OFFERED = "it offers no graph"
+PATIENCE = 60.0
+"""seconds that naming the quantities may take; larger problems are shown without"""
+RUN_PATIENCE = 1.0
+"""the same, where the graph is a by-product"""
+
+
+class Place(NamedTuple):
+    """Where in a training everybody is asked."""
+
+    step: int
+    w: Array
+    b: Array
+    rows: Array | None
+    """the examples of the step's batch; None: all"""
+
+
+def place(problem: Problem, step: int) -> Place:
+    """The reference's weights after ``step`` updates, in the problem's dtype. Raises ValueError for no such step."""
+    if not 0 <= step <= problem.steps:
+        raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps}")
+    w, b = problem.w0, problem.b0
+    if step:
+        reached = reference_trajectory(replace(problem, steps=step, published=()))
+        w, b = (np.asarray(end, dtype=problem.dtype) for end in (reached.final_w, reached.final_b))
+    rows = None
+    if problem.batch_size is not None:
+        rows = batch_rows(problem.epoch_order(), problem.batch_size, problem.examples, step)
+    return Place(step, w, b, rows)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one worker answered; nodes None where it offers none."""
+
+    nodes: list[GraphNode] | None
+    failure: WorkerFailure | None = None
+
+
+def record_graphs(
+    offers: Mapping[str, Offer], problem: Problem, step: int = 0, mutations: Mapping[str, Mutation] | None = None
+) -> GraphDocument:
+    """Ask every backend for its graph at ``step``, each in a worker of its own, and judge what comes.
+
+    A backend that fails or offers none is an entry with its reason. Raises ValueError where there is no such step.
+    """
+    at = place(problem, step)
+    with tempfile.TemporaryDirectory(prefix="compare-ag-graph-") as logs:
+
+        def ask(session: Session) -> Asked:
+            return Asked(session.graph(problem, at.step, at.w, at.b))
+
+        asked = in_workers(offers, problem, Path(logs), ask, mutations)
+    return judged(
+        problem, at, {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in asked.items()}
+    )
+
+
+def in_workers(
+    offers: Mapping[str, Offer],
+    problem: Problem,
+    logs: Path,
+    ask: Callable[[Session], Asked],
+    mutations: Mapping[str, Mutation] | None = None,
+) -> dict[str, Asked | WorkerFailure]:
+    """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for."""
+
+    def one(name: str) -> Asked | WorkerFailure:
+        launch = Launch(f"{file_stem(name)}.graph", logs, problem.threads, 0, TIMEOUT)
+        try:
+            with WorkerProcess(launch) as process:
+                session = Session(offers[name], process)
+                session.load(problem.dtype, (mutations or {}).get(name))
+                check_digest(problem, session.prepare(problem))
+                found = ask(session)
+                process.finish()
+                return found
+        except WorkerFailure as failure:
+            return failure
+
+    at_a_time = max(1, len(usable_cpus()) // problem.threads)
+    with ThreadPoolExecutor(min(at_a_time, len(offers))) as pool:
+        return dict(zip(offers, pool.map(one, offers), strict=True))
+
+
+def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: float = PATIENCE) -> GraphDocument:
+    """Name and judge the nodes of all answers. patience: seconds that this may take, or nothing is compared."""
+    graphs = {name: one.nodes for name, one in asked.items() if one.nodes is not None}
+    examples = problem.examples if at.rows is None else len(at.rows)
+    quantities, note = [], ""
+    if graphs and seconds(problem, examples) <= patience:
+        aligned = align(graphs, named_quantities(problem, at.w, at.b, at.rows), WHOLE, HEAD, problem.dtype)
+        quantities, found = aligned.quantities, aligned.graphs
+    else:
+        note = f"nothing was compared: exact values for {examples} examples would take too long" if graphs else ""
+        found = {
+            name: BackendGraph(backend=name, status="undecidable", message=f"{len(nodes)} nodes", nodes=nodes)
+            for name, nodes in graphs.items()
+        }
+    return GraphDocument(
+        problem=problem.data.name,
+        loss=problem.loss,
+        dtype=problem.dtype,
+        l2=problem.l2,
+        examples=examples,
+        features=problem.features,
+        step=at.step,
+        quantities=quantities,
+        graphs=[found.get(name) or _absent(name, one) for name, one in asked.items()],
+        note=note,
+    )
+
+
+def _absent(name: str, asked: Asked) -> BackendGraph:
+    if asked.failure is None:
+        return BackendGraph(backend=name, status="not-offered", message=NOT_OFFERED)
+    return BackendGraph(backend=name, status=asked.failure.status, message=asked.failure.reason)

@@ -1,0 +1,280 @@
+"""Which quantity does a node carry, and are its numbers right? A node is recognised by what it holds, not by its name.
+
+A node matches a quantity, or its negative, if their shapes are equal and every number of its value lies within the
+quantity's tolerance. Where several match (at zero weights p and 1 - p are both ½), the gradient decides, then the
+formula: the quantity that is made in the fewest steps from those of the node's inputs. Loss and parameters are what
+their roles say. Then the node's gradient is compared with that quantity's. The fault begins at a node whose gradient is
+wrong while those of all nodes that were made of it are right: the rule between them is the wrong one.
+
+Of a long array its first numbers, its 2-norm and its sum are compared, as many as the worker sent; with τ the
+tolerances, the norm may be off by ‖τ‖₂ and the sum by Σ τ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from compare_ag.graphs import BackendGraph, GraphNode, Numbers, Quantity
+from compare_ag.problem.core import Array
+from compare_ag.records import real
+from compare_ag.verify.oracle import Exact
+from compare_ag.verify.quantities import NamedQuantity, negated
+
+INFORMATIVE = 0.25
+"""a tolerance beyond this share of the numbers themselves (in the 2-norm) is met by anything"""
+UNRELATED = 100
+"""steps to a quantity that is not made from the other at all"""
+ITSELF = 3
+"""steps from a quantity to itself: such a node changes nothing, which is rare"""
+TOTALS = 8 * 2.0**-53
+"""relative rounding error of a norm or a sum in float64, on both sides"""
+
+
+class Aligned(NamedTuple):
+    """Several graphs on the same quantities."""
+
+    quantities: list[Quantity]
+    """those that some node carries, in the order of forward"""
+    graphs: dict[str, BackendGraph]
+
+
+def align(
+    graphs: dict[str, list[GraphNode]], quantities: Sequence[NamedQuantity], whole: int, head: int, dtype: str
+) -> Aligned:
+    """Name and judge the nodes of all backends. whole, head: how many numbers of an array are kept (see `Numbers`)."""
+    catalogue = _Catalogue(quantities)
+    signed = catalogue.signed
+    found = {name: _named(nodes, catalogue) for name, nodes in graphs.items()}
+    used = sorted({node.quantity for nodes in found.values() for node in nodes if node.quantity is not None})
+    place = dict(zip(used, count(), strict=False))
+    judged = {
+        name: _judged(
+            name,
+            [
+                msgspec.structs.replace(node, quantity=None if node.quantity is None else place[node.quantity])
+                for node in nodes
+            ],
+        )
+        for name, nodes in found.items()
+    }
+    return Aligned([_record(signed[i], whole, head, dtype) for i in used], judged)
+
+
+# --- recognising --------------------------------------------------------------------------------------------
+
+
+class _Catalogue:
+    """The quantities with either sign, and how many steps of a formula lie between two of them."""
+
+    def __init__(self, quantities: Sequence[NamedQuantity]) -> None:
+        self.signed: list[NamedQuantity] = []
+        self._plain: list[int] = []
+        known = {one.symbol for one in quantities}
+        for i, one in enumerate(quantities):
+            other = negated(one)
+            both = [one] if other.symbol in known else [one, other]
+            self.signed += both
+            self._plain += [i] * len(both)
+        self._steps = _steps(quantities)
+
+    def negative(self, i: int) -> bool:
+        """Whether this is the negative of a quantity."""
+        return i > 0 and self._plain[i] == self._plain[i - 1]
+
+    def steps(self, origins: set[int], i: int) -> int:
+        """From all of these to this, by the formula; a change of sign is one."""
+        end = self._plain[i]
+        total = 0
+        for one in origins:
+            start = self._plain[one]
+            turned = self.negative(one) != self.negative(i)
+            total += int(turned) if start == end and turned else ITSELF if start == end else self._steps[start][end]
+        return total
+
+
+def _steps(quantities: Sequence[NamedQuantity]) -> list[list[int]]:
+    """[i][j]: the fewest steps from quantity i to quantity j."""
+    place = {one.symbol: i for i, one in enumerate(quantities)}
+    found = [[UNRELATED] * len(quantities) for _ in quantities]
+    for i in range(len(quantities)):
+        found[i][i] = 0
+    for j, quantity in enumerate(quantities):  # what it is made from stands before it
+        for origin in (place[symbol] for symbol in quantity.made_from):
+            for row in found:
+                row[j] = min(row[j], row[origin] + 1, UNRELATED)
+    return found
+
+
+def _named(nodes: Sequence[GraphNode], catalogue: _Catalogue) -> list[GraphNode]:
+    """The nodes with what they carry; quantity is the position in the catalogue."""
+    signed = catalogue.signed
+    named: list[GraphNode] = []
+    for node in nodes:
+        fits = _forced(node, signed)
+        if fits is None:
+            fits = [i for i, quantity in enumerate(signed) if _carries(node, quantity)]
+        if not fits:
+            named.append(node)
+            continue
+        inputs = {found for found in (named[one].quantity for one in node.inputs) if found is not None}
+        best = min(fits, key=lambda i: _rank(node, catalogue, inputs, i))
+        value = None if node.value is None else ratio(node.value, signed[best].value, signed[best].value_tolerance)
+        slope = _slope_ratio(node, signed[best])
+        named.append(
+            msgspec.structs.replace(
+                node,
+                quantity=best,
+                value_ratio=None if value is None else real(value),
+                gradient_ratio=None if slope is None else real(slope),
+            )
+        )
+    return named
+
+
+def _rank(node: GraphNode, catalogue: _Catalogue, inputs: set[int], i: int) -> tuple[int, int, bool, bool, int]:
+    """Smaller is likelier; an operation's name counts last, where |s| and max(s, 0) are the same numbers."""
+    quantity = catalogue.signed[i]
+    spoken = any(hint in node.operation.lower() for hint in quantity.hints)
+    return _gradient_rank(node, quantity), catalogue.steps(inputs, i), not spoken, catalogue.negative(i), i
+
+
+def _forced(node: GraphNode, signed: Sequence[NamedQuantity]) -> list[int] | None:
+    """What the role says that the node is; None where it leaves that open."""
+    shape = None if node.value is None else tuple(node.value.shape)
+    if node.role == "loss":
+        return [i for i, one in enumerate(signed) if one.symbol == "f"]
+    if node.role == "parameter":
+        return [i for i, one in enumerate(signed) if one.symbol in ("w", "b") and one.shape == shape]
+    return None
+
+
+def _carries(node: GraphNode, quantity: NamedQuantity) -> bool:
+    if node.value is None or tuple(node.value.shape) != quantity.shape:
+        return False
+    found = ratio(node.value, quantity.value, quantity.value_tolerance)
+    if found is None or not found <= 1.0:
+        return False
+    allowed = quantity.value_tolerance[np.isfinite(quantity.value_tolerance)]
+    return found == 0.0 or float(np.linalg.norm(allowed)) <= INFORMATIVE * float(np.linalg.norm(quantity.value.high))
+
+
+def _gradient_rank(node: GraphNode, quantity: NamedQuantity) -> int:
+    """0 where the gradients agree, 1 where there is nothing to compare, 2 where they do not."""
+    found = _slope_ratio(node, quantity)
+    return 1 if found is None else 0 if found <= 1.0 else 2
+
+
+def _slope_ratio(node: GraphNode, quantity: NamedQuantity) -> float | None:
+    if node.gradient is None or quantity.gradient is None or quantity.gradient_tolerance is None:
+        return None
+    if tuple(node.gradient.shape) != quantity.shape:
+        return math.inf
+    return ratio(node.gradient, quantity.gradient, quantity.gradient_tolerance)
+
+
+def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
+    """The largest observed/tolerance; None where no tolerance is finite."""
+    first = len(observed.values)
+    values = np.array([float(one) for one in observed.values])
+    flat = Exact(exact.high.ravel()[:first], exact.low.ravel()[:first], exact.radius)
+    with np.errstate(all="ignore"):
+        deviation, allowed = flat.deviation(values), tolerance.ravel()[:first]
+        high = exact.high.ravel()
+        if not observed.whole and np.isfinite(tolerance).all():
+            size, norm = float(np.abs(high).sum()), float(np.linalg.norm(high))
+            sums = [abs(float(observed.norm) - norm), abs(float(observed.total) - math.fsum(high.tolist()))]
+            bounds = [np.linalg.norm(tolerance) + TOTALS * norm, tolerance.sum() + TOTALS * size]
+            deviation, allowed = np.append(deviation, sums), np.append(allowed, bounds)
+        decided = np.isfinite(allowed)
+        if not decided.any():
+            return None
+        deviation, allowed = deviation[decided], allowed[decided]
+        # an exact number must be met exactly; NaN is no agreement
+        share = np.where(deviation == 0.0, 0.0, deviation / allowed)
+    return float(np.where(np.isnan(share), np.inf, share).max(initial=0.0))
+
+
+# --- judging ------------------------------------------------------------------------------------------------
+
+
+def _judged(name: str, nodes: list[GraphNode]) -> BackendGraph:
+    """What is wrong, where it begins, and a sentence on it."""
+    wrong = {i for i, node in enumerate(nodes) if not _right(node.gradient_ratio)}
+    consumers: dict[int, list[int]] = {i: [] for i in range(len(nodes))}
+    for i, node in enumerate(nodes):
+        for one in node.inputs:
+            consumers[one].append(i)
+    origins = sorted(i for i in wrong if not wrong & set(consumers[i]))
+    values = [i for i, node in enumerate(nodes) if not _right(node.value_ratio)]
+    judged = [float(node.gradient_ratio) for node in nodes if node.gradient_ratio is not None]
+    if values or wrong:
+        return BackendGraph(
+            backend=name, status="disagree", message=_fault(nodes, values, wrong, origins, consumers), nodes=nodes,
+            origins=origins,
+        )  # fmt: skip  # one row
+    named = sum(node.quantity is not None for node in nodes)
+    carried = sum(node.gradient is not None for node in nodes)
+    said = f"{len(nodes)} nodes, {named} carry a named quantity"
+    if judged:
+        all_of = "all" if len(judged) == carried else f"{len(judged)} of"
+        said += f"; {all_of} {carried} gradients are right, the worst at {max(judged):.2g} of its tolerance"
+        if len(judged) < carried:
+            said += "; the others cannot be compared"
+        return BackendGraph(backend=name, message=said, nodes=nodes)
+    return BackendGraph(backend=name, status="undecidable", message=f"{said}; no gradient can be compared", nodes=nodes)
+
+
+def _right(found: float | str | None) -> bool:
+    return found is None or float(found) <= 1.0
+
+
+def _fault(
+    nodes: list[GraphNode], values: list[int], wrong: set[int], origins: list[int], consumers: dict[int, list[int]]
+) -> str:
+    if values:
+        node = nodes[values[0]]
+        what = "loss" if node.role == "loss" else node.role
+        return f"the value of the {what} ({node.operation}) is {_times(node.value_ratio)} off"
+    node = nodes[origins[0]] if origins else nodes[min(wrong)]
+    said = f"the gradient that arrives at {node.operation} is {_times(node.gradient_ratio)} off"
+    behind = list(dict.fromkeys(nodes[i].operation for i in consumers[origins[0]])) if origins else []
+    if behind:
+        said += f", while what arrives at {' and '.join(behind)} is right: look at the rule between them"
+    more = len(wrong) - 1
+    return said + (f"; {more} more behind it" if more else "")
+
+
+def _times(found: float | str | None) -> str:
+    return f"{float(found or 0):.2g} times its tolerance"
+
+
+# --- out ----------------------------------------------------------------------------------------------------
+
+
+def _record(quantity: NamedQuantity, whole: int, head: int, dtype: str) -> Quantity:
+    return Quantity(
+        symbol=quantity.symbol,
+        meaning=quantity.meaning,
+        value=_numbers(quantity.value, whole, head, dtype),
+        gradient=None if quantity.gradient is None else _numbers(quantity.gradient, whole, head, dtype),
+    )
+
+
+def _numbers(exact: Exact, whole: int, head: int, dtype: str) -> Numbers:
+    """The exact numbers, each rounded once to ``dtype``."""
+    with np.errstate(over="ignore"):
+        flat = exact.high.ravel().astype(dtype)
+    kept = flat[: whole if flat.size <= whole else head]
+    return Numbers(
+        shape=list(exact.high.shape),
+        dtype=dtype,
+        values=[real(one) for one in kept.tolist()],
+        norm=real(float(np.linalg.norm(exact.high))),
+        total=real(float(exact.high.sum())),
+    )
