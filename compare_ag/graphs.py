@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
-from compare_ag.records import Real, RecordError, read_json, write_record
+from compare_ag.records import Real, RecordError, read_json, real, write_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +149,71 @@ def read_graphs(run: Run) -> GraphDocument | None:
     return document
 
 
-def as_json(document: GraphDocument) -> dict[str, Any]:
+def as_json(document: GraphDocument | TraceDocument) -> dict[str, Any]:
     """The document for ``--json``."""
     found: dict[str, Any] = msgspec.to_builtins(document)
     return found
+
+
+# --- one step in slow motion --------------------------------------------------------------------------------
+
+
+class TraceSchema(_Part, frozen=True, kw_only=True):
+    """Name and version of the document."""
+
+    name: str = "compare-ag/trace"
+    major: int = 1
+    minor: int = 0
+
+
+class Pair(_Part, frozen=True, kw_only=True):
+    """Weights, or a gradient with respect to them."""
+
+    w: Numbers
+    b: Numbers
+
+
+class StepRecord(_Part, frozen=True, kw_only=True):
+    """What one backend did in one step, through its own verbs; None where it did not get there."""
+
+    backend: str
+    status: str
+    """ok, disagree, undecidable, or how it failed"""
+    message: str
+    loss: Numbers | None = None
+    gradient: Pair | None = None
+    after: Pair | None = None
+    """the weights that update returned"""
+    loss_ratio: Real | None = None
+    gradient_ratio: Real | None = None
+    update_ratio: Real | None = None
+    """observed/tolerance; update: against the exact update by the backend's own gradient"""
+
+
+class TraceDocument(_Part, frozen=True, kw_only=True):
+    """One training step, made by every backend from the same weights, beside the exact one."""
+
+    schema: TraceSchema = TraceSchema()
+    learning_rate: float
+    before: Pair
+    exact: StepRecord
+    """rounded once to the tested dtype"""
+    steps: list[StepRecord]
+    graph: GraphDocument
+    """the values of forward and the gradients of backward, node by node"""
+
+
+def numbers_of(array: np.ndarray[Any, Any], whole: int, head: int) -> Numbers:
+    """An array as a record: at most ``whole`` numbers all, of more the first ``head``."""
+    flat = np.asarray(array).ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = flat.astype(np.float64)
+        norm, total = float(np.linalg.norm(wide)), float(wide.sum())
+    kept = flat if flat.size <= whole else flat[:head]
+    return Numbers(
+        shape=list(np.shape(array)),
+        dtype=flat.dtype.name,
+        values=[real(one) for one in kept.tolist()],
+        norm=real(norm),
+        total=real(total),
+    )

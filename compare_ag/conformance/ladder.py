@@ -9,6 +9,7 @@ import numpy as np
 from compare_ag.conformance.registry import CHECKS, CheckFailedError, CheckSkippedError, check
 from compare_ag.conformance.subject import with_l2
 from compare_ag.host.session import Recording
+from compare_ag.problem import LOSS_FORMS
 from compare_ag.verify import Sample
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.relations import RELATIONS, check_relation
@@ -313,6 +314,18 @@ _RELATIONS = {
 
 for _name in RELATIONS:
     _relation(_name)
+
+
+@check(
+    "graph",
+    "the graph that it offers is well-formed, its gradients are right, and those of w and b are backward's",
+    "Report what the framework recorded, in one forward and one backward: one loss, w and b as parameters.",
+    needs="a graph",
+)
+def check_graph(subject: Subject) -> str:
+    """Where it offers one; both forms of the loss."""
+    messages = [subject.graph(subject.problem(loss=form, l2=L2)) for form in LOSS_FORMS]
+    return messages[0]
 
 
 @check(

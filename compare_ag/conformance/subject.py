@@ -19,10 +19,12 @@ from compare_ag.conformance.registry import CheckFailedError, CheckSkippedError
 from compare_ag.host.process import Launch, WorkerProcess
 from compare_ag.host.session import Answers, Recording, Session, check_digest
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
+from compare_ag.suite.graphs import Asked, Place, judged
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.training import Training
 from compare_ag.text import printable
 from compare_ag.verify import Oracle, Probes, Sample, judge_samples, probe_points, probe_samples, reference_trajectory
+from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.relations import Answers as RelationAnswers
 from compare_ag.verify.relations import Ask
 
@@ -229,6 +231,31 @@ class Subject:
         if decisive.status != "agrees":
             raise CheckFailedError(decisive.message)
         return decisive.message
+
+    def graph(self, problem: Problem) -> str:
+        """Judge the graph at the start; raise `CheckFailedError` with what is wrong with it, or say what it holds."""
+        start = Place(0, problem.w0, problem.b0, None)
+        asked = Asked(self.session(problem).graph(problem, 0, start.w, start.b))
+        if asked.nodes is None:
+            raise CheckSkippedError("it offers no graph")
+        (found,) = judged(problem, start, {self.offer.name: asked}).graphs
+        if found.status == "disagree":
+            raise CheckFailedError(found.message)
+        weights = np.append(start.w, start.b)
+        answer = self.ask(problem, weights[None]).gradient
+        assert answer is not None
+        allowed = point_tolerance(problem, weights).gradient
+        for name, shape, own, limit in (
+            ("w", [problem.features], answer[0, 0, :-1], allowed[:-1]),
+            ("b", [], answer[0, 0, -1:], allowed[-1:]),
+        ):
+            nodes = [one for one in found.nodes if one.role == "parameter" and one.value and one.value.shape == shape]
+            if len(nodes) != 1 or nodes[0].gradient is None:
+                raise CheckFailedError(f"{len(nodes)} nodes are the parameter {name}; one must be, with its gradient")
+            told = np.array([float(value) for value in nodes[0].gradient.values])
+            if not (np.abs(told - own) <= limit).all():
+                raise CheckFailedError(f"the graph's gradient of {name} is {told}, backward returned {own}")
+        return found.message
 
     def overrides_step(self) -> bool:
         """Whether the backend has a fused step of its own."""

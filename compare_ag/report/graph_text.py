@@ -33,7 +33,7 @@ _LEGEND = (
     "Read downwards: a node is made of the next one below it on its line and of those that branch off. = is the value "
     "that forward computed, ∂ the gradient of the loss with respect to it, as it arrived in backward. The name behind "
     "the shape is the quantity whose exact numbers these are, within a computed rounding tolerance; ? is a node that "
-    "carries none. ↑ stands for a node shown above."
+    "carries none. ↑ and ↓ stand for nodes shown above and below."
 )
 
 
@@ -71,19 +71,20 @@ def _tree(document: GraphDocument, graph: BackendGraph, width: int) -> Iterator[
     """From the loss down, drawn as git draws history: the largest branch goes on in its line, the others leave it.
 
     A library's tree indents every step, and a loss is a chain: twelve steps deep, nothing is left of the line. A node
-    that several others are made of is shown once.
+    that several others are made of is shown once; on the longest way to it, where one of them leads to the other.
     """
     yield Text(printable(graph.backend), style="bold underline")
-    sizes = _sizes(graph)
+    sizes, behind = _sizes(graph)
     seen: set[int] = set()
     waiting = [(next(i for i, node in enumerate(graph.nodes) if node.role == "loss"), "", "")]
     while waiting:  # depth first, without recursion: a stranger's graph may be deep
-        i, head, rest = waiting.pop()
-        node = graph.nodes[i]
-        if i in seen:
-            yield Text.assemble((head, "dim"), "↑ ", *_name(document, node, width - len(head) - 2))
+        i, head, rest = waiting.pop()  # ~i: i is shown further down
+        if i in seen or i < 0:
+            node = graph.nodes[i if i >= 0 else ~i]
+            yield Text.assemble((head, "dim"), "↑ " if i >= 0 else "↓ ", *_name(document, node, width - len(head) - 2))
             continue
         seen.add(i)
+        node = graph.nodes[i]
         yield Text.assemble((head, "dim"), "● ", *_name(document, node, width - len(head) - 2))
         below = sorted(node.inputs, key=lambda one: (sizes[one], one))
         line = "│ " if below else "  "
@@ -91,15 +92,22 @@ def _tree(document: GraphDocument, graph: BackendGraph, width: int) -> Iterator[
             yield Text.assemble((rest + line, "dim"), (text, style))
         if below:
             waiting.append((below[-1], rest, rest))
-            waiting += [(one, rest + "├─", rest + "│ ") for one in reversed(below[:-1])]
+            later = behind[below[-1]]
+            waiting += [
+                (~one if later >> one & 1 and one not in seen else one, rest + "├─", rest + "│ ")
+                for one in reversed(below[:-1])
+            ]
 
 
-def _sizes(graph: BackendGraph) -> list[int]:
-    """How many nodes each is made of, itself included; counted again where several ways lead to one."""
-    sizes: list[int] = []
-    for node in graph.nodes:  # inputs stand before what is made of them
-        sizes.append(min(1 + sum(sizes[one] for one in node.inputs), 1 << 30))
-    return sizes
+def _sizes(graph: BackendGraph) -> tuple[list[int], list[int]]:
+    """How many nodes each is made of, itself included, and which: as the bits of a number."""
+    behind: list[int] = []
+    for i, node in enumerate(graph.nodes):  # inputs stand before what is made of them
+        found = 1 << i
+        for one in node.inputs:
+            found |= behind[one]
+        behind.append(found)
+    return [one.bit_count() for one in behind], behind
 
 
 def _name(document: GraphDocument, node: GraphNode, width: int) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ def record_graphs(
     at = place(problem, step)
     with tempfile.TemporaryDirectory(prefix="compare-ag-graph-") as logs:
 
-        def ask(session: Session) -> Asked:
+        def ask(_: str, session: Session) -> Asked:
             return Asked(session.graph(problem, at.step, at.w, at.b))
 
         asked = in_workers(offers, problem, Path(logs), ask, mutations)
@@ -93,7 +93,7 @@ def in_workers(
     offers: Mapping[str, Offer],
     problem: Problem,
     logs: Path,
-    ask: Callable[[Session], Asked],
+    ask: Callable[[str, Session], Asked],
     mutations: Mapping[str, Mutation] | None = None,
 ) -> dict[str, Asked | WorkerFailure]:
     """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for."""
@@ -105,7 +105,7 @@ def in_workers(
                 session = Session(offers[name], process)
                 session.load(problem.dtype, (mutations or {}).get(name))
                 check_digest(problem, session.prepare(problem))
-                found = ask(session)
+                found = ask(name, session)
                 process.finish()
                 return found
         except WorkerFailure as failure:

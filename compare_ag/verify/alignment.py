@@ -2,9 +2,11 @@
 
 A node matches a quantity, or its negative, if their shapes are equal and every number of its value lies within the
 quantity's tolerance. Where several match (at zero weights p and 1 - p are both ½), the gradient decides, then the
-formula: the quantity that is made in the fewest steps from those of the node's inputs. Loss and parameters are what
-their roles say. Then the node's gradient is compared with that quantity's. The fault begins at a node whose gradient is
-wrong while those of all nodes that were made of it are right: the rule between them is the wrong one.
+formula: the quantity that is made in the fewest steps from those of the node's inputs. Where only the value is equal,
+and neither gradient nor formula, it is a coincidence and no match: at the start b is 0, and so is much else. Loss and
+parameters are what their roles say. Then the node's gradient is compared with that quantity's. The fault begins at a
+node whose gradient is wrong while those of all nodes that were made of it are right: the rule between them is the wrong
+one.
 
 Of a long array its first numbers, its 2-norm and its sum are compared, as many as the worker sent; with τ the
 tolerances, the norm may be off by ‖τ‖₂ and the sum by Σ τ.
@@ -20,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from compare_ag.graphs import BackendGraph, GraphNode, Numbers, Quantity
+from compare_ag.graphs import BackendGraph, GraphNode, Numbers, Quantity, numbers_of
 from compare_ag.problem.core import Array
 from compare_ag.records import real
 from compare_ag.verify.oracle import Exact
@@ -32,6 +34,8 @@ UNRELATED = 100
 """steps to a quantity that is not made from the other at all"""
 ITSELF = 3
 """steps from a quantity to itself: such a node changes nothing, which is rare"""
+FORCED = ("loss", "parameter")
+"""roles that say what a node is"""
 TOTALS = 8 * 2.0**-53
 """relative rounding error of a norm or a sum in float64, on both sides"""
 
@@ -124,6 +128,9 @@ def _named(nodes: Sequence[GraphNode], catalogue: _Catalogue) -> list[GraphNode]
             continue
         inputs = {found for found in (named[one].quantity for one in node.inputs) if found is not None}
         best = min(fits, key=lambda i: _rank(node, catalogue, inputs, i))
+        if node.role not in FORCED and _coincidence(node, catalogue, inputs, best):
+            named.append(node)
+            continue
         value = None if node.value is None else ratio(node.value, signed[best].value, signed[best].value_tolerance)
         slope = _slope_ratio(node, signed[best])
         named.append(
@@ -142,6 +149,12 @@ def _rank(node: GraphNode, catalogue: _Catalogue, inputs: set[int], i: int) -> t
     quantity = catalogue.signed[i]
     spoken = any(hint in node.operation.lower() for hint in quantity.hints)
     return _gradient_rank(node, quantity), catalogue.steps(inputs, i), not spoken, catalogue.negative(i), i
+
+
+def _coincidence(node: GraphNode, catalogue: _Catalogue, inputs: set[int], i: int) -> bool:
+    """Equal in value alone: with another gradient, and not made from what the quantity is made from."""
+    related = bool(inputs) and catalogue.steps(inputs, i) < UNRELATED
+    return _gradient_rank(node, catalogue.signed[i]) == 2 and not related
 
 
 def _forced(node: GraphNode, signed: Sequence[NamedQuantity]) -> list[int] | None:
@@ -267,14 +280,8 @@ def _record(quantity: NamedQuantity, whole: int, head: int, dtype: str) -> Quant
 
 
 def _numbers(exact: Exact, whole: int, head: int, dtype: str) -> Numbers:
-    """The exact numbers, each rounded once to ``dtype``."""
+    """The exact numbers, each rounded once to ``dtype``; norm and sum are those of the numbers before that."""
     with np.errstate(over="ignore"):
-        flat = exact.high.ravel().astype(dtype)
-    kept = flat[: whole if flat.size <= whole else head]
-    return Numbers(
-        shape=list(exact.high.shape),
-        dtype=dtype,
-        values=[real(one) for one in kept.tolist()],
-        norm=real(float(np.linalg.norm(exact.high))),
-        total=real(float(exact.high.sum())),
-    )
+        rounded = numbers_of(exact.high.astype(dtype), whole, head)
+    wide = numbers_of(exact.high, whole, head)
+    return msgspec.structs.replace(rounded, norm=wide.norm, total=wide.total)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import compare_ag
 from compare_ag import Batch, Setting, Weights
 from compare_ag.graphs import GraphDocument, GraphNode
 from compare_ag.host.session import graph_nodes
@@ -24,8 +25,6 @@ class Recorder:
         if isinstance(backend, str):
             backend = load_backend(f"compare_ag_{backend}")()
         n, d = problem.X.shape
-        with np.errstate(all="ignore"):
-            backend.prepare(Setting(n, d, problem.dtype, l2=problem.l2, loss=problem.loss))
         make = backend.make_tensor
         trainee = SimpleNamespace(
             backend=backend,
@@ -33,7 +32,9 @@ class Recorder:
             batch=lambda _: Batch(make(problem.X), make(problem.y)),
         )
         at = place(problem, step)
-        message, arrays = graph(trainee, step, at.w, at.b)
+        with np.errstate(all="ignore"):  # what plugins silence for their own process
+            backend.prepare(Setting(n, d, problem.dtype, l2=problem.l2, loss=problem.loss))
+            message, arrays = graph(trainee, step, at.w, at.b)
         return graph_nodes(message, arrays) if message.offered else None
 
     def document(self, problem: Problem, step: int = 0, **backends) -> GraphDocument:
@@ -45,3 +46,11 @@ class Recorder:
 @pytest.fixture(scope="session")
 def recorder() -> Recorder:
     return Recorder()
+
+
+@pytest.fixture(scope="module")
+def run_with_graph(tmp_path_factory):
+    """The directory of a run of numpy, with its graph."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    compare_ag.run(["numpy"], "seed", steps=20, timing=False, output=folder)
+    return folder

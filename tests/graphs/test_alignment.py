@@ -116,7 +116,7 @@ def test_every_way_to_write_the_probability_form_is_recognised(recorder, dtype):
         p = 1 / (1 + anp.exp(-z))
         return -y * anp.log(p) - (1 - y) * anp.log(1 - p)
 
-    problem = problem_by_name("synthetic:n=9,d=3", loss="probability", dtype=dtype, steps=30)
+    problem = problem_by_name("synthetic:n=9,d=3", loss="probability", l2=0.25, dtype=dtype, steps=30)
     graph = recorder.document(problem, 30, it=Written(losses)).graphs[0]
     assert graph.status == "ok", graph.message
     assert [node.operation for node in graph.nodes if node.quantity is None] == ["(w, b)"]

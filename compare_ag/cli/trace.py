@@ -1,0 +1,46 @@
+"""``compare-ag trace --step K``: one training step in slow motion, every backend beside the exact numbers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.problem_options import chosen_problem, problem_options
+
+EPILOG = """Examples:
+  compare-ag trace --step 0 --backends torch,autograd,numpy
+  compare-ag trace --step 500 --backends torch,mine --loss logits --dtype float64
+"""
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.option("--step", type=int, required=True, help="The step to walk: 0 is the first, up to --steps less 1.")
+@click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
+@problem_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
+def trace(step: int, backends: list[str] | None, as_json: bool, **options: Any) -> None:
+    """Walk one training step: forward value by value, each gradient, the update.
+
+    Every backend makes the step from the same weights, those of the reference after so many updates, so that the digits
+    that differ have been lost in this step. They are marked; those of a number out of its tolerance doubly.
+    """
+    import json
+
+    from compare_ag.cli.graph import codes
+    from compare_ag.exit_codes import ExitCode
+    from compare_ag.graphs import as_json as document_of
+    from compare_ag.report.slow_motion import slow_motion
+    from compare_ag.suite import select
+    from compare_ag.suite.slow_motion import trace_step
+
+    offers = select(backends)
+    problem = chosen_problem(**options)
+    if not 0 <= step < problem.steps:
+        raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps - 1}")
+    document = trace_step(offers, problem, step)
+    report_console(stderr=as_json).print(slow_motion(document))
+    if as_json:
+        print(json.dumps(document_of(document), indent=1))
+    statuses = [one.status for one in document.steps] + [one.status for one in document.graph.graphs]
+    sys.exit(ExitCode.worst(codes(statuses)))
