@@ -24,6 +24,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 TIMED_BATCHES = 8
 """mini-batches that the clock cycles through, made into tensors beforehand"""
 READINGS = 100
+LOOKS = 3
+"""the first has something to warm up, and what remains may be interrupted: the shortest is subtracted"""
 LOOK_SECONDS = 0.0005
 RESTING = 0.1
 """CPU time per wall time of a process whose threads wait; the look itself costs a few per cent"""
@@ -73,11 +75,14 @@ def whole_block(
 ) -> Timed:
     """Time ``steps`` whole steps from the checkpoint (w, b), after ``lead_in`` untimed ones.
 
-    The last loss and weights are read inside the clock: they depend on every update, so that none can be put off.
+    The last loss and weights are read inside the clock: they depend on every update, so that none can be put off. What
+    reading costs where there is nothing to wait for is subtracted: it is no part of a step, and of one step of 300 µs
+    it would be 2 % (numpy) to 4 % (torch).
     """
     backend = trainee.backend
     step, read = backend.step, backend.to_numpy
     weights = _lead_in(trainee, batches, w, b, lead_in, learning_rate)
+    looking = looking_ns(trainee, w, b)
     loss: Any = None
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     cpu = process_time_ns()
@@ -88,6 +93,7 @@ def whole_block(
     read(loss), read(weights[0]), read(weights[1])
     wall = perf_counter_ns() - start
     cpu = process_time_ns() - cpu
+    wall, cpu = max(1, wall - looking), max(0, cpu - looking)
     return Timed(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches, [], 0, 0)
 
 
@@ -168,6 +174,22 @@ def _phased(
     phases[1] += g
     phases[2] += u
     return weights
+
+
+def looking_ns(trainee: Trainee, w: Array, b: Array) -> int:
+    """What it takes to wait for a loss and weights that are certainly there, and to read them.
+
+    They are made from numpy and have been read before, so that a lazy backend has nothing left to do for them.
+    """
+    read = trainee.backend.to_numpy
+    weights, loss = trainee.weights(w, b), trainee.backend.make_tensor(b)
+    taken = []
+    for _ in range(LOOKS):
+        start = perf_counter_ns()
+        trainee.synchronize((loss,), weights)
+        read(loss), read(weights[0]), read(weights[1])
+        taken.append(perf_counter_ns() - start)
+    return min(taken)
 
 
 def settle() -> bool:

@@ -207,7 +207,7 @@ def interrupted(tmp_path, sent: signal.Signals) -> subprocess.CompletedProcess[s
         "run",
     ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "records" / "numpy.json").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
