@@ -42,8 +42,13 @@ class _Drawing(click.Path):
 @click.option(
     "-o", "--output", type=_Drawing(dir_okay=False), metavar="FILE", help="Draw it: FILE.svg, or a page FILE.html."
 )
+@click.option(
+    "--timeout", type=float, default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
-def graph(backends: list[str] | None, step: int, output: Path | None, as_json: bool, **options: Any) -> None:
+def graph(
+    backends: list[str] | None, step: int, output: Path | None, timeout: float, as_json: bool, **options: Any
+) -> None:
     """Show the computational graph of the loss as each backend recorded it.
 
     Every backend is asked at the same weights. Nodes that carry the same numbers stand beside each other, whatever they
@@ -61,7 +66,8 @@ def graph(backends: list[str] | None, step: int, output: Path | None, as_json: b
     problem = chosen_problem(**options)
     if not 0 <= step <= problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps}")
-    document = record_graphs(offers, problem, step)
+    check_timeout(timeout)
+    document = record_graphs(offers, problem, step, timeout=timeout)
     if output is not None:
         _write(document, output)
     console = report_console(stderr=as_json)
@@ -71,6 +77,12 @@ def graph(backends: list[str] | None, step: int, output: Path | None, as_json: b
     if as_json:
         print(json.dumps(document_of(document), indent=1))
     sys.exit(ExitCode.worst(codes(graph.status for graph in document.graphs)))
+
+
+def check_timeout(timeout: float) -> None:
+    """A usage error for a time that is none."""
+    if not timeout > 0:
+        raise click.BadParameter("must be more than 0 seconds", param_hint="--timeout")
 
 
 def codes(statuses: Iterable[str]) -> list[ExitCode]:

@@ -18,8 +18,11 @@ EPILOG = """Examples:
 @click.option("--step", type=int, required=True, help="The step to walk: 0 is the first, up to --steps less 1.")
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
 @problem_options
+@click.option(
+    "--timeout", type=float, default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
-def trace(step: int, backends: list[str] | None, as_json: bool, **options: Any) -> None:
+def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, **options: Any) -> None:
     """Walk one training step: forward value by value, each gradient, the update.
 
     Every backend makes the step from the same weights, those of the reference after so many updates, so that the digits
@@ -27,7 +30,7 @@ def trace(step: int, backends: list[str] | None, as_json: bool, **options: Any) 
     """
     import json
 
-    from compare_ag.cli.graph import codes
+    from compare_ag.cli.graph import check_timeout, codes
     from compare_ag.exit_codes import ExitCode
     from compare_ag.graphs import as_json as document_of
     from compare_ag.report.slow_motion import slow_motion
@@ -38,7 +41,8 @@ def trace(step: int, backends: list[str] | None, as_json: bool, **options: Any) 
     problem = chosen_problem(**options)
     if not 0 <= step < problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps - 1}")
-    document = trace_step(offers, problem, step)
+    check_timeout(timeout)
+    document = trace_step(offers, problem, step, timeout=timeout)
     report_console(stderr=as_json).print(slow_motion(document))
     if as_json:
         print(json.dumps(document_of(document), indent=1))

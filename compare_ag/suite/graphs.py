@@ -7,6 +7,7 @@ differs between two graphs comes from this one forward and backward, not from te
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from compare_ag.worker.protocol import Array, Mutation
 
 TIMEOUT = 60.0
+"""wall-clock seconds that each worker may take"""
 NOT_OFFERED = "it offers no graph"
-PATIENCE = 60.0
+PATIENCE = 10.0
 """seconds that naming the quantities may take; larger problems are shown without"""
 RUN_PATIENCE = 1.0
 """the same, where the graph is a by-product"""
@@ -71,7 +73,12 @@ class Asked:
 
 
 def record_graphs(
-    offers: Mapping[str, Offer], problem: Problem, step: int = 0, mutations: Mapping[str, Mutation] | None = None
+    offers: Mapping[str, Offer],
+    problem: Problem,
+    step: int = 0,
+    mutations: Mapping[str, Mutation] | None = None,
+    *,
+    timeout: float = TIMEOUT,
 ) -> GraphDocument:
     """Ask every backend for its graph at ``step``, each in a worker of its own, and judge what comes.
 
@@ -83,10 +90,9 @@ def record_graphs(
         def ask(_: str, session: Session) -> Asked:
             return Asked(session.graph(problem, at.step, at.w, at.b))
 
-        asked = in_workers(offers, problem, Path(logs), ask, mutations)
-    return judged(
-        problem, at, {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in asked.items()}
-    )
+        said = in_workers(offers, problem, Path(logs), ask, mutations, timeout)
+    asked = {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in said.items()}
+    return judged(problem, at, asked)
 
 
 def in_workers(
@@ -95,13 +101,15 @@ def in_workers(
     logs: Path,
     ask: Callable[[str, Session], Asked],
     mutations: Mapping[str, Mutation] | None = None,
+    timeout: float = TIMEOUT,
 ) -> dict[str, Asked | WorkerFailure]:
     """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for."""
+    cancel = threading.Event()
 
     def one(name: str) -> Asked | WorkerFailure:
-        launch = Launch(f"{file_stem(name)}.graph", logs, problem.threads, 0, TIMEOUT)
+        launch = Launch(f"{file_stem(name)}.graph", logs, problem.threads, 0, timeout)
         try:
-            with WorkerProcess(launch) as process:
+            with WorkerProcess(launch, cancel) as process:
                 session = Session(offers[name], process)
                 session.load(problem.dtype, (mutations or {}).get(name))
                 check_digest(problem, session.prepare(problem))
@@ -113,7 +121,11 @@ def in_workers(
 
     at_a_time = max(1, len(usable_cpus()) // problem.threads)
     with ThreadPoolExecutor(min(at_a_time, len(offers))) as pool:
-        return dict(zip(offers, pool.map(one, offers), strict=True))
+        try:
+            return dict(zip(offers, pool.map(one, offers), strict=True))
+        except BaseException:
+            cancel.set()  # an interrupt ends the workers: nobody waits for what hangs
+            raise
 
 
 def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: float = PATIENCE) -> GraphDocument:

@@ -18,7 +18,7 @@ import numpy as np
 from compare_ag.graphs import Pair, StepRecord, TraceDocument, numbers_of
 from compare_ag.host.process import WorkerFailure
 from compare_ag.records import real
-from compare_ag.suite.graphs import Asked, Place, in_workers, judged, place
+from compare_ag.suite.graphs import TIMEOUT, Asked, Place, in_workers, judged, place
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
 from compare_ag.worker.protocol import HEAD, WHOLE
 
@@ -40,7 +40,12 @@ class _Walked:
 
 
 def trace_step(
-    offers: Mapping[str, Offer], problem: Problem, step: int, mutations: Mapping[str, Mutation] | None = None
+    offers: Mapping[str, Offer],
+    problem: Problem,
+    step: int,
+    mutations: Mapping[str, Mutation] | None = None,
+    *,
+    timeout: float = TIMEOUT,
 ) -> TraceDocument:
     """Walk step ``step`` (0 … T-1) with every backend, each in a worker of its own.
 
@@ -62,7 +67,7 @@ def trace_step(
         return Asked(session.graph(problem, step, at.w, at.b))
 
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
-        said = in_workers(offers, problem, Path(logs), walk, mutations)
+        said = in_workers(offers, problem, Path(logs), walk, mutations, timeout)
     for name, answer in said.items():
         if isinstance(answer, WorkerFailure):
             walked[name].failure = answer

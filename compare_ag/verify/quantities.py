@@ -71,7 +71,7 @@ class NamedQuantity:
 
 def seconds(problem: Problem, examples: int) -> float:
     """What the quantities of a batch cost, roughly."""
-    return 8e-5 * examples + 6e-8 * examples * (problem.features + 1) + 2e-2
+    return 8e-5 * examples + 6e-7 * examples * (problem.features + 1) + 2e-2
 
 
 def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = None) -> list[NamedQuantity]:
@@ -225,12 +225,13 @@ class _Sheet:
 
     def quantities(self) -> list[NamedQuantity]:
         """Given, logits, the ways from logits to losses, and the end."""
-        X = self._given("X", "the features", self._X, constant=True)
+        matrix = arb_mat(self.n, self.d, balls(self._X))
+        X = _Step("X", "the features", _Real([], 0.0, self.u), (), constant=True)  # large: no balls but the matrix's
         y = self._given("y", "the labels", self._y, constant=True)
         w = self._given("w", "the weights", self._w, constant=False)
         b = self._given("b", "the intercept", self._b, constant=False)
         column = arb_mat(self.d, 1, w.value.exact)
-        product = (arb_mat(self.n, self.d, X.value.exact) * column).entries()
+        product = (matrix * column).entries()
         xw = self._vector("Xw", "X times w", _Real(product, self.in_logit, self.u), (X, w), _nowhere)
         spread = self._vector("b…b", "b for every example", b.value.repeated(self.n), (b,), lambda g: (g.summed(),))
         z = self._vector("z", "X w + b", _Real((xw.value + spread.value).exact, self.in_logit, self.u), (xw, b), _both)
@@ -244,22 +245,25 @@ class _Sheet:
         losses = ways[0][-1]
         losses.value = losses.value.at_least(self.in_losses)
         xw.gradient = spread.gradient = z.gradient
-        self._slopes(w, b, X, z)
+        self._slopes(w, b, matrix, z)
         end = self._end(losses, w)
-        steps = [X, y, w, b, xw, spread, z, *(step for steps in ways for step in steps), *end]
+        steps = [y, w, b, xw, spread, z, *(step for steps in ways for step in steps), *end]
         unique = {step.symbol: step for step in reversed(steps)}
-        return [self._named(step) for step in dict.fromkeys(steps) if unique[step.symbol] is step]
+        features = np.asarray(self._X, dtype=np.float64)
+        nothing = np.zeros(features.shape)
+        given = NamedQuantity(X.symbol, X.meaning, Exact(features, nothing, 0.0), nothing, None, None, ())
+        return [given, *(self._named(step) for step in dict.fromkeys(steps) if unique[step.symbol] is step)]
 
     def _in_slope(self) -> Array:
         """Δ(r/n): the error of the residual and two more roundings."""
         error: Array = (self.in_residual + 2.0 * self.u * self.residual) / self.n
         return error
 
-    def _slopes(self, w: _Step, b: _Step, X: _Step, z: _Step) -> None:
+    def _slopes(self, w: _Step, b: _Step, matrix: Ball, z: _Step) -> None:
         """∂f/∂w = Xᵀ∂f/∂z + l2 w and ∂f/∂b = Σ ∂f/∂z."""
         assert z.gradient is not None
         column = arb_mat(self.n, 1, z.gradient.exact)
-        slope = (arb_mat(self.n, self.d, X.value.exact).transpose() * column).entries()
+        slope = (matrix.transpose() * column).entries()
         l2 = arb(float(self.problem.l2))
         slope = [one + l2 * weight for one, weight in zip(slope, w.value.exact, strict=True)]
         w.gradient = _Real(slope, self.tolerance.gradient[:-1], self.u)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from compare_ag_torch import TorchBackend
 
 from compare_ag import Weights
 from compare_ag.problem import problem_by_name
-from compare_ag.verify import Oracle
+from compare_ag.report.graph_svg import draw
+from compare_ag.suite.graphs import Asked, judged, place
+from compare_ag.verify import Oracle, exact_trajectory
 from compare_ag.verify.quantities import named_quantities
 
 ALL = {"torch": "torch", "autograd": "autograd", "numpy": "numpy"}
@@ -184,8 +188,9 @@ def test_a_wrong_component_of_a_long_array_is_seen(recorder):
 
     defvjp(same, vjp)
     graph = recorder.document(problem, it=Written(lambda z, y: anp.logaddexp(0, (1 - 2 * y) * same(z)))).graphs[0]
-    assert graph.status == "disagree"
-    assert float(graph.nodes[graph.origins[0]].gradient_ratio) > 1
+    (origin,) = (graph.nodes[i] for i in graph.origins)
+    assert (origin.value.shape, origin.gradient.whole) == ([300], False)
+    assert float(origin.gradient_ratio) > 1
 
 
 def test_where_the_probability_form_saturates_nothing_is_decided(recorder):
@@ -193,6 +198,27 @@ def test_where_the_probability_form_saturates_nothing_is_decided(recorder):
     far = type(problem)(**{**problem.__dict__, "w0": np.array([400.0, 800.0], "float32")})
     document = recorder.document(far, **ALL)
     assert all(graph.status in ("ok", "undecidable") for graph in document.graphs), document.graphs
+
+
+def test_what_would_take_too_long_is_shown_and_not_compared(recorder):
+    problem = problem_by_name("seed")
+    document = judged(problem, place(problem, 0), {"numpy": Asked(recorder.nodes("numpy", problem))}, patience=0.0)
+    assert document.note == "nothing was compared: exact values for 4 examples would take too long"
+    assert (document.quantities, document.graphs[0].status) == ([], "undecidable")
+    assert draw(document).count("no named quantity") == len(document.graphs[0].nodes)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_step_is_looked_at_where_the_reference_is_after_so_many_updates(batch_size):
+    problem = problem_by_name("synthetic:n=10,d=3", batch_size=batch_size, dtype="float32", steps=40)
+    exact = exact_trajectory(dataclasses.replace(problem, steps=7)).final.high
+    at = place(problem, 7)
+    np.testing.assert_allclose(np.append(at.w, at.b), exact, rtol=1e-6)
+    assert at.w.dtype == "float32"
+    assert (at.rows is None) == (batch_size is None)
+    assert at.rows is None or len(at.rows) == 4
+    with pytest.raises(ValueError, match="there is no step 41"):
+        place(problem, 41)
 
 
 def test_the_quantities_are_those_of_the_oracle():

@@ -97,6 +97,7 @@ def test_the_graph_command_draws_and_prints(tmp_path):
         (("graph", "--backends", "numpy", "-o", "g.png"), 2, "must end in .svg or .html"),
         (("trace", "--backends", "numpy", "--steps", "10", "--step", "10"), 2, "this training has the steps 0 to 9"),
         (("trace", "--backends", "numpy"), 2, "--step"),
+        (("trace", "--backends", "numpy", "--step", "0", "--timeout", "0"), 2, "must be more than 0 seconds"),
     ],
 )
 def test_unusable_input_is_one_message(arguments, code, said, tmp_path):
@@ -104,6 +105,13 @@ def test_unusable_input_is_one_message(arguments, code, said, tmp_path):
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_graph_that_hangs_is_a_row_that_names_the_option(install_plugin, good_plugin):
+    install_plugin("hangs", with_graph(good_plugin, "import time; time.sleep(1e6)"))
+    done = command("graph", "--backends", "hangs,numpy", "--timeout", "4")
+    assert done.returncode == 3
+    assert "hangs  timeout  no result within 4 s (last seen in graph, step 0); raise --timeout" in done.stdout
 
 
 def test_a_drawing_that_cannot_be_saved_is_exit_code_6(tmp_path):
