@@ -64,6 +64,7 @@ def align(
                 msgspec.structs.replace(node, quantity=None if node.quantity is None else place[node.quantity])
                 for node in nodes
             ],
+            [signed[i].symbol for i in used],
         )
         for name, nodes in found.items()
     }
@@ -216,7 +217,7 @@ def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
 # --- judging ------------------------------------------------------------------------------------------------
 
 
-def _judged(name: str, nodes: list[GraphNode]) -> BackendGraph:
+def _judged(name: str, nodes: list[GraphNode], symbols: list[str]) -> BackendGraph:
     """What is wrong, where it begins, and a sentence on it."""
     wrong = {i for i, node in enumerate(nodes) if not _right(node.gradient_ratio)}
     consumers: dict[int, list[int]] = {i: [] for i in range(len(nodes))}
@@ -228,9 +229,12 @@ def _judged(name: str, nodes: list[GraphNode]) -> BackendGraph:
     judged = [float(node.gradient_ratio) for node in nodes if node.gradient_ratio is not None]
     if values or wrong:
         return BackendGraph(
-            backend=name, status="disagree", message=_fault(nodes, values, wrong, origins, consumers), nodes=nodes,
+            backend=name,
+            status="disagree",
+            message=_value_fault(nodes[values[0]]) if values else _gradient_fault(nodes, symbols, origins, consumers),
+            nodes=nodes,
             origins=origins,
-        )  # fmt: skip  # one row
+        )
     named = sum(node.quantity is not None for node in nodes)
     carried = sum(node.gradient is not None for node in nodes)
     said = f"{len(nodes)} nodes, {named} carry a named quantity"
@@ -247,20 +251,27 @@ def _right(found: float | str | None) -> bool:
     return found is None or float(found) <= 1.0
 
 
-def _fault(
-    nodes: list[GraphNode], values: list[int], wrong: set[int], origins: list[int], consumers: dict[int, list[int]]
+def _value_fault(node: GraphNode) -> str:
+    return f"the value of the {node.role} ({node.operation}) is {_times(node.value_ratio)} off"
+
+
+def _gradient_fault(
+    nodes: list[GraphNode], symbols: list[str], origins: list[int], consumers: dict[int, list[int]]
 ) -> str:
-    if values:
-        node = nodes[values[0]]
-        what = "loss" if node.role == "loss" else node.role
-        return f"the value of the {what} ({node.operation}) is {_times(node.value_ratio)} off"
-    node = nodes[origins[0]] if origins else nodes[min(wrong)]
-    said = f"the gradient that arrives at {node.operation} is {_times(node.gradient_ratio)} off"
-    behind = list(dict.fromkeys(nodes[i].operation for i in consumers[origins[0]])) if origins else []
-    if behind:
-        said += f", while what arrives at {' and '.join(behind)} is right: look at the rule between them"
-    more = len(wrong) - 1
-    return said + (f"; {more} more behind it" if more else "")
+    """Where it begins; the consumers are named where all of them have been checked."""
+
+    def named(node: GraphNode) -> str:
+        symbol = "" if node.quantity is None else symbols[node.quantity]
+        return node.operation if symbol in ("", node.operation) else f"{node.operation} ({symbol})"
+
+    first = nodes[origins[0]]  # a graph has no cycle, so there is one
+    said = f"the gradient that arrives at {named(first)} is {_times(first.gradient_ratio)} off"
+    behind = [nodes[i] for i in consumers[origins[0]]]
+    if behind and all(node.gradient_ratio is not None for node in behind):
+        names = " and ".join(dict.fromkeys(map(named, behind)))
+        said += f", while what arrives at {names} is right: look at the rule between them"
+    more = sum(not _right(node.gradient_ratio) for node in nodes) - 1
+    return said + (f"; {more} more are wrong" if more else "")
 
 
 def _times(found: float | str | None) -> str:

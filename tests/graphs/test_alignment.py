@@ -147,8 +147,8 @@ def test_a_wrong_local_gradient_is_caught_at_its_node(recorder, dtype):
     node = graph.nodes[origin]
     assert document.quantities[node.quantity].symbol == "s"
     assert float(node.gradient_ratio) > 10
-    assert graph.message.startswith("the gradient that arrives at multiply is ")
-    assert "while what arrives at softplus is right" in graph.message
+    assert graph.message.startswith("the gradient that arrives at multiply (s) is ")
+    assert "while what arrives at softplus (ℓ) is right" in graph.message
     wrong = {document.quantities[one.quantity].symbol for one in graph.nodes if one.wrong}
     assert wrong == {"s", "z", "Xw", "w", "b"}
     assert document.graphs[1].status == "ok"
