@@ -68,14 +68,12 @@ def graph(
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps}")
     check_timeout(timeout)
     document = record_graphs(offers, problem, step, timeout=timeout)
-    if output is not None:
-        _write(document, output)
     console = report_console(stderr=as_json)
     console.print(graph_text(document))
-    if output is not None:
-        console.print(f"\nDrawn in {printable(str(output))}", markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(document_of(document), indent=1))
+    if output is not None:
+        console.print(f"\n{_drawn(document, output)}", markup=False, soft_wrap=True)
     sys.exit(ExitCode.worst(codes(graph.status for graph in document.graphs)))
 
 
@@ -97,13 +95,14 @@ def codes(statuses: Iterable[str]) -> list[ExitCode]:
     ]
 
 
-def _write(document: GraphDocument, path: Path) -> None:
-    """Draw into a file. Raises `SaveError`, or a usage error where there is nothing to draw."""
+def _drawn(document: GraphDocument, path: Path) -> str:
+    """Draw into a file; say so. Raises `SaveError`."""
     from compare_ag.records import write_bytes
     from compare_ag.report.graph_page import graph_file, graph_page
     from compare_ag.report.graph_rows import shown
 
-    if path.suffix.lower() == ".html":
-        write_bytes(path, graph_page(document).encode())
-    elif shown(document):
-        write_bytes(path, graph_file(document).encode())
+    if not shown(document):
+        return f"Nothing to draw: {printable(str(path))} was not written"
+    page = path.suffix.lower() == ".html"
+    write_bytes(path, (graph_page if page else graph_file)(document).encode())
+    return f"Drawn in {printable(str(path))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from compare_ag.graphs import GraphDocument
-from compare_ag.report.graph_rows import READING, heading, shown
+from compare_ag.report.graph_rows import READING, heading
 from compare_ag.report.graph_svg import draw
 from compare_ag.text import printable
 
@@ -19,7 +19,7 @@ p{max-width:46rem}li{overflow-wrap:anywhere}
 
 
 def graph_page(document: GraphDocument) -> str:
-    """One HTML page."""
+    """One HTML page, of a document with a graph to draw."""
     names = ", ".join(printable(graph.backend) for graph in document.graphs)
     title = escape(f"The graph of the loss: {names}")
     said = "".join(
@@ -27,14 +27,13 @@ def graph_page(document: GraphDocument) -> str:
         f"{escape(printable(graph.message))}</li>"
         for graph in document.graphs
     )
-    drawing = draw(document) or "<p>No backend has a graph to show.</p>"
-    how = escape(READING) if shown(document) else ""
+    drawing = draw(document) or ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
-        f"<p>{escape(heading(document))}. {how}</p><ul>{said}</ul>"
+        f"<p>{escape(heading(document))}. {escape(READING)}</p><ul>{said}</ul>"
         f"{f'<p>{escape(document.note)}</p>' if document.note else ''}"
         f'<div class="scroll" tabindex="0" role="region" aria-label="graph">{drawing}</div></body></html>\n'
     )

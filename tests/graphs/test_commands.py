@@ -88,6 +88,15 @@ def test_the_graph_command_draws_and_prints(tmp_path):
     assert ET.parse(tmp_path / "g.svg").getroot().tag.endswith("svg")
 
 
+def test_where_nobody_offers_a_graph_nothing_is_drawn_and_nobody_has_failed(install_plugin, good_plugin, tmp_path):
+    install_plugin("plain", good_plugin)
+    done = command("graph", "--backends", "plain", "-o", "g.svg", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "plain  not-offered  it offers no graph" in done.stdout
+    assert "Nothing to draw: g.svg was not written" in done.stdout
+    assert not (tmp_path / "g.svg").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
