@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +65,22 @@ def compare_ag_backend():
 def _no_worker_of_ours(monkeypatch):
     """A pytest that a test starts is no worker of this session: it writes its own reports."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+_HOSTILE = runpy.run_path(str(Path(__file__).with_name("payloads.py")))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes ``payload`` runs once for each of `payloads.PAYLOADS`."""
+    if "payload" in metafunc.fixturenames:
+        metafunc.parametrize("payload", _HOSTILE["PAYLOADS"].values(), ids=_HOSTILE["PAYLOADS"])
+
+
+@pytest.fixture(scope="session")
+def infect() -> Callable[..., Any]:
+    """`payloads.infect`: a run with a payload wherever a record holds a stranger's text."""
+    function: Callable[..., Any] = _HOSTILE["infect"]
+    return function
 
 
 @pytest.fixture(scope="session")

@@ -231,8 +231,8 @@ def memory(run: Run, memories: dict[str, Memory]) -> Group:
         )
     first = next(iter(memories.values()))
     notes = [
-        f"resident memory of a fresh worker ({first.source}), {size(first.start_bytes)} before import; import, data: "
-        "what each adds; training: its peak beyond that; tape: what is kept from forward to backward"
+        f"resident memory of a fresh worker ({printable(first.source)}), {size(first.start_bytes)} before import; "
+        "import, data: what each adds; training: its peak beyond that; tape: what is kept from forward to backward"
     ]
     notes += [
         f"{printable(name)} keeps {size(found.growth_bytes / 1000)} more with every step: something holds on to what "

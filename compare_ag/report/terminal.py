@@ -99,15 +99,15 @@ def problem(run: Run) -> Group:
     p = run.manifest.problem
     machine = run.manifest.environment
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
-    parameters = ", ".join(f"{name}={float(value):g}" for name, value in p.parameters.items())
+    parameters = ", ".join(f"{printable(name)}={float(value):g}" for name, value in p.parameters.items())
     title = f"Problem {printable(p.name)}{f' ({parameters})' if parameters else ''}: {printable(p.description)}"
     facts = {
         "data": f"{p.examples} examples x {p.features} features, {p.dtype}; "
         f"labels {printable(p.label_names[0])} -> 0, {printable(p.label_names[1])} -> 1",
         "training": f"{p.steps} steps, {batch}, loss {p.loss}, l2 {p.l2:g}, "
-        f"learning rate {p.learning_rate:g} ({p.learning_rate_source}), seed {p.seed}, threads {p.threads}",
+        f"learning rate {p.learning_rate:g} ({printable(p.learning_rate_source)}), seed {p.seed}, threads {p.threads}",
         "start": printable(p.start),
-        "machine": f"{printable(machine.cpu)}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}",
+        "machine": printable(f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}"),
     }
     table = plain_table()
     table.show_header = False
@@ -149,7 +149,7 @@ def tests(run: Run) -> Group:
     if undecided:
         notes.append("* more were undecidable: their tolerance is infinite, as where the probability form saturates")
     if run.manifest.reference:
-        notes.append(f"compared with {run.manifest.reference}")
+        notes.append(f"compared with {printable(run.manifest.reference)}")
     return titled("Tests: largest observed/tolerance", table, "\n".join(notes))
 
 
