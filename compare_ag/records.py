@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import tempfile
 import zipfile
@@ -146,6 +147,18 @@ class Interval(_Record, frozen=True, kw_only=True):
     low: float | None
     high: float | None
 
+    @classmethod
+    def of_logs(cls, mean: float, half: float) -> Interval:
+        """The ratio or time whose log is ``mean`` ± ``half``; an infinite half-width gives no ends."""
+        if not np.isfinite(half):
+            return cls(value=math.exp(mean), low=None, high=None)
+        return cls(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+
+    def inverse(self) -> Interval:
+        """The ratio the other way round."""
+        low, high = (None if end is None else 1 / end for end in (self.high, self.low))
+        return Interval(value=1 / self.value, low=low, high=high)
+
 
 class Cost(_Record, frozen=True, kw_only=True):
     """What one backend costs. Seconds; intervals are of the mean over launches. None: not measured."""
@@ -201,6 +214,17 @@ class PairRecord(_Record, frozen=True, kw_only=True):
     phases: dict[str, Interval] = {}
     """the same ratio phase by phase; each on its own, not simultaneous"""
 
+    def turned(self) -> PairRecord:
+        """The same pair the other way round."""
+        return replace(
+            self,
+            backend=self.baseline,
+            baseline=self.backend,
+            ratio=self.ratio.inverse(),
+            verdict={"faster": "slower", "slower": "faster"}.get(self.verdict, self.verdict),
+            phases={phase: ratio.inverse() for phase, ratio in self.phases.items()},
+        )
+
 
 class StabilityWarning(_Record, frozen=True, kw_only=True):
     """Something about the measurement that the reader should know."""
@@ -248,6 +272,15 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     """wall time of the timing part"""
     control_arrays: str | None = None
     control_arrays_sha256: str | None = None
+
+    def pair(self, name: str, other: str) -> PairRecord | None:
+        """The pair of ``name`` over ``other``, whichever way round it was recorded; None where there is none."""
+        for pair in self.pairs:
+            if (pair.backend, pair.baseline) == (name, other):
+                return pair
+            if (pair.baseline, pair.backend) == (name, other):
+                return pair.turned()
+        return None
 
 
 class Memory(_Record, frozen=True, kw_only=True):
@@ -452,13 +485,17 @@ class Run:
         Empty where the backend left none. Raises `RecordError` where the file is damaged.
         """
         record = self.records[name]
-        if record.arrays is None:
-            return {}
         if name not in self._cache:
-            arrays = read_arrays(self.path / record.arrays, record.arrays_sha256)
-            if record.timing_arrays is not None:
-                arrays |= read_arrays(self.path / record.timing_arrays, record.timing_arrays_sha256)
-            self._cache[name] = arrays
+            files = (
+                (record.arrays, record.arrays_sha256),
+                (record.timing_arrays, record.timing_arrays_sha256),
+            )
+            self._cache[name] = {
+                key: array
+                for file, sha256 in files
+                if file is not None
+                for key, array in read_arrays(self.path / file, sha256).items()
+            }
         return self._cache[name]
 
     @cached_property

@@ -84,6 +84,13 @@ def infect() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def make_run() -> Callable[..., Any]:
+    """`made.make_run`: a run of invented numbers, without a worker."""
+    function: Callable[..., Any] = runpy.run_path(str(Path(__file__).with_name("made.py")))["make_run"]
+    return function
+
+
+@pytest.fixture(scope="session")
 def brief() -> Settings:
     """For runs whose times do not matter but must be there."""
     return BRIEF

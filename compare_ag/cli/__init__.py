@@ -128,6 +128,7 @@ def _explain(error: Exception) -> ExitCode:
         "ProblemError": ExitCode.USAGE,
         "SelectionError": ExitCode.USAGE,
         "RecordError": ExitCode.USAGE,
+        "ComparisonError": ExitCode.USAGE,
         "NothingToRunError": ExitCode.NOTHING_TO_RUN,
         "SaveError": ExitCode.NOT_SAVED,
     }

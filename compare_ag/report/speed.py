@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -40,8 +40,8 @@ def titled(title: str, table: RenderableType, note: str = "") -> Group:
     return Group(*parts, Text(note, style="dim italic")) if note else Group(*parts)
 
 
-def fastest(run: Run) -> Iterator[str]:
-    """One sentence on the ranking, and no word more than the intervals carry."""
+def fastest(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
+    """One sentence on the ranking, and no word more than the intervals carry; ``shown`` makes names harmless."""
     costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
     speed = run.manifest.speed
     if speed is None or len(costs) < 2:
@@ -51,40 +51,29 @@ def fastest(run: Run) -> Iterator[str]:
     words: dict[str, list[str]] = {"slower": [], "equivalent": [], "inconclusive": []}
     for other in ranked[1:]:
         verdict, ratio = _against(speed, other, first)
-        times = f"{printable(other)} takes {ratio.value:.3g} times as long"
-        words.get(verdict, words["inconclusive"]).append(times if verdict == "slower" else printable(other))
-    sentences = [f"Per step {printable(first)} takes {seconds(costs[first].step.value)}"]
+        times = f"{shown(other)} takes {ratio.value:.3g} times as long"
+        words.get(verdict, words["inconclusive"]).append(times if verdict == "slower" else shown(other))
+    sentences = [f"Per step {shown(first)} takes {seconds(costs[first].step.value)}"]
     sentences += words["slower"]
     if words["equivalent"]:
-        sentences.append(f"{_names(words['equivalent'])} equivalent within {speed.margin:.0%}")
+        verb = "is" if len(words["equivalent"]) == 1 else "are"
+        sentences.append(f"{listing(words['equivalent'])} {verb} equivalent within {speed.margin:.0%}")
     if words["inconclusive"]:
-        sentences.append(f"for {_names(words['inconclusive'], verb='')} it is not decided which is faster")
+        sentences.append(f"for {listing(words['inconclusive'])} it is not decided which is faster")
     yield "; ".join(sentences) + "."
 
 
-def _names(names: list[str], verb: str = "is,are") -> str:
-    shown = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    if not verb:
-        return shown
-    return f"{shown} {verb.split(',')[len(names) > 1]}"
+def listing(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _against(speed: SpeedRecord, name: str, other: str) -> tuple[str, Interval]:
     """Verdict and ratio of ``name`` to ``other``, whichever way round the pair was recorded."""
-    for pair in speed.pairs:
-        if (pair.backend, pair.baseline) == (name, other):
-            return pair.verdict, pair.ratio
-        if (pair.backend, pair.baseline) == (other, name):
-            turned = {"faster": "slower", "slower": "faster"}.get(pair.verdict, pair.verdict)
-            return turned, _inverse(pair.ratio)
-    return "inconclusive", Interval(value=math.nan, low=None, high=None)
-
-
-def _inverse(ratio: Interval) -> Interval:
-    low, high = ratio.low, ratio.high
-    return Interval(
-        value=1 / ratio.value, low=None if high is None else 1 / high, high=None if low is None else 1 / low
-    )
+    pair = speed.pair(name, other)
+    if pair is None:
+        return "inconclusive", Interval(value=math.nan, low=None, high=None)
+    return pair.verdict, pair.ratio
 
 
 # --- the tables ---------------------------------------------------------------------------------------------

@@ -7,14 +7,14 @@ years later. Everything that a plugin may have written (names, reasons) is shown
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, decisive
 from compare_ag.report.grid import Grid, plain_table
-from compare_ag.report.speed import fastest, speed_sections, titled
+from compare_ag.report.speed import fastest, listing, speed_sections, titled
 from compare_ag.report.units import Array, difference, fraction, sparkline
 from compare_ag.text import printable
 
@@ -51,44 +51,47 @@ def sections(run: Run) -> Iterator[RenderableType]:
 
 def answer(run: Run) -> Text:
     """One to three sentences: who agrees, who is fastest and by how much, who failed."""
-    sentences = [*_agreement(run), *fastest(run)]
-    if run.manifest.state != "complete":
-        sentences.insert(0, "This run did not finish: it was ended before every backend had been compared.")
     style = "bold green" if run.exit_code == 0 else "bold red"
-    return Text(" ".join(sentences), style=style)
+    return Text(" ".join(answer_sentences(run)), style=style)
 
 
-def _agreement(run: Run) -> Iterator[str]:
-    good = [record.name for record in run.records.values() if record.status == "ok"]
+def answer_sentences(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
+    """The answer's sentences; ``shown`` makes names harmless where they go."""
+    if run.manifest.state != "complete":
+        yield "This run did not finish: it was ended before every backend had been compared."
+    yield from _agreement(run, shown)
+    yield from fastest(run, shown)
+
+
+def _agreement(run: Run, shown: Callable[[str], str]) -> Iterator[str]:
+    def names(records: Sequence[BackendRecord]) -> str:
+        return listing([shown(record.name) for record in records])
+
+    good = [record for record in run.records.values() if record.status == "ok"]
     rows = [record for record in run.records.values() if record.status != "ok"]
     if good and not rows:
-        who = _names(good) + (" agrees" if len(good) == 1 else " agree")
+        who = names(good) + (" agrees" if len(good) == 1 else " agree")
         steps = run.manifest.problem.steps
         span = f"all {steps} steps" if steps > 1 else "the one step"
         yield f"{who} with the reference over {span}, within rounding error."
     elif good:
-        yield f"{_names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
-    imported = [record.name for record in rows if record.status == "imported"]
+        yield f"{names(good)} {'agrees' if len(good) == 1 else 'agree'} with the reference."
+    imported = [record for record in rows if record.status == "imported"]
     if imported:
-        yield f"{_names(imported)}: timed by pytest-benchmark, after a check of the numbers."
+        yield f"{names(imported)}: timed by pytest-benchmark, after a check of the numbers."
     for status in dict.fromkeys(record.status for record in rows if record.status != "imported"):
-        yield f"{_names([record.name for record in rows if record.status == status])}: {status}."
+        yield f"{names([record for record in rows if record.status == status])}: {status}."
     if run.manifest.consensus_is_wrong:
         yield "The consensus is wrong: they agree with each other, but not with the exact result."
     published = [record for record in run.records.values() if record.published]
     if published:
-        missed = [record.name for record in published if not all(row.reproduced for row in record.published)]
+        missed = [record for record in published if not all(row.reproduced for row in record.published)]
         count = len(published[0].published)
         losses = "The published loss is" if count == 1 else f"All {count} published losses are"
         if missed:
-            yield f"The published losses are not reproduced by {_names(missed)}."
+            yield f"The published losses are not reproduced by {names(missed)}."
         else:
             yield f"{losses} reproduced" + (f" by all {len(published)}." if len(published) > 1 else ".")
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = [printable(name) for name in names]
-    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
 
 
 # --- tables -------------------------------------------------------------------------------------------------

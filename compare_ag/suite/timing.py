@@ -381,9 +381,7 @@ def _phase_log_time(bench: Bench, phase: int, steps: int) -> float:
 
 def _ratio(found: LogInterval) -> Interval:
     """Back from logs; ends that are not finite become None."""
-    if not math.isfinite(found.half):
-        return Interval(value=math.exp(found.mean), low=None, high=None)
-    return Interval(value=math.exp(found.mean), low=math.exp(found.low), high=math.exp(found.high))
+    return Interval.of_logs(found.mean, found.half)
 
 
 def _plain(seconds: Sequence[float]) -> Interval:

@@ -1,0 +1,117 @@
+"""``compare-ag compare``: what changed from one run to the next, with an exit code that gates CI."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click as plain_click
+
+from compare_ag.cli.common import Command, click
+
+if TYPE_CHECKING:
+    from compare_ag.comparison import Comparison
+
+EPILOG = """Exit codes: 0 nothing became wrong or slower, 1 something did, 2 the runs cannot be compared.
+
+Examples:
+  compare-ag compare runs/before runs/after
+  compare-ag compare runs/before runs/after --threshold 10% --md > comment.md
+  compare-ag compare runs/after --baseline numpy
+"""
+
+
+class Share(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+    """A share: ``5%`` or ``0.05``."""
+
+    name = "share"
+
+    def convert(
+        self, value: str | float, param: plain_click.Parameter | None, ctx: plain_click.Context | None
+    ) -> float:
+        """The share as a number, 0 or more."""
+        if isinstance(value, float):
+            return value
+        number = value.strip().removesuffix("%").strip()
+        try:
+            share = float(number) / (100 if value.strip().endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no share: write 5% or 0.05", param, ctx)
+        if not 0 <= share < float("inf"):
+            self.fail(f"{value!r} must be 0 or more: 5% or 0.05 lets times grow by a twentieth", param, ctx)
+        return share
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BEFORE AFTER | RUN")
+@click.option("--baseline", metavar="NAME", help="With one run: the backend to compare its others with.")
+@click.option(
+    "--threshold",
+    type=Share(),
+    default="5%",
+    show_default=True,
+    help="Slower by up to this share passes; noise does too.",
+)
+@click.option(
+    "--yardstick",
+    metavar="NAME",
+    help="With two runs: an unchanged backend whose own change is taken for the machine's mood, or none. "
+    "Default: the runs' baseline, if its versions are the same.",
+)
+@click.option("--md", "as_md", is_flag=True, help="Markdown on stdout, for a comment on a pull request.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def compare(
+    runs: tuple[Path, ...],
+    baseline: str | None,
+    threshold: float,
+    yardstick: str | None,
+    as_md: bool,
+    as_json: bool,
+) -> None:
+    """Compare two runs, or one run's backends with one of them: verdicts, accuracy, speed, memory, environment.
+
+    Exits 1 where something became wrong, or slower beyond noise and the threshold. Numbers are compared on one problem
+    only, times on one machine only.
+    """
+    if as_md and as_json:
+        raise click.UsageError("--md and --json exclude each other: choose one")
+    _show(_compared(runs, baseline, threshold, yardstick), as_md=as_md, as_json=as_json)
+
+
+def _compared(runs: tuple[Path, ...], baseline: str | None, threshold: float, yardstick: str | None) -> Comparison:
+    from compare_ag.comparison import compare_runs, compare_within
+    from compare_ag.records import load_run
+
+    if len(runs) == 2 and baseline is None:
+        return compare_runs(*map(load_run, runs), threshold=threshold, yardstick=yardstick)
+    if len(runs) == 1 and baseline is not None and yardstick is None:
+        return compare_within(load_run(runs[0]), baseline, threshold=threshold)
+    if len(runs) == 1 and baseline is not None:
+        raise click.UsageError("--yardstick is for two runs: within one run all backends shared the machine's mood")
+    if len(runs) == 2:
+        raise click.UsageError("--baseline is for one run; two runs are compared backend by backend")
+    raise click.UsageError("name two runs, or one run and --baseline NAME")
+
+
+def _show(comparison: Comparison, *, as_md: bool, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from compare_ag.comparison.changes import document
+
+        print(json.dumps(document(comparison), allow_nan=False, indent=1))
+    elif as_md:
+        from compare_ag.report.markdown import comparison_markdown
+
+        print(comparison_markdown(comparison), end="")
+    else:
+        from compare_ag.cli.common import report_console
+        from compare_ag.report.comparison import sections
+
+        console = report_console()
+        for part in sections(comparison):
+            console.print(part)
+            console.print()
+    sys.stdout.flush()
+    sys.exit(comparison.exit_code)

@@ -1,0 +1,65 @@
+"""One run: its backends with one of them, by the intervals that the run itself has found."""
+
+from __future__ import annotations
+
+import math
+
+from compare_ag.comparison.changes import Comparison, SpeedChange
+from compare_ag.comparison.guards import ComparisonError
+from compare_ag.comparison.numbers import as_log, change, step_time
+from compare_ag.comparison.regressions import regressions
+from compare_ag.comparison.runs import THRESHOLD
+from compare_ag.records import Run
+from compare_ag.speed.verdicts import decide
+
+
+def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD) -> Comparison:
+    """How each backend of the run differs from ``baseline``; threshold: ratio less one that may be slower.
+
+    Raises `ComparisonError` where the baseline is not in the run, or nothing else is.
+    """
+    names = ", ".join(run.records)
+    if baseline not in run.records:
+        raise ComparisonError(f"the baseline {baseline!r} is not in this run; its backends: {names}")
+    if len(run.records) < 2:
+        raise ComparisonError(f"there is nothing to compare with {baseline!r}: it is alone in this run")
+    backends = [
+        change(name, (run, baseline), (run, name), _speed(run, name, baseline, threshold))
+        for name in run.records
+        if name != baseline
+    ]
+    found = regressions(backends, f"{baseline} is", threshold)
+    speed = run.manifest.speed
+    return Comparison(
+        kind="within",
+        before=baseline,
+        after=run.path.name,
+        created_before=run.manifest.created,
+        created_after=run.manifest.created,
+        problem=run.manifest.problem.name,
+        threshold=threshold,
+        level=0.95 if speed is None else speed.level,
+        yardstick=None,
+        times_differ=[],
+        environment=[],
+        backends=backends,
+        regressions=found,
+        notes=[] if run.manifest.state == "complete" else ["the run did not finish"],
+        exit_code=1 if found else 0,
+    )
+
+
+def _speed(run: Run, name: str, baseline: str, threshold: float) -> SpeedChange:
+    """The recorded ratio, judged by this threshold."""
+    before, after = step_time(run[baseline]), step_time(run[name])
+    speed = run.manifest.speed
+    pair = None if speed is None else speed.pair(name, baseline)
+    if pair is None or speed is None:
+        note = "the run has no ratio of the two"
+        if before is None or after is None:
+            note = "not timed" if after is None else f"{baseline} was not timed"
+        return SpeedChange(before=before, after=after, ratio=None, verdict="not compared", note=note)
+    floor = speed.noise_floor
+    decision = decide(as_log(pair.ratio, speed.launches), threshold, math.inf if floor is None else floor)
+    note = "the run's noise floor does not allow a verdict" if decision.held_back else ""
+    return SpeedChange(before=before, after=after, ratio=pair.ratio, verdict=decision.verdict, floor=floor, note=note)

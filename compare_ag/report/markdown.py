@@ -1,0 +1,169 @@
+"""Markdown to paste: a run into an issue or a paper, a comparison into a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from compare_ag.comparison import Comparison
+from compare_ag.records import BackendRecord, Run, decisive
+from compare_ag.report import comparison as changes
+from compare_ag.report.escape import markdown
+from compare_ag.report.speed import PHASES
+from compare_ag.report.terminal import answer_sentences
+from compare_ag.report.units import difference, fraction, seconds, size
+
+WIDE = 2
+"""columns of words at the left of a table; the others hold numbers and are aligned right"""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = WIDE) -> str:
+    """A pipe table; heads and cells come escaped."""
+    marks = [":--" if index < words else "--:" for index in range(len(heads))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
+
+
+# --- a run --------------------------------------------------------------------------------------------------
+
+
+def run_markdown(run: Run) -> str:
+    """The answer, one table, what went wrong, and the line that says where and how: fits into an issue or a paper."""
+    parts = [f"**{' '.join(answer_sentences(run, markdown))}**", results(run)]
+    if reasons := list(_reasons(run)):
+        parts.append("\n".join(f"- {line}" for line in reasons))
+    parts.append("\n".join(_footnotes(run)))
+    return "\n\n".join(parts) + "\n"
+
+
+def results(run: Run) -> str:
+    """A row for each backend: verdict, accuracy, time with its interval, ratio, phases, memory."""
+    costs = any(record.cost is not None for record in run.records.values())
+    memory = any(record.memory is not None for record in run.records.values())
+    heads = ["backend", "status", "worst observed / tolerance", "final error"]
+    if costs:
+        heads += ["time per step", "95 % interval", f"ratio to {markdown(run.manifest.baseline or 'the baseline')}"]
+        heads += ["verdict", *PHASES]
+    if memory:
+        heads.append("peak memory")
+    rows = []
+    for record in run.records.values():
+        verdict = decisive(record)
+        versions = " ".join(f"{name} {version}" for name, version in record.versions.items())
+        row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), record.status]
+        row.append("n/a" if verdict is None else fraction(verdict.worst_ratio))
+        row.append("n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error))
+        row += _cost_cells(run, record) if costs else []
+        if memory:
+            row.append("n/a" if record.memory is None else size(record.memory.peak_bytes))
+        rows.append(row)
+    return table(heads, rows)
+
+
+def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
+    """Time per step, its interval, ratio to the baseline, verdict, phases."""
+    cost, speed, baseline = record.cost, run.manifest.speed, run.manifest.baseline
+    if cost is None:
+        return ["not timed", *["n/a"] * (3 + len(PHASES))]
+    step = cost.step
+    ends = "n/a" if step.low is None or step.high is None else f"{seconds(step.low)} to {seconds(step.high)}"
+    pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
+    ratio, verdict = ("1", "baseline") if record.name == baseline else ("n/a", "n/a")
+    if pair is not None:
+        inside = f" ({changes.span(pair.ratio)})" if pair.ratio.low is not None else ""
+        ratio, verdict = f"{pair.ratio.value:.4g}{inside}", pair.verdict
+    phases = ["n/a"] * len(PHASES) if cost.phases is None else [seconds(cost.phases[p].value) for p in PHASES]
+    return [seconds(step.value), ends, ratio, verdict, *phases]
+
+
+def _reasons(run: Run) -> Iterator[str]:
+    """Everything that is not as it should be, in the order of the terminal's report."""
+    for record in run.records.values():
+        verdict = decisive(record)
+        if record.status in ("ok", "imported"):
+            continue
+        said = record.reason or (verdict.message if verdict is not None else "")
+        if verdict is not None and verdict.diagnosis:
+            said += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
+        yield f"{markdown(record.name)}: {record.status}" + (f", {markdown(said)}" if said else "")
+    for text in run.manifest.warnings:
+        yield f"warning: {markdown(text)}"
+    if run.manifest.speed is not None:
+        for one in run.manifest.speed.warnings:
+            yield f"timing: {markdown(one.message)}. {markdown(one.advice)}"
+
+
+def _footnotes(run: Run) -> Iterator[str]:
+    """The problem, how it was measured, the machine and the versions: one line each, for the small print."""
+    p, machine, speed = run.manifest.problem, run.manifest.environment, run.manifest.speed
+    batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
+    yield (
+        f"Problem: {markdown(p.name)}, {p.examples} examples × {p.features} features, {p.dtype}, {p.steps} steps, "
+        f"{batch}, {p.loss} loss, l2 {p.l2:g}, learning rate {p.learning_rate:g}.  "
+    )
+    if run.manifest.reference:
+        yield f"Compared with {markdown(run.manifest.reference)}.  "
+    if speed is not None and speed.mode != "pytest-benchmark":
+        floor = "" if speed.noise_floor is None else f", noise floor {speed.noise_floor:.1%}"
+        yield (
+            f"Timed: {speed.launches} launches of fresh processes, {speed.threads} "
+            f"thread{'s' if speed.threads > 1 else ''}, margin {speed.margin:.0%}{floor}.  "
+        )
+    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
+    facts = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
+    yield f"Environment: {markdown(facts)}; {markdown(libraries)}; {markdown(run.manifest.created)}."
+
+
+# --- a comparison -------------------------------------------------------------------------------------------
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """A comment for a pull request: the answer, then tables, the smaller things folded away."""
+    good = comparison.exit_code == 0
+    parts = [f"### compare-ag: {'pass' if good else 'changes that should not pass'}", _headline(comparison)]
+    if comparison.regressions:
+        parts.append("\n".join(f"- {markdown(sentence)}" for sentence in comparison.regressions))
+    if comparison.times_differ:
+        first, *reasons = changes.apart(comparison)
+        parts.append("\n".join([f"> **{first}**", *(f"> - {markdown(reason)}" for reason in reasons)]))
+    parts.append(_changes_table(comparison))
+    notes = [*map(markdown, changes.speed_notes(comparison))]
+    parts.append("<details><summary>accuracy, memory, versions, method</summary>")
+    parts.append(table(["backend", *map(markdown, changes.accuracy_heads(comparison))], _accuracy_rows(comparison), 1))
+    parts.append(
+        table(["peak memory", *map(markdown, changes.sides(comparison)), "change"], _memory_rows(comparison), 1)
+    )
+    if differing := [*comparison.environment, *changes.version_facts(comparison)]:
+        rows = [[markdown(changes.known(text)) for text in (one.what, one.before, one.after)] for one in differing]
+        parts.append(table(["what else differs", "before", "after"], rows, 3))
+    parts.append("\n".join(f"- {note}" for note in [changes.ACCURACY_NOTE, *notes]))
+    parts.append("</details>")
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline(comparison: Comparison) -> str:
+    what, said = changes.headline(comparison)
+    return f"{markdown(what)}: {said}"
+
+
+def _changes_table(comparison: Comparison) -> str:
+    before, after = map(markdown, changes.sides(comparison))
+    heads = ["backend", f"status {before}", after, "", f"time {before}", after, "ratio", "interval", "speed"]
+    rows = [
+        [
+            markdown(one.name),
+            *(status or "not there" for status in (one.status_before, one.status_after)),
+            changes.WORDS[one.became],
+            *changes.speed_cells(one),
+        ]
+        for one in comparison.backends
+    ]
+    return table(heads, rows, 4)
+
+
+def _accuracy_rows(comparison: Comparison) -> Iterator[list[str]]:
+    for one in comparison.backends:
+        yield [markdown(one.name), *changes.accuracy_cells(one)]
+
+
+def _memory_rows(comparison: Comparison) -> Iterator[list[str]]:
+    for one in comparison.backends:
+        yield [markdown(one.name), *changes.memory_cells(one)]

@@ -1,0 +1,90 @@
+"""``compare-ag compare`` as a gate: exit codes, the three forms of its answer, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from compare_ag.cli import main
+
+TIMES = {"numpy": 10e-6, "mine": 20e-6}
+
+
+@pytest.fixture(scope="module")
+def runs(make_run, tmp_path_factory):
+    """Folders of saved runs."""
+    folder = tmp_path_factory.mktemp("compare")
+    make_run(TIMES, path=folder / "before")
+    make_run(TIMES, seed=1, path=folder / "same")
+    make_run(TIMES | {"mine": 24e-6}, seed=1, path=folder / "slower")
+    make_run(TIMES | {"mine": 24e-6}, machine={"cpu": "Other CPU"}, path=folder / "elsewhere")
+    make_run(TIMES, steps=100, problem={"digest": "d2"}, path=folder / "other")
+    return folder
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["compare", *map(str, arguments)])
+    return (int(end.value.code), *capsys.readouterr())
+
+
+def test_the_exit_code_gates(runs, capsys):
+    code, out, _ = call(capsys, runs / "before", runs / "same")
+    assert code == 0
+    assert out.startswith("before → same: nothing became wrong, nothing is seen to be slower by more than 5 %.")
+    code, out, _ = call(capsys, runs / "before", runs / "slower")
+    assert code == 1
+    assert "- mine takes 1.2" in out
+    assert call(capsys, runs / "before", runs / "slower", "--threshold", "0.5")[0] == 0
+
+
+def test_another_machine_is_said_loudly(runs, capsys):
+    code, out, _ = call(capsys, runs / "before", runs / "elsewhere")
+    assert code == 0
+    assert "TIMES ARE NOT COMPARED" in out
+    assert "CPU: Made CPU → Other CPU" in out
+    assert "nothing is seen to be slower" not in out
+
+
+def test_markdown_and_json_say_the_same(runs, capsys):
+    code, out, _ = call(capsys, runs / "before", runs / "slower", "--md")
+    assert code == 1
+    assert out.startswith("### compare-ag: changes that should not pass\n")
+    assert "| mine | ok | ok |  | 20.0 µs | 24.0 µs | 1.2" in out
+    code, text, _ = call(capsys, runs / "before", runs / "slower", "--json")
+    found = json.loads(text)
+    assert (code, found["exit_code"]) == (1, 1)
+    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 0}
+    assert [one["speed"]["verdict"] for one in found["backends"]] == ["yardstick", "slower"]
+
+
+def test_one_run_with_a_baseline(runs, capsys):
+    code, out, _ = call(capsys, runs / "before", "--baseline", "numpy")
+    assert code == 1
+    assert out.startswith("before, compared with numpy: 1 change that should not pass.")
+    assert call(capsys, runs / "before", "--baseline", "mine")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["before", "other"], "different problems"),
+        (["before"], "name two runs, or one run and --baseline NAME"),
+        (["before", "same", "slower"], "name two runs"),
+        (["before", "same", "--baseline", "numpy"], "--baseline is for one run"),
+        (["before", "--baseline", "numpy", "--yardstick", "numpy"], "--yardstick is for two runs"),
+        (["before", "--baseline", "torch"], "'torch' is not in this run; its backends: numpy, mine"),
+        (["before", "nowhere"], "nowhere is no run directory"),
+        (["before", "same", "--threshold", "much"], "'much' is no share: write 5% or 0.05"),
+        (["before", "same", "--threshold", "-5%"], "must be 0 or more"),
+        (["before", "same", "--md", "--json"], "exclude each other"),
+        (["before", "same", "--yardstick", "torch"], "'torch' was not timed in both runs"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(runs)
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert said in err
+    assert out == ""

@@ -1,0 +1,245 @@
+"""Two runs, or one run's backends: what counts as worse, what is not compared, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from compare_ag import records
+from compare_ag.comparison import ComparisonError, compare_runs, compare_within
+from compare_ag.comparison.changes import BECAME, SPEED_VERDICTS
+
+TIMES = {"numpy": 10e-6, "torch": 50e-6, "mine": 20e-6}
+
+
+@pytest.fixture(scope="module")
+def before(make_run):
+    return make_run(TIMES)
+
+
+def changed(comparison, name):
+    (found,) = [one for one in comparison.backends if one.name == name]
+    return found
+
+
+def verdicts(comparison) -> dict[str, str]:
+    return {one.name: one.speed.verdict for one in comparison.backends}
+
+
+def test_a_run_compared_with_itself_shows_no_change(before):
+    found = compare_runs(before, before)
+    assert (found.exit_code, found.regressions) == (0, [])
+    assert {one.became for one in found.backends} == {"same"}
+    assert verdicts(found) == {"numpy": "yardstick", "torch": "equivalent", "mine": "equivalent"}
+    assert {one.loss_difference for one in found.backends} == {0.0}
+    assert found.environment == found.times_differ == []
+
+
+# --- speed --------------------------------------------------------------------------------------------------
+
+
+def test_a_slowdown_beyond_the_threshold_is_told_with_its_interval(before, make_run):
+    found = compare_runs(before, make_run(TIMES | {"mine": 22e-6}, seed=1))
+    assert found.exit_code == 1
+    (sentence,) = found.regressions
+    assert sentence.startswith("mine takes 1.1")
+    assert sentence.endswith("slower by more than 5 %")
+    ratio = changed(found, "mine").speed.ratio
+    assert ratio.low < 1.1 < ratio.high
+    assert ratio.low > 1.05
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.05, "slower"), (0.2, "equivalent")])
+def test_the_threshold_decides_what_passes(before, make_run, threshold, verdict):
+    found = compare_runs(before, make_run(TIMES | {"mine": 22e-6}, seed=1), threshold=threshold)
+    assert verdicts(found)["mine"] == verdict
+    assert found.exit_code == (verdict == "slower")
+
+
+def test_faster_is_no_regression(before, make_run):
+    found = compare_runs(before, make_run(TIMES | {"mine": 15e-6}, seed=1))
+    assert verdicts(found)["mine"] == "faster"
+    assert found.exit_code == 0
+
+
+def test_the_mood_of_the_machine_is_taken_out_by_the_baseline(before, make_run):
+    moody = make_run(TIMES, seed=1, mood=1.3)
+    found = compare_runs(before, moody)
+    assert (found.yardstick, found.exit_code) == ("numpy", 0)
+    own = changed(found, "numpy").speed.ratio.value
+    assert own == pytest.approx(1.3, rel=0.01)
+    assert any(f"{own:.3f}" in note and "mood" in note for note in found.notes)
+    plain = compare_runs(before, moody, yardstick="none")
+    assert (plain.yardstick, plain.exit_code) == (None, 1)
+    assert set(verdicts(plain).values()) == {"slower"}
+    assert any("is not known" in note for note in plain.notes)
+
+
+def test_a_yardstick_is_one_that_has_not_changed_and_is_not_all_there_is(before, make_run):
+    assert compare_runs(before, make_run(TIMES, versions={"numpy": "2.0"})).yardstick is None
+    assert compare_runs(before, make_run(TIMES, machine={"python": "3.12.0"})).yardstick is None
+    assert compare_runs(before, make_run(TIMES, versions={"numpy": "2.0"}), yardstick="torch").yardstick == "torch"
+    alone, slower = make_run({"mine": 20e-6}), make_run({"mine": 24e-6})
+    found = compare_runs(alone, slower)
+    assert (found.yardstick, found.exit_code) == (None, 1)
+    with pytest.raises(ComparisonError, match="'none such' was not timed in both runs; those that were: mine"):
+        compare_runs(alone, slower, yardstick="none such")
+
+
+def test_no_verdict_is_stronger_than_the_noise_floors_of_both_runs(before, make_run):
+    slower = make_run(TIMES | {"mine": 22e-6}, seed=1)
+    speed = records.replace(slower.manifest.speed, noise_floor=0.2)
+    noisy = records.Run(slower.path, records.replace(slower.manifest, speed=speed), slower.records, slower._cache)
+    found = changed(compare_runs(before, noisy), "mine").speed
+    assert found.verdict == "inconclusive"
+    assert found.floor == pytest.approx(1.2 * (1 + before.manifest.speed.noise_floor) - 1)
+    assert "noise floors" in found.note
+
+
+def test_one_launch_decides_nothing(before, make_run):
+    found = compare_runs(before, make_run(TIMES | {"mine": 40e-6}, launches=1))
+    assert verdicts(found) == {"numpy": "yardstick", "torch": "inconclusive", "mine": "inconclusive"}
+    assert found.exit_code == 0
+
+
+def test_runs_without_launches_show_ratios_and_judge_none(make_run):
+    imported = make_run(TIMES)
+    for name in TIMES:
+        imported._cache[name].pop("block_wall_ns")
+    found = changed(compare_runs(imported, imported), "mine").speed
+    assert (found.ratio.value, found.ratio.low, found.verdict) == (1.0, None, "inconclusive")
+    assert "no launches" in found.note
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", sorted({*records.STATUSES} - {"ok", "imported"}))
+def test_whatever_was_ok_and_is_not_any_more_became_wrong(before, make_run, status):
+    found = compare_runs(before, make_run(TIMES, statuses={"mine": status}))
+    assert changed(found, "mine").became == "wrong"
+    assert found.exit_code == 1
+    assert found.regressions[0].startswith(f"mine is {status}")
+    assert found.regressions[0].endswith("was ok")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "became", "code"),
+    [
+        ("crashed", "ok", "cured", 0),
+        ("crashed", "disagree", "still wrong", 0),
+        (None, "ok", "new", 0),
+        (None, "disagree", "wrong", 1),
+        ("ok", None, "gone", 0),
+        ("imported", "ok", "same", 0),
+    ],
+)
+def test_what_becomes_of_a_verdict(make_run, old, new, became, code):
+    def run(status):
+        names = {"numpy": 1e-5} | ({} if status is None else {"mine": 0.0})
+        return make_run(names, statuses={} if status in (None, "ok") else {"mine": status})
+
+    found = compare_runs(run(old), run(new))
+    assert changed(found, "mine").became == became
+    assert became in BECAME
+    assert found.exit_code == code
+
+
+def test_a_published_table_that_is_no_longer_reproduced_is_wrong(before):
+    def with_table(run, reproduced):
+        row = records.PublishedRow(step=1, published=0.5, observed=0.5, difference=0.0, reproduced=reproduced)
+        changed = dict(run.records) | {"mine": records.replace(run["mine"], published=[row])}
+        return records.Run(run.path, run.manifest, changed, run._cache)
+
+    found = compare_runs(with_table(before, True), with_table(before, False))
+    assert found.exit_code == 1
+    assert "no longer true to the published losses" in found.regressions[0]
+
+
+def test_the_difference_of_the_losses_is_the_largest_and_knows_nan(before, make_run):
+    other = make_run(TIMES)
+    losses = other._cache["mine"]["losses"]
+    losses[7] += 0.25
+    assert changed(compare_runs(before, other), "mine").loss_difference == pytest.approx(0.25)
+    losses[8] = math.nan
+    assert changed(compare_runs(before, other), "mine").loss_difference == "nan"
+    same = make_run(TIMES)
+    same._cache["mine"]["losses"] = losses.copy()
+    assert changed(compare_runs(other, same), "mine").loss_difference == 0.0
+    same._cache["mine"]["losses"] = np.append(losses, 1.0)
+    assert changed(compare_runs(other, same), "mine").loss_difference is None
+
+
+# --- what does not belong together --------------------------------------------------------------------------
+
+MACHINES = {
+    "cpu": "Other CPU",
+    "logical_cpus": 64,
+    "usable_cpus": [0],
+    "system": "Linux 7.0",
+    "machine": "aarch64",
+    "settings": {"frequency governor": "powersave"},
+}
+
+
+@pytest.mark.parametrize("field", MACHINES)
+def test_times_of_different_machines_are_not_compared(before, make_run, field):
+    found = compare_runs(before, make_run(TIMES | {"mine": 99e-6}, machine={field: MACHINES[field]}))
+    assert found.times_differ
+    assert set(verdicts(found).values()) == {"not compared"}
+    assert all(one.speed.ratio is None for one in found.backends)
+    assert found.exit_code == 0
+
+
+def test_wrong_numbers_are_wrong_on_any_machine(before, make_run):
+    found = compare_runs(before, make_run(TIMES, statuses={"mine": "disagree"}, machine={"cpu": "Other CPU"}))
+    assert found.exit_code == 1
+
+
+def test_other_threads_are_another_machine_and_other_versions_are_not(before, make_run):
+    threads = compare_runs(before, make_run(TIMES, problem={"threads": 2}))
+    assert [(fact.what, fact.before, fact.after) for fact in threads.times_differ] == [("threads", "1", "2")]
+    newer = compare_runs(before, make_run(TIMES, machine={"libraries": {"numpy": "2.2.0", "compare-ag": "0.1.0"}}))
+    assert newer.times_differ == []
+    assert [(fact.what, fact.before, fact.after) for fact in newer.environment] == [("numpy", "2.1.0", "2.2.0")]
+
+
+def test_different_problems_are_refused_with_what_differs(before, make_run):
+    with pytest.raises(ComparisonError, match=r"different problems.*steps 200 and 100; learning rate 0\.5 and 0\.25"):
+        compare_runs(before, make_run(TIMES, steps=100, problem={"digest": "d2", "learning_rate": 0.25}))
+    with pytest.raises(ComparisonError, match="data or start differ"):
+        compare_runs(before, make_run(TIMES, problem={"digest": "d2"}))
+
+
+# --- within one run -----------------------------------------------------------------------------------------
+
+
+def test_backends_of_one_run_are_compared_with_the_baseline(make_run):
+    run = make_run({"numpy": 20e-6, "mine": 20.1e-6, "torch": 50e-6, "off": 9e-6}, statuses={"off": "disagree"})
+    found = compare_within(run, "numpy")
+    assert [one.name for one in found.backends] == ["mine", "torch", "off"]
+    assert verdicts(found) == {"mine": "equivalent", "torch": "slower", "off": "not compared"}
+    assert len(found.regressions) == 2
+    assert found.regressions[0].startswith("torch takes 2.49")
+    assert found.regressions[1].endswith("numpy is ok")
+    assert found.exit_code == 1
+    assert compare_within(make_run({"numpy": 20e-6, "mine": 20.1e-6}), "numpy").exit_code == 0
+
+
+def test_any_backend_may_be_the_baseline(make_run):
+    found = compare_within(make_run(TIMES), "torch")
+    assert verdicts(found) == {"numpy": "faster", "mine": "faster"}
+    assert changed(found, "numpy").speed.ratio.value == pytest.approx(0.2, rel=0.02)
+
+
+def test_a_baseline_that_is_not_there_is_refused(make_run):
+    with pytest.raises(ComparisonError, match="'nmpy' is not in this run; its backends: numpy, torch, mine"):
+        compare_within(make_run(TIMES), "nmpy")
+    with pytest.raises(ComparisonError, match="nothing to compare"):
+        compare_within(make_run({"numpy": 1e-5}), "numpy")
+
+
+def test_every_word_for_speed_is_documented(before, make_run):
+    assert set(verdicts(compare_runs(before, before)).values()) <= set(SPEED_VERDICTS)
