@@ -494,7 +494,7 @@ class Run:
                 key: array
                 for file, sha256 in files
                 if file is not None
-                for key, array in read_arrays(self.path / file, sha256).items()
+                for key, array in read_arrays(self._within(file), sha256).items()
             }
         return self._cache[name]
 
@@ -504,6 +504,26 @@ class Run:
         if self.manifest.reference_sha256 is None:
             return {}
         return read_arrays(self.path / "arrays" / "reference.npz", self.manifest.reference_sha256)
+
+    @cached_property
+    def control(self) -> dict[str, Array]:
+        """The timing blocks of the baseline's second worker, as in `arrays`; or {}."""
+        speed = self.manifest.speed
+        if speed is None or speed.control_arrays is None:
+            return {}
+        return read_arrays(self._within(speed.control_arrays), speed.control_arrays_sha256)
+
+    def _within(self, file: str) -> Path:
+        """A file that a record names. Raises `RecordError` for one outside the run: somebody may have sent the run."""
+        if not _is_inside(file):
+            raise RecordError(f"{self.path} is damaged: it names the file {file!r}, which is not in it")
+        return self.path / file
+
+
+def _is_inside(file: str) -> bool:
+    """Whether a relative path stays below the folder that it starts from."""
+    parts = Path(file).parts
+    return bool(parts) and not Path(file).is_absolute() and ".." not in parts and "\0" not in file
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -615,6 +635,8 @@ def load_run(path: str | Path) -> Run:
     manifest = read_json(manifest_path, Manifest)
     records = {}
     for name in manifest.backends:
+        if not _is_inside(name) or len(Path(name).parts) > 1:
+            raise RecordError(f"{manifest_path} is damaged: {name!r} is no name of a backend")
         record_path = folder / "records" / f"{file_stem(name)}.json"
         if record_path.is_file() or manifest.state == "complete":
             records[name] = read_json(record_path, BackendRecord)

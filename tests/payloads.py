@@ -138,6 +138,6 @@ def infect(run: Run, payload: str) -> Run:
         speed=speed,
     )
     infected = records.Run(Path(payload.replace("\x00", "")), manifest, backends, cache)
-    if run.reference:  # a cached property: what it would read from a path that is none
-        infected.__dict__["reference"] = run.reference
+    # cached properties: what they would read from a path that is none
+    infected.__dict__.update({"reference": run.reference, "control": run.control})
     return infected

@@ -87,6 +87,25 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(copy, name, text, said):
         compare_ag.load_run(copy)
 
 
+@pytest.mark.parametrize("name", ["../manifest", "/x", "a/b", "..", "", "a\0b"])
+def test_a_name_that_is_a_path_is_refused(copy, name):
+    path = copy / "manifest.json"
+    document = json.loads(path.read_text())
+    document["backends"] = [name]
+    path.write_text(json.dumps(document))
+    with pytest.raises(records.RecordError, match="is no name of a backend"):
+        compare_ag.load_run(copy)
+
+
+@pytest.mark.parametrize("file", ["../other/arrays/numpy.npz", "/x.npz", "", "a\0b"])
+def test_no_file_outside_the_run_is_read(copy, file):
+    path = copy / "records" / "numpy.json"
+    document = json.loads(path.read_text()) | {"arrays": file, "arrays_sha256": None}
+    path.write_text(json.dumps(document))
+    with pytest.raises(records.RecordError, match="which is not in it"):
+        compare_ag.load_run(copy).arrays("numpy")
+
+
 def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
     path = copy / "manifest.json"
     document = json.loads(path.read_text())

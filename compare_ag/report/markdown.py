@@ -109,7 +109,7 @@ def _footnotes(run: Run) -> Iterator[str]:
         )
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
     facts = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
-    yield f"Environment: {markdown(facts)}; {markdown(libraries)}; {markdown(run.manifest.created)}."
+    yield f"Environment: {markdown(facts)}; {markdown(libraries)}; {markdown(run.manifest.created[:10])}."
 
 
 # --- a comparison -------------------------------------------------------------------------------------------

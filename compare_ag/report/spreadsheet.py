@@ -1,0 +1,190 @@
+"""A run as tables for spreadsheets and data frames (CSV, RFC 4180, UTF-8): every number with all its digits.
+
+    summary.csv   a row for each backend: status, accuracy, time with its interval, phases, what is paid once, memory
+    losses.csv    a row for each step: reference, tolerance, and each backend's loss
+    weights.csv   a row for each backend and recorded step: b, w[0], w[1], …
+    timings.csv   a row for each timed block: launch, instance, round, nanoseconds of so many steps; or, of a run that
+                  pytest-benchmark measured, for each round
+    phases.csv    a row for each block that was timed phase by phase
+
+No cell starts a formula (`escape.cell`). NaN and infinity are nan, inf and -inf, an empty cell is not known.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compare_ag.records import BackendRecord, Interval, Run, decisive
+from compare_ag.report.kept import digits_kept
+from compare_ag.report.escape import cell
+
+Value: TypeAlias = str | float | int | None
+PHASES = ("forward", "backward", "update")
+
+
+def tables(run: Run) -> dict[str, str]:
+    """File name → text, for each table that the run has rows for."""
+    made = {
+        "summary.csv": _text(*_summary(run)),
+        "losses.csv": _text(*_losses(run)),
+        "weights.csv": _text(*_weights(run)),
+        "timings.csv": _text(*_timings(run)),
+        "phases.csv": _text(*_phases(run)),
+    }
+    return {name: text for name, text in made.items() if text}
+
+
+def _text(heads: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """The table as CSV; empty where it has no row."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(map(cell, heads))
+    count = 0
+    for row in rows:
+        writer.writerow(map(cell, row))
+        count += 1
+    return buffer.getvalue() if count else ""
+
+
+# --- summary ------------------------------------------------------------------------------------------------
+
+
+def _summary(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
+    rows = [_backend(run, record) for record in run.records.values()]
+    heads = list(rows[0]) if rows else []
+    return heads, iter([list(row.values()) for row in rows])
+
+
+def _backend(run: Run, record: BackendRecord) -> dict[str, Value]:
+    """One row, by heads; units are part of the heads."""
+    verdict, cost, memory = decisive(record), record.cost, record.memory
+    row: dict[str, Value] = {
+        "backend": record.name,
+        "distribution": record.distribution,
+        "version": record.version,
+        "libraries": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "status": record.status,
+        "found": record.reason or ("" if verdict is None else verdict.message),
+        "first wrong step": None if verdict is None else verdict.first_step,
+        "worst observed/tolerance": None if verdict is None else _number(verdict.worst_ratio),
+        "final error": None if verdict is None else _number(verdict.weights_error),
+        "final tolerance": None if verdict is None else _number(verdict.weights_tolerance),
+        "digits kept": digits_kept(run, record.name),
+        "train s": record.train_seconds,
+    }
+    row |= _ends("step s", None if cost is None else cost.step)
+    speed, baseline = run.manifest.speed, run.manifest.baseline
+    pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
+    row |= _ends("ratio to baseline", None if pair is None else pair.ratio)
+    own = "baseline" if record.name == baseline and cost is not None else None
+    row["speed verdict"] = own if pair is None else pair.verdict
+    for phase in PHASES:
+        row[f"{phase} s"] = None if cost is None or cost.phases is None else cost.phases[phase].value
+    row |= {
+        "import s": None if cost is None else cost.import_seconds,
+        "construct s": None if cost is None else _value(cost.construct_seconds),
+        "make_tensor s": None if cost is None else _value(cost.make_tensor_seconds),
+        "first step s": None if cost is None else _value(cost.first_step_seconds),
+        "steps to steady": None if cost is None else cost.steps_to_steady,
+        "peak memory bytes": None if memory is None else memory.peak_bytes,
+        "tape bytes": None if memory is None else memory.tape_bytes,
+    }
+    return row
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _value(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.value
+
+
+def _ends(head: str, interval: Interval | None) -> Mapping[str, Value]:
+    """Three columns: the estimate and the ends of its 95 % interval."""
+    if interval is None:
+        return {head: None, f"{head} low": None, f"{head} high": None}
+    return {head: interval.value, f"{head} low": interval.low, f"{head} high": interval.high}
+
+
+# --- trajectories -------------------------------------------------------------------------------------------
+
+
+def _losses(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
+    columns: dict[str, Any] = {}
+    if run.reference:
+        columns |= {"reference": run.reference["losses"], "tolerance": run.reference["loss_tolerance"]}
+    heads = ["step", *columns]
+    for name in run.records:
+        arrays = run.arrays(name)
+        for key, said in (("losses", name), ("fused_losses", f"{name}, fused step")):
+            if key in arrays:
+                columns[f"{key} {name}"] = arrays[key]
+                heads.append(said)
+    if len(heads) == 1:
+        return heads, iter(())
+    values = [column.tolist() for column in columns.values()]
+    return heads, ([step, *row] for step, row in enumerate(itertools.zip_longest(*values)))
+
+
+def _weights(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
+    features = run.manifest.problem.features
+
+    def rows() -> Iterator[list[Value]]:
+        if run.reference:
+            final = run.reference["final_b"].item(), run.reference["final_w"].tolist()
+            yield ["reference", run.manifest.problem.steps, final[0], *final[1]]
+        for name in run.records:
+            arrays = run.arrays(name)
+            if "weight_steps" in arrays:
+                for step, b, w in zip(arrays["weight_steps"], arrays["b"], arrays["w"], strict=True):
+                    yield [name, int(step), float(b), *w.tolist()]
+
+    return ["backend", "step", "b", *(f"w[{i}]" for i in range(features))], rows()
+
+
+# --- timings ------------------------------------------------------------------------------------------------
+
+
+def _timings(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
+    speed = run.manifest.speed
+    if speed is not None and speed.mode == "pytest-benchmark":
+        return ["backend", "phase", "round", "s"], _rounds(run)
+    steps = 0 if speed is None else speed.steps_per_block
+    return ["backend", "launch", "instance", "round", "steps", "wall ns", "step s"], _blocks(run, steps)
+
+
+def _blocks(run: Run, steps: int) -> Iterator[list[Value]]:
+    for name in run.records:
+        blocks = run.arrays(name).get("block_wall_ns")
+        if blocks is not None and steps:
+            for place, wall in np.ndenumerate(blocks):
+                yield [name, *place, steps, int(wall), int(wall) * 1e-9 / steps]
+
+
+def _rounds(run: Run) -> Iterator[list[Value]]:
+    for name in run.records:
+        for key, seconds in run.arrays(name).items():
+            phase = key.removesuffix("_seconds")
+            if phase != key:
+                for number, value in enumerate(seconds.tolist()):
+                    yield [name, phase, number, value]
+
+
+def _phases(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
+    steps = 0 if run.manifest.speed is None else run.manifest.speed.steps_per_block
+
+    def rows() -> Iterator[list[Value]]:
+        for name in run.records:
+            phases = run.arrays(name).get("phase_ns")
+            if phases is not None and phases.size:
+                for place in np.ndindex(phases.shape[:-1]):
+                    yield [name, *place, steps, *phases[place].tolist()]
+
+    return ["backend", "launch", "instance", "round", "steps", *(f"{phase} ns" for phase in PHASES)], rows()

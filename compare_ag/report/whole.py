@@ -1,0 +1,61 @@
+"""A run as one JSON document, whole: everything its directory holds but the logs, every number as it was.
+
+    {
+      "schema":    {"name": "compare-ag/export", "major": 1, "minor": 0},
+      "manifest":  problem, environment, options, speed verdicts, …       as in manifest.json
+      "records":   [one for each backend, in order]                        as in records/NAME.json
+      "arrays":    [{"backend": NAME, "arrays": {KEY: ARRAY, …}}, …]       in the same order: losses (T+1,),
+                   weight_steps (r,), w (r, d), b (r,), final_w, block_wall_ns (L, M, R), …
+      "reference": {KEY: ARRAY, …}                                         losses, loss_tolerance (T+1,), final_w, …
+      "control":   {KEY: ARRAY, …}                                         timing blocks of the baseline's second worker
+    }
+
+An ARRAY is {"dtype": "float32", "shape": [201], "values": nested lists}; float32 values are written with the digits of
+their float64, so that they read back exactly in either. JSON has no NaN and no infinity: they are "nan", "inf" and
+"-inf", everywhere.
+
+Schema history
+    1.0  first version
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from compare_ag.records import Array, Run, Schema
+from compare_ag.text import everywhere, without_paths
+
+SCHEMA = Schema(name="compare-ag/export", major=1, minor=0)
+
+
+def run_json(run: Run) -> str:
+    """The document, strict JSON in ASCII; without < so that it stays data where somebody puts it into a page."""
+    document = {
+        "schema": msgspec.to_builtins(SCHEMA),
+        "manifest": everywhere(msgspec.to_builtins(run.manifest), without_paths),
+        "records": [everywhere(msgspec.to_builtins(record), without_paths) for record in run.records.values()],
+        "arrays": [{"backend": without_paths(name), "arrays": _arrays(run.arrays(name))} for name in run.records],
+        "reference": _arrays(run.reference),
+        "control": _arrays(run.control),
+    }
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c") + "\n"
+
+
+def _arrays(arrays: dict[str, Array]) -> dict[str, Any]:
+    return {
+        key: {"dtype": array.dtype.name, "shape": list(array.shape), "values": _values(array)}
+        for key, array in arrays.items()
+    }
+
+
+def _values(array: Array) -> Any:
+    """Nested lists; what is not finite becomes a word."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array.tolist()
+    words = array.astype(object)
+    words[~np.isfinite(array)] = [repr(float(value)) for value in array[~np.isfinite(array)]]
+    return np.where(np.isfinite(array), array.astype(object), words).tolist()
