@@ -28,7 +28,7 @@ _HOME = re.compile(r"""(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])[^\s
 _SEPARATOR = re.compile(r"[\\/]")
 _PATH = re.compile(
     r"""(?<![\w./~<…])(?:file://)?   # not within a word, a relative path, a web address or a tag
-    (?:~[\w.-]*/|/(?=[\w.])|[A-Za-z]:[\\/]|\\\\)  # home, root, a drive, a share
+    (?:~[\w.-]*[\\/]|/(?=[\w.])|[A-Za-z]:[\\/]|\\\\)  # home, root, a drive, a share
     (?:[^\s'"<>|:;,()\[\]{}\\/]+[\\/]+)*      # folders
     """,
     re.X,

@@ -20,6 +20,7 @@ from compare_ag.host.environment import capture
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
 from compare_ag.speed.schedule import MODES, Settings
+from compare_ag.suite.anonymity import anonymous, anonymous_text
 from compare_ag.suite.folder import Keeper, make_folder
 from compare_ag.suite.graphs import RUN_PATIENCE, Asked, judged, place
 from compare_ag.suite.judging import Judge, exit_code, problem_record
@@ -212,6 +213,7 @@ class _OneRun:
             path = f"arrays/{records.file_stem(name)}.npz"
             sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, self.arrays[name]))
             record = records.replace(record, arrays=path, arrays_sha256=sha256)
+        record = anonymous(record)
         self.keeper.save(lambda folder: records.write_backend(folder, record))
         self.records[name] = record
 
@@ -298,7 +300,8 @@ class _OneRun:
             codes.append(ExitCode.BUG)
         if self.keeper.failure is not None:
             codes.append(ExitCode.NOT_SAVED)
-            warnings.append(f"{self.keeper.failure}; the results went to a temporary directory instead: move them")
+            failure = anonymous_text(str(self.keeper.failure))
+            warnings.append(f"{failure}; the results went to a temporary directory instead: move them")
         self.manifest = records.replace(
             self.manifest,
             state="partial" if interrupted is not None else "complete",
