@@ -81,9 +81,11 @@ def _answer(arguments: list[str]) -> int:
         if arguments == ["--version"]:
             print(f"{PROGRAM} {compare_ag.__version__}")
             return ExitCode.OK
+        from compare_ag.cli.plain import register
+
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal without µ still gets its table
+                stream.reconfigure(errors=register())  # a terminal without µ still gets its table
         return _dispatch(arguments)
     except SystemExit as stop:  # how a command hands over its exit code
         return int(stop.code or 0)

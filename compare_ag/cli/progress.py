@@ -1,98 +1,308 @@
-"""Progress on stderr: a live display in a terminal, one line for each finished backend elsewhere."""
+"""Progress on stderr: a live display in a terminal, plain lines elsewhere.
+
+The display is drawn from the run's own thread, when the run tells something, and never by a thread of its own: while
+blocks are timed, between two launches, it costs them nothing. It is laid out anew for the width of the moment, so that
+it follows a terminal that is resized; what does not fit is left out, the least important first.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+import numpy as np
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType, Segment
+from rich.table import Table
 from rich.text import Text
 
+from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
-    from compare_ag.records import BackendRecord
+    from compare_ag.records import Array, BackendRecord
+
+REDRAW_SECONDS = 0.12
+LINE_SECONDS = 10.0
+"""a line about timing at most so often, where lines stay"""
+KEPT = 256
+"""losses of each backend that the display remembers, evenly spaced"""
+NAME_WIDTH = 20
+SPARK_WIDTH = 14
+BAR_WIDTHS = (6, 30)
+STAGES = {
+    "train": "training",
+    "repeat": "repeating",
+    "points": "at points",
+    "trained": "judging",
+    "fused": "fused step",
+}
+GOOD = frozenset({"ok", "imported"})
+
+
+@dataclass
+class Row:
+    """What is known of one backend."""
+
+    name: str
+    stage: str = "waiting"
+    done: int = 0
+    total: int = 0
+    since: float = 0.0
+    status: str = ""
+    """once it has been judged"""
+    loss: float | None = None
+    course: list[float] = field(default_factory=list)
+    """every `stride`-th loss"""
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, losses: Array) -> None:
+        """Remember some of them; where there are too many, every other one."""
+        for value in losses[(-self.seen) % self.stride :: self.stride]:
+            self.course.append(float(value))
+        self.seen += len(losses)
+        while len(self.course) > KEPT:
+            self.course, self.stride = self.course[::2], 2 * self.stride
+        if len(losses):
+            self.loss = float(losses[-1])
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is at work on something that is counted in steps."""
+        return self.total > 1 and self.stage != "waiting"
+
+    def left(self, now: float) -> float | None:
+        """Seconds until this stage ends, at its speed so far; None where that is not known yet."""
+        taken = now - self.since
+        if not self.counts or not self.done or taken < 0.3:
+            return None
+        return taken / self.done * max(0, self.total - self.done)
 
 
 class LineProgress(Observer):
-    """One line for each finished backend: for pipes, logs and dumb terminals."""
+    """One line for each finished backend, and now and then one about timing: for pipes, logs and dumb terminals."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said = -math.inf
 
     def trained(self, record: BackendRecord) -> None:
         """Print the line."""
         took = "" if record.train_seconds is None else f" (trained in {record.train_seconds:.2f} s)"
-        with contextlib.suppress(OSError):  # a reader that has gone must not end the run
-            print(f"{printable(record.name)}: {record.status}{took}", file=sys.stderr, flush=True)
+        _say(f"{printable(record.name)}: {record.status}{took}")
+
+    def timing(self, progress: TimingProgress) -> None:
+        """Print how far it is, unless that was said a moment ago."""
+        if self._clock() - self._said >= LINE_SECONDS:
+            self._said = self._clock()
+            _say(f"timing: {timing_words(progress)}")
 
 
-class _TimeLeft(TimeRemainingColumn):
-    """The time left, where the task has no forecast of its own."""
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # a reader that has gone must not end the run
+        print(line, file=sys.stderr, flush=True)
 
-    def render(self, task: Task) -> Text:
-        """Nothing for the timing bar: its steps are not evenly spaced, and its own forecast is beside it."""
-        return Text() if task.fields.get("forecast") else super().render(task)
+
+def timing_words(progress: TimingProgress) -> str:
+    """``launch 3, ±1.20 % (aim ±1.00 %), about 12 s left``."""
+    width = "" if math.isinf(progress.half_width) else f", ±{100 * math.expm1(progress.half_width):.2f} %"
+    aim = f" (aim ±{100 * math.expm1(progress.target):.2f} %)" if width else ""
+    left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
+    return f"launch {progress.launches}{width}{aim}, {left}"
 
 
 class LiveProgress(Observer):
-    """A bar for each backend with its stage, step and the time left."""
+    """Each backend with its state, step, loss, course and the time left; below them how far timing is."""
 
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[stage]}", style="dim", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[where]}", markup=False),
-            _TimeLeft(),
-            console=console,
-            transient=True,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._timing: TaskID | None = None
-        self._stages: dict[str, str] = {}
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._rows: dict[str, Row] = {}
+        self._timing: TimingProgress | None = None
+        self._drawn = -math.inf
+        self._live = Live(self, console=console, auto_refresh=False, transient=True)
+        self._drawing = False
+        self._width = 0
+        self._lengths: list[int] = []
+        """of the lines that were drawn last"""
+        self._restore: Callable[[], object] = lambda: None
+
+    # --- what the run tells ---
 
     def begin(self, names: list[str], problem: Problem) -> None:
-        """Show a waiting bar for each backend."""
-        for name in names:
-            self._tasks[name] = self._progress.add_task(printable(name), total=problem.steps, stage="waiting", where="")
-        self._progress.start()
+        """Show a waiting row for each backend."""
+        self._rows = {name: Row(name, total=problem.steps, since=self._clock()) for name in names}
+        self._watch_size()
+        self._live.start()
+        self._draw(now=True)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """Move the bar; a new stage starts its own estimate of the time left."""
-        task = self._tasks[name]
-        if self._stages.get(name) != stage:
-            self._stages[name] = stage
-            self._progress.reset(task, total=total, stage=stage, where="")
-        where = f"step {done}/{total}" if stage == "train" else ""
-        self._progress.update(task, completed=done, total=total, stage=stage, where=where)
+        """A new stage starts its own estimate of the time left."""
+        row = self._rows[name]
+        new = row.stage != stage
+        if new:
+            row.stage, row.since = stage, self._clock()
+        row.done, row.total = done, total
+        self._draw(now=new)
+
+    def losses(self, name: str, losses: Array) -> None:
+        """Remember the course."""
+        self._rows[name].add(losses)
 
     def trained(self, record: BackendRecord) -> None:
-        """Show the status beside the bar."""
-        self._progress.update(self._tasks[record.name], stage=record.status, where="")
+        """Show the status."""
+        row = self._rows[record.name]
+        row.status, row.stage, row.done, row.total = record.status, "", 0, 0
+        self._draw(now=True)
 
     def timing(self, progress: TimingProgress) -> None:
-        """One bar for all: launches so far, the widest interval, the time that is probably left."""
-        if self._timing is None:
-            self._timing = self._progress.add_task("speed", total=None, stage="timing", where="", forecast=True)
-        width = "" if math.isinf(progress.half_width) else f"±{math.expm1(progress.half_width):.2%}"
-        left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
-        self._progress.update(
-            self._timing,
-            completed=progress.seconds,
-            total=progress.seconds + progress.seconds_left,
-            where=f"launch {progress.launches} {width} (aim ±{math.expm1(progress.target):.2%}), {left}",
-        )
+        """One row for all."""
+        self._timing = progress
+        self._draw(now=True)
 
     def timed(self, record: BackendRecord) -> None:
-        """Say that nothing more will come."""
-        self._progress.update(self._tasks[record.name], stage="done", where="")
+        """Show the status again: a backend may have failed while it was timed."""
+        self.trained(record)
 
     def end(self) -> None:
         """Take the display away: the report follows."""
-        self._progress.stop()
+        self._restore()
+        with contextlib.suppress(OSError):  # a terminal that has gone must not end the run
+            self._take_back_wrapped_lines()
+            self._live.stop()
+
+    def _draw(self, *, now: bool = False) -> None:
+        if self._drawing or not (now or self._clock() - self._drawn >= REDRAW_SECONDS):
+            return
+        self._drawing = True
+        try:
+            self._drawn = self._clock()
+            with contextlib.suppress(OSError):
+                self._take_back_wrapped_lines()
+                self._live.refresh()
+        finally:
+            self._drawing = False
+
+    def _watch_size(self) -> None:
+        """Draw anew as soon as the terminal changes its size, also while the run has nothing to tell."""
+        if hasattr(signal, "SIGWINCH") and threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGWINCH, lambda _signal, _frame: self._draw(now=True))
+            self._restore = lambda: signal.signal(signal.SIGWINCH, before)
+
+    def _take_back_wrapped_lines(self) -> None:
+        """A terminal that has become narrower has wrapped the lines: erase what is now more than rich knows of."""
+        width = self._console.size.width
+        if width < self._width:
+            more = sum(math.ceil(length / width) - 1 for length in self._lengths if length)
+            erase = (ControlType.ERASE_IN_LINE, 2)
+            self._console.control(Control(erase, *[(ControlType.CURSOR_UP, 1), erase] * more))
+        self._width = width
+
+    # --- how it looks ---
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        names = max((Text(printable(name)).cell_len for name in self._rows), default=0)
+        names = max(min(names, NAME_WIDTH, width // 4), len("speed"))
+        widths = WIDTHS | {"step": 2 * max((len(str(row.total)) for row in self._rows.values()), default=1) + 1}
+        columns = _columns(width - names, widths)
+        bar = max(BAR_WIDTHS[0], min(BAR_WIDTHS[1], width - names - sum(widths[column] + 1 for column in columns) - 2))
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", width=names)
+        for column in columns:
+            wide = bar if column == "bar" else widths[column]
+            table.add_column(no_wrap=True, overflow="crop", width=wide, justify=JUSTIFY.get(column, "left"))  # type: ignore[arg-type]  # left or right
+        for row in self._rows.values():
+            cells = {column: CELLS[column](self, row, bar) for column in columns}
+            table.add_row(Text(printable(row.name)), *cells.values())
+        parts: list[RenderableType] = [table]
+        if self._timing is not None:
+            speed = Text(f"{'speed':<{names}} {timing_words(self._timing)}", no_wrap=True, overflow="ellipsis")
+            parts.append(speed)
+        lines = [_stripped(line) for part in parts for line in console.render_lines(part, options, pad=False)]
+        self._lengths = [sum(segment.cell_length for segment in line) for line in lines]
+        for line in lines:
+            yield from line
+            yield Segment.line()
+
+    def _state(self, row: Row, _bar: int) -> Text:
+        if not row.stage:
+            return Text(row.status, style="green" if row.status in GOOD else "red")
+        return Text(STAGES.get(row.stage, row.stage), style="dim")
+
+    def _step(self, row: Row, _bar: int) -> Text:
+        return Text(f"{row.done}/{row.total}") if row.counts else Text()
+
+    def _loss(self, row: Row, _bar: int) -> Text:
+        return Text() if row.loss is None else Text(f"{row.loss:.5g}")
+
+    def _course(self, row: Row, _bar: int) -> Text:
+        return Text(sparkline(np.array(row.course), SPARK_WIDTH), style="cyan")
+
+    def _bar(self, row: Row, bar: int) -> Text:
+        if not row.counts:
+            return Text()
+        full = round(bar * min(1.0, row.done / row.total))
+        return Text("━" * full, style="cyan").append("─" * (bar - full), style="bright_black")
+
+    def _left(self, row: Row, _bar: int) -> Text:
+        left = row.left(self._clock())
+        return Text() if left is None else Text(clock_time(left))
+
+
+WIDTHS = {"state": 12, "step": 0, "bar": 6, "loss": 11, "course": SPARK_WIDTH, "left": 7}
+JUSTIFY = {"step": "right", "loss": "right", "left": "right"}
+CELLS: dict[str, Callable[[LiveProgress, Row, int], Text]] = {
+    "state": LiveProgress._state,
+    "step": LiveProgress._step,
+    "bar": LiveProgress._bar,
+    "loss": LiveProgress._loss,
+    "course": LiveProgress._course,
+    "left": LiveProgress._left,
+}
+IMPORTANCE = ("state", "step", "loss", "left", "course", "bar")
+
+
+def _stripped(line: list[Segment]) -> list[Segment]:
+    """A line without the blanks at its end: a terminal that becomes narrower would wrap some of them, others not."""
+    kept = list(line)
+    while kept and not kept[-1].text.strip():
+        kept.pop()
+    if kept:
+        text, style, _ = kept[-1]
+        kept[-1] = Segment(text.rstrip(), style)
+    return kept
+
+
+def _columns(room: int, widths: Mapping[str, int]) -> list[str]:
+    """The columns that fit, the most important ones; in the order in which they are shown."""
+    chosen: list[str] = []
+    used = 1
+    for column in IMPORTANCE:
+        if used + widths[column] + 1 > room:
+            break
+        chosen.append(column)
+        used += widths[column] + 1
+    return [column for column in widths if column in chosen]
+
+
+def clock_time(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``1:02:03``."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def make_progress(console: Console, *, quiet: bool) -> Observer:

@@ -29,8 +29,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from compare_ag.records import Cost, Run
-from compare_ag.report.kept import digits_kept
 from compare_ag.report.escape import clean
+from compare_ag.report.kept import digits_kept
 from compare_ag.report.units import seconds
 from compare_ag.speed.statistics import launch_log_time
 

@@ -79,7 +79,9 @@ _SPEED = {
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
     "ratio": "Time per step over that of the baseline; above 1 is slower.",
-    "steps per second": "The reciprocal of the time per step.",
+    "digits kept": "Decimal digits of the exact final weights that it reproduced: -log10 of the relative error, and "
+    "at most what its dtype can hold, 7.2 for float32 and 16.0 for float64. Beside the time per step: accuracy "
+    "against cost.",
 }
 
 _PAIRS = {

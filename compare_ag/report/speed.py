@@ -10,6 +10,7 @@ from rich.text import Text
 
 from compare_ag.records import BackendRecord, Cost, Interval, Memory, PairRecord, Run, SpeedRecord
 from compare_ag.report.grid import Grid
+from compare_ag.report.kept import digits_kept
 from compare_ag.report.units import seconds, size
 from compare_ag.speed.costs import LEAK_BYTES
 from compare_ag.text import printable
@@ -82,15 +83,16 @@ def _against(speed: SpeedRecord, name: str, other: str) -> tuple[str, Interval]:
 def steps(run: Run, costs: dict[str, Cost]) -> Group:
     """Steady time per step with its interval, and how it was measured."""
     speed, baseline = run.manifest.speed, run.manifest.baseline
-    table = Grid("backend", "time per step", "95 % interval", "ratio", "steps per second")
+    table = Grid("backend", "time per step", "95 % interval", "ratio", "digits kept")
     for name, cost in costs.items():
         ratio = ""
         if name == baseline:
             ratio = "1 (baseline)"
         elif speed is not None and baseline is not None:
             ratio = _times(_against(speed, name, baseline)[1].value)
-        step = cost.step
-        table.add_row(printable(name), seconds(step.value), _span(step), ratio, f"{1 / step.value:,.0f}")
+        step, digits = cost.step, digits_kept(run, name)
+        kept = "n/a" if digits is None else f"{digits:.1f}"
+        table.add_row(printable(name), seconds(step.value), _span(step), ratio, kept)
     notes = [f"{printable(record.name)}: {printable(record.timing_note)}" for record in _unranked(run)]
     if speed is not None:
         notes += _method(speed, costs)

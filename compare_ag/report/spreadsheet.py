@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag.records import BackendRecord, Interval, Run, decisive
-from compare_ag.report.kept import digits_kept
 from compare_ag.report.escape import cell
+from compare_ag.report.kept import digits_kept
 
 Value: TypeAlias = str | float | int | None
 PHASES = ("forward", "backward", "update")

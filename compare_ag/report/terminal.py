@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, decisive
 from compare_ag.report.grid import Grid, plain_table
+from compare_ag.report.plot import Beside, Plot, scale_of
 from compare_ag.report.speed import fastest, listing, speed_sections, titled
 from compare_ag.report.units import Array, difference, fraction, sparkline
 from compare_ag.text import printable
@@ -223,7 +225,21 @@ def losses(run: Run) -> RenderableType:
         trained = run[name].convergence
         said = "" if trained is None else printable(trained.message)
         courses.add_row(printable(name), sparkline(run.arrays(name)["losses"]), said)
-    return Group(table, Text(), courses)
+    return Group(table, Text(), courses, Text(), plots(run, judged))
+
+
+def plots(run: Run, judged: Sequence[str]) -> Beside:
+    """The losses over each other, and how far each is from the reference, with the bound."""
+    losses = {printable(name): run.arrays(name)["losses"].astype(np.float64) for name in judged}
+    log = scale_of(list(losses.values()))
+    drawn = [Plot("Loss over steps" + (" (log scale)" if log else ""), losses, log=log)]
+    if run.reference and run.manifest.problem.steps > 1:
+        exact = run.reference["losses"]
+        with np.errstate(invalid="ignore"):
+            off = {name: np.abs(values - exact[: len(values)]) for name, values in losses.items()}
+        tolerance = run.reference["loss_tolerance"]
+        drawn.append(Plot("|loss - reference| over steps (log scale)", off, tolerance, log=True, peaks=True))
+    return Beside(drawn)
 
 
 def _spaced_losses(run: Run, judged: list[str]) -> Group:

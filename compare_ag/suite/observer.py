@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
-    from compare_ag.records import BackendRecord
+    from compare_ag.records import Array, BackendRecord
 
 
 class TimingProgress(NamedTuple):
@@ -29,7 +29,14 @@ class Observer:
         """The run starts with these backends."""
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """A backend is at ``done`` of ``total`` in this stage ("import", "train", "time", …)."""
+        """A backend is at ``done`` of ``total`` in this stage.
+
+        "import", "prepare" and other phases without steps; "train"; "points", where it is asked at the host's points;
+        "repeat", its first steps once more; "fused", its own step; "trained"; and then "memory", "import", "timing".
+        """
+
+    def losses(self, name: str, losses: Array) -> None:
+        """Losses of the training pass that have arrived since the last call, (n,), in order."""
 
     def trained(self, record: BackendRecord) -> None:
         """A backend has been trained and judged, or has failed."""

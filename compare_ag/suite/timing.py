@@ -104,6 +104,8 @@ class TimingPass:
         interrupted = None
         try:
             self._import_bare()
+            for name in self._offers:
+                self._observer.progress(name, "timing", 0, 1)
             self._engine.calibrate()
             self._measure()
         except KeyboardInterrupt as error:

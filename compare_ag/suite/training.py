@@ -96,6 +96,11 @@ class TrainingPass:
         self._conditions = conditions
         self._observer = observer
         self._live: dict[str, WorkerProcess] = {}
+        self._stages: dict[str, tuple[str, int]] = {}
+        """what each live worker is asked for, and of how many steps"""
+        self._recordings: dict[str, Recording] = {}
+        self._told: dict[str, int] = {}
+        """chunks of losses that the observer has heard of"""
 
     def run(self) -> None:
         """Train every backend into `finished`. Whatever interrupts it ends the workers and is raised again."""
@@ -119,9 +124,17 @@ class TrainingPass:
             self._take(futures)
             for name, process in list(self._live.items()):
                 phase, step = process.board.read()
-                stage = "train" if step is not None else phase
-                self._observer.progress(name, stage, step or 0, self._conditions.problem.steps)
+                stage, total = self._stages[name]
+                self._observer.progress(name, stage or phase, step or 0, total)
+            self._tell_losses()
             self._tick()
+
+    def _tell_losses(self) -> None:
+        """Hand on what has arrived; the workers' threads append while this reads."""
+        for name, recording in list(self._recordings.items()):
+            for chunk in recording.losses[self._told.get(name, 0) :]:
+                self._told[name] = self._told.get(name, 0) + 1
+                self._observer.losses(name, chunk)
 
     def _take(self, futures: dict[Future[Training], str]) -> None:
         for future, name in futures.items():
@@ -138,6 +151,8 @@ class TrainingPass:
             training.failure = failure
             return training
         with process:
+            self._stages[name] = ("", 0)
+            self._recordings[name] = training.recording
             self._live[name] = process
             try:
                 session = Session(offer, process)
@@ -156,13 +171,18 @@ class TrainingPass:
         problem, record = self._conditions.problem, self._conditions.record
         training.loaded = session.load(problem.dtype, self._conditions.mutations.get(name))
         check_digest(problem, session.prepare(problem))
+        self._stages[name] = ("train", problem.steps)
         session.train(problem, record, training.recording)
         training.observed = session.observe()
+        self._stages[name] = ("points", 0)
         self._ask(session, training)
         training.repeated = Recording()
-        session.train(problem, [], training.repeated, steps=min(problem.steps, REPEATED_STEPS))
+        again = min(problem.steps, REPEATED_STEPS)
+        self._stages[name] = ("repeat", again)
+        session.train(problem, [], training.repeated, steps=again)
         if training.loaded.overrides_step:
             training.fused = Recording()
+            self._stages[name] = ("fused", problem.steps)
             session.train(problem, record, training.fused, fused=True)
 
     def _record_graph(self, session: Session, training: Training) -> bool:

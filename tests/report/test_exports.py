@@ -15,8 +15,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from compare_ag import records
-from compare_ag.report.kept import digits_kept
 from compare_ag.report.figures import FIGURES, MOST_POINTS, _peaks, figures
+from compare_ag.report.kept import digits_kept
 from compare_ag.report.markdown import run_markdown
 from compare_ag.report.spreadsheet import tables
 from compare_ag.report.whole import run_json
