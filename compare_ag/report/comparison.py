@@ -52,6 +52,8 @@ def headline(comparison: Comparison) -> tuple[str, str]:
     if count:
         return what, f"{count} change{'s' if count > 1 else ''} that should not pass."
     compared = {one.speed.verdict for one in comparison.backends} - {"not compared", "yardstick"}
+    if compared == {"inconclusive"}:
+        return what, f"nothing {verb} wrong; whether anything is slower is not decided."
     slower = f", nothing is seen to be slower by more than {percent(comparison.threshold)}" if compared else ""
     undecided = "; where it says inconclusive, that is not decided" if "inconclusive" in compared else ""
     return what, f"nothing {verb} wrong{slower}{undecided}."
@@ -148,7 +150,7 @@ def speed_cells(one: BackendChange) -> list[str]:
 
 def span(ratio: Interval | None) -> str:
     """The ends of an interval; a dash where there are none."""
-    return "-" if ratio is None or ratio.low is None or ratio.high is None else f"{ratio.low:.3f} to {ratio.high:.3f}"
+    return "-" if ratio is None or ratio.low is None or ratio.high is None else f"{ratio.low:.4g} to {ratio.high:.4g}"
 
 
 def speed_notes(comparison: Comparison) -> Iterator[str]:

@@ -45,10 +45,14 @@ INK = "#222222"
 FAINT = "#8a8a8a"
 MOST_POINTS = 800
 """drawn of a trajectory: more than a page can show"""
-LONGEST_NAME = 40
+LONGEST_NAME = 28
 WIDTH = 6.6
 """inches: across the page of a paper"""
 DOTS = 200
+LEGEND_LETTERS = 90
+"""across the page, at the legend's size"""
+LEGEND_ROW = 0.2
+"""inches: a legend of many rows must not take the plot's height"""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -141,9 +145,10 @@ def _short(name: str) -> str:
 def _legend(axes: Axes, lines: list[tuple[str, Line2D]]) -> None:
     """Names beside their lines, below the axes; a name that begins with _ would be taken for a hidden one."""
     names = [f" {name}" if name.startswith("_") else name for name, _ in lines]
-    columns = max(1, min(4, 90 // (8 + max(map(len, names)))))
+    columns = max(1, min(4, LEGEND_LETTERS // (8 + max(map(len, names)))))
     figure = axes.figure
     assert isinstance(figure, Figure)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (math.ceil(len(names) / columns) - 1))
     figure.legend([line for _, line in lines], names, loc="outside lower center", ncols=columns, handlelength=3)
 
 
@@ -276,7 +281,7 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
     pairs = {} if speed is None or baseline is None else {look: speed.pair(look.name, baseline) for look, _ in timed}
     compared = {look: pair for look, pair in pairs.items() if pair is not None}
     columns = 2 if compared else 1
-    figure, axes = _figure(run, 1.3 + 0.42 * len(timed), columns, sharey=True)
+    figure, axes = _figure(run, 1.4 + 0.42 * len(timed), columns, sharey=True)
     times = axes[0]
     for row, (look, cost) in enumerate(timed):
         launches = run.arrays(look.name).get("block_wall_ns")
@@ -288,7 +293,7 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
     times.set_ylim(len(timed) - 0.5, -0.5)
     times.grid(axis="y", visible=False)
     _log_ticks(times, _seconds)
-    times.set_xlabel("time per step; ticks: launches")
+    times.set_xlabel("time per step\n(small ticks: launches)")
     if compared and speed is not None:
         ratios = axes[1]
         band = max(speed.margin, speed.noise_floor or 0.0)
@@ -300,8 +305,7 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
                 _point(ratios, pair.ratio.value, pair.ratio.low, pair.ratio.high, row, look)
         _log_ticks(ratios, lambda value: f"{value:.4g}")
         ratios.grid(axis="y", visible=False)
-        ratios.set_xlabel(f"ratio to {_short(baseline or '')}")
-        ratios.set_title("grey: counts as no difference", loc="right", color=FAINT)
+        ratios.set_xlabel(f"ratio to {_short(baseline or '')}\n(grey: counts as no difference)")
     return figure
 
 

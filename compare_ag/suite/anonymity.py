@@ -1,6 +1,6 @@
 """Records are made to be sent around: what names the machine or its owner is taken out of a plugin's words.
 
-A message such as "cannot open /home/alice/data.csv on alices-laptop" names both. Paths lose their folders, the host's
+A message such as "cannot open /srv/alice/data.csv on alices-laptop" names both. Paths lose their folders, the host's
 and the user's names are replaced; the worker's own log, which stays where it is, keeps every word. Only texts that are
 free are looked at: a user called numpy must not rename a backend.
 """

@@ -23,7 +23,18 @@ def call(*arguments, cwd=None, environment=None, stdin=None) -> subprocess.Compl
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["list"], ["run", "--help"], ["show", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["list"],
+        ["run", "--help"],
+        ["show", "--help"],
+        ["export", "--help"],
+        ["compare", "--help"],
+    ],
+)
 def test_light_commands_import_nothing_heavy(arguments):
     code = (
         "import sys, atexit\n"

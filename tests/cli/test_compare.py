@@ -47,6 +47,13 @@ def test_another_machine_is_said_loudly(runs, capsys):
     assert "nothing is seen to be slower" not in out
 
 
+def test_what_is_not_decided_is_not_claimed(make_run, tmp_path, capsys):
+    make_run(TIMES, launches=1, path=tmp_path / "one")
+    code, out, _ = call(capsys, tmp_path / "one", tmp_path / "one")
+    assert code == 0
+    assert out.startswith("one → one: nothing became wrong; whether anything is slower is not decided.")
+
+
 def test_markdown_and_json_say_the_same(runs, capsys):
     code, out, _ = call(capsys, runs / "before", runs / "slower", "--md")
     assert code == 1
