@@ -151,6 +151,31 @@ def test_drawing_is_rare_unless_something_is_new():
     live.end()
 
 
+def test_a_terminal_that_changes_its_size_is_drawn_at_once_also_while_nothing_happens():
+    before = signal.getsignal(signal.SIGWINCH)
+    live = display(100, "numpy")
+    file = live._console.file
+    drawn = len(file.getvalue())
+    live._console.width = 40
+    os.kill(os.getpid(), signal.SIGWINCH)
+    assert len(file.getvalue()) > drawn
+    live.end()
+    assert signal.getsignal(signal.SIGWINCH) == before
+
+
+def test_lines_that_a_narrower_terminal_has_wrapped_are_taken_back():
+    live = at_work(140)
+    wide = shown(live)
+    file = live._console.file
+    file.truncate(0)
+    live._console.width = 50
+    live.progress("torch", "points", 0, 0)
+    wrapped = sum(-(-len(line) // 50) - 1 for line in wide)
+    assert wrapped > 0
+    assert file.getvalue().count("\x1b[1A") == wrapped + len(wide) - 1
+    live.end()
+
+
 def test_a_course_keeps_its_whole_span_however_long_it_gets():
     row = Row("numpy")
     losses = np.linspace(1, 0, 10_007)
