@@ -111,6 +111,7 @@ def test_the_sdist_holds_what_is_needed_to_build_and_to_test(sdist):
     needed = {
         "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "PKG-INFO", "constraints.txt", "requirements.txt",
         "requirements-dev.txt", "plugins/README.md", "tests/conftest.py", "tests/packaging/test_wheel.py",
+        "docs/conf.py", "docs/index.md", "docs/_static/site.css", "docs/autograd-by-comparison.md", "scripts/pages.py",
     }  # fmt: skip
     assert needed <= names
     assert not any(name.endswith(".pyc") or name.startswith((".venv", "reports/runs")) for name in names)
