@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compare_ag.report.glossary import GLOSSARY
+from compare_ag.report.glossary import COMMANDS, GLOSSARY
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("autograd-by-comparison.md", "continuous-integration.md")
@@ -133,7 +133,7 @@ def written(page: str, outputs: Sequence[str | None]) -> str:
 def glossary() -> str:
     """The glossary in Markdown: a heading and a definition list in a table for each section."""
     parts = []
-    for section, entries in GLOSSARY.items():
+    for section, entries in {**GLOSSARY, **COMMANDS}.items():
         rows = "".join(f"| {term} | {text} |\n" for term, text in entries.items())
         parts.append(f"### {section}\n\n| column or word | meaning |\n|---|---|\n{rows}\n")
     return "".join(parts)

@@ -201,3 +201,29 @@ GLOSSARY: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     }
 )
 """section -> column or term -> one or two sentences"""
+
+_COMPARED = {
+    "before, after": "The two runs; where one run's backends are compared with one of them, its name, and here.",
+    "worst": "The largest observed/tolerance of everything that was judged; above 1 is wrong.",
+    "error": "The distance of the final weights from the reference.",
+    "losses": "The largest difference between the two trajectories of the loss.",
+    "ratio": "Time per step after over before; relative to the yardstick's own change where there is one.",
+    "interval": "The confidence interval of that ratio; those of all backends hold together with at least 95 %.",
+    "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike.",
+    "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's mood.",
+    "threshold": "The share by which a backend may become slower before the comparison fails (--threshold).",
+    "change": "By how much the peak of the resident memory grew.",
+}
+
+_GRAPHS = {
+    "quantity": "What the nodes of a row stand for, found by their values: p is the vector of probabilities, z that of "
+    "the logits, ℓ that of the losses, f the objective, ∂f/∂ a derivative of it.",
+    "exact": "The value from the oracle, rounded once to the tested dtype.",
+    "digits in brackets": "They differ from the exact number: rounding, unless a cross behind them says that it is out "
+    "of its tolerance.",
+}
+
+COMMANDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {"Comparing runs": MappingProxyType(_COMPARED), "Graph and trace": MappingProxyType(_GRAPHS)}
+)
+"""the same for what other commands show, which a report on one run does not have"""

@@ -10,7 +10,7 @@ from rich.table import Table
 import compare_ag
 from compare_ag import records
 from compare_ag.report import speed, terminal
-from compare_ag.report.glossary import GLOSSARY
+from compare_ag.report.glossary import COMMANDS, GLOSSARY
 from compare_ag.report.grid import Grid
 
 SECTIONS = {
@@ -94,7 +94,7 @@ def test_every_status_and_every_verdict_on_speed_is_explained():
 
 
 def test_entries_are_sentences_without_markup():
-    for section in GLOSSARY.values():
+    for section in (*GLOSSARY.values(), *COMMANDS.values()):
         for term, text in section.items():
             assert re.fullmatch(r"[A-Z(].*\.", text), term
             assert not re.search(r"[<>`*]|  ", text), term
