@@ -40,7 +40,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_math_renderer = "mathml"
-pygments_style = "friendly"
+pygments_style = "default"
 pygments_dark_style = "monokai"
 
 INCLUDED = {"README.md": "overview.md", "plugins/README.md": "author-guide.md", "CHANGELOG.md": "changelog.md"}

@@ -100,3 +100,10 @@ def test_the_glossary_of_the_methods_page_is_the_reports():
     methods = (ROOT / "docs" / pages.METHODS).read_text(encoding="utf-8")
     assert pages.glossary() in methods
     assert pages.with_glossary(methods) == methods
+
+
+@pytest.mark.parametrize("name", [name for name in pages.PAGES if name != TUTORIAL.name])
+def test_other_pages_show_what_their_blocks_print(name):
+    path = ROOT / "docs" / name
+    text = path.read_text(encoding="utf-8")
+    assert pages.differences(name, text, pages.written(text, pages.in_process_of_its_own(path))) == ""
