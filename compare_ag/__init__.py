@@ -3,7 +3,8 @@
 Everything public is reachable from here and loaded only when it is touched, because the command line
 answers ``--version``, ``--help`` and ``list`` without paying for numpy, pluggy or any framework:
 
-* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `Node`, `hookimpl`, `Mutant`;
+* for plugin authors: `Backend`, `Weights`, `Batch`, `Setting`, `Node`, `hookimpl`, `Mutant`, `Answer`,
+  `NotApplicable`;
 * for callers: `run`, `load_run`, `Problem`.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compare_ag.answer import Answer, NotApplicable
     from compare_ag.backend import Backend, Batch, Node, Setting, Weights
     from compare_ag.hookspecs import hookimpl
     from compare_ag.mutant import Mutant
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Backend", "Batch", "Mutant", "Node", "Problem", "Run", "Setting", "Weights", "__version__", "hookimpl", "load_run",
-    "run",
+    "Answer", "Backend", "Batch", "Mutant", "Node", "NotApplicable", "Problem", "Run", "Setting", "Weights",
+    "__version__", "hookimpl", "load_run", "run",
 ]  # fmt: skip
 
 _HOME = {
+    "Answer": "compare_ag.answer",
     "Backend": "compare_ag.backend",
     "Batch": "compare_ag.backend",
     "Node": "compare_ag.backend",
@@ -34,6 +37,7 @@ _HOME = {
     "Weights": "compare_ag.backend",
     "hookimpl": "compare_ag.hookspecs",
     "Mutant": "compare_ag.mutant",
+    "NotApplicable": "compare_ag.answer",
     "Problem": "compare_ag.problem",
     "Run": "compare_ag.records",
     "load_run": "compare_ag.records",

@@ -1,7 +1,8 @@
 """The hooks of the pluggy project ``compare_ag``.
 
-A plugin is a module that an entry point of the group ``compare_ag`` names and that implements `compare_ag_backend`;
-one that an entry point of the group ``compare_ag_mutants`` names implements `compare_ag_mutants`.
+A plugin is a module that an entry point of the group ``compare_ag`` names and that implements `compare_ag_backend`, and
+perhaps `compare_ag_answers`; one that an entry point of the group ``compare_ag_mutants`` names implements
+`compare_ag_mutants`.
 Only this module and the worker know pluggy; plugins reach the marker as ``compare_ag.hookimpl``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import pluggy
 
+from compare_ag.answer import Answer, NotApplicable
 from compare_ag.backend import Backend
 from compare_ag.mutant import Mutant
 
@@ -41,4 +43,21 @@ def compare_ag_mutants() -> list[Mutant]:  # type: ignore[empty-body]  # a hook 
     """Return mistakes that can be made to any backend, and legitimate ways to compute differently.
 
     `compare-ag selftest` lets each of them train as a backend and counts which ones are caught.
+    """
+
+
+@hookspec(firstresult=True)
+def compare_ag_answers() -> list[Answer | NotApplicable]:  # type: ignore[empty-body]  # a hook specification has no body
+    """Return answers to questions of `compare-ag explain`: functions that show what the framework does, by doing it.
+
+    Optional. Import the answers inside the hook, so that a worker that trains does not pay for them:
+
+    >>> import compare_ag
+    >>> def accumulation():
+    ...     return {"first": [2.0], "second": [4.0]}
+    >>> @compare_ag.hookimpl
+    ... def compare_ag_answers():
+    ...     return [compare_ag.Answer("accumulation", accumulation)]
+
+    Returns: `compare_ag.Answer` and `compare_ag.NotApplicable`, each question at most once.
     """

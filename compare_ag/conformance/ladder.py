@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from compare_ag.conformance.registry import CHECKS, CheckFailedError, CheckSkippedError, check
 from compare_ag.conformance.subject import with_l2
 from compare_ag.host.session import Recording
+from compare_ag.lab import QUESTIONS
+from compare_ag.lab.interview import interview
 from compare_ag.problem import LOSS_FORMS
 from compare_ag.verify import Sample
 from compare_ag.verify.points import point_tolerance
@@ -388,3 +391,31 @@ def check_seed(subject: Subject) -> str:
     """The problem that everybody runs first."""
     dtype: DType = "float32" if "float32" in subject.loaded.dtypes else "float64"
     return subject.train(subject.problem(name="seed", loss="probability", dtype=dtype, steps=2000))
+
+
+@check(
+    "answers",
+    "its answers for `compare-ag explain` run, to questions there are, and give the evidence that these ask for",
+    "`compare-ag explain TOPIC` shows what ran and what came out; with --list, what evidence the topic asks for.",
+    needs="the hook compare_ag_answers",
+)
+def check_answers(subject: Subject) -> str:
+    """Every one is run, in workers of its own: an answer may leave its process in any state."""
+    (found,) = interview({subject.offer.name: subject.offer}, QUESTIONS, list(QUESTIONS))
+    if found.failure:
+        raise CheckFailedError(found.failure)
+    if found.unknown:
+        raise CheckFailedError(f"it answers {found.unknown[0]!r}, which is no question{_meant(found.unknown[0])}")
+    given = [reply for reply in found.replies.values() if reply.status != "unanswered"]
+    for reply in given:
+        if reply.status in ("failed", "malformed"):
+            raise CheckFailedError(f"{reply.question.id}: {reply.reason}")
+    if not given:
+        raise CheckSkippedError("it answers no questions")
+    run = sum(reply.status == "answered" for reply in given)
+    return f"{run} answers ran, {len(given) - run} are said not to apply, {len(QUESTIONS) - len(given)} are not given"
+
+
+def _meant(unknown: str) -> str:
+    close = difflib.get_close_matches(unknown, QUESTIONS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

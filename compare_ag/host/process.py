@@ -158,6 +158,11 @@ class WorkerProcess:
 
     # --- conversation ---
 
+    def allow(self, seconds: float) -> None:
+        """From now on the worker has so much time, whatever it has used up: one question's share."""
+        self._left = seconds
+        self._asked = self._heard = time.monotonic()
+
     def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
         self._left -= self._heard - self._asked
@@ -254,16 +259,24 @@ class WorkerProcess:
             return self._failure("crashed", f"exited with code 0 without a result{self._position()}")
         return self._failure("crashed", f"exit code {code}{self._position()}")
 
-    def finish(self) -> None:
-        """End a worker that did its work: ask it to go, give it a moment, note what was not clean."""
+    def finish(self, grace_seconds: float = EXIT_GRACE_SECONDS) -> float | None:
+        """End a worker that did its work: ask it to go, give it a moment, note what was not clean.
+
+        Returns the seconds from the request to the process's end; None where it had to be killed.
+        """
+        seconds = None
         with contextlib.suppress(WorkerFailure):
             self.send(protocol.Bye())
-        if not self._exited(EXIT_GRACE_SECONDS):
-            self.warnings.append(f"still running {EXIT_GRACE_SECONDS:g} s after its last result; it was killed")
-        elif code := self._reap():
-            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
-            self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
+        told = time.monotonic()
+        if not self._exited(grace_seconds):
+            self.warnings.append(f"still running {grace_seconds:g} s after its last result; it was killed")
+        else:
+            seconds = time.monotonic() - told
+            if code := self._reap():
+                name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
+                self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
         self.close()
+        return seconds
 
     def close(self) -> None:
         """Kill the process, its group and whatever else carries its mark; close logs and pipes. Idempotent."""

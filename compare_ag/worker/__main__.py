@@ -34,6 +34,7 @@ class Worker:
         self._trainee: Any = None
         self._batches: list[Any] = []
         self._backend: Any = None
+        self._answers: dict[str, Any] = {}
         self._cpu_per_wall = 0.0
         self.board = Board(board_path)
 
@@ -93,6 +94,8 @@ class Worker:
             p.Hold: self._hold,
             p.MeasureTape: self._measure_tape,
             p.RecordGraph: self._record_graph,
+            p.ListAnswers: self._list_answers,
+            p.Ask: self._ask,
         }
         while True:
             request, arrays = self.receive()
@@ -269,6 +272,25 @@ class Worker:
         self.board.enter("graph", request.step)
         answer, numbers = graph(self._trainee, request.step, arrays["w"], arrays["b"])
         self.send(answer, **numbers)
+
+    def _list_answers(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.answer import Answer
+        from compare_ag.worker import load
+        from compare_ag.worker.protocol import AnswerFacts, AnswerList
+
+        self.board.enter("import")
+        start = perf_counter()
+        answers = load.load_answers(request.module)
+        seconds = perf_counter() - start
+        self._answers = {one.question: one.function for one in answers if isinstance(one, Answer)}
+        facts = [AnswerFacts(one.question, None if isinstance(one, Answer) else one.reason) for one in answers]
+        self.send(AnswerList(facts, load.framework_versions(request.module), seconds))
+
+    def _ask(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.answering import answered
+
+        self.board.enter("answer")
+        self.send(answered(self._answers[request.question]))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -19,12 +19,14 @@ from typing import Any
 import pluggy
 
 from compare_ag import hookspecs
+from compare_ag.answer import Answer, NotApplicable
 from compare_ag.backend import API_VERSION, Backend
 from compare_ag.mutant import Mutant
 from compare_ag.worker.protocol import Mutation
 
 HOOK = "compare_ag_backend"
 MUTANTS_HOOK = "compare_ag_mutants"
+ANSWERS_HOOK = "compare_ag_answers"
 
 CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "prepare": ("prepare(setting)", (None,), {}),
@@ -79,6 +81,57 @@ def load_mutants(module_name: str) -> list[Mutant]:
     if not isinstance(mutants, list) or not all(isinstance(mutant, Mutant) for mutant in mutants):
         raise PluginError("malformed", f"{module_name} must have a hook {MUTANTS_HOOK}() that returns a list of Mutant")
     return mutants
+
+
+def load_answers(module_name: str) -> list[Answer | NotApplicable]:
+    """Import a backend's plugin and call its hook for answers; [] where it has none.
+
+    Raises `PluginError` as `load_backend` does.
+    """
+    module = _import(module_name)
+    manager = _manager(module)
+    try:
+        answers = manager.hook.compare_ag_answers()
+    except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a fault of the plugin
+        traceback.print_exc()
+        said = f"{describe(error)}{_where(error, module.__name__)}"
+        raise PluginError("malformed", f"its hook {ANSWERS_HOOK}() raised {said}") from None
+    if not manager.hook.compare_ag_answers.get_hookimpls():
+        if callable(getattr(module, ANSWERS_HOOK, None)):
+            raise PluginError(
+                "malformed", f"{ANSWERS_HOOK}() lacks its marker: write @compare_ag.hookimpl on the line above it"
+            )
+        return []
+    if not isinstance(answers, list):
+        what = "None" if answers is None else f"a {type(answers).__name__}"
+        raise PluginError("malformed", f"{ANSWERS_HOOK}() returned {what}; it must return a list of compare_ag.Answer")
+    seen: set[str] = set()
+    for answer in answers:
+        _check_answer(answer)
+        if answer.question in seen:
+            raise PluginError("malformed", f"{ANSWERS_HOOK}() answers {answer.question!r} twice")
+        seen.add(answer.question)
+    return answers
+
+
+def _check_answer(answer: Any) -> None:
+    """Make sure that this is an answer, or says why there is none."""
+    if not isinstance(answer, Answer | NotApplicable):
+        raise PluginError(
+            "malformed",
+            f"{ANSWERS_HOOK}() returned a list with a {type(answer).__name__} in it; "
+            "it must return a list of compare_ag.Answer and compare_ag.NotApplicable",
+        )
+    if not isinstance(answer.question, str):
+        raise PluginError("malformed", f"{ANSWERS_HOOK}() names the question {answer.question!r}; an id is a text")
+    if isinstance(answer, Answer) and not callable(answer.function):
+        what = type(answer.function).__name__
+        raise PluginError("malformed", f"{ANSWERS_HOOK}() answers {answer.question!r} with a {what}, not a function")
+    reason: Any = "" if isinstance(answer, Answer) else answer.reason
+    if not isinstance(answer, Answer) and not (isinstance(reason, str) and reason.strip()):
+        raise PluginError(
+            "malformed", f"{ANSWERS_HOOK}() says without a reason that {answer.question!r} does not apply"
+        )
 
 
 def _mutant(mutation: Mutation) -> Mutant:
@@ -138,7 +191,8 @@ def _where(error: BaseException, module_name: str) -> str:
     return ""
 
 
-def _call_hook(module: ModuleType) -> Any:
+def _manager(module: ModuleType) -> pluggy.PluginManager:
+    """A fresh manager that knows this one plugin. Raises `PluginError` for hooks that are not ours."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -146,6 +200,11 @@ def _call_hook(module: ModuleType) -> Any:
         manager.check_pending()
     except pluggy.PluginValidationError:
         raise PluginError("malformed", _explain_registration(module)) from None
+    return manager
+
+
+def _call_hook(module: ModuleType) -> Any:
+    manager = _manager(module)
     if not manager.hook.compare_ag_backend.get_hookimpls():
         raise PluginError("malformed", _explain_missing_hook(module))
     try:
@@ -162,11 +221,17 @@ def _call_hook(module: ModuleType) -> Any:
 
 def _explain_registration(module: ModuleType) -> str:
     """Say in the author's words what pluggy refused: an unknown hook, or a known one with arguments."""
-    unknown = [name for name, value in vars(module).items() if _is_marked(value) and name not in (HOOK, MUTANTS_HOOK)]
+    hooks = (HOOK, MUTANTS_HOOK, ANSWERS_HOOK)
+    marked = [name for name, value in vars(module).items() if _is_marked(value)]
+    unknown = [name for name in marked if name not in hooks]
     if unknown:
-        return f"unknown hook {unknown[0]}; did you mean {HOOK}?"
-    implementation = getattr(module, HOOK)
-    return f"its hook must be written {HOOK}() without arguments, not {HOOK}{inspect.signature(implementation)}"
+        meant = difflib.get_close_matches(unknown[0], hooks, n=1, cutoff=0.0)
+        return f"unknown hook {unknown[0]}; did you mean {meant[0]}?"
+    for hook in marked:
+        signature = inspect.signature(getattr(module, hook))
+        if signature.parameters:
+            return f"its hook must be written {hook}() without arguments, not {hook}{signature}"
+    return f"its hooks do not fit: {', '.join(marked)}"
 
 
 def _explain_missing_hook(module: ModuleType) -> str:

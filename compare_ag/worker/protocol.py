@@ -53,6 +53,7 @@ PHASES = (
     "synchronize",
     "step",
     "graph",
+    "answer",
     "finish",
 )
 """Where a worker can be, in the order of their codes on the progress board (see `worker.board`)."""
@@ -202,6 +203,18 @@ class RecordGraph(Message, frozen=True):
 
     step: int
     """of the training: it names the batch"""
+
+
+class ListAnswers(Message, frozen=True):
+    """Import a plugin and say which questions of the lab it answers. Answered by `AnswerList`."""
+
+    module: str
+
+
+class Ask(Message, frozen=True):
+    """Run the answer to one question. Answered by `Answered`."""
+
+    question: str
 
 
 class Bye(Message, frozen=True):
@@ -367,6 +380,47 @@ class Graphed(Message, frozen=True):
     nodes: list[NodeFacts]
 
 
+class AnswerFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A `compare_ag.Answer`, or with a reason a `compare_ag.NotApplicable`."""
+
+    question: str
+    reason: str | None
+
+
+class AnswerList(Message, frozen=True):
+    """The questions that a plugin answers; empty where it has no such hook."""
+
+    answers: list[AnswerFacts]
+    versions: dict[str, str]
+    import_seconds: float
+
+
+class Raised(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An exception that ended an answer."""
+
+    kind: str
+    """the name of its type"""
+    line: str
+    """type and message on one line"""
+
+
+class Answered(Message, frozen=True):
+    """What became of one answer."""
+
+    code: str
+    """the text that was executed"""
+    helpers: str
+    """the functions and classes of the answer's module that it uses"""
+    evidence: dict[str, Any]
+    """flags, numbers, None, lists of these; "nan", "inf" and "-inf" are numbers, texts are {"text": …}"""
+    printed: str
+    warned: list[str]
+    raised: Raised | None
+    flaw: str
+    """why it is no answer; empty when it is one"""
+    seconds: float
+
+
 class Failed(Message, frozen=True):
     """The backend failed in a way the worker could catch."""
 
@@ -379,11 +433,11 @@ class Failed(Message, frozen=True):
 
 Request: TypeAlias = (
     Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Hold
-    | MeasureTape | RecordGraph | Bye
+    | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Observed | Held | TapeSize | Graphed | Failed
+    | Timed | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
 
 

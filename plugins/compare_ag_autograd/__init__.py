@@ -14,7 +14,7 @@ import autograd.numpy as np
 import numpy
 from autograd import make_vjp
 
-from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
+from compare_ag import Answer, Backend, Batch, Node, NotApplicable, Setting, Weights, hookimpl
 
 Array = numpy.ndarray[Any, Any]
 
@@ -88,3 +88,11 @@ class AutogradBackend(Backend):
 def compare_ag_backend() -> type[Backend]:
     """The backend that the entry point `autograd` names."""
     return AutogradBackend
+
+
+@hookimpl
+def compare_ag_answers() -> list[Answer | NotApplicable]:
+    """What `compare-ag explain` runs; imported here, so that training does not pay for it."""
+    from compare_ag_autograd.answers import ANSWERS
+
+    return ANSWERS

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
+from compare_ag import Answer, Backend, Batch, Node, NotApplicable, Setting, Weights, hookimpl
 
 Array = np.ndarray[Any, Any]
 
@@ -121,3 +121,11 @@ class NumpyBackend(Backend):
 def compare_ag_backend() -> type[Backend]:
     """The backend that the entry point `numpy` names."""
     return NumpyBackend
+
+
+@hookimpl
+def compare_ag_answers() -> list[Answer | NotApplicable]:
+    """What `compare-ag explain` runs; imported here, so that training does not pay for it."""
+    from compare_ag_numpy.answers import ANSWERS
+
+    return ANSWERS

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compare_ag import Backend, Batch, Node, Setting, Weights, hookimpl
+from compare_ag import Answer, Backend, Batch, Node, NotApplicable, Setting, Weights, hookimpl
 
 
 def logits_loss(z: Tensor, y: Tensor) -> Tensor:
@@ -105,3 +105,11 @@ class TorchBackend(Backend):
 def compare_ag_backend() -> type[Backend]:
     """The backend that the entry point `torch` names."""
     return TorchBackend
+
+
+@hookimpl
+def compare_ag_answers() -> list[Answer | NotApplicable]:
+    """What `compare-ag explain` runs; imported here, so that training does not pay for it."""
+    from compare_ag_torch.answers import ANSWERS
+
+    return ANSWERS

@@ -24,9 +24,11 @@ import pytest
 
 import compare_ag
 from compare_ag import backend, hookspecs
+from compare_ag.conformance import check_backend
 from compare_ag.host import process
 from compare_ag.host.discovery import NAME, discover
 from compare_ag.host.session import graph_nodes
+from compare_ag.lab import interview
 from compare_ag.problem import problem_by_name
 from compare_ag.suite.graphs import Asked, judged, place
 from compare_ag.worker import protocol
@@ -44,8 +46,11 @@ LOOP = next(block["text"] for block in BLOCKS if block["text"].startswith("backe
 PYTHON = [block["text"] for block in BLOCKS if block["language"] == "python" and not block["file"]]
 DECORATED = next(text for text in PYTHON if "parametrize_backend_checks" in text)
 SHOWN = next(text for text in PYTHON if text.startswith("class LonghandShown("))
-QUOTES = [text for text in PYTHON if text not in (LOOP, DECORATED, SHOWN)]
-CONSOLE = "".join(block["text"] for block in BLOCKS if block["language"] == "console")
+ANSWERED = next(text for text in PYTHON if "Answer(" in text)
+QUOTES = [text for text in PYTHON if text not in (LOOP, DECORATED, SHOWN, ANSWERED)]
+CONSOLES = [block["text"] for block in BLOCKS if block["language"] == "console"]
+EXPLAINED = next(text for text in CONSOLES if "explain" in text)
+CONSOLE = "".join(text for text in CONSOLES if text != EXPLAINED)
 VERBS = [name for name, value in vars(compare_ag.Backend).items() if inspect.isfunction(value)]
 
 
@@ -65,7 +70,7 @@ def test_every_verb_has_its_section_and_its_exact_signature(verb):
 
 def test_the_hook_has_its_exact_signature():
     hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "compare_ag_spec")]
-    assert hooks == ["compare_ag_backend", "compare_ag_mutants"]
+    assert hooks == ["compare_ag_backend", "compare_ag_mutants", "compare_ag_answers"]
     for hook in hooks:
         assert f"def {hook}{signature(getattr(hookspecs, hook))}\n" in QUOTES
 
@@ -271,7 +276,7 @@ def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
 
 def test_the_decorated_test_of_the_guide_passes(installed):
     (installed.folder / "test_longhand.py").write_text(DECORATED, encoding="utf-8")
-    assert "31 passed, 3 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
+    assert "31 passed, 4 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
 
 
 def test_the_jax_plugin_is_certified(tmp_path):
@@ -282,8 +287,52 @@ def test_the_jax_plugin_is_certified(tmp_path):
     assert results["passed"]
     skipped = {check["id"] for check in results["checks"] if check["status"] == "skipped"}
     assert {check["status"] for check in results["checks"]} == {"passed", "skipped"}
-    assert (skipped, len(results["checks"])) == ({"graph"}, 34)
-    assert "33 checks pass, the fused step among them, and one is skipped" in GUIDE
+    assert (skipped, len(results["checks"])) == ({"graph", "answers"}, 35)
+    assert "33 checks pass, the fused step among them, and two are skipped" in GUIDE
+
+
+# --- answers ------------------------------------------------------------------------------------------------
+
+
+def test_the_answers_of_the_guide_are_asked_as_shown(install_plugin):
+    install_plugin("longhand", PLUGIN + ANSWERED)
+    output: list[str] = []
+    for line in EXPLAINED.splitlines():
+        if line.startswith("$ "):
+            command = [
+                sys.executable,
+                "-m",
+                *shlex.split(line.removeprefix("$ ").replace("compare-ag", "compare_ag", 1)),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            output = [" ".join(said.split()) for said in done.stdout.splitlines()]
+        else:
+            shown = ".*".join(re.escape(" ".join(part.split())) for part in line.split("…"))
+            assert any(re.fullmatch(shown, said) for said in output), (line, output)
+
+
+ANSWER_MISTAKES = {
+    "the question does not exist": ('Answer("backward-twice"', 'Answer("backwards-twice"'),
+    "a question is answered twice": ('"zeroing"', '"backward-twice"'),
+    "evidence has another name": ('"second": second', '"last": second'),
+    "evidence is of another kind": ('"first": first', '"first": "first"'),
+    "the code has a slip": ("first = pull(", "first = pul("),
+    "the function is a lambda": (", backward_twice)", ", lambda: {})"),
+}
+
+
+def test_each_mistake_in_an_answer_is_met_with_the_words_of_the_guide(install_plugin):
+    promised = table("Answers")
+    assert list(promised) == list(ANSWER_MISTAKES)
+    assert f"has {interview.ANSWER_SECONDS:g} seconds" in " ".join(GUIDE.split())
+    for number, (mistake, (old, new)) in enumerate(ANSWER_MISTAKES.items()):
+        assert ANSWERED.count(old) == 1, old
+        install_plugin(f"mistake-{number}", PLUGIN + ANSWERED.replace(old, new))
+        (result,) = check_backend(f"mistake-{number}", ["answers"])
+        pattern = ".*".join(re.escape(part) for part in promised[mistake][1].split("…"))
+        assert result.status == "failed"
+        assert re.fullmatch(pattern, result.message), (mistake, result.message)
 
 
 # --- what goes wrong, and what is said ----------------------------------------------------------------------

@@ -1,0 +1,138 @@
+"""``compare-ag explain``: what each backend's autograd really does, by running it; all topics, or one in full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click as plain_click
+
+from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.exit_codes import ExitCode
+from compare_ag.text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from compare_ag.lab.interview import Interview, Reply
+
+SCHEMA = {"name": "compare-ag/explain", "major": 1, "minor": 0}
+"""1.0: questions[] of id, group, asks; backends[] of name, versions, reason, unknown; answers[] of question, backend,
+status, cell, sentence, reason, helpers, code, evidence, raised, printed, warnings, seconds"""
+
+EPILOG = """Examples:
+  compare-ag explain
+  compare-ag explain accumulation
+  compare-ag explain data-change --backends torch,autograd
+  compare-ag explain --list
+"""
+
+
+class Topic(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+    """The id of a question."""
+
+    name = "topic"
+
+    def convert(self, value: str, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> str:
+        """The id itself. Fails for an unknown one, with what may have been meant."""
+        from compare_ag.lab import QUESTIONS
+
+        if value not in QUESTIONS:
+            import difflib
+
+            close = difflib.get_close_matches(value, QUESTIONS, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "`compare-ag explain --list` shows them."
+            self.fail(f"there is no topic {printable(value)!r}; {hint}", param, ctx)
+        return value
+
+    def shell_complete(
+        self, ctx: plain_click.Context, param: plain_click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Ids with their questions."""
+        from click.shell_completion import CompletionItem
+
+        from compare_ag.lab import QUESTIONS
+
+        return [CompletionItem(one.id, help=one.asks) for one in QUESTIONS.values() if one.id.startswith(incomplete)]
+
+
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("topic", required=False, type=Topic(), metavar="[TOPIC]")
+@click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Which to ask; by default all available.")
+@click.option(
+    "--list", "listing", is_flag=True, help="Show what each topic asks; with a TOPIC, the evidence too. Run nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
+def explain(topic: str | None, backends: list[str] | None, listing: bool, as_json: bool) -> None:
+    """Show what each backend's autograd does, by running it.
+
+    Without a TOPIC: a matrix of all questions and backends. With one: the code that was run, what it printed or
+    raised, and what that means.
+    """
+    from compare_ag.lab import QUESTIONS
+
+    questions = QUESTIONS if topic is None else {topic: QUESTIONS[topic]}
+    if listing:
+        width = max(map(len, questions))
+        for one in questions.values():
+            print(f"{one.id.ljust(width)}  {one.asks}")
+        for name, field in questions[topic].evidence.items() if topic else ():
+            print(f"  {name}: {field.kind}: {field.meaning}")
+        return
+    from compare_ag.lab.interview import interview
+    from compare_ag.lab.show import Matrix, document, full
+    from compare_ag.suite import select
+
+    try:
+        found = interview(select(backends), questions, list(QUESTIONS), _announce)
+    finally:
+        _erase()
+    console = report_console(stderr=as_json)
+    asked = list(questions.values())
+    if topic is None:
+        console.print(Matrix(asked, found))
+        console.print()
+        console.print("Found by running code just now; `compare-ag explain TOPIC` shows what ran.", style="dim")
+    else:
+        for part in full(questions[topic], found):
+            console.print(part)
+    _say_what_is_wrong(found, in_full=topic is not None)
+    if as_json:
+        import json
+
+        print(json.dumps({"schema": SCHEMA, **document(asked, found)}, indent=1))
+    broken = any(reply.status in ("failed", "malformed") for one in found for reply in one.replies.values())
+    sys.exit(ExitCode.BACKEND_FAILED if broken else ExitCode.OK)
+
+
+def _say_what_is_wrong(found: list[Interview], *, in_full: bool) -> None:
+    """On stderr: why a backend could not be asked, which answers are none, which nobody asked for."""
+    for one in found:
+        if one.failure:
+            print(f"compare-ag: {printable(one.name)}: {printable(one.failure)}", file=sys.stderr)
+        for reply in one.replies.values():
+            if reply.status in ("failed", "malformed") and not in_full and reply.reason != one.failure:
+                said = f"{printable(one.name)}, {reply.question.id}: {reply.status}: {printable(reply.reason)}"
+                print(f"compare-ag: {said}", file=sys.stderr)
+        for unknown in one.unknown:
+            said = f"{printable(one.name)} answers {printable(unknown)!r}, which is no question here"
+            print(f"warning: {said}", file=sys.stderr)
+
+
+def _announce(name: str, reply: Reply) -> None:
+    """In a terminal, say what has been answered last."""
+    if _is_live():
+        with contextlib.suppress(OSError):  # a reader that has gone must not end the interviews
+            print(f"\r\x1b[2K{printable(name)}: {reply.question.id} …", end="", file=sys.stderr, flush=True)
+
+
+def _erase() -> None:
+    if _is_live():
+        with contextlib.suppress(OSError):
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+def _is_live() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

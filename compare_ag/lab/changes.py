@@ -1,0 +1,97 @@
+"""Questions on values that change: aliases of a tensor, changes behind the library's back, updates in place."""
+
+from __future__ import annotations
+
+from compare_ag.lab.question import Finding, Outcome, array, error, flag, maybe, percent, question, same, told
+
+GROUP = "Changing values"
+
+
+@question(
+    "detach", GROUP,
+    "Does a detached tensor share its memory with the original, and is it still followed?",
+    shares=flag("a change of the one is seen in the other"), followed=flag("the detached one is followed"),
+)  # fmt: skip
+def detach(seen: Outcome) -> Finding | None:
+    """Shared or copied, followed or not."""
+    shares, followed = seen["shares"], seen["followed"]
+    if followed:
+        return Finding("still followed", "It is still connected to the graph, so it is not detached at all.")
+    if shares:
+        return Finding(
+            "shares memory",
+            "It is no longer followed, but it is the same memory: a change in place hits the original too.",
+        )
+    return Finding("a copy", "It is no longer followed, and a copy: it can be changed without harm.")
+
+
+def _noticed(seen: Outcome, how: str) -> Finding | None:
+    if seen.raised is not None:
+        return Finding("noticed", f"Yes: backward refuses, as the value it needs was changed {how}.")
+    off = error(seen["gradient"], seen["right"])
+    if off > 1e-6:
+        return Finding(
+            f"no: off by {percent(off)}",
+            f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right; that "
+            f"is an error of {percent(off)}.",
+        )
+    return Finding(
+        "no harm",
+        f"No harm: backward gives {told(seen['gradient'])} all the same, from what it kept of its own.",
+    )
+
+
+@question(
+    "detach-change", GROUP,
+    "A value that backward needs is changed in place through its detached alias: is that noticed?",
+    may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
+)  # fmt: skip
+def detach_change(seen: Outcome) -> Finding | None:
+    """Noticed, or a silent error of a measured size."""
+    return _noticed(seen, "through the alias")
+
+
+@question(
+    "data-change", GROUP,
+    "A value that backward needs is changed where nobody looks (`.data`, a plain array): is that noticed?",
+    may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
+)  # fmt: skip
+def data_change(seen: Outcome) -> Finding | None:
+    """The same, unnoticed."""
+    return _noticed(seen, "untracked")
+
+
+@question(
+    "in-place-recorded", GROUP,
+    "Can a weight be updated in place while operations are recorded?",
+    may_raise=True, before=array("the weight before"), after=array("and after w -= something"),
+)  # fmt: skip
+def in_place_recorded(seen: Outcome) -> Finding | None:
+    """Refused or done."""
+    if seen.raised is not None:
+        return Finding(
+            seen.raised.kind, "No: the update would itself be recorded, and overwrite what the graph starts from."
+        )
+    if same(seen["before"], seen["after"]):
+        return Finding(
+            "no change", "Nothing is said, but the weight keeps its value: only a new name was bound to the result."
+        )
+    return Finding("changes", f"Yes: {told(seen['before'])} became {told(seen['after'])}, and nothing objected.")
+
+
+@question(
+    "in-place-update", GROUP,
+    "Is the usual update in place, outside of recording, one of the same tensor, which is followed as before?",
+    may_raise=True, before=array("the weight before"), after=array("and after the update"),
+    same_memory=flag("it is the same memory"), followed=maybe(flag("it is followed as a leaf afterwards")),
+)  # fmt: skip
+def in_place_update(seen: Outcome) -> Finding | None:
+    """In place, and still a leaf."""
+    if seen.raised is not None:
+        return Finding(seen.raised.kind, "No: it cannot be updated in place here either.")
+    if same(seen["before"], seen["after"]) or not seen["same_memory"]:
+        return None
+    if seen["followed"] is False:
+        return Finding("not followed", "The value changes in place, but afterwards the tensor is no leaf any more.")
+    more = "; it is followed as before" if seen["followed"] else ""
+    return Finding("in place", f"Yes: {told(seen['before'])} became {told(seen['after'])} in the same memory{more}.")

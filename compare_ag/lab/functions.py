@@ -1,0 +1,197 @@
+"""Questions on functions: control flow, points without a derivative, saturation, integers, dtypes, plain numbers."""
+
+from __future__ import annotations
+
+import math
+
+from compare_ag.lab.question import (
+    Finding,
+    Outcome,
+    array,
+    error,
+    flat,
+    maybe,
+    number,
+    question,
+    same,
+    text,
+    texts,
+    told,
+)
+
+GROUP = "Functions and numbers"
+
+
+@question(
+    "branches", GROUP,
+    "What is the gradient of `x² if x > 0 else -x`, at 3 and at -3?",
+    positive=number("the slope at 3"), negative=number("the slope at -3"),
+)  # fmt: skip
+def branches(seen: Outcome) -> Finding | None:
+    """6 and -1: that of the branch that ran."""
+    if error(seen["positive"], 6.0) < 1e-6 and error(seen["negative"], -1.0) < 1e-6:
+        return Finding(
+            "the branch that ran", "6 and -1: the gradient is that of the branch that ran; the condition has none."
+        )
+    return Finding("wrong", f"It gives {told(seen['positive'])} and {told(seen['negative'])}; right are 6 and -1.")
+
+
+@question(
+    "loops", GROUP,
+    "What is the gradient of a product that a Python loop makes, x multiplied n times, at 2 for n = 1, 2, 3?",
+    slopes=array("the slope for each n"), operations=maybe(array("how many operations were recorded for each n")),
+)  # fmt: skip
+def loops(seen: Outcome) -> Finding | None:
+    """n 2ⁿ⁻¹ = 1, 4, 12, and a graph that grows with n."""
+    if not same(seen["slopes"], [1.0, 4.0, 12.0]):
+        return Finding("wrong", f"It gives {told(seen['slopes'])}; right are 1, 4, 12.")
+    counts = None if seen["operations"] is None else flat(seen["operations"])
+    if counts is None:
+        return Finding("right", "1, 4, 12, as it should be; the derivative has a loop of its own.")
+    if len(set(counts)) == len(counts) and counts == sorted(counts):
+        return Finding(
+            "unrolled", f"1, 4, 12: every turn is recorded anew ({told(counts)} operations); the loop itself is not."
+        )
+    return Finding("right", f"1, 4, 12, with {told(counts)} recorded operations.")
+
+
+def _kink(slope: float, left: float, right: float) -> Finding:
+    """Which element of the interval between the one-sided slopes was chosen."""
+    if math.isnan(slope):
+        return Finding("nan", "It gives NaN: no slope at all.")
+    where = {left: "the slope from the left", right: "the slope from the right", (left + right) / 2: "the middle"}
+    if slope in where:
+        return Finding(
+            told(slope),
+            f"It gives {told(slope)}, {where[slope]}; everything from {told(left)} to {told(right)} is a subgradient.",
+        )
+    if left < slope < right:
+        return Finding(
+            told(slope), f"It gives {told(slope)}, a subgradient, for it lies between {told(left)} and {told(right)}."
+        )
+    return Finding(
+        f"{told(slope)}: wrong",
+        f"It gives {told(slope)}, which is no subgradient: it must lie between {told(left)} and {told(right)}.",
+    )
+
+
+@question(
+    "relu-kink", GROUP,
+    "Which slope does max(x, 0) get at 0, where it has none?",
+    slope=number("the slope"),
+)  # fmt: skip
+def relu_kink(seen: Outcome) -> Finding | None:
+    """Between 0 and 1."""
+    return _kink(seen["slope"], 0.0, 1.0)
+
+
+@question("abs-kink", GROUP, "Which slope does |x| get at 0, where it has none?", slope=number("the slope"))
+def abs_kink(seen: Outcome) -> Finding | None:
+    """Between -1 and 1."""
+    return _kink(seen["slope"], -1.0, 1.0)
+
+
+@question(
+    "max-tie", GROUP,
+    "Who gets the gradient of max(a, b) where a = b?",
+    gradient=array("the gradient in (a, b)"),
+)  # fmt: skip
+def max_tie(seen: Outcome) -> Finding | None:
+    """Shared, one of them, or both."""
+    found = tuple(flat(seen["gradient"]))
+    known = {
+        (0.5, 0.5): ("half each", "They share it, half each: the only choice that treats both alike."),
+        (1.0, 0.0): ("the first", "The first one gets all of it."),
+        (0.0, 1.0): ("the last", "The last one gets all of it."),
+        (1.0, 1.0): ("both: too much", "Both get all of it, which is no subgradient: their sum must be 1."),
+        (0.0, 0.0): ("nobody", "Nobody gets any, which is no subgradient: their sum must be 1."),
+    }
+    return Finding(*known[found]) if found in known else None
+
+
+@question(
+    "saturation", GROUP,
+    "What are log(1 - σ(z)) and its gradient at z = 40, where σ(z) rounds to 1? Right are -40 and -1.",
+    value=number("the value"), gradient=number("the gradient"),
+)  # fmt: skip
+def saturation(seen: Outcome) -> Finding | None:
+    """NaN, infinity, or right."""
+    value, gradient = seen["value"], seen["gradient"]
+    lost = (
+        "1 - σ(z) is 0 in floating point, its logarithm -inf" if value == -math.inf else f"the value is {told(value)}"
+    )
+    if math.isnan(gradient):
+        meets = ", and the chain rule meets 0 × ∞" if value == -math.inf else ""
+        return Finding("nan", f"The gradient is NaN: {lost}{meets}. One such example ruins a training.")
+    if math.isinf(gradient):
+        divides = ", and the chain rule divides by that 0" if value == -math.inf else ""
+        return Finding(told(gradient), f"The gradient is infinite: {lost}{divides}.")
+    if error(gradient, -1.0) < 1e-6:
+        ruined = f", though {lost}" if value == -math.inf else ""
+        return Finding("-1, right", f"The gradient is right, -1{ruined}: it was simplified before it was computed.")
+    return Finding(told(gradient), f"The gradient is {told(gradient)} where -1 is right: {lost}.")
+
+
+@question(
+    "integers", GROUP,
+    "Can weights be integers?",
+    may_raise=True, gradient=array("the gradient of w² at w = (1, 2)"), dtype=text("its dtype"),
+)  # fmt: skip
+def integers(seen: Outcome) -> Finding | None:
+    """Refused, or a gradient of some dtype."""
+    if seen.raised is not None:
+        return Finding(
+            seen.raised.kind,
+            "No, that is refused: only floating-point numbers can be moved by an arbitrarily small amount.",
+        )
+    if same(seen["gradient"], [2.0, 4.0]):
+        exact = "int" not in seen["dtype"]
+        more = "" if exact else ", itself in integers: a slope of 0.5 would be cut off"
+        return Finding(f"yes, in {seen['dtype']}", f"Yes: it gives {told(seen['gradient'])} in {seen['dtype']}{more}.")
+    return Finding("wrong", f"It gives {told(seen['gradient'])}; right is [2, 4].")
+
+
+@question(
+    "type-promotion", GROUP,
+    "If float32 weights meet float64 data, in which dtype are loss and gradient?",
+    may_raise=True, loss=text("the dtype of the loss"), gradient=text("the dtype of the gradient of the weights"),
+)  # fmt: skip
+def type_promotion(seen: Outcome) -> Finding | None:
+    """Promoted, and brought back or not."""
+    if seen.raised is not None:
+        return Finding(seen.raised.kind, "They may not meet: dtypes are not promoted.")
+    loss, gradient = seen["loss"], seen["gradient"]
+    if (loss, gradient) == ("float64", "float32"):
+        return Finding(
+            "float64, back to 32",
+            "The loss is promoted to float64; the gradient comes back in float32, as the weights are.",
+        )
+    if (loss, gradient) == ("float64", "float64"):
+        return Finding(
+            "float64",
+            "Both are float64: the gradient does not have the dtype of the weights, and an update may change theirs.",
+        )
+    if (loss, gradient) == ("float32", "float32"):
+        return Finding("float32", "Both are float32: the data lose their last digits.")
+    return None
+
+
+@question(
+    "item-tolist", GROUP,
+    "What do item() and tolist() make of a loss and of a vector?",
+    item=text("the type of what item() makes of a loss"),
+    elements=texts("the types of what tolist() makes of a vector"),
+    vector=text("what item() makes of a vector: a type, or the name of the exception"),
+)  # fmt: skip
+def item_tolist(seen: Outcome) -> Finding | None:
+    """Python's own numbers."""
+    if seen["item"] != "float" or set(seen["elements"]) != {"float"}:
+        return Finding(
+            "other types", f"They make {seen['item']} and {', '.join(seen['elements'])}, not Python's own floats."
+        )
+    refuses = seen["vector"].endswith("Error")
+    vector = f"refuses a vector ({seen['vector']})" if refuses else f"makes {seen['vector']} of a vector"
+    return Finding(
+        "Python floats",
+        f"item() makes one Python float of a loss and {vector}; tolist() makes a list of floats. Neither has a graph.",
+    )

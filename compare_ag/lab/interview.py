@@ -1,0 +1,203 @@
+"""Asking: one worker for each backend, one answer after the other, each within its own time.
+
+A crash, a hang or junk on the result channel costs the answer that caused it and the worker, never the answers after
+it: a fresh worker goes on with the next question. A question about the end of the process gets a worker of its own
+that is then told to leave, and the host holds the watch. Backends are asked at the same time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.lab.evidence import EvidenceError, read_evidence
+from compare_ag.lab.question import Finding, Outcome, Question, Raised
+from compare_ag.worker import protocol as p
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+
+LOAD_SECONDS = 60.0
+"""for importing the plugin and its framework"""
+ANSWER_SECONDS = 10.0
+"""for one answer"""
+LEAVE_SECONDS = 10.0
+"""after which a process that does not end counts as one that never would"""
+MOST_TIMEOUTS = 3
+"""after as many hangs a backend is asked nothing more: each costs its whole time"""
+
+Status: TypeAlias = Literal["answered", "not-applicable", "unanswered", "failed", "malformed"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a backend gave to one question."""
+
+    question: Question
+    status: Status
+    reason: str = ""
+    """why it does not apply, failed or is no answer"""
+    finding: Finding | None = None
+    outcome: Outcome | None = None
+    code: str = ""
+    helpers: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Interview:
+    """All that one backend said."""
+
+    name: str
+    replies: dict[str, Reply] = field(default_factory=dict)
+    """by the question's id, in the order in which they were asked"""
+    versions: dict[str, str] = field(default_factory=dict)
+    import_seconds: float = 0.0
+    unknown: tuple[str, ...] = ()
+    """ids that it answers and nobody asks"""
+    failure: str = ""
+    """why it could not be asked at all"""
+    workers: int = 0
+    """how many were started"""
+
+
+def interview(
+    offers: Mapping[str, Offer],
+    questions: Mapping[str, Question],
+    known: Sequence[str],
+    observe: Callable[[str, Reply], None] | None = None,
+    seconds: float = ANSWER_SECONDS,
+) -> list[Interview]:
+    """Ask every backend the ``questions``, backends at the same time; the interviews are in the order of ``offers``.
+
+    known: ids of all questions there are. observe: hears of each reply, from several threads.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs,
+        ThreadPoolExecutor(len(offers), thread_name_prefix="explain") as pool,
+    ):
+        interviewers = [_Interviewer(name, offer, Path(logs), observe, seconds) for name, offer in offers.items()]
+        try:
+            return list(pool.map(lambda one: one.ask_all(questions, known), interviewers))
+        except BaseException:
+            for one in interviewers:  # an interrupt: nobody waits for the answers any more
+                one.cancel()
+            raise
+
+
+class _Interviewer:
+    """Asks one backend."""
+
+    def __init__(
+        self, name: str, offer: Offer, logs: Path, observe: Callable[[str, Reply], None] | None, seconds: float
+    ) -> None:
+        self._offer, self._logs, self._observe, self._seconds = offer, logs, observe, seconds
+        self._cancel = threading.Event()
+        self._timeouts = 0
+        self._used = False
+        """whether the worker has answered anything"""
+        self._process: WorkerProcess | None = None
+        self._offered: dict[str, str | None] = {}
+        self.found = Interview(name)
+
+    def cancel(self) -> None:
+        self._cancel.set()
+
+    def ask_all(self, questions: Mapping[str, Question], known: Sequence[str]) -> Interview:
+        """Ask the questions in turn; those about the end of the process last."""
+        replies = {}
+        try:
+            self._ready()
+            self.found.unknown = tuple(one for one in self._offered if one not in known)
+            for question in sorted(questions.values(), key=lambda one: one.leaves):
+                replies[question.id] = reply = self._reply(question)
+                if self._observe is not None:
+                    self._observe(self.found.name, reply)
+        except WorkerFailure as failure:  # it cannot be loaded, at first or again
+            if failure.status == "cancelled":
+                raise
+            self.found.failure = failure.reason
+        finally:
+            self._close()
+        for question in questions.values():
+            self.found.replies[question.id] = replies.get(question.id) or Reply(question, "failed", self.found.failure)
+        return self.found
+
+    def _reply(self, question: Question) -> Reply:
+        if question.id not in self._offered:
+            return Reply(question, "unanswered", "the plugin does not answer it")
+        reason = self._offered[question.id]
+        if reason is not None:
+            return Reply(question, "not-applicable", reason)
+        if self._timeouts >= MOST_TIMEOUTS:
+            return Reply(question, "failed", f"not asked: {self._timeouts} answers hung before")
+        if question.leaves and self._used:
+            self._close()
+        process = self._ready()
+        self._used = True
+        process.allow(self._seconds)
+        leaving: dict[str, Any] = {}
+        try:
+            message, _ = process.ask(p.Ask(question.id), p.Answered)
+            if question.leaves:
+                leaving = {"exit_seconds": process.finish(LEAVE_SECONDS), "exit_clean": not process.warnings}
+                self._close()
+        except WorkerFailure as failure:
+            self._close()
+            if failure.status == "cancelled":
+                raise
+            hung = failure.status == "timeout"
+            self._timeouts += hung
+            return Reply(question, "failed", f"no answer within {self._seconds:g} s" if hung else failure.reason)
+        return read_reply(question, message, leaving)
+
+    def _ready(self) -> WorkerProcess:
+        """The worker, with the plugin's answers loaded; a fresh one where there is none."""
+        if self._process is None:
+            self.found.workers += 1
+            self._used = False
+            launch = Launch(f"{self._offer.name}.{self.found.workers}", self._logs, 1, 0, LOAD_SECONDS)
+            process = self._process = WorkerProcess(launch, self._cancel)
+            try:
+                process.expect(p.Hello)
+                message, _ = process.ask(p.ListAnswers(self._offer.module), p.AnswerList)
+            except BaseException:
+                self._close()
+                raise
+            self._offered = {one.question: one.reason for one in message.answers}
+            self.found.versions = message.versions
+            self.found.import_seconds = self.found.import_seconds or message.import_seconds
+        return self._process
+
+    def _close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+def read_reply(question: Question, message: p.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
+    """The reply in an `Answered`: its evidence checked, then judged.
+
+    leaving: what the host measured at the end of the process.
+    """
+    raised = None if message.raised is None else Raised(message.raised.kind, message.raised.line)
+    flaw, evidence = message.flaw, {}
+    if not flaw and raised is None:
+        try:
+            evidence = read_evidence(question, message.evidence) | dict(leaving or {})
+        except EvidenceError as error:
+            flaw = str(error)
+    reply = Reply(question, "answered", code=message.code, helpers=message.helpers, seconds=message.seconds)
+    if flaw:
+        return replace(reply, status="malformed", reason=f"its answer {flaw}")
+    outcome = Outcome(evidence, raised, message.printed, tuple(message.warned))
+    reply = replace(reply, finding=question.find(outcome), outcome=outcome)
+    if raised is not None and not question.foresees(raised):
+        return replace(reply, status="failed", reason=f"its answer raised {raised.line}")
+    return reply

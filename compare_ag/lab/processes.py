@@ -1,0 +1,91 @@
+"""Questions on runs: the end of the process, repetition, threads, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+from compare_ag.lab.question import Finding, Outcome, array, maybe, number, question, same, told
+
+GROUP = "Runs and failures"
+PROMPT_SECONDS = 5.0
+"""what still counts as prompt on a busy machine: unloading a framework takes about 0.2 s on an idle one"""
+
+
+@question(
+    "prompt-exit", GROUP,
+    "Does the process end promptly once backward has been called and nothing is left to do? (Measured from outside.)",
+    leaves=True, gradient=array("the gradient, so that backward has really run"),
+    threads=number("threads of Python that are alive afterwards and were not before"),
+)  # fmt: skip
+def prompt_exit(seen: Outcome) -> Finding | None:
+    """Seconds from the request to leave to the end of the process, as the host measured them."""
+    seconds = seen["exit_seconds"]
+    if seconds is None:
+        return Finding(
+            "does not end", "It did not end and had to be killed: something that backward started still runs."
+        )
+    unclean = "" if seen["exit_clean"] else ", but not with exit code 0"
+    left = f"backward left {seen['threads']:g} more threads of Python running"
+    if seconds < PROMPT_SECONDS:
+        return Finding(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after it was told to{unclean}; {left}.")
+    return Finding(f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after it was told to{unclean}; {left}.")
+
+
+@question(
+    "determinism", GROUP,
+    "Do two trainings from the same start end with the same bits?",
+    first=array("the weights after the first"), second=array("and after the second"),
+)  # fmt: skip
+def determinism(seen: Outcome) -> Finding | None:
+    """Bit by bit, or not."""
+    if seen["first"] == seen["second"]:
+        return Finding("same bits", f"Yes: {told(seen['first'])} both times, to the last bit.")
+    near = "within rounding" if same(seen["first"], seen["second"]) else "by more than rounding"
+    return Finding("other bits", f"No: they differ {near}, {told(seen['first'])} and {told(seen['second'])}.")
+
+
+@question(
+    "threads", GROUP,
+    "If several threads differentiate at the same time, are all gradients right?",
+    calls=number("gradients asked for, all in all"), wrong=number("of them wrong"), failed=number("of them raised"),
+)  # fmt: skip
+def threads(seen: Outcome) -> Finding | None:
+    """How many were not."""
+    counts = [seen[name] for name in ("calls", "wrong", "failed")]
+    if not all(count >= 0 and count == count // 1 for count in counts):
+        return None
+    calls, wrong, failed = map(int, counts)
+    if not calls or wrong + failed > calls:
+        return None
+    if not wrong and not failed:
+        return Finding(
+            f"all {calls} right", f"All {calls} were right. That is no proof, but a race would have had many chances."
+        )
+    return Finding(
+        f"{wrong + failed} of {calls} bad",
+        f"No: {wrong} of {calls} were wrong and {failed} raised: the threads got into each other's records.",
+    )
+
+
+@question(
+    "failed-backward", GROUP,
+    "When backward fails halfway, what does it leave behind, and can it be repeated?",
+    left=maybe(array("the gradient that a weight holds after the failure")),
+    again=maybe(array("the gradient of a second attempt through the same graph; None where it raised")),
+    right=array("the right gradient"),
+)  # fmt: skip
+def failed_backward(seen: Outcome) -> Finding | None:
+    """A part of the gradient, a spent graph, or nothing."""
+    left, again = seen["left"], seen["again"]
+    part = "nothing" if left is None else "a part"
+    held = (
+        "No gradient is left behind"
+        if left is None
+        else f"The weights reached before the failure hold their gradient, {told(left)}"
+    )
+    if again is None:
+        return Finding(f"{part}; graph spent", f"{held}; the graph is spent, and a second attempt raises.")
+    if same(again, seen["right"]):
+        return Finding(f"{part}; repeatable", f"{held}; a second attempt through the same graph is right.")
+    return Finding(
+        f"{part}; wrong after",
+        f"{held}; a second attempt gives {told(again)} where {told(seen['right'])} is right, without a word.",
+    )

@@ -1,0 +1,241 @@
+"""Running an answer of the lab: the text of a function's body is taken, executed as it stands, and watched.
+
+What is shown must be what ran, so the function itself is never called: its body's source is parsed and compiled, and
+that is executed among its module's globals. Everything it does becomes part of the outcome: what it returned, printed,
+warned of or raised, SystemExit included. What it returned travels as JSON and is cut to size here, where it is made.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import inspect
+import io
+import textwrap
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from compare_ag.records import real
+from compare_ag.worker import protocol as p
+from compare_ag.worker.load import describe
+
+MOST_CHARACTERS = 4000
+"""kept of what an answer printed, and of each text in its evidence"""
+MOST_VALUES = 1000
+"""numbers, flags and texts in the evidence of one answer"""
+MOST_WARNINGS = 5
+MOST_CODE = 20_000
+MOST_DEPTH = 8
+
+
+class MalformedAnswerError(Exception):
+    """The answer is no answer: the message says what is wrong with it, for its author."""
+
+
+def answered(function: Callable[[], Any]) -> p.Answered:
+    """Run an answer and say what became of it."""
+    try:
+        code, helpers = source(function)
+    except MalformedAnswerError as error:
+        return p.Answered("", "", {}, "", [], None, str(error), 0.0)
+    out = _Capped()
+    warned: list[str] = []
+    raised: p.Raised | None = None
+    returned: Any = None
+    start = perf_counter()
+    with _watched(out, warned):
+        try:
+            returned = _compiled(code, function)()
+        except BaseException as error:  # noqa: BLE001 - whatever an answer raises is its outcome
+            raised = p.Raised(type(error).__name__[:100], describe(error)[:MOST_CHARACTERS])
+    seconds = perf_counter() - start
+    flaw = ""
+    values: dict[str, Any] = {}
+    if raised is None:
+        try:
+            values = evidence(returned)
+        except MalformedAnswerError as error:
+            flaw = str(error)
+        except BaseException as error:  # noqa: BLE001 - a tensor's tolist may do anything
+            flaw = f"gives evidence that cannot be read: {describe(error)}"
+    return p.Answered(code, helpers, values, out.text(), warned, raised, flaw, seconds)
+
+
+# --- the source ---
+
+
+def source(function: Callable[[], Any]) -> tuple[str, str]:
+    """The text of a function's body without its docstring, and of the functions and classes of its module it uses.
+
+    Raises `MalformedAnswerError` where there is no such text or the body could not run on its own.
+    """
+    if not isinstance(function, types.FunctionType):
+        raise MalformedAnswerError(f"is a {type(function).__name__}; give a plain function")
+    if function.__code__.co_freevars:
+        names = ", ".join(function.__code__.co_freevars)
+        raise MalformedAnswerError(f"closes over {names}: its body cannot run on its own; use globals of its module")
+    if inspect.signature(function).parameters or _is_odd(function):
+        raise MalformedAnswerError("must be a plain function without arguments, neither generator nor coroutine")
+    code = _body(_text(function))
+    helpers = "\n\n".join(_text(helper).rstrip() for helper in _helpers(function))
+    if len(code) + len(helpers) > MOST_CODE:
+        raise MalformedAnswerError(f"is longer than {MOST_CODE} characters, with what it uses of its module")
+    return code, helpers
+
+
+def _is_odd(function: Callable[[], Any]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)
+
+
+def _text(thing: Any) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError, SyntaxError, IndentationError):
+        raise MalformedAnswerError("has no source that can be read: define it in a file, with def") from None
+
+
+def _body(text: str) -> str:
+    """The lines below the signature and the docstring, comments included, without their indentation."""
+    try:
+        definition = ast.parse(text).body[0]
+    except SyntaxError:
+        definition = None
+    if not isinstance(definition, ast.FunctionDef):
+        raise MalformedAnswerError("has no source that can be read: define it in a file, with def")
+    statements = definition.body
+    lines = text.splitlines()
+    if ast.get_docstring(definition, clean=False) is not None:
+        begin = statements[0].end_lineno or 1
+    else:
+        ends = [definition.lineno, definition.returns.end_lineno if definition.returns else 0]
+        begin = max(end or 0 for end in ends)
+        if statements[0].lineno <= begin:  # def f(): return {}
+            return lines[statements[0].lineno - 1][statements[0].col_offset :].strip()
+    return textwrap.dedent("\n".join(lines[begin:])).strip("\n")
+
+
+def _helpers(function: types.FunctionType) -> list[Any]:
+    """Functions and classes of the answer's own module that its code names, each before what uses it."""
+    found: list[Any] = []
+
+    def visit(thing: Any) -> None:
+        for name in _names(thing):
+            used = function.__globals__.get(name)
+            mine = getattr(used, "__module__", None) == function.__module__
+            if mine and isinstance(used, types.FunctionType | type) and used is not function and used not in found:
+                found.append(used)
+                visit(used)
+
+    visit(function)
+    return found[::-1]
+
+
+def _names(thing: Any) -> Iterator[str]:
+    """Global names that the code of a function reads, or that of a class's methods, nested functions included."""
+    if isinstance(thing, type):
+        for value in vars(thing).values():
+            if isinstance(value, types.FunctionType):
+                yield from _names(value)
+        return
+    waiting = [thing.__code__]
+    while waiting:
+        code = waiting.pop()
+        yield from (one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL")
+        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+
+
+def _compiled(code: str, function: Callable[[], Any]) -> Callable[[], Any]:
+    """A function of exactly this text, among a copy of the globals of the one it was taken from."""
+    assert isinstance(function, types.FunctionType)
+    name = function.__name__
+    module = ast.parse(f"def {name}(): pass")
+    definition = module.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.body = ast.parse(code).body
+    scope = dict(function.__globals__)
+    exec(compile(module, f"<answer {name}>", "exec", dont_inherit=True), scope)
+    made: Callable[[], Any] = scope[name]
+    return made
+
+
+# --- what it does ---
+
+
+class _Capped(io.TextIOBase):
+    """Keeps the first characters written to it and counts the others: a flood costs no memory."""
+
+    def __init__(self) -> None:
+        self._kept = ""
+        self._dropped = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        room = MOST_CHARACTERS - len(self._kept)
+        self._kept += text[:room]
+        self._dropped += max(0, len(text) - room)
+        return len(text)
+
+    def text(self) -> str:
+        """What was written, and how much more."""
+        return self._kept + (f"\n[{self._dropped} more characters]" if self._dropped else "")
+
+
+@contextlib.contextmanager
+def _watched(out: _Capped, warned: list[str]) -> Iterator[None]:
+    """Standard output and error go to ``out``, the first few warnings to ``warned``."""
+
+    def keep(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        said = f"{category.__name__}: {' '.join(str(message).split())}"[:500]
+        if said not in warned and len(warned) < MOST_WARNINGS:
+            warned.append(said)
+
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = keep
+        yield
+
+
+# --- what it returned ---
+
+
+def evidence(returned: Any) -> dict[str, Any]:
+    """The evidence as JSON: flags, numbers (NaN and infinities as texts), texts, None, and lists of these.
+
+    Raises `MalformedAnswerError` for anything else, and for too much of it.
+    """
+    if not isinstance(returned, dict):
+        raise MalformedAnswerError(f"returned a {type(returned).__name__}; return a dict of evidence")
+    left = [MOST_VALUES]
+    values = {}
+    for name, value in returned.items():
+        if not isinstance(name, str):
+            raise MalformedAnswerError(f"returned a dict with the key {name!r}; names are texts")
+        values[name] = _plain(value, name, left, 0)
+    return values
+
+
+def _plain(value: Any, name: str, left: list[int], depth: int) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth > MOST_DEPTH:
+        raise MalformedAnswerError(f"returned more than {MOST_VALUES} values, or nested too deep")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return {"text": str(value)[:MOST_CHARACTERS]}
+    if isinstance(value, int) and abs(value) < 1 << 53:
+        return int(value)
+    if isinstance(value, int | float):
+        return real(float(value))
+    if isinstance(value, list | tuple):
+        return [_plain(one, name, left, depth + 1) for one in value]
+    if callable(getattr(value, "tolist", None)):
+        if (size := getattr(value, "size", 0)) and isinstance(size, int) and size > left[0]:
+            raise MalformedAnswerError(f"returned more than {MOST_VALUES} values")
+        return _plain(value.tolist(), name, left, depth + 1)
+    raise MalformedAnswerError(f"returned {name!r} as a {type(value).__name__}, which is no evidence that can be shown")
