@@ -11,8 +11,10 @@ from compare_ag.exit_codes import MEANINGS
 from compare_ag.text import printable
 
 COMMANDS = (
-    "run", "list", "show", "export", "compare", "explain", "graph", "trace", "check", "bisect", "transplant", "selftest",
-    "selfcheck", "import-benchmark", "new",
+    "run", "list", "show", "export", "compare",
+    "explain", "graph", "trace",
+    "check", "bisect", "transplant", "selftest", "selfcheck",
+    "import-benchmark", "new",
 )  # fmt: skip
 """in the order of ``--help``; each lives in the module of its name"""
 
