@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
 from compare_ag.backend import Backend, Setting, Weights
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board
-from compare_ag.worker.clock import settle
 from compare_ag.worker.training import Inputs, Trainee
 
 STEP, WAIT, READ = 1000, 10, 100
@@ -72,18 +69,17 @@ def test_a_block_is_its_steps_and_not_what_reading_costs(trainee, put_off):
     assert block.wall_ns == block.cpu_ns == 7 * STEP  # the lead-in's work is not counted either, even if it was put off
 
 
-def test_settle_waits_for_threads_that_spin_and_gives_up_on_those_that_never_rest():
-    rest = threading.Event()
+@pytest.mark.parametrize(("spin_ms", "rests"), [(0, True), (5, True), (1000, False)])
+def test_settle_waits_for_threads_that_spin_and_gives_up_on_those_that_never_rest(monkeypatch, spin_ms, rests):
+    wall = cpu = 0
 
-    def spin():
-        while not rest.is_set():
-            pass
+    def sleep(seconds):  # while some thread spins for the first milliseconds
+        nonlocal wall, cpu
+        spun = min(seconds * 1e9, max(0, spin_ms * 1e6 - wall))
+        wall, cpu = wall + seconds * 1e9, cpu + spun
 
-    spinner = threading.Thread(target=spin)
-    spinner.start()
-    try:
-        assert not settle()
-    finally:
-        rest.set()
-        spinner.join()
-    assert settle()
+    monkeypatch.setattr(clock, "perf_counter_ns", lambda: wall)
+    monkeypatch.setattr(clock, "process_time_ns", lambda: cpu)
+    monkeypatch.setattr(clock, "sleep", sleep)
+    assert clock.settle() is rests
+    assert spin_ms * 1e6 <= wall <= 6e6 if rests else wall >= clock.LONGEST_SETTLE_NS
