@@ -31,7 +31,7 @@ open already, took no more of what was asked for."""
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line on ``argv``, or on sys.argv without the program's name, and exit."""
     _replace_closed_streams()
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the command of that name hides it here
     try:
         code = _answer(arguments)
         sys.stdout.flush()  # here, for at the interpreter's end a closed pipe would print a traceback

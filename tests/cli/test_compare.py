@@ -23,10 +23,21 @@ def runs(make_run, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """No line is folded."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 def call(capsys, *arguments) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
         main(["compare", *map(str, arguments)])
     return (int(end.value.code), *capsys.readouterr())
+
+
+def test_the_command_line_works_twice_in_one_process(runs, capsys):
+
+    assert call(capsys, runs / "before", runs / "same")[0] == 0
 
 
 def test_the_exit_code_gates(runs, capsys):

@@ -240,7 +240,8 @@ def test_in_a_real_terminal_ctrl_c_takes_the_display_away_and_keeps_the_run(tmp_
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [COMMAND, "run", "--backends", "slow", "--problem", "synthetic:n=20,d=2", "--steps", "5000", "-o", "run"]
-    environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
@@ -269,6 +270,7 @@ def test_in_a_real_terminal_ctrl_c_takes_the_display_away_and_keeps_the_run(tmp_
         assert process.wait(timeout=30) == 130
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
     assert "\x1b[?25h" in seen  # the cursor is shown again
     assert "interrupted: what had finished is kept in run" in seen
