@@ -9,6 +9,8 @@ from rich.table import Table
 
 import compare_ag
 from compare_ag import records
+from compare_ag.comparison import compare_runs, compare_within
+from compare_ag.report import comparison as report
 from compare_ag.report import speed, terminal
 from compare_ag.report.glossary import COMMANDS, GLOSSARY
 from compare_ag.report.grid import Grid
@@ -40,7 +42,7 @@ def runs(tmp_path_factory, brief):
     ]
 
 
-def heads(run, monkeypatch) -> set[tuple[str, str]]:
+def heads(parts, monkeypatch) -> set[tuple[str, str]]:
     """(title, head) of every column; a table without a title of its own counts to the one above it."""
     found: set[tuple[str, str]] = set()
     pending: list[str] = []
@@ -67,7 +69,8 @@ def heads(run, monkeypatch) -> set[tuple[str, str]]:
         patch.setattr(Grid, "__init__", grid)
         patch.setattr(speed, "titled", titled)
         patch.setattr(terminal, "titled", titled)
-        for _ in terminal.sections(run):
+        patch.setattr(report, "titled", titled)
+        for _ in parts:
             found.update((title, head) for head in pending)
             pending.clear()
     return found
@@ -80,12 +83,24 @@ def entry(title: str, head: str) -> str | None:
 
 
 def test_every_column_that_a_report_shows_is_explained(runs, monkeypatch):
-    shown = {pair for run in runs for pair in heads(run, monkeypatch)}
+    shown = {pair for run in runs for pair in heads(terminal.sections(run), monkeypatch)}
     assert {title for title, _ in shown if title.startswith("Memory")}
     assert {head for _, head in shown} >= {"course of the loss", "pays after", "w[39]", "published", "k", "…"}
     unnamed = {"", "…", "numpy", "autograd"}
     missing = {(title, head) for title, head in shown if head not in unnamed and not entry(title, head)}
     assert missing == set()
+
+
+def test_every_column_of_a_comparison_is_explained(make_run, monkeypatch):
+    before, after = make_run({"numpy": 1e-5, "mine": 2e-5}), make_run({"numpy": 1e-5, "mine": 2e-5}, seed=1)
+    told = COMMANDS["Comparing runs"].keys() | {"backend", "what was found", ""}
+    for comparison, sides in (
+        (compare_runs(before, after), ("before", "after")),
+        (compare_within(after, "numpy"), ("numpy", "here")),
+    ):
+        shown = {head.strip() for _, head in heads(report.sections(comparison), monkeypatch)}
+        assert {"ratio", "losses", "change"} <= shown
+        assert {head.removesuffix(sides[0]).strip() for head in shown} - {*sides} <= told
 
 
 def test_every_status_and_every_verdict_on_speed_is_explained():
