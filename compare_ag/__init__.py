@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compare_ag.answer import Answer, NotApplicable
+    from compare_ag.api import run
     from compare_ag.backend import Backend, Batch, Node, Setting, Weights
     from compare_ag.hookspecs import hookimpl
     from compare_ag.mutant import Mutant
     from compare_ag.problem import Problem
     from compare_ag.records import Run, load_run
-    from compare_ag.suite import run
 
 __version__ = "0.1.0"
 
@@ -41,7 +41,7 @@ _HOME = {
     "Problem": "compare_ag.problem",
     "Run": "compare_ag.records",
     "load_run": "compare_ag.records",
-    "run": "compare_ag.suite",
+    "run": "compare_ag.api",
 }
 
 

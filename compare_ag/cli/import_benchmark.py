@@ -26,10 +26,14 @@ def import_benchmark(file: Path, output: Path | None, as_json: bool) -> None:
     from compare_ag import records
     from compare_ag.bridge.imported import import_benchmark as read
     from compare_ag.cli.common import report_console
+    from compare_ag.report.page import keep_report
     from compare_ag.report.terminal import print_run
+    from compare_ag.text import printable
 
     runs = read(file, output)
     for run in runs:
+        if trouble := keep_report(run):
+            click.echo(f"warning: {printable(trouble)}", err=True)
         print_run(run, report_console(stderr=as_json))
     if as_json:
         print(json.dumps([records.document(run) for run in runs], allow_nan=False, indent=1), file=sys.stdout)

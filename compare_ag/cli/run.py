@@ -68,8 +68,10 @@ def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) 
 
     from compare_ag.cli.progress import make_progress
     from compare_ag.problem.memory import require_memory_to_train
+    from compare_ag.report.page import keep_report
     from compare_ag.suite import run as run_suite
     from compare_ag.suite import select
+    from compare_ag.text import printable
 
     signal.signal(signal.SIGTERM, _terminate)
     timeout = options.pop("timeout")
@@ -85,6 +87,9 @@ def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) 
     result = run_suite(
         backends, problem, timing=False if timing is None else timing, timeout=timeout, observer=progress, **keywords
     )
+    if trouble := keep_report(result):
+        with contextlib.suppress(OSError):
+            print(f"warning: {printable(trouble)}", file=sys.stderr)
     try:
         _report(result, as_json=as_json)
     except BrokenPipeError:

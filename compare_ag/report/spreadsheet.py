@@ -31,13 +31,18 @@ PHASES = ("forward", "backward", "update")
 def tables(run: Run) -> dict[str, str]:
     """File name → text, for each table that the run has rows for."""
     made = {
-        "summary.csv": _text(*_summary(run)),
+        "summary.csv": summary(run),
         "losses.csv": _text(*_losses(run)),
         "weights.csv": _text(*_weights(run)),
         "timings.csv": _text(*_timings(run)),
         "phases.csv": _text(*_phases(run)),
     }
     return {name: text for name, text in made.items() if text}
+
+
+def summary(run: Run) -> str:
+    """summary.csv alone; empty for a run without backends."""
+    return _text(*_summary(run))
 
 
 def _text(heads: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

@@ -31,6 +31,8 @@ def print_run(run: Run, console: Console) -> None:
     for part in sections(run):
         console.print(part)
         console.print()
+    if (run.path / "report.html").is_file():
+        console.print(Text("The same with charts: report.html in this directory"))
     console.print(Text(f"Run kept in {printable(str(run.path))}"), soft_wrap=True)
 
 

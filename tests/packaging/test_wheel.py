@@ -86,6 +86,17 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(wheel):
     assert not any("tests" in PurePosixPath(name).parts or name.endswith(".pyc") for name in shipped)
 
 
+def test_the_wheel_carries_what_the_page_is_made_of(wheel):
+    page = ROOT / "compare_ag" / "report" / "page"
+    assets = [path for path in page.rglob("*") if path.suffix in (".html", ".css", ".js", ".txt")]
+    assert {path.name for path in assets} == {
+        "page.html", "page.css", "page.js", "plotly-basic.min.js", "LICENSE-plotly.txt",
+    }  # fmt: skip
+    shipped = contents(wheel)
+    for path in assets:
+        assert shipped[path.relative_to(ROOT).as_posix()] == path.read_bytes()
+
+
 def test_the_wheel_carries_licence_version_and_extras(wheel):
     metadata = header(wheel)
     assert contents(wheel)[f"{DIST_INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
@@ -214,6 +225,10 @@ def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
     kept = done.stdout.splitlines()[-1].split()[-1]
     assert [path.name for path in installed.folder.iterdir()] == ["reports"]
     assert compare_ag.load_run(installed.folder / kept)["numpy"].status == "ok"
+    page = installed.folder / kept / "report.html"
+    assert installed.run("compare-ag", "report", kept, "-o", "again.html").stdout == "wrote again.html\n"
+    assert (installed.folder / "again.html").read_bytes() == page.read_bytes()
+    (installed.folder / "again.html").unlink()
     again = installed.run("compare-ag", "show", kept).stdout
     assert again.splitlines()[0] == done.stdout.splitlines()[0]
 

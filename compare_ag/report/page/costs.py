@@ -1,0 +1,277 @@
+"""Charts of what it cost: times of blocks, ratios, phases, the first steps, memory, and accuracy against cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from compare_ag.records import Run
+from compare_ag.report.page import tables
+from compare_ag.report.page.packing import Array, Packer, thinned
+from compare_ag.report.page.series import ROW, Chart, axis_of, course, orders_of, reach, rows_of, thinning_note
+from compare_ag.report.units import seconds, size
+from compare_ag.speed.statistics import launch_log_time
+
+MOST_BLOCKS = 4000
+"""of all backends together: each is a mark of its own"""
+MOST_PAIRS = 15
+
+
+def _seconds_per_step(run: Run, name: str) -> Array | None:
+    """Seconds per step of every block, a row for each launch: (L, n). None where no raw times are there."""
+    arrays, speed = run.arrays(name), run.manifest.speed
+    blocks = arrays.get("block_wall_ns")
+    if blocks is not None and speed is not None and blocks.size:
+        each: Array = blocks.reshape(len(blocks), -1) * (1e-9 / speed.steps_per_block)
+        return each
+    rounds = arrays.get("step_seconds")  # of pytest-benchmark: one process, no launches
+    return None if rounds is None or not rounds.size else rounds.reshape(1, -1)
+
+
+def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
+    """Every block, the mean of every launch, and the estimate with its interval."""
+    costs, speed = tables.costs(run), run.manifest.speed
+    if not costs:
+        return
+    series: list[dict[str, Any]] = []
+    thin = False
+    for row, (name, cost) in enumerate(costs.items()):
+        look = orders_of(run)[name]
+        each = _seconds_per_step(run, name)
+        if each is not None:
+            launch = np.repeat(np.arange(len(each)), each.shape[1])
+            flat = each.ravel()
+            at = thinned(flat, max(200, MOST_BLOCKS // len(costs)))
+            thin |= len(at) < len(flat)
+            lanes = row + 0.02 + 0.43 * (launch[at] + 0.5) / len(each)
+            series.append(
+                {
+                    "name": f"{name}: blocks",
+                    "look": look,
+                    "draw": "ticks",
+                    "x": {"array": packer.add(flat[at])},
+                    "y": {"array": packer.add(lanes)},
+                }
+            )
+        blocks = run.arrays(name).get("block_wall_ns")
+        if each is not None and blocks is not None and speed is not None:
+            means = [math.exp(launch_log_time(one, speed.steps_per_block)) for one in blocks]
+            middle = [row + 0.02 + 0.43 * (i + 0.5) / len(each) for i in range(len(each))]
+            series.append({"name": f"{name}: launches", "look": look, "draw": "small", "x": means, "y": middle})
+        step = cost.step
+        series.append(
+            {
+                "name": name,
+                "look": look,
+                "draw": "point",
+                "x": [step.value],
+                "y": [row - 0.15],
+                "error": reach(step),
+                "label": seconds(step.value),
+            }
+        )
+    notes = [
+        "Filled: the mean with its 95 % interval. Below it, a row of ticks for each launch: its blocks, and its mean."
+    ]
+    if thin:
+        notes.append("Blocks are thinned evenly with all extremes kept; the run directory holds them all.")
+    told = "; ".join(f"{name} {seconds(cost.step.value)} ({tables.span(cost.step)})" for name, cost in costs.items())
+    yield {
+        "id": "speed",
+        "title": "Time per step: every block, every launch, the mean with its interval",
+        "alt": f"Strip plot of the time per step, a row for each backend. {told}.",
+        "x": axis_of("time per step", "log", "s", toggle=True),
+        "y": rows_of(list(costs)),
+        "series": series,
+        "height": 110 + 92 * len(costs),
+        "zoom": True,
+        "legend": False,
+        "notes": notes,
+    }
+
+
+def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
+    """The ratios with their intervals, over the margin and the noise floor."""
+    speed = run.manifest.speed
+    if speed is None or not speed.pairs:
+        return
+    pairs = list(speed.pairs)
+    notes = ["Grey: differences that count as none (margin). Dotted: the noise floor; no verdict rests on less."]
+    if len(pairs) > MOST_PAIRS:
+        pairs = [pair for pair in pairs if run.manifest.baseline in (pair.backend, pair.baseline)]
+        notes.append("Pairs with the baseline; the table has all.")
+    series = [
+        {
+            "name": f"{pair.backend} / {pair.baseline}",
+            "look": orders_of(run).get(pair.backend, 0),
+            "draw": "point",
+            "x": [pair.ratio.value],
+            "y": [row],
+            "error": reach(pair.ratio),
+            "label": f"{tables.times(pair.ratio.value)} {pair.verdict}",
+        }
+        for row, pair in enumerate(pairs)
+    ]
+    bands = [{"from": 1 / (1 + speed.margin), "to": 1 + speed.margin}]
+    lines = [{"at": 1.0, "dash": "solid"}]
+    if speed.noise_floor is not None:
+        lines += [{"at": 1 + speed.noise_floor, "dash": "dot"}, {"at": 1 / (1 + speed.noise_floor), "dash": "dot"}]
+    told = "; ".join(
+        f"{pair.backend} over {pair.baseline} {tables.times(pair.ratio.value)} "
+        f"({tables.span(pair.ratio, ratio=True)}), {pair.verdict}"
+        for pair in pairs
+    )
+    yield {
+        "id": "ratios",
+        "title": "Ratio of times per step, with simultaneous intervals",
+        "alt": f"Dot plot with intervals. {told}.",
+        "x": axis_of("time of the first / time of the second", "log", toggle=True),
+        "y": rows_of([f"{pair.backend} / {pair.baseline}" for pair in pairs]),
+        "series": series,
+        "bands": bands,
+        "lines": lines,
+        "height": 110 + ROW * len(pairs),
+        "zoom": False,
+        "legend": False,
+        "notes": notes,
+    }
+
+
+def _stack(name: str, part: int, values: list[float], count: int) -> dict[str, Any]:
+    return {"name": name, "look": f"part{part}", "draw": "bar", "x": values, "y": list(range(count))}
+
+
+def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
+    """Forward, backward, update, stacked."""
+    known = {name: cost.phases for name, cost in tables.costs(run).items() if cost.phases is not None}
+    if not known:
+        return
+    series = [
+        _stack(phase, part, [phases[phase].value for phases in known.values()], len(known))
+        for part, phase in enumerate(tables.PHASES)
+    ]
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{phase} {seconds(phases[phase].value)}" for phase in tables.PHASES)
+        for name, phases in known.items()
+    )
+    missing = [name for name, cost in tables.costs(run).items() if cost.phases is None]
+    yield {
+        "id": "phases",
+        "title": "Phases of a step, stacked",
+        "alt": f"Stacked bars of seconds per step. {told}.",
+        "x": axis_of("seconds per step", unit="s"),
+        "y": rows_of(list(known)),
+        "series": series,
+        "height": 130 + ROW * len(known),
+        "zoom": False,
+        "notes": [f"n/a, cannot split a step: {', '.join(missing)}."] if missing else [],
+    }
+
+
+def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
+    """The first steps of a fresh process, one by one, and the steady state."""
+    series: list[dict[str, Any]] = []
+    told = []
+    for name, cost in tables.costs(run).items():
+        steps = run.arrays(name).get("first_step_ns")
+        if steps is None or not steps.size:
+            continue
+        watched = (steps >= 0).all(axis=0)  # -1 stands where a launch was watched for fewer steps than another
+        typical = np.median(steps[:, watched], axis=0) * 1e-9
+        if not len(typical):
+            continue
+        at = thinned(typical)
+        line = course(packer, name, orders_of(run)[name], typical, at)
+        line["x"] = {"array": packer.add(at + 1)}
+        series.append(line)
+        series.append(
+            {
+                "name": f"{name}, steady",
+                "look": orders_of(run)[name],
+                "draw": "level",
+                "x": [1, len(typical)],
+                "y": [cost.step.value, cost.step.value],
+            }
+        )
+        told.append(f"{name}: first {seconds(float(typical[0]))}, steady {seconds(cost.step.value)}")
+    if not series:
+        return
+    yield {
+        "id": "first-steps",
+        "title": "First call against steady state",
+        "alt": f"Line chart of the time of each of the first steps of a fresh process. {'; '.join(told)}.",
+        "x": axis_of("step of a fresh process", "log", toggle=True),
+        "y": axis_of("seconds", "log", "s", toggle=True),
+        "series": series,
+        "height": 340,
+        "zoom": True,
+        "notes": [
+            "Median over launches; dotted: the steady state. Single steps are clocked one by one here, and the clock "
+            "itself takes a part of that: a short step looks longer than in a block.",
+            *thinning_note(series),
+        ],
+    }
+
+
+def memory_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
+    """What a fresh worker holds, stacked."""
+    known = {name: record.memory for name, record in run.records.items() if record.memory is not None}
+    if not known:
+        return
+    parts = {
+        "Python and worker": [float(one.start_bytes) for one in known.values()],
+        "import": [float(max(0, one.import_bytes)) for one in known.values()],
+        "data": [float(max(0, one.data_bytes)) for one in known.values()],
+        "training": [float(max(0, one.training_bytes or 0)) for one in known.values()],
+    }
+    yield {
+        "id": "memory",
+        "title": "Memory of a fresh worker, stacked up to what training needs",
+        "alt": "Stacked bars of resident memory. "
+        + "; ".join(f"{name}: peak {size(one.peak_bytes)}" for name, one in known.items())
+        + ".",
+        "x": axis_of("bytes", unit="B"),
+        "y": rows_of(list(known)),
+        "series": [_stack(name, part, values, len(known)) for part, (name, values) in enumerate(parts.items())],
+        "height": 130 + ROW * len(known),
+        "zoom": False,
+        "notes": [],
+    }
+
+
+def accuracy_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
+    """Digits kept against time per step: the work-precision picture."""
+    known = list(tables.accuracy(run))
+    if not known:
+        return
+    series = [
+        {
+            "name": name,
+            "look": orders_of(run)[name],
+            "draw": "point",
+            "x": [cost.step.value],
+            "y": [digits],
+            "error": reach(cost.step),
+            "label": name,
+        }
+        for name, cost, digits in known
+    ]
+    lowest = min(0.0, *(digits for *_, digits in known))
+    dtype = run.manifest.problem.dtype
+    held = -math.log10(float(np.finfo(dtype).eps) / 2)
+    told = "; ".join(f"{name}: {digits:.1f} digits at {seconds(cost.step.value)}" for name, cost, digits in known)
+    yield {
+        "id": "accuracy",
+        "title": "Digits kept against time per step",
+        "alt": f"Scatter chart of digits kept in the final weights over time per step. {told}.",
+        "x": axis_of("time per step", "log", "s"),
+        "y": axis_of("digits kept in the final weights", range=[lowest, held + 1.5]),
+        "series": series,
+        "levels": [{"at": held, "label": f"all that {dtype} can hold"}],
+        "height": 380,
+        "zoom": False,
+        "notes": ["Upward is more accurate, leftward is cheaper. Digits: −log₁₀ of the final weights' relative error."],
+    }

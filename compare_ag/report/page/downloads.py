@@ -1,0 +1,92 @@
+"""The raw data that the page offers for download: ready texts, and tables that its script writes from the arrays.
+
+    results.csv   a row for each backend, every number with all its digits
+    run.json      manifest and records
+    losses.csv    source, step, loss: as the page holds them
+    timings.csv   backend, launch, instance, round, nanoseconds of a block: as the page holds them
+
+Cells are safe for spreadsheets (`report.escape.cell`); the names in the last two come escaped from here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from compare_ag.records import Run
+from compare_ag.report.escape import cell
+from compare_ag.report.page.packing import MOST_POINTS, Packer, thinned
+from compare_ag.report.page.series import Chart
+from compare_ag.report.spreadsheet import summary
+from compare_ag.text import everywhere, without_paths
+
+CSV = "text/csv;charset=utf-8"
+
+
+def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[str, Any]]:
+    """What each button gives: file name, type, words, and a text or the recipe of a table."""
+    made: list[dict[str, Any]] = [
+        {"name": "results.csv", "type": CSV, "says": "a row for each backend, all digits", "text": summary(run)},
+        {
+            "name": "run.json",
+            "type": "application/json",
+            "says": "the manifest and every record",
+            "text": _records(run),
+        },
+    ]
+    lines = [one for one in charts.get("losses", {}).get("series", []) if one["draw"] == "line"]
+    if lines:
+        made.append(
+            {
+                "name": "losses.csv",
+                "type": CSV,
+                "says": "each course as this page holds it",
+                "columns": ["source", "step", "loss"],
+                "parts": [
+                    {"fixed": _cell(one["name"]), "arrays": [one["x"]["array"], one["y"]["array"]]} for one in lines
+                ],
+            }
+        )
+    parts = [part for name in run.records if (part := _blocks(run, name, packer)) is not None]
+    if parts and run.manifest.speed is not None:
+        made.append(
+            {
+                "name": "timings.csv",
+                "type": CSV,
+                "says": f"blocks of {run.manifest.speed.steps_per_block} steps as this page holds them",
+                "columns": ["backend", "launch", "instance", "round", "wall ns"],
+                "parts": parts,
+            }
+        )
+    return made
+
+
+def _records(run: Run) -> str:
+    """Manifest and records as strict JSON in ASCII."""
+    document = {
+        **msgspec.to_builtins(run.manifest),
+        "records": [msgspec.to_builtins(one) for one in run.records.values()],
+    }
+    return json.dumps(everywhere(document, without_paths), allow_nan=False, indent=1) + "\n"
+
+
+def _blocks(run: Run, name: str, packer: Packer) -> dict[str, Any] | None:
+    """One backend's blocks, with where each stands."""
+    wall = run.arrays(name).get("block_wall_ns")
+    if wall is None or not wall.size:
+        return None
+    at = thinned(wall.ravel().astype(np.float64), MOST_POINTS)
+    places = np.unravel_index(at, wall.shape)
+    return {"fixed": _cell(name), "arrays": [packer.add(one) for one in (*places, wall.ravel()[at])]}
+
+
+def _cell(text: str) -> str:
+    """One cell, quoted where it must be."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow([cell(text)])
+    return buffer.getvalue()

@@ -1,0 +1,127 @@
+"""The template's environment, and the page put together.
+
+Every expression in the template passes `_shown`, which cleans text of control characters and paths, and is then escaped
+by Jinja. Data for the script go through `tojson`, which escapes what could end a script; arrays are base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import compare_ag
+from compare_ag.records import Run
+from compare_ag.report.escape import clean
+from compare_ag.report.glossary import GLOSSARY
+from compare_ag.report.page import facts, tables
+from compare_ag.report.page.charts import charts
+from compare_ag.report.page.downloads import downloads
+from compare_ag.report.page.packing import Packer
+from compare_ag.report.terminal import answer_sentences
+from compare_ag.text import everywhere
+
+SECTIONS = {
+    "verdicts-part": "Verdicts",
+    "losses-part": "Loss",
+    "difference-part": "Difference",
+    "weights-part": "Weights",
+    "speed-part": "Speed",
+    "accuracy-part": "Accuracy and cost",
+    "graph-part": "Graph",
+    "method-part": "Method",
+    "glossary-part": "Glossary",
+    "data-part": "Data",
+}
+
+
+def render(run: Run) -> str:
+    """The page of a run as one HTML text. Raises `RecordError` where arrays are damaged."""
+    packer = Packer()
+    drawn = charts(run, packer)
+    offered = downloads(run, packer, drawn)
+    graph = _graph(run)
+    has = {
+        "losses-part": "losses" in drawn or tables.losses(run) is not None,
+        "difference-part": "difference" in drawn,
+        "weights-part": tables.weights(run) is not None,
+        "accuracy-part": "accuracy" in drawn,
+        "graph-part": graph is not None,
+    }
+    page: str = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            version=compare_ag.__version__,
+            policy=_policy(),
+            style=Markup(_asset("page.css")),
+            plotly=Markup(_asset("vendor/plotly-basic.min.js")),
+            script=Markup(_asset("page.js")),
+            sections={id: title for id, title in SECTIONS.items() if has.get(id, True)},
+            answer=list(answer_sentences(run, clean)),
+            tables=tables,
+            facts=facts,
+            charts=drawn,
+            # texts are cleaned here, for what is in a script passes no finalizer
+            data={"charts": everywhere(drawn, clean), "downloads": offered},
+            arrays=packer.packed,
+            downloads=offered,
+            graph=None if graph is None else Markup(graph),
+            glossary=GLOSSARY,
+        )
+    )
+    return page
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("compare_ag.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": True, "separators": (",", ":")}
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What an expression writes: cleaned text; our own markup as it is."""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("compare_ag.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _policy() -> Markup:
+    """Nothing from anywhere, these two scripts and no other; styles, which plotly writes; the page's own images."""
+    hashes = " ".join(f"'sha256-{_digest(_asset(name))}'" for name in ("vendor/plotly-basic.min.js", "page.js"))
+    return Markup(
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _graph(run: Run) -> str | None:
+    """The graph of the loss as SVG, where this version draws one and the run recorded it."""
+    from compare_ag import report
+
+    draw = getattr(report, "graph_svg", None)
+    drawn: str | None = None if draw is None else draw(run)
+    return drawn
