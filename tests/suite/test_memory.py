@@ -59,7 +59,7 @@ def test_each_part_is_what_the_backend_took(measured):
     found = measured(hungry())["mine"].memory
     assert found.source == "VmHWM"
     assert found.import_bytes == pytest.approx(60 * MB, rel=0.05)
-    assert found.data_bytes == pytest.approx(40 * MB, rel=0.05)
+    assert 40 * MB < found.data_bytes < 44 * MB  # with the 1.5 to 2 MB that preparing any backend takes
     assert found.training_bytes == pytest.approx(30 * MB, rel=0.05)
     whole = found.start_bytes + found.import_bytes + found.data_bytes + found.training_bytes
     assert found.peak_bytes == pytest.approx(whole, rel=0.05)
