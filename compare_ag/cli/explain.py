@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click as plain_click
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from compare_ag.lab.interview import Interview, Reply
+    from compare_ag.lab.question import Question
 
 SCHEMA = {"name": "compare-ag/explain", "major": 1, "minor": 0}
-"""1.0: questions[] of id, group, asks; backends[] of name, versions, reason, unknown; answers[] of question, backend,
-status, cell, sentence, reason, helpers, code, evidence, raised, printed, warnings, seconds"""
+"""1.0: questions[] of id, group, asks, evidence[] of name, kind, meaning, optional; backends[] of name, versions,
+reason, unknown; answers[] of question, backend, status, cell, sentence, reason, helpers, code, evidence, raised,
+printed, warnings, seconds. With --list, backends and answers are empty"""
 
 EPILOG = """Examples:
   compare-ag explain
@@ -75,14 +77,12 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
 
     questions = QUESTIONS if topic is None else {topic: QUESTIONS[topic]}
     if listing:
-        width = max(map(len, questions))
-        for one in questions.values():
-            print(f"{one.id.ljust(width)}  {one.asks}")
-        for name, field in questions[topic].evidence.items() if topic else ():
-            print(f"  {name}: {field.kind}: {field.meaning}")
+        _list(questions, topic, file=sys.stderr if as_json else sys.stdout)
+        if as_json:
+            _print_json(questions, [])
         return
     from compare_ag.lab.interview import interview
-    from compare_ag.lab.show import Matrix, document, full
+    from compare_ag.lab.show import Matrix, full, show
     from compare_ag.suite import select
 
     try:
@@ -90,21 +90,35 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
     finally:
         _erase()
     console = report_console(stderr=as_json)
-    asked = list(questions.values())
     if topic is None:
-        console.print(Matrix(asked, found))
+        show(console, Matrix(list(questions.values()), found))
         console.print()
         console.print("Found by running code just now; `compare-ag explain TOPIC` shows what ran.", style="dim")
     else:
         for part in full(questions[topic], found):
-            console.print(part)
+            show(console, part)
     _say_what_is_wrong(found, in_full=topic is not None)
     if as_json:
-        import json
-
-        print(json.dumps({"schema": SCHEMA, **document(asked, found)}, indent=1))
+        _print_json(questions, found)
     broken = any(reply.status in ("failed", "malformed") for one in found for reply in one.replies.values())
     sys.exit(ExitCode.BACKEND_FAILED if broken else ExitCode.OK)
+
+
+def _list(questions: dict[str, Question], topic: str | None, file: TextIO) -> None:
+    """Each topic with what it asks; of one alone, the evidence too."""
+    width = max(map(len, questions))
+    for one in questions.values():
+        print(f"{one.id.ljust(width)}  {one.asks}", file=file)
+    for name, field in questions[topic].evidence.items() if topic else ():
+        print(f"  {name}: {field.kind}: {field.meaning}", file=file)
+
+
+def _print_json(questions: dict[str, Question], found: list[Interview]) -> None:
+    import json
+
+    from compare_ag.lab.show import document
+
+    print(json.dumps({"schema": SCHEMA, **document(list(questions.values()), found)}, indent=1))
 
 
 def _say_what_is_wrong(found: list[Interview], *, in_full: bool) -> None:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from compare_ag.lab.question import Finding, Outcome, array, error, flag, maybe, percent, question, same, told
+from compare_ag.lab.question import (
+    Finding,
+    Outcome,
+    array,
+    error,
+    finite,
+    flag,
+    maybe,
+    percent,
+    question,
+    same,
+    shape,
+    told,
+)
 
 GROUP = "Changing values"
 
@@ -25,9 +38,17 @@ def detach(seen: Outcome) -> Finding | None:
     return Finding("a copy", "It is no longer followed, and a copy: it can be changed without harm.")
 
 
-def _noticed(seen: Outcome, how: str) -> Finding | None:
+def _noticed(seen: Outcome) -> Finding | None:
+    """Refused (which of the lines refuses, and why, is in the exception), wrong, or right."""
     if seen.raised is not None:
-        return Finding("noticed", f"Yes: backward refuses, as the value it needs was changed {how}.")
+        return Finding("refused", f"It is refused: {seen.raised.kind} instead of a gradient.")
+    if shape(seen["gradient"]) != shape(seen["right"]) or not finite(seen["right"]):
+        return None
+    if not finite(seen["gradient"]):
+        return Finding(
+            "no: not finite",
+            f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right.",
+        )
     off = error(seen["gradient"], seen["right"])
     if off > 1e-6:
         return Finding(
@@ -48,7 +69,7 @@ def _noticed(seen: Outcome, how: str) -> Finding | None:
 )  # fmt: skip
 def detach_change(seen: Outcome) -> Finding | None:
     """Noticed, or a silent error of a measured size."""
-    return _noticed(seen, "through the alias")
+    return _noticed(seen)
 
 
 @question(
@@ -58,7 +79,7 @@ def detach_change(seen: Outcome) -> Finding | None:
 )  # fmt: skip
 def data_change(seen: Outcome) -> Finding | None:
     """The same, unnoticed."""
-    return _noticed(seen, "untracked")
+    return _noticed(seen)
 
 
 @question(
@@ -72,9 +93,11 @@ def in_place_recorded(seen: Outcome) -> Finding | None:
         return Finding(
             seen.raised.kind, "No: the update would itself be recorded, and overwrite what the graph starts from."
         )
+    if not finite(seen["before"]):
+        return None
     if same(seen["before"], seen["after"]):
         return Finding(
-            "no change", "Nothing is said, but the weight keeps its value: only a new name was bound to the result."
+            "no change", "Nothing is said, but the weight keeps its value: the name was only bound to a new array."
         )
     return Finding("changes", f"Yes: {told(seen['before'])} became {told(seen['after'])}, and nothing objected.")
 
@@ -89,7 +112,7 @@ def in_place_update(seen: Outcome) -> Finding | None:
     """In place, and still a leaf."""
     if seen.raised is not None:
         return Finding(seen.raised.kind, "No: it cannot be updated in place here either.")
-    if same(seen["before"], seen["after"]) or not seen["same_memory"]:
+    if not finite(seen["before"]) or same(seen["before"], seen["after"]) or not seen["same_memory"]:
         return None
     if seen["followed"] is False:
         return Finding("not followed", "The value changes in place, but afterwards the tensor is no leaf any more.")

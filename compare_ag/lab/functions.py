@@ -9,6 +9,7 @@ from compare_ag.lab.question import (
     Outcome,
     array,
     error,
+    finite,
     flat,
     maybe,
     number,
@@ -47,7 +48,9 @@ def loops(seen: Outcome) -> Finding | None:
         return Finding("wrong", f"It gives {told(seen['slopes'])}; right are 1, 4, 12.")
     counts = None if seen["operations"] is None else flat(seen["operations"])
     if counts is None:
-        return Finding("right", "1, 4, 12, as it should be; the derivative has a loop of its own.")
+        return Finding("right", "1, 4, 12, as it should be.")
+    if not finite(counts):
+        return None
     if len(set(counts)) == len(counts) and counts == sorted(counts):
         return Finding(
             "unrolled", f"1, 4, 12: every turn is recorded anew ({told(counts)} operations); the loop itself is not."
@@ -128,7 +131,7 @@ def saturation(seen: Outcome) -> Finding | None:
         return Finding(told(gradient), f"The gradient is infinite: {lost}{divides}.")
     if error(gradient, -1.0) < 1e-6:
         ruined = f", though {lost}" if value == -math.inf else ""
-        return Finding("-1, right", f"The gradient is right, -1{ruined}: it was simplified before it was computed.")
+        return Finding("-1, right", f"The gradient is right, -1{ruined}.")
     return Finding(told(gradient), f"The gradient is {told(gradient)} where -1 is right: {lost}.")
 
 
@@ -146,7 +149,7 @@ def integers(seen: Outcome) -> Finding | None:
         )
     if same(seen["gradient"], [2.0, 4.0]):
         exact = "int" not in seen["dtype"]
-        more = "" if exact else ", itself in integers: a slope of 0.5 would be cut off"
+        more = "" if exact else ", itself in integers, which cannot hold a slope of 0.5"
         return Finding(f"yes, in {seen['dtype']}", f"Yes: it gives {told(seen['gradient'])} in {seen['dtype']}{more}.")
     return Finding("wrong", f"It gives {told(seen['gradient'])}; right is [2, 4].")
 

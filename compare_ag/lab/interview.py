@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
 from compare_ag.lab.evidence import EvidenceError, read_evidence
+from compare_ag.lab.processes import LEAVE_SECONDS
 from compare_ag.lab.question import Finding, Outcome, Question, Raised
 from compare_ag.worker import protocol as p
 
@@ -27,8 +28,6 @@ LOAD_SECONDS = 60.0
 """for importing the plugin and its framework"""
 ANSWER_SECONDS = 10.0
 """for one answer"""
-LEAVE_SECONDS = 10.0
-"""after which a process that does not end counts as one that never would"""
 MOST_TIMEOUTS = 3
 """after as many hangs a backend is asked nothing more: each costs its whole time"""
 

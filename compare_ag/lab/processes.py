@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from compare_ag.lab.question import Finding, Outcome, array, maybe, number, question, same, told
+import math
+
+from compare_ag.lab.question import Finding, Outcome, array, finite, flat, maybe, number, question, same, shape, told
 
 GROUP = "Runs and failures"
 PROMPT_SECONDS = 5.0
 """what still counts as prompt on a busy machine: unloading a framework takes about 0.2 s on an idle one"""
+LEAVE_SECONDS = 10.0
+"""after which a process that does not end counts as one that never would"""
 
 
 @question(
@@ -19,9 +23,7 @@ def prompt_exit(seen: Outcome) -> Finding | None:
     """Seconds from the request to leave to the end of the process, as the host measured them."""
     seconds = seen["exit_seconds"]
     if seconds is None:
-        return Finding(
-            "does not end", "It did not end and had to be killed: something that backward started still runs."
-        )
+        return Finding("does not end", f"It did not end within {LEAVE_SECONDS:g} s and had to be killed.")
     unclean = "" if seen["exit_clean"] else ", but not with exit code 0"
     left = f"backward left {seen['threads']:g} more threads of Python running"
     if seconds < PROMPT_SECONDS:
@@ -36,10 +38,23 @@ def prompt_exit(seen: Outcome) -> Finding | None:
 )  # fmt: skip
 def determinism(seen: Outcome) -> Finding | None:
     """Bit by bit, or not."""
-    if seen["first"] == seen["second"]:
+    if repr(seen["first"]) == repr(seen["second"]):  # -0.0 is not 0.0, and NaN is NaN
+        if any(map(math.isnan, flat(seen["first"]))):  # its bits are not in the evidence
+            return Finding(
+                "same, with NaN", f"Both end with {told(seen['first'])}; the bits of a NaN are not compared."
+            )
         return Finding("same bits", f"Yes: {told(seen['first'])} both times, to the last bit.")
-    near = "within rounding" if same(seen["first"], seen["second"]) else "by more than rounding"
+    near = "within rounding" if _near(seen["first"], seen["second"]) else "by more than rounding"
     return Finding("other bits", f"No: they differ {near}, {told(seen['first'])} and {told(seen['second'])}.")
+
+
+def _near(one: object, other: object) -> bool:
+    """Equal within rounding, NaN and infinities at the same places."""
+    ones, others = flat(one), flat(other)
+    if shape(one) != shape(other) or len(ones) != len(others):
+        return False
+    pairs = [pair for pair in zip(ones, others, strict=True) if repr(pair[0]) != repr(pair[1])]
+    return all(same(a, b) for a, b in pairs)
 
 
 @question(
@@ -56,12 +71,10 @@ def threads(seen: Outcome) -> Finding | None:
     if not calls or wrong + failed > calls:
         return None
     if not wrong and not failed:
-        return Finding(
-            f"all {calls} right", f"All {calls} were right. That is no proof, but a race would have had many chances."
-        )
+        return Finding(f"all {calls} right", f"All {calls} were right, which is no proof.")
     return Finding(
         f"{wrong + failed} of {calls} bad",
-        f"No: {wrong} of {calls} were wrong and {failed} raised: the threads got into each other's records.",
+        f"No: {wrong} of {calls} were wrong and {failed} raised.",
     )
 
 
@@ -75,6 +88,8 @@ def threads(seen: Outcome) -> Finding | None:
 def failed_backward(seen: Outcome) -> Finding | None:
     """A part of the gradient, a spent graph, or nothing."""
     left, again = seen["left"], seen["again"]
+    if not finite(seen["right"]):
+        return None
     part = "nothing" if left is None else "a part"
     held = (
         "No gradient is left behind"

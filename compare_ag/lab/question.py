@@ -192,15 +192,21 @@ def shape(value: Any) -> tuple[int, ...]:
 
 
 def same(one: Any, other: Any, relative: float = 1e-6) -> bool:
-    """Whether two arrays have one shape and agree to float32's last digits, NaN with NaN."""
+    """Whether two arrays have one shape and agree to float32's last digits; NaN agrees with nothing."""
     pairs = list(zip(flat(one), flat(other), strict=False))
-    return shape(one) == shape(other) and all(_close(a, b, relative) for a, b in pairs)
+    return shape(one) == shape(other) and all(
+        math.isclose(a, b, rel_tol=relative, abs_tol=relative * 1e-3) for a, b in pairs
+    )
 
 
-def _close(a: float, b: float, relative: float) -> bool:
-    if math.isnan(a) or math.isnan(b):
-        return math.isnan(a) and math.isnan(b)
-    return a == b or math.isclose(a, b, rel_tol=relative, abs_tol=relative * 1e-3)
+def finite(value: Any) -> bool:
+    """Whether an array is free of NaN and infinities; with them, comparisons say little."""
+    return all(map(math.isfinite, flat(value)))
+
+
+def telling(value: Any) -> bool:
+    """Whether an array can be told from its double: it is finite and not zero everywhere."""
+    return finite(value) and any(flat(value))
 
 
 def times(factor: float, value: Any) -> Any:
@@ -209,8 +215,11 @@ def times(factor: float, value: Any) -> Any:
 
 
 def error(gradient: Any, right: Any) -> float:
-    """The largest deviation of a gradient, relative to its largest component; inf where shapes differ."""
-    if shape(gradient) != shape(right):
+    """The largest deviation of a gradient, relative to its largest component.
+
+    inf where shapes differ or one of them is not finite: `max` alone would lose a NaN.
+    """
+    if shape(gradient) != shape(right) or not (finite(gradient) and finite(right)):
         return math.inf
     largest = max(map(abs, flat(right)), default=0.0)
     off = max((abs(a - b) for a, b in zip(flat(gradient), flat(right), strict=True)), default=0.0)

@@ -57,7 +57,7 @@ def unused_weight(seen: Outcome) -> Finding | None:
     """None or zeros."""
     if seen.raised is not None:
         return Finding(seen.raised.kind, "A weight that the graph does not reach is an error.")
-    return _absent(seen["unused"], "the graph does not reach it") if seen["used"] is not None else None
+    return _absent(seen["unused"], "the loss does not depend on it") if seen["used"] is not None else None
 
 
 def _absent(gradient: object, why: str) -> Finding | None:
@@ -100,7 +100,7 @@ def leaf(seen: Outcome) -> Finding | None:
 def kept_gradient(seen: Outcome) -> Finding | None:
     """Leaves, everybody, or nobody."""
     weight, result, asked = (seen[name] is not None for name in ("weight", "result", "asked"))
-    more = " unless it is asked to" if asked else ""
+    more = " unless it is asked to keep it" if asked else ""
     if weight and not result:
         return Finding(
             "leaves" + (", on request" if asked else ""),
@@ -116,21 +116,25 @@ def kept_gradient(seen: Outcome) -> Finding | None:
 @question(
     "recorded", GROUP,
     "What does forward leave for backward: which operations, from the loss back to the weights?",
-    operations=texts("names of the recorded operations, from the loss back"),
-    arrays=maybe(number("how many arrays it keeps, where that can be counted")),
+    operations=texts("names of the recorded operations, from the loss back, the weights left out"),
+    arrays=maybe(number("how many arrays it keeps, each memory once, where that can be counted")),
 )  # fmt: skip
 def recorded(seen: Outcome) -> Finding | None:
     """A chain of operations, or arrays alone."""
     names, arrays = seen["operations"], seen["arrays"]
-    keeps = "" if arrays is None else f", with {arrays:g} arrays"
+    if arrays is not None and not (math.isfinite(arrays) and arrays >= 0 and arrays.is_integer()):
+        return None
+    kept = "" if arrays is None else _counted(int(arrays), "array")
     if names:
-        count = f"{len(names)} operations"
-        return Finding(count, f"{count} are recorded{keeps}: {' ← '.join(names)}.")
+        count, verb = _counted(len(names), "operation"), "is" if len(names) == 1 else "are"
+        return Finding(count, f"{count} {verb} recorded{kept and f', with {kept}'}: {' ← '.join(names)}.")
     if arrays:
-        return Finding(
-            f"{arrays:g} arrays", f"No operation is recorded; the tape is {arrays:g} arrays for a derivative on paper."
-        )
+        return Finding(kept, f"No operation is recorded; the tape is {kept} for a derivative on paper.")
     return None
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 @question(

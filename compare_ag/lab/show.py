@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -106,7 +107,8 @@ def outcome_lines(reply: Reply) -> Iterator[str]:
     if reply.outcome.raised is not None:
         yield f"raised   {printable(reply.outcome.raised.line)}"
     for name, value in reply.outcome.evidence.items():
-        yield f"{name} = {printable(told(value))}"
+        shown = f"{value:.15g}" if isinstance(value, float) else told(value)  # 18.0000000004 must not look like 18
+        yield f"{name} = {printable(shown)}"
 
 
 def sentence(reply: Reply) -> str:
@@ -122,6 +124,16 @@ def sentence(reply: Reply) -> str:
     return said.format(printable(reply.reason).rstrip("."))
 
 
+def show(console: Console, part: RenderableType) -> None:
+    """Print a part; what is not a terminal gets no spaces at the ends of lines, where rich pads to the width."""
+    if console.is_terminal:
+        console.print(part)
+        return
+    with console.capture() as captured:
+        console.print(part)
+    console.file.write("".join(f"{line.rstrip(' ')}\n" for line in captured.get().splitlines()))
+
+
 def shown(code: str) -> str:
     """Code for a terminal: its lines, without anything that moves the cursor."""
     return "\n".join(printable(line.replace("\t", "    ")) for line in code.splitlines())
@@ -130,7 +142,7 @@ def shown(code: str) -> str:
 def document(questions: Sequence[Question], interviews: Sequence[Interview]) -> dict[str, Any]:
     """Everything as plain data for JSON; numbers that are not finite as texts."""
     return {
-        "questions": [{"id": one.id, "group": one.group, "asks": one.asks} for one in questions],
+        "questions": [_asked(one) for one in questions],
         "backends": [
             {"name": one.name, "versions": one.versions, "reason": one.failure, "unknown": list(one.unknown)}
             for one in interviews
@@ -139,6 +151,11 @@ def document(questions: Sequence[Question], interviews: Sequence[Interview]) -> 
             _answer(interview.name, interview.replies[one.id]) for one in questions for interview in interviews
         ],
     }
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    fields = [{"name": name, **asdict(field)} for name, field in question.evidence.items()]
+    return {"id": question.id, "group": question.group, "asks": question.asks, "evidence": fields}
 
 
 def _answer(name: str, reply: Reply) -> dict[str, Any]:

@@ -29,6 +29,8 @@ MOST_VALUES = 1000
 """numbers, flags and texts in the evidence of one answer"""
 MOST_WARNINGS = 5
 MOST_CODE = 20_000
+MOST_CONSTANT = 200
+"""characters of a module's value that are shown"""
 MOST_DEPTH = 8
 
 
@@ -69,7 +71,7 @@ def answered(function: Callable[[], Any]) -> p.Answered:
 
 
 def source(function: Callable[[], Any]) -> tuple[str, str]:
-    """The text of a function's body without its docstring, and of the functions and classes of its module it uses.
+    """The text of a function's body without its docstring, and of what it uses of its module.
 
     Raises `MalformedAnswerError` where there is no such text or the body could not run on its own.
     """
@@ -81,7 +83,7 @@ def source(function: Callable[[], Any]) -> tuple[str, str]:
     if inspect.signature(function).parameters or _is_odd(function):
         raise MalformedAnswerError("must be a plain function without arguments, neither generator nor coroutine")
     code = _body(_text(function))
-    helpers = "\n\n".join(_text(helper).rstrip() for helper in _helpers(function))
+    helpers = "\n\n".join(_helpers(function))
     if len(code) + len(helpers) > MOST_CODE:
         raise MalformedAnswerError(f"is longer than {MOST_CODE} characters, with what it uses of its module")
     return code, helpers
@@ -118,25 +120,48 @@ def _body(text: str) -> str:
     return textwrap.dedent("\n".join(lines[begin:])).strip("\n")
 
 
-def _helpers(function: types.FunctionType) -> list[Any]:
-    """Functions and classes of the answer's own module that its code names, each before what uses it."""
-    found: list[Any] = []
+def _helpers(function: types.FunctionType) -> list[str]:
+    """Functions, classes and plain values of the answer's own module that its code names, each before what uses it.
+
+    Depth first, written down on the way back: a topological order, but for functions that call each other.
+    """
+    found: dict[str, str] = {}
+    seen: set[str] = set()
 
     def visit(thing: Any) -> None:
         for name in _names(thing):
-            used = function.__globals__.get(name)
-            mine = getattr(used, "__module__", None) == function.__module__
-            if mine and isinstance(used, types.FunctionType | type) and used is not function and used not in found:
-                found.append(used)
-                visit(used)
+            if name in seen or name not in function.__globals__:
+                continue
+            seen.add(name)
+            used = function.__globals__[name]
+            if isinstance(used, types.FunctionType | type):
+                if used.__module__ == function.__module__ and used is not function:
+                    visit(used)
+                    found[name] = _text(used).rstrip()
+            elif _is_plain(used):
+                found[name] = f"{name} = {_cut(repr(used))}"
 
     visit(function)
-    return found[::-1]
+    return list(found.values())
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is one of Python's own, down to its items, and so is what its text says."""
+    if type(value) is dict:
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if type(value) in (list, tuple, set, frozenset):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, complex, str, bytes)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CONSTANT else f"{text[: MOST_CONSTANT - 1]}…"
 
 
 def _names(thing: Any) -> Iterator[str]:
     """Global names that the code of a function reads, or that of a class's methods, nested functions included."""
     if isinstance(thing, type):
+        yield from (base.__name__ for base in thing.__bases__)
         for value in vars(thing).values():
             if isinstance(value, types.FunctionType):
                 yield from _names(value)

@@ -5,7 +5,6 @@ Each function is one answer; its body is what people read and what is run. Each 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import tracemalloc
@@ -88,9 +87,9 @@ def recorded() -> Evidence:
 
     _, node = trace(Named.new_root(), loss, np.ones(2))
     names = []
-    while node is not None:
+    while node.parents:
         names.append(node.name)
-        node = node.parents[0] if node.parents else None
+        node = node.parents[0]
     return {"operations": names, "arrays": None}
 
 
@@ -303,23 +302,27 @@ def determinism() -> Evidence:
 
 
 def threads() -> Evidence:
-    wrong, failed = [], []
-    gradient = grad(lambda w: np.sum(w * w))
+    entered, inside, over = threading.Event(), threading.Event(), threading.Event()
 
-    def work(start):
-        for n in range(50):
-            w = np.array([start, float(n)])
-            try:
-                if not np.array_equal(found := gradient(w), 2 * w):
-                    wrong.append(found)
-            except Exception as error:
-                failed.append(error)
+    def first(w):
+        entered.set()
+        inside.wait(1)
+        return np.sum(w * w)
 
-    sys.setswitchinterval(1e-6)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, (0.0, 1.0, 2.0, 3.0)))
-    sys.setswitchinterval(0.005)
-    return {"calls": 200, "wrong": len(wrong), "failed": len(failed)}
+    def second(w):
+        inside.set()
+        over.wait(1)
+        return np.sum(w * grad(lambda v: np.sum(w * v))(np.ones(2)))
+
+    w = np.array([1.0, 2.0])
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(grad(first), w)
+        entered.wait(1)
+        two = pool.submit(grad(second), w)
+        found = [one.result()]
+        over.set()
+        found.append(two.result())
+    return {"calls": 2, "wrong": sum((g != 2 * w).any() for g in found), "failed": 0}
 
 
 def failed_backward() -> Evidence:

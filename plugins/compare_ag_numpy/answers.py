@@ -59,7 +59,8 @@ def kept_gradient() -> Evidence:
 def recorded() -> Evidence:
     backend, weights, batch = four_examples()
     _, tape = backend.forward(weights, batch)
-    return {"operations": [], "arrays": len(tape)}
+    operations = [array.grad_fn for array in tape if hasattr(array, "grad_fn")]
+    return {"operations": operations, "arrays": len(tape)}
 
 
 def before_backward() -> Evidence:
@@ -168,17 +169,6 @@ def loops() -> Evidence:
     return {"slopes": slopes, "operations": None}
 
 
-def abs_kink() -> Evidence:
-    return {"slope": np.sign(0.0)}
-
-
-def max_tie() -> Evidence:
-    w = np.array([1.0, 1.0])
-    gradient = np.zeros(2)
-    gradient[np.argmax(w)] = 1.0
-    return {"gradient": gradient}
-
-
 def saturation() -> Evidence:
     z, y = np.array([40.0]), np.array([0.0])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -269,8 +259,8 @@ ANSWERS: list[Answer | NotApplicable] = [
     for function in (
         requires_grad, nothing_requires_grad, unused_weight, kept_gradient, recorded, before_backward, accumulation,
         backward_twice, vector_loss, weighted_loss, second_derivative, detach, detach_change, data_change,
-        in_place_recorded, in_place_update, branches, loops, abs_kink, max_tie, saturation, integers, type_promotion,
-        item_tolist, prompt_exit, determinism, threads, failed_backward,
+        in_place_recorded, in_place_update, branches, loops, saturation, integers, type_promotion, item_tolist,
+        prompt_exit, determinism, threads, failed_backward,
     )
 ] + [
     NotApplicable("leaf", "no operation is recorded, so there is no graph that could have leaves"),
@@ -280,4 +270,6 @@ ANSWERS: list[Answer | NotApplicable] = [
     NotApplicable("retain-graph", "there is no graph to keep; what becomes of the tape is shown by backward-twice"),
     NotApplicable("second-unasked", "a second derivative has to be derived by hand as well, or taken by differences"),
     NotApplicable("relu-kink", "numpy has no derivative of max(x, 0): whoever derives by hand chooses one"),
+    NotApplicable("abs-kink", "numpy has no derivative of |x|: whoever derives by hand chooses one"),
+    NotApplicable("max-tie", "numpy has no derivative of max(a, b): whoever derives by hand chooses one"),
 ]  # fmt: skip

@@ -61,10 +61,10 @@ def recorded() -> Evidence:
     with saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         loss = -torch.log(torch.sigmoid(w * 3)).mean()
     node, names = loss.grad_fn, []
-    while node is not None:
+    while node.next_functions:
         names.append(node.name())
-        node = node.next_functions[0][0] if node.next_functions else None
-    return {"operations": names, "arrays": len(saved)}
+        node = node.next_functions[0][0]
+    return {"operations": names, "arrays": len({tensor.data_ptr() for tensor in saved})}
 
 
 def no_grad() -> Evidence:

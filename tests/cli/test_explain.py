@@ -86,7 +86,7 @@ def test_many_backends_are_shown_in_several_tables():
 def test_a_topic_shows_question_code_outcome_and_sentence(mine):
     done = explain("accumulation", "--backends", "mine")
     assert done.returncode == 0
-    assert [line.rstrip() for line in done.stdout.splitlines()] == [
+    assert done.stdout.splitlines() == [  # without spaces at the ends, which a pipe has no use for
         "accumulation  If the same loss is differentiated twice, do the gradients add up?",
         "",
         "mine  numpy " + __import__("numpy").__version__,
@@ -148,6 +148,18 @@ def test_the_list_shows_every_topic_and_for_one_its_evidence():
         "  first: array: the gradient after the first backward",
         "  second: array: and after the second, of the same loss",
     ]
+
+
+def test_the_list_as_json_is_json_alone():
+    done = explain("--list", "--json")
+    document = json.loads(done.stdout)
+    assert [one["id"] for one in document["questions"]] == list(QUESTIONS)
+    assert document["answers"] == document["backends"] == []
+    assert done.returncode == 0
+    (question,) = json.loads(explain("kept-gradient", "--list", "--json").stdout)["questions"]
+    assert question["evidence"][0] == {
+        "name": "weight", "kind": "array", "meaning": "what the weight holds, or None", "optional": True,
+    }  # fmt: skip
 
 
 def test_a_backend_that_cannot_be_loaded_is_its_reason_in_every_row(install_plugin):

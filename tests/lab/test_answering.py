@@ -26,6 +26,27 @@ def scaled(value):
     return Scaled().by(value)
 
 
+TABLE = {"a": [1, 2.5], "b": None}
+LONG = "x" * 1000
+ARRAY = np.zeros(2)
+
+
+def leaf_of_both():
+    return 1
+
+
+def middle():
+    return leaf_of_both()
+
+
+def uses_both():
+    return leaf_of_both() + middle()
+
+
+def uses_many():
+    return {"value": uses_both(), "table": len(TABLE), "long": len(LONG), "array": ARRAY}
+
+
 def documented():
     """What it is about.
 
@@ -111,10 +132,19 @@ def test_the_body_is_shown_without_signature_and_docstring_but_with_its_comments
     code, helpers = source(module.documented)
     assert code.splitlines()[0] == "# a comment that belongs to the code"
     assert code.splitlines()[-1] == 'return {"text": text, "value": scaled(2)}'
-    assert helpers.startswith("class Scaled:")
+    assert helpers.startswith("FACTOR = 3\n\nclass Scaled:")
     assert helpers.index("class Scaled") < helpers.index("def scaled")
     assert source(module.plain) == ('value = np.array([1.0, np.inf])\nreturn {"value": value}', "")
     assert source(module.short)[0] == 'return {"value": 1}'
+
+
+def test_helpers_stand_before_what_uses_them_and_plain_values_among_them(module):
+    helpers = source(module.uses_many)[1]
+    order = [helpers.index(text) for text in ("def leaf_of_both", "def middle", "def uses_both")]
+    assert order == sorted(order)
+    assert "TABLE = {'a': [1, 2.5], 'b': None}" in helpers
+    assert f"LONG = '{'x' * 198}…" in helpers
+    assert "ARRAY" not in helpers
 
 
 def test_an_attribute_of_a_helpers_name_is_no_helper(module):

@@ -13,7 +13,10 @@ from compare_ag.lab.question import SLIPS, error, question, same, told
 
 BOOM = Raised("RuntimeError", "RuntimeError: no")
 LACKS = Raised("AttributeError", "AttributeError: 'NoneType' object has no attribute 'zero_'")
+NO_GRAD = Raised("AttributeError", "AttributeError: 'numpy.ndarray' object has no attribute 'grad'")
+MISSPELT = Raised("AttributeError", "AttributeError: module 'autograd' has no attribute 'tensr'")
 UNLIKE = "unlike any known"
+NAN = math.nan
 
 CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     "requires-grad": [
@@ -25,11 +28,11 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     ],
     "nothing-requires-grad": [
         (BOOM, "RuntimeError"), ({"gradient": None}, "None"), ({"gradient": [0.0, 0.0]}, "zeros"),
-        ({"gradient": [0.0, 1.0]}, UNLIKE),
+        ({"gradient": [0.0, 1.0]}, UNLIKE), ({"gradient": [0.0, NAN]}, UNLIKE),
     ],
     "unused-weight": [
         (BOOM, "RuntimeError"), ({"unused": None, "used": [1.0]}, "None"), ({"unused": [0.0], "used": [1.0]}, "zeros"),
-        ({"unused": None, "used": None}, UNLIKE), ({"unused": [1.0], "used": [1.0]}, UNLIKE),
+        ({"unused": [0.0, NAN], "used": [1.0, 1.0]}, UNLIKE), ({"unused": None, "used": None}, UNLIKE), ({"unused": [1.0], "used": [1.0]}, UNLIKE),
     ],
     "leaf": [
         ({"weight": True, "result": False}, "the weight"), ({"weight": True, "result": True}, "both"),
@@ -44,6 +47,7 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     ],
     "recorded": [
         ({"operations": ["Mean", "Log"], "arrays": 2.0}, "2 operations"),
+        ({"operations": ["Mul"], "arrays": 1.0}, "1 operation"), ({"operations": ["Mul"], "arrays": NAN}, UNLIKE),
         ({"operations": [], "arrays": 3.0}, "3 arrays"), ({"operations": [], "arrays": None}, UNLIKE),
     ],
     "no-grad": [
@@ -54,11 +58,13 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     ],
     "before-backward": [
         ({"gradient": None}, "None"), ({"gradient": [0.0]}, "zeros"), ({"gradient": [1.0]}, UNLIKE),
-        (LACKS, "no attribute"), (BOOM, "RuntimeError?"),
+        (NO_GRAD, "no attribute"), (MISSPELT, UNLIKE), (LACKS, UNLIKE), (BOOM, "RuntimeError?"),
     ],
     "accumulation": [
         ({"first": [2.0, 4.0], "second": [4.0, 8.0]}, "adds up"),
         ({"first": [2.0, 4.0], "second": [2.0, 4.0]}, "starts afresh"),
+        ({"first": [NAN], "second": [NAN]}, UNLIKE), ({"first": [math.inf], "second": [math.inf]}, UNLIKE),
+        ({"first": [2.0, 4.0], "second": [2.0, NAN]}, UNLIKE),
         ({"first": [2.0, 4.0], "second": [3.0, 5.0]}, UNLIKE), ({"first": [0.0], "second": [0.0]}, UNLIKE),
     ],
     "zeroing": [
@@ -69,55 +75,67 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     "backward-twice": [
         (BOOM, "RuntimeError"), ({"first": [1.0], "second": [1.0]}, "the same again"),
         ({"first": [1.0], "second": [2.0]}, "adds up"), ({"first": [1.0], "second": [0.25]}, "other numbers"),
+        ({"first": [NAN], "second": [NAN]}, UNLIKE), ({"first": [1.0], "second": [NAN]}, "other numbers"),
+        ({"first": [0.0], "second": [0.0]}, UNLIKE),
     ],
     "retain-graph": [
         ({"first": [1.0], "second": [2.0]}, "adds up"), ({"first": [1.0], "second": [1.0]}, "the same again"),
-        ({"first": [1.0], "second": [5.0]}, UNLIKE),
+        ({"first": [1.0], "second": [5.0]}, UNLIKE), ({"first": [NAN], "second": [NAN]}, UNLIKE),
     ],
     "vector-loss": [
         (BOOM, "RuntimeError"), ({"gradient": [1.0, 2.0], "of_sum": [1.0, 2.0]}, "of the sum"),
         ({"gradient": [[1.0, 0.0], [0.0, 2.0]], "of_sum": [1.0, 2.0]}, "one per component"),
         ({"gradient": [[1.0, 0.0], [0.0, 3.0]], "of_sum": [1.0, 2.0]}, UNLIKE),
+        ({"gradient": [NAN], "of_sum": [NAN]}, UNLIKE),
     ],
     "weighted-loss": [
         ({"weighted": [2.0, 0.6], "of_sum": [2.0, 0.6]}, "the weighted sum"),
         ({"weighted": [2.0, 6.0], "of_sum": [2.0, 0.6]}, "not the sum"),
-        ({"weighted": [0.0], "of_sum": [0.0]}, UNLIKE),
+        ({"weighted": [0.0], "of_sum": [0.0]}, UNLIKE), ({"weighted": [NAN], "of_sum": [NAN]}, UNLIKE),
+        ({"weighted": [NAN, 0.6], "of_sum": [2.0, 0.6]}, "not the sum"),
     ],
     "second-derivative": [
         ({"first": 27.0, "second": 18.0}, "18"), ({"first": 27.0, "second": 18.0 + 1e-7}, "≈ 18"),
-        ({"first": 27.0, "second": 0.0}, "wrong"),
+        ({"first": 27.0, "second": 0.0}, "wrong"), ({"first": 27.0, "second": NAN}, "wrong"),
     ],
-    "second-unasked": [(BOOM, "RuntimeError"), ({"second": 18.0}, "yes"), ({"second": None}, UNLIKE)],
+    "second-unasked": [(BOOM, "RuntimeError"), ({"second": 18.0}, "yes"), ({"second": NAN}, UNLIKE), ({"second": None}, UNLIKE)],
     "detach": [
         ({"shares": True, "followed": False}, "shares memory"), ({"shares": False, "followed": False}, "a copy"),
         ({"shares": True, "followed": True}, "still followed"),
     ],
     "detach-change": [
-        (BOOM, "noticed"), ({"gradient": [0.5], "right": [1.0]}, "no: off by 50 %"),
+        (BOOM, "refused"), ({"gradient": [0.5], "right": [1.0]}, "no: off by 50 %"),
+        ({"gradient": [1.0], "right": [[1.0]]}, UNLIKE),
         ({"gradient": [1.0], "right": [1.0]}, "no harm"),
     ],
     "data-change": [
-        (BOOM, "noticed"), ({"gradient": [0.75], "right": [1.0]}, "no: off by 25 %"),
+        (BOOM, "refused"), ({"gradient": [0.75], "right": [1.0]}, "no: off by 25 %"),
+        ({"gradient": [NAN, NAN], "right": [1.0, 2.0]}, "no: not finite"),
+        ({"gradient": [1.0, NAN], "right": [1.0, 2.0]}, "no: not finite"), ({"gradient": [NAN], "right": [NAN]}, UNLIKE),
         ({"gradient": [1.0], "right": [1.0]}, "no harm"),
     ],
     "in-place-recorded": [
         (BOOM, "RuntimeError"), ({"before": [1.0], "after": [1.0]}, "no change"),
+        ({"before": [NAN], "after": [NAN]}, UNLIKE),
         ({"before": [1.0], "after": [0.9]}, "changes"),
     ],
     "in-place-update": [
         (BOOM, "RuntimeError"), ({"before": [1.0], "after": [0.9], "same_memory": True, "followed": True}, "in place"),
         ({"before": [1.0], "after": [0.9], "same_memory": True, "followed": False}, "not followed"),
         ({"before": [1.0], "after": [0.9], "same_memory": False, "followed": True}, UNLIKE),
+        ({"before": [NAN], "after": [NAN], "same_memory": True, "followed": True}, UNLIKE),
     ],
     "branches": [
         ({"positive": 6.0, "negative": -1.0}, "the branch that ran"), ({"positive": 6.0, "negative": -6.0}, "wrong"),
+        ({"positive": 6.0, "negative": NAN}, "wrong"),
     ],
     "loops": [
         ({"slopes": [1.0, 4.0, 12.0], "operations": [1.0, 2.0, 3.0]}, "unrolled"),
         ({"slopes": [1.0, 4.0, 12.0], "operations": None}, "right"),
         ({"slopes": [1.0, 4.0, 12.0], "operations": [1.0, 1.0, 1.0]}, "right"),
         ({"slopes": [1.0, 1.0, 1.0], "operations": None}, "wrong"),
+        ({"slopes": [1.0, 4.0, NAN], "operations": None}, "wrong"),
+        ({"slopes": [1.0, 4.0, 12.0], "operations": [1.0, NAN, 3.0]}, UNLIKE),
     ],
     "relu-kink": [
         ({"slope": 0.0}, "0"), ({"slope": 1.0}, "1"), ({"slope": 0.5}, "0.5"), ({"slope": -1.0}, "-1: wrong"),
@@ -153,6 +171,7 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     ],
     "determinism": [
         ({"first": [0.1], "second": [0.1]}, "same bits"), ({"first": [0.1], "second": [0.1 + 1e-12]}, "other bits"),
+        ({"first": [0.1, NAN], "second": [0.1, NAN]}, "same, with NaN"), ({"first": [0.0], "second": [-0.0]}, "other bits"),
     ],
     "threads": [
         ({"calls": 200.0, "wrong": 0.0, "failed": 0.0}, "all 200 right"),
@@ -163,6 +182,8 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
         ({"left": None, "again": [2.0], "right": [2.0]}, "nothing; repeatable"),
         ({"left": [2.0], "again": None, "right": [2.0]}, "a part; graph spent"),
         ({"left": None, "again": [0.5], "right": [2.0]}, "nothing; wrong after"),
+        ({"left": None, "again": [NAN], "right": [2.0]}, "nothing; wrong after"),
+        ({"left": None, "again": [NAN], "right": [NAN]}, UNLIKE),
     ],
 }  # fmt: skip
 
@@ -249,8 +270,31 @@ def test_two_questions_of_one_name_are_refused():
         question("leaf", "x", "y")(lambda _: None)
 
 
+def test_weights_that_differ_are_said_to_by_how_much():
+    for first, second, how in [
+        ([0.1], [0.1 + 1e-12], "within rounding"), ([0.1, NAN], [0.1 + 1e-12, NAN], "within rounding"),
+        ([0.1, NAN], [NAN, 0.1], "by more than rounding"), ([0.1, 0.2], [0.1, NAN], "by more than rounding"),
+        ([0.1], [0.2], "by more than rounding"), ([0.1], [[0.1]], "by more than rounding"),
+    ]:  # fmt: skip
+        assert f"they differ {how}," in found("determinism", {"first": first, "second": second}).sentence
+
+
+def test_an_exception_is_told_without_a_cause_that_nobody_saw():
+    """A read-only array or one without item assignment stops the answer before anything was changed."""
+    for line in ("ValueError: assignment destination is read-only", "TypeError: no item assignment"):
+        kind = line.partition(":")[0]
+        for id in ("detach-change", "data-change"):
+            assert found(id, Raised(kind, line)).sentence == f"It is refused: {kind} instead of a gradient."
+
+
+def test_a_near_miss_shows_the_digits_in_which_it_misses():
+    assert "18.0000001" in found("second-derivative", {"first": 27.0, "second": 18.0000001}).sentence
+
+
 def test_same_and_error_know_shapes_and_nan():
-    assert same([1.0, math.nan], [1.0, math.nan])
+    assert not same([1.0, math.nan], [1.0, math.nan])
+    assert same([math.inf], [math.inf])
+    assert error([1.0, math.nan], [1.0, 2.0]) == error([math.nan, 1.0], [2.0, 1.0]) == math.inf
     assert not same([1.0], [[1.0]])
     assert not same([1.0], [1.001])
     assert error([1.0], [[1.0]]) == math.inf
