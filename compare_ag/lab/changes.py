@@ -90,9 +90,9 @@ def data_change(seen: Outcome) -> Finding | None:
 def in_place_recorded(seen: Outcome) -> Finding | None:
     """Refused or done."""
     if seen.raised is not None:
-        return Finding(
-            seen.raised.kind, "No: the update would itself be recorded, and overwrite what the graph starts from."
-        )
+        recorded = "in-place" in seen.raised.line or "inplace" in seen.raised.line
+        why = ": the update would itself be recorded, and overwrite what the graph starts from" if recorded else ""
+        return Finding(seen.raised.kind, f"No, that is refused{why}.")
     if not finite(seen["before"]):
         return None
     if same(seen["before"], seen["after"]):

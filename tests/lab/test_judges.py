@@ -287,6 +287,15 @@ def test_an_exception_is_told_without_a_cause_that_nobody_saw():
             assert found(id, Raised(kind, line)).sentence == f"It is refused: {kind} instead of a gradient."
 
 
+def test_an_update_that_is_refused_for_another_reason_is_not_said_to_be_recorded():
+    torch = Raised(
+        "RuntimeError", "RuntimeError: a leaf Variable that requires grad is being used in an in-place operation."
+    )
+    assert "would itself be recorded" in found("in-place-recorded", torch).sentence
+    read_only = Raised("ValueError", "ValueError: output array is read-only")
+    assert found("in-place-recorded", read_only).sentence == "No, that is refused."
+
+
 def test_a_near_miss_shows_the_digits_in_which_it_misses():
     assert "18.0000001" in found("second-derivative", {"first": 27.0, "second": 18.0000001}).sentence
 
