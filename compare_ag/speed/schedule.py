@@ -84,9 +84,10 @@ class Plan:
 def plan(step_ns: Sequence[float], settings: Settings) -> Plan:
     """Choose the block, and what a launch holds, from each backend's rough nanoseconds per step.
 
-    A block is about `BLOCK_NS` for the fastest but at least `LEAST_STEPS`, at most `SLOWEST_BLOCK_NS` for the slowest, at
-    least one step: all sides time the same window of the training, and a long window is one in which the state drifts. Where steps are so
-    slow that a launch would not fit into its share of the budget, rounds give way first, then instances.
+    A block is about `BLOCK_NS` for the fastest but at least `LEAST_STEPS`, at most `SLOWEST_BLOCK_NS` for the slowest,
+    at least one step: all sides time the same window of the training, and a long window is one in which the state
+    drifts. Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first,
+    then instances.
     """
     fastest, slowest = min(step_ns), max(step_ns)
     steps = max(1, min(max(LEAST_STEPS, round(BLOCK_NS / fastest)), int(SLOWEST_BLOCK_NS / slowest)))
