@@ -31,6 +31,7 @@ import contextlib
 import hashlib
 import math
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -535,8 +536,17 @@ def file_stem(name: str) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises `SaveError`."""
+    """Write a file so that it is there whole or not at all. Raises `SaveError`.
+
+    A link stays one: what it points to is written. What is no file (a pipe, a device) is written to, not replaced.
+    """
+    shown, path = path, Path(os.path.realpath(path))
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with open(path, "wb") as special:
+                special.write(data)
+            return
+        mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o644
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
@@ -544,7 +554,7 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, mode)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -556,7 +566,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise SaveError(f"could not save {path}: {error.strerror or error}") from error
+        raise SaveError(f"could not save {shown}: {error.strerror or error}") from error
 
 
 def write_record(path: Path, record: msgspec.Struct) -> None:

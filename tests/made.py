@@ -180,7 +180,7 @@ def _record(name: str, status: str, arrays: dict[str, Any], version: str) -> rec
     return records.BackendRecord(
         name=name,
         module=f"{name}_plugin",
-        distribution=f"cag-{name}",
+        distribution="compare-ag" if name == "numpy" else f"cag-{name}",
         version=version,
         status=status,
         reason="" if status in STATUSES else f"{status} for a reason",

@@ -57,7 +57,7 @@ class Share(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
     "--yardstick",
     metavar="NAME",
     help="With two runs: an unchanged backend whose own change is taken for the machine's mood, or none. "
-    "Default: the runs' baseline, if its versions are the same.",
+    "Default: one that comes with compare-ag, as numpy, if its versions are the same.",
 )
 @click.option("--md", "as_md", is_flag=True, help="Markdown on stdout, for a comment on a pull request.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")

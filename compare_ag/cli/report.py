@@ -18,6 +18,8 @@ def report(run: Path, output: Path | None) -> None:
     from compare_ag.report.page import write_report
     from compare_ag.text import printable
 
+    if output == Path("-"):
+        raise click.BadParameter("a report is no text for a terminal: name a file", param_hint="-o")
     if output is not None and output.is_dir():
         raise click.BadParameter(f"{printable(str(output))} is a directory; name a file", param_hint="-o")
     click.echo(f"wrote {printable(str(write_report(load_run(run), output)))}")

@@ -16,8 +16,9 @@ from compare_ag.text import everywhere, without_paths
 SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=0)
 
 BECAME = ("same", "wrong", "cured", "new", "gone", "still wrong")
-"""What can become of a backend's verdict. "wrong": it was ok, or was not there, and is not ok; "new": it was not there
-and is ok; "still wrong": neither time ok, whatever the reasons."""
+"""What can become of a backend's verdict. "wrong": it was ok, or was not there, and is not ok; or its numbers are wrong
+and were not seen to be; "new": it was not there and is ok; "still wrong": neither time ok otherwise, be it for another
+reason. Within one run, whose baseline is no former state, whatever is not ok is "wrong"."""
 
 SPEED_VERDICTS = ("faster", "slower", "equivalent", "inconclusive", "yardstick", "not compared")
 

@@ -15,6 +15,8 @@ from compare_ag.speed.statistics import LogInterval, launch_log_ratio, launch_lo
 
 FINE = frozenset({"ok", "imported"})
 """statuses that are nobody's fault: nothing is wrong with the numbers as far as they were judged"""
+WRONG = frozenset({"disagree", "non-finite"})
+"""statuses of numbers that were judged and are wrong: news, whatever else had kept the backend from being judged"""
 
 
 def change(
@@ -53,7 +55,10 @@ def _became(before: BackendRecord | None, after: BackendRecord | None) -> str:
     was_fine = before.status in FINE and _reproduced(before) is not False
     if was_fine and fine:
         return "same"
-    return "wrong" if was_fine else "cured" if fine else "still wrong"
+    if fine:
+        return "cured"
+    seen_wrong = after.status in WRONG and before.status not in WRONG
+    return "wrong" if was_fine or seen_wrong else "still wrong"
 
 
 def _reproduced(record: BackendRecord | None) -> bool | None:

@@ -10,13 +10,13 @@ from compare_ag.comparison.changes import BackendChange
 def regressions(backends: Iterable[BackendChange], had: str, threshold: float) -> list[str]:
     """One sentence for each backend that became wrong, and for each that became slower.
 
-    had: the verb between a backend's name and its former status ("was"), or the baseline's name with its verb.
+    had: what the status is held against: "before", or the baseline's name.
     """
     found = []
     for one in backends:
         name = one.name
         if one.became == "wrong":
-            found.append(f"{name} is {_state(one)}; {_former(one, had)}")
+            found.append(f"{name}: {_state(one)}; {_former(one, had)}")
         if one.speed.verdict == "slower" and one.speed.ratio is not None:
             ratio = one.speed.ratio
             ends = "" if ratio.low is None else f" ({ratio.low:.3f} to {ratio.high:.3f})"
@@ -28,10 +28,10 @@ def regressions(backends: Iterable[BackendChange], had: str, threshold: float) -
 
 def _state(one: BackendChange) -> str:
     if one.status_after in ("ok", "imported") and one.published_after is False:
-        return "no longer true to the published losses"
+        return "the published losses are not reproduced"
     said = f" ({one.found})" if one.found else ""
     return f"{one.status_after}{said}"
 
 
 def _former(one: BackendChange, had: str) -> str:
-    return "it was not there before" if one.status_before is None else f"{had} {one.status_before}"
+    return "it was not there before" if one.status_before is None else f"{had}: {one.status_before}"

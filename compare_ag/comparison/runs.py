@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from compare_ag.comparison.changes import BackendChange, Comparison, Fact, SpeedChange
 from compare_ag.comparison.guards import (
     ComparisonError,
+    beyond_doubt,
     environment_changes,
     require_same_problem,
     times_differ,
-    unchanged,
 )
 from compare_ag.comparison.numbers import blocks, change, log_ratios, log_times, step_time
 from compare_ag.comparison.regressions import regressions
@@ -27,8 +27,8 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD, yards
     """What changed from one run to the other.
 
     threshold: ratio less one that a backend may become slower by. yardstick: the backend whose own change is taken for
-    the machine's mood (see `speed.between`); None chooses the runs' baseline where it has not changed and is not all
-    there is, "none" compares times as they are.
+    the machine's mood (see `speed.between`); None chooses one that cannot be under test (`guards.beyond_doubt`) where
+    it is not all there is, "none" compares times as they are.
 
     Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both.
     """
@@ -45,7 +45,7 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD, yards
         )
         for name in names
     ]
-    found = regressions(backends, "was", threshold)
+    found = regressions(backends, "before", threshold)
     return Comparison(
         kind="runs",
         before=before.path.name,
@@ -95,11 +95,9 @@ class _Speeds:
             return wanted
         if len(self._launched) < 2:  # it would be compared with nothing but itself
             return None
-        for run in (self._before, self._after):
-            name = run.manifest.baseline
-            if name in self._launched and unchanged(str(name), self._before, self._after):
-                return name
-        return None
+        baselines = [run.manifest.baseline for run in (self._before, self._after)]
+        known = [name for name in self._launched if beyond_doubt(name, self._before, self._after)]
+        return next((name for name in [*baselines, *known] if name in known), None)
 
     def of(self, name: str) -> SpeedChange:
         """How this backend's time per step changed."""
@@ -145,12 +143,13 @@ class _Speeds:
         if self.yardstick is None:
             return [
                 "times are compared as they are: how the machine's mood (clock, heat, neighbours) differed between the "
-                "runs is not known; a backend that does not change, run beside the others as baseline, takes it out"
+                "runs is not known; a backend that does not change, timed beside the others in both runs, takes it out: one "
+                "that comes with compare-ag by itself, any other by --yardstick NAME"
             ]
         (own,) = [one.speed.ratio for one in backends if one.name == self.yardstick]
         assert own is not None
         name = self.yardstick
         return [
-            f"times are compared relative to {name}, which has not changed: that it now takes {own.value:.3f} times as "
+            f"times are compared relative to {name}, whose versions have not changed: that it now takes {own.value:.3f} times as "
             "long is taken for the machine's mood; --yardstick none compares times as they are"
         ]

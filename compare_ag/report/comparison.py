@@ -11,7 +11,7 @@ from compare_ag.comparison import BackendChange, Comparison, Fact
 from compare_ag.records import Interval, Real
 from compare_ag.report.escape import clean
 from compare_ag.report.grid import Grid, plain_table
-from compare_ag.report.speed import titled
+from compare_ag.report.speed import listing, titled
 from compare_ag.report.units import difference, fraction, seconds, size
 
 STYLES = {
@@ -22,12 +22,13 @@ WORDS = {
     "same": "", "wrong": "became wrong", "cured": "right again", "new": "new", "gone": "gone",
     "still wrong": "still wrong",
 }  # fmt: skip
+WITHIN = {"same": "", "wrong": "wrong", "cured": "right, unlike the baseline"}
+"""the same within one run, where nothing becomes anything"""
 
 
 def sections(comparison: Comparison) -> Iterator[RenderableType]:
     """The parts, in reading order."""
-    what, said = headline(comparison)
-    yield Text(f"{clean(what)}: {said}", style="bold green" if comparison.exit_code == 0 else "bold red")
+    yield Text(headline(comparison), style="bold green" if comparison.exit_code == 0 else "bold red")
     if comparison.regressions:
         yield Text("\n".join(f"- {clean(sentence)}" for sentence in comparison.regressions), style="red")
     if comparison.times_differ:
@@ -42,8 +43,14 @@ def sections(comparison: Comparison) -> Iterator[RenderableType]:
         yield titled("What else differs", _facts(facts))
 
 
-def headline(comparison: Comparison) -> tuple[str, str]:
-    """What was compared, in strangers' words; and whether it may pass, in ours."""
+def headline(comparison: Comparison, shown: Callable[[str], str] = clean) -> str:
+    """What was compared, whether it may pass, and what is no news but wrong. shown: makes strangers' words harmless."""
+    what, said = _news(comparison)
+    still = [shown(one.name) for one in comparison.backends if one.became == "still wrong"]
+    return f"{shown(what)}: {said}" + (f" Still wrong: {listing(still)}." if still else "")
+
+
+def _news(comparison: Comparison) -> tuple[str, str]:
     if comparison.kind == "runs":
         what, verb = f"{comparison.before} → {comparison.after}", "became"
     else:
@@ -82,10 +89,15 @@ def verdicts(comparison: Comparison) -> RenderableType:
     for head in ("backend", *sides(comparison), "", "what was found"):
         table.add_column(head, overflow="fold")
     for one in comparison.backends:
-        became = Text(WORDS[one.became], style=STYLES.get(one.became, ""))
-        states = [Text(status or "not there") for status in (one.status_before, one.status_after)]
+        became = Text(became_word(comparison, one), style=STYLES.get(one.became, ""))
+        states = [Text(clean(status or "not there")) for status in (one.status_before, one.status_after)]
         table.add_row(Text(clean(one.name)), *states, became, Text(clean(one.found)))
     return titled("Verdicts", table)
+
+
+def became_word(comparison: Comparison, one: BackendChange) -> str:
+    """What became of it, for a table's cell."""
+    return (WORDS if comparison.kind == "runs" else WITHIN)[one.became]
 
 
 def accuracy(comparison: Comparison) -> RenderableType:

@@ -48,7 +48,7 @@ def results(run: Run) -> str:
     for record in run.records.values():
         verdict = decisive(record)
         versions = " ".join(f"{name} {version}" for name, version in record.versions.items())
-        row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), record.status]
+        row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), markdown(record.status)]
         row.append("n/a" if verdict is None else fraction(verdict.worst_ratio))
         row.append("n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error))
         row += _cost_cells(run, record) if costs else []
@@ -69,7 +69,7 @@ def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
     ratio, verdict = ("1", "baseline") if record.name == baseline else ("n/a", "n/a")
     if pair is not None:
         inside = f" ({changes.span(pair.ratio)})" if pair.ratio.low is not None else ""
-        ratio, verdict = f"{pair.ratio.value:.4g}{inside}", pair.verdict
+        ratio, verdict = f"{pair.ratio.value:.4g}{inside}", markdown(pair.verdict)
     phases = ["n/a"] * len(PHASES) if cost.phases is None else [seconds(cost.phases[p].value) for p in PHASES]
     return [seconds(step.value), ends, ratio, verdict, *phases]
 
@@ -83,7 +83,7 @@ def _reasons(run: Run) -> Iterator[str]:
         said = record.reason or (verdict.message if verdict is not None else "")
         if verdict is not None and verdict.diagnosis:
             said += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
-        yield f"{markdown(record.name)}: {record.status}" + (f", {markdown(said)}" if said else "")
+        yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
     for text in run.manifest.warnings:
         yield f"warning: {markdown(text)}"
     if run.manifest.speed is not None:
@@ -96,8 +96,8 @@ def _footnotes(run: Run) -> Iterator[str]:
     p, machine, speed = run.manifest.problem, run.manifest.environment, run.manifest.speed
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
     yield (
-        f"Problem: {markdown(p.name)}, {p.examples} examples × {p.features} features, {p.dtype}, {p.steps} steps, "
-        f"{batch}, {p.loss} loss, l2 {p.l2:g}, learning rate {p.learning_rate:g}.  "
+        f"Problem: {markdown(p.name)}, {p.examples} examples × {p.features} features, {markdown(p.dtype)}, {p.steps} steps, "
+        f"{batch}, {markdown(p.loss)} loss, l2 {p.l2:g}, learning rate {p.learning_rate:g}.  "
     )
     if run.manifest.reference:
         yield f"Compared with {markdown(run.manifest.reference)}.  "
@@ -118,7 +118,10 @@ def _footnotes(run: Run) -> Iterator[str]:
 def comparison_markdown(comparison: Comparison) -> str:
     """A comment for a pull request: the answer, then tables, the smaller things folded away."""
     good = comparison.exit_code == 0
-    parts = [f"### compare-ag: {'pass' if good else 'changes that should not pass'}", _headline(comparison)]
+    parts = [
+        f"### compare-ag: {'pass' if good else 'changes that should not pass'}",
+        changes.headline(comparison, markdown),
+    ]
     if comparison.regressions:
         parts.append("\n".join(f"- {markdown(sentence)}" for sentence in comparison.regressions))
     if comparison.times_differ:
@@ -139,19 +142,14 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _headline(comparison: Comparison) -> str:
-    what, said = changes.headline(comparison)
-    return f"{markdown(what)}: {said}"
-
-
 def _changes_table(comparison: Comparison) -> str:
     before, after = map(markdown, changes.sides(comparison))
     heads = ["backend", f"status {before}", after, "", f"time {before}", after, "ratio", "interval", "speed"]
     rows = [
         [
             markdown(one.name),
-            *(status or "not there" for status in (one.status_before, one.status_after)),
-            changes.WORDS[one.became],
+            *(markdown(status or "not there") for status in (one.status_before, one.status_after)),
+            changes.became_word(comparison, one),
             *changes.speed_cells(one),
         ]
         for one in comparison.backends

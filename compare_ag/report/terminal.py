@@ -84,7 +84,7 @@ def _agreement(run: Run, shown: Callable[[str], str]) -> Iterator[str]:
     if imported:
         yield f"{names(imported)}: timed by pytest-benchmark, after a check of the numbers."
     for status in dict.fromkeys(record.status for record in rows if record.status != "imported"):
-        yield f"{names([record for record in rows if record.status == status])}: {status}."
+        yield f"{names([record for record in rows if record.status == status])}: {shown(status)}."
     if run.manifest.consensus_is_wrong:
         yield "The consensus is wrong: they agree with each other, but not with the exact result."
     published = [record for record in run.records.values() if record.published]
@@ -109,9 +109,9 @@ def problem(run: Run) -> Group:
     parameters = ", ".join(f"{printable(name)}={float(value):g}" for name, value in p.parameters.items())
     title = f"Problem {printable(p.name)}{f' ({parameters})' if parameters else ''}: {printable(p.description)}"
     facts = {
-        "data": f"{p.examples} examples x {p.features} features, {p.dtype}; "
+        "data": f"{p.examples} examples x {p.features} features, {printable(p.dtype)}; "
         f"labels {printable(p.label_names[0])} -> 0, {printable(p.label_names[1])} -> 1",
-        "training": f"{p.steps} steps, {batch}, loss {p.loss}, l2 {p.l2:g}, "
+        "training": f"{p.steps} steps, {batch}, loss {printable(p.loss)}, l2 {p.l2:g}, "
         f"learning rate {p.learning_rate:g} ({printable(p.learning_rate_source)}), seed {p.seed}, threads {p.threads}",
         "start": printable(p.start),
         "machine": printable(f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, Python {machine.python}"),
@@ -173,7 +173,7 @@ def _backend(record: BackendRecord) -> Text:
 
 
 def _status(record: BackendRecord) -> Text:
-    return Text(record.status, style=_STYLES.get(record.status, "red"))
+    return Text(printable(record.status), style=_STYLES.get(record.status, "red"))
 
 
 def final_weights(run: Run) -> Group:
@@ -297,7 +297,7 @@ def remarks(run: Run) -> Iterator[Text]:
         if record.status in FAILED:
             source = f"{record.distribution} {record.version}, module {record.module}"
             who = f"backend '{printable(record.name)}' ({printable(source)})"
-            lines.append(f"{who}: {record.status} - {printable(record.reason)}")
+            lines.append(f"{who}: {printable(record.status)} - {printable(record.reason)}")
             lines += [f"  log: {printable(str(run.path / log))}" for log in record.logs]
     if lines:
         yield Text("\n".join(lines), style="yellow")

@@ -4,7 +4,7 @@ Launches are independent processes, so that those of two runs are two independen
 unequal sizes and spreads: Welch's interval for the difference of their means (Biometrika 34, 1947),
 
     d = mean(b) − mean(a),   s² = s_a²/n_a + s_b²/n_b,   d ± t(ν) s,
-    ν = s⁴ / ((s_a²/n_a)²/(n_a − 1) + (s_b²/n_b)²/(n_b − 1))        (Satterthwaite), rounded down
+    ν = s⁴ / ((s_a²/n_a)²/(n_a − 1) + (s_b²/n_b)²/(n_b − 1))        (Satterthwaite 1946), rounded down
 
 with exp(d) the ratio of the times. Its replication is launches: it knows what differs from process to process, and
 nothing of what differs from run to run, the mood of the machine (clock frequency, heat, neighbours), of which two

@@ -50,6 +50,17 @@ def test_the_exit_code_gates(runs, capsys):
     assert call(capsys, runs / "before", runs / "slower", "--threshold", "0.5")[0] == 0
 
 
+def test_what_is_still_wrong_is_named_though_it_passes(make_run, tmp_path, capsys):
+    make_run(TIMES, statuses={"mine": "disagree"}, path=tmp_path / "a")
+    code, out, _ = call(capsys, tmp_path / "a", tmp_path / "a")
+    assert code == 0
+    assert "5 %. Still wrong: mine.\n" in out
+    code, out, _ = call(capsys, tmp_path / "a", "--baseline", "numpy", "--md")
+    assert code == 1
+    assert "- mine: disagree" in out
+    assert "became wrong" not in out
+
+
 def test_another_machine_is_said_loudly(runs, capsys):
     code, out, _ = call(capsys, runs / "before", runs / "elsewhere")
     assert code == 0

@@ -77,6 +77,28 @@ def test_the_mood_of_the_machine_is_taken_out_by_the_baseline(before, make_run):
     assert any("is not known" in note for note in plain.notes)
 
 
+def test_the_backend_under_test_cannot_hide_behind_itself(make_run):
+    """A pull request to a plugin seldom changes its version, and the plugin may be the baseline."""
+    times = {"mine": 20e-6, "torch": 50e-6}
+    before, after = make_run(times), make_run(times | {"mine": 40e-6}, seed=1)
+    assert before.manifest.baseline == after.manifest.baseline == "mine"
+    found = compare_runs(before, after)
+    assert (found.yardstick, found.exit_code) == (None, 1)
+    assert verdicts(found) == {"mine": "slower", "torch": "equivalent"}
+    assert compare_runs(before, after, yardstick="torch").exit_code == 1
+
+
+def test_what_comes_with_compare_ag_is_the_yardstick_unless_that_has_changed(before, make_run):
+    moody = make_run(TIMES, seed=1, mood=1.3)
+
+    def variant(run, **changes):
+        return records.Run(run.path, records.replace(run.manifest, **changes), run.records, run._cache)
+
+    other = [variant(run, baseline="mine") for run in (before, moody)]
+    assert compare_runs(*other).yardstick == "numpy"
+    assert compare_runs(before, variant(moody, tool_version="0.2.0")).yardstick is None
+
+
 def test_a_yardstick_is_one_that_has_not_changed_and_is_not_all_there_is(before, make_run):
     assert compare_runs(before, make_run(TIMES, versions={"numpy": "2.0"})).yardstick is None
     assert compare_runs(before, make_run(TIMES, machine={"python": "3.12.0"})).yardstick is None
@@ -121,15 +143,23 @@ def test_whatever_was_ok_and_is_not_any_more_became_wrong(before, make_run, stat
     found = compare_runs(before, make_run(TIMES, statuses={"mine": status}))
     assert changed(found, "mine").became == "wrong"
     assert found.exit_code == 1
-    assert found.regressions[0].startswith(f"mine is {status}")
-    assert found.regressions[0].endswith("was ok")
+    assert found.regressions[0].startswith(f"mine: {status}")
+    assert found.regressions[0].endswith("; before: ok")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "became", "code"),
     [
         ("crashed", "ok", "cured", 0),
-        ("crashed", "disagree", "still wrong", 0),
+        ("crashed", "disagree", "wrong", 1),  # before, nothing was known
+        ("undecidable", "disagree", "wrong", 1),
+        ("not-run", "non-finite", "wrong", 1),
+        ("cancelled", "disagree", "wrong", 1),
+        ("unsupported", "disagree", "wrong", 1),
+        ("import-error", "disagree", "wrong", 1),
+        ("disagree", "crashed", "still wrong", 0),
+        ("crashed", "timeout", "still wrong", 0),
+        ("disagree", "non-finite", "still wrong", 0),
         (None, "ok", "new", 0),
         (None, "disagree", "wrong", 1),
         ("ok", None, "gone", 0),
@@ -155,7 +185,7 @@ def test_a_published_table_that_is_no_longer_reproduced_is_wrong(before):
 
     found = compare_runs(with_table(before, True), with_table(before, False))
     assert found.exit_code == 1
-    assert "no longer true to the published losses" in found.regressions[0]
+    assert "the published losses are not reproduced" in found.regressions[0]
 
 
 def test_the_difference_of_the_losses_is_the_largest_and_knows_nan(before, make_run):
@@ -223,9 +253,15 @@ def test_backends_of_one_run_are_compared_with_the_baseline(make_run):
     assert verdicts(found) == {"mine": "equivalent", "torch": "slower", "off": "not compared"}
     assert len(found.regressions) == 2
     assert found.regressions[0].startswith("torch takes 2.49")
-    assert found.regressions[1].endswith("numpy is ok")
+    assert found.regressions[1].endswith("; numpy: ok")
     assert found.exit_code == 1
     assert compare_within(make_run({"numpy": 20e-6, "mine": 20.1e-6}), "numpy").exit_code == 0
+
+
+def test_a_baseline_that_is_wrong_excuses_nobody(make_run):
+    found = compare_within(make_run({"numpy": 2e-5, "mine": 2e-5}, statuses=dict.fromkeys(TIMES, "disagree")), "numpy")
+    assert (changed(found, "mine").became, found.exit_code) == ("wrong", 1)
+    assert found.regressions == ["mine: disagree (diverges at step 100); numpy: disagree"]
 
 
 def test_any_backend_may_be_the_baseline(make_run):
