@@ -59,6 +59,8 @@ STATUSES = (
 """What can become of a backend. "ok": it ran and its numbers agree with the reference; "imported":
 it was timed elsewhere (`compare_ag.bridge`)."""
 
+DTYPES = ("float32", "float64")
+
 FAILED = frozenset({"crashed", "timeout", "oom", "malformed", "import-error", "unsupported"})
 JUDGED = frozenset({"ok", "disagree", "undecidable", "non-finite"})
 
@@ -205,7 +207,7 @@ class PairRecord(_Record, frozen=True, kw_only=True):
     ratio: Interval
     """simultaneous over all pairs of the run"""
     verdict: str
-    """faster, slower, equivalent, inconclusive, or unranked where a backend's numbers are wrong"""
+    """faster, slower, equivalent or inconclusive"""
     launches_needed: int | None = None
     """for a verdict at this spread, where it is inconclusive"""
     held_back: bool = False
@@ -540,12 +542,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     A link stays one: what it points to is written. What is no file (a pipe, a device) is written to, not replaced.
     """
-    shown, path = path, Path(os.path.realpath(path))
+    shown = path
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             with open(path, "wb") as special:
                 special.write(data)
             return
+        path = Path(os.path.realpath(path))
         mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o644
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -627,6 +630,15 @@ class _SchemaOnly(msgspec.Struct):
     schema: Schema
 
 
+def _require_usable(path: Path, manifest: Manifest) -> None:
+    """What reading the numbers rests on. Other words are shown as they are: a later minor version may know more."""
+    dtype, speed = manifest.problem.dtype, manifest.speed
+    if dtype not in DTYPES:
+        raise RecordError(f"{path} is damaged: the dtype {dtype!r} is none of {', '.join(DTYPES)}")
+    if speed is not None and min(speed.steps_per_block, speed.launches, speed.rounds) < 1:
+        raise RecordError(f"{path} is damaged: steps_per_block, launches and rounds must be 1 or more")
+
+
 def load_run(path: str | Path) -> Run:
     """Read a run directory. Raises `RecordError` with the file and the reason."""
     folder = Path(path)
@@ -643,6 +655,7 @@ def load_run(path: str | Path) -> Run:
             f"{manifest_path} has schema version {schema.major}.{schema.minor}; this compare-ag reads {SCHEMA_MAJOR}.x"
         )
     manifest = read_json(manifest_path, Manifest)
+    _require_usable(manifest_path, manifest)
     records = {}
     for name in manifest.backends:
         if not _is_inside(name) or len(Path(name).parts) > 1:

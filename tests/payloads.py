@@ -75,7 +75,8 @@ PAYLOADS = {
 def infect(run: Run, payload: str) -> Run:
     """The run, in memory, with the payload as backend name, version, error text, data column, path and so on.
 
-    Every field of the records that holds free text; none that holds one of our own words (status, verdict, dtype). The
+    Every field of the records that holds free text, and those of our own words that are read as they are; not the status,
+    which decides what is shown, nor the dtype, of which others are refused. The
     numbers and the arrays stay.
     """
     from compare_ag import records
@@ -117,11 +118,16 @@ def infect(run: Run, payload: str) -> Run:
     manifest = run.manifest
     speed = manifest.speed
     if speed is not None:
-        pairs = [records.replace(p, backend=renamed(p.backend), baseline=renamed(p.baseline)) for p in speed.pairs]
+        pairs = [
+            records.replace(text(p, "verdict"), backend=renamed(p.backend), baseline=renamed(p.baseline))
+            for p in speed.pairs
+        ]
         warning = records.StabilityWarning(id=payload, message=payload, advice=payload)
         control = renamed(speed.control_backend)
-        speed = records.replace(speed, pairs=pairs, control_backend=control, warnings=[warning])
-    problem = text(manifest.problem, "name", "description", "start", "learning_rate_source")
+        speed = records.replace(
+            text(speed, "stopped", "checkpoint"), pairs=pairs, control_backend=control, warnings=[warning]
+        )
+    problem = text(manifest.problem, "name", "description", "start", "learning_rate_source", "loss")
     problem = records.replace(problem, label_names=(payload, payload), parameters={payload: 1.0})
     environment = text(manifest.environment, "python", "implementation", "system", "machine", "cpu")
     environment = records.replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -113,6 +114,42 @@ def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
     document["weather"] = "fine"
     path.write_text(json.dumps(document))
     assert compare_ag.load_run(copy).manifest.problem.name == "seed"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"), [("problem", "dtype", "x"), ("speed", "steps_per_block", 0), ("speed", "launches", -1)]
+)
+def test_what_no_number_can_be_read_with_is_refused(copy, part, field, value):
+    path = copy / "manifest.json"
+    document = json.loads(path.read_text())
+    document[part][field] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(records.RecordError, match=f"is damaged: .*{field}"):
+        compare_ag.load_run(copy)
+
+
+def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    (tmp_path / "link").symlink_to(target)
+    records.write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("through", ["pipe", "link"])
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path, through):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        records.write_bytes(tmp_path / through, b"data")
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_missing_record_of_a_complete_run_is_an_error_and_of_a_running_one_is_not(copy):

@@ -143,13 +143,14 @@ class _Speeds:
         if self.yardstick is None:
             return [
                 "times are compared as they are: how the machine's mood (clock, heat, neighbours) differed between the "
-                "runs is not known; a backend that does not change, timed beside the others in both runs, takes it out: one "
-                "that comes with compare-ag by itself, any other by --yardstick NAME"
+                "runs is not known; a backend that does not change, timed beside the others in both runs, takes it "
+                "out: one that comes with compare-ag by itself, any other by --yardstick NAME"
             ]
         (own,) = [one.speed.ratio for one in backends if one.name == self.yardstick]
         assert own is not None
         name = self.yardstick
         return [
-            f"times are compared relative to {name}, whose versions have not changed: that it now takes {own.value:.3f} times as "
-            "long is taken for the machine's mood; --yardstick none compares times as they are"
+            f"times are compared relative to {name}, whose versions have not changed: that it now takes "
+            f"{own.value:.3f} times as long is taken for the machine's mood; "
+            "--yardstick none compares times as they are"
         ]

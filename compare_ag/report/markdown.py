@@ -96,8 +96,8 @@ def _footnotes(run: Run) -> Iterator[str]:
     p, machine, speed = run.manifest.problem, run.manifest.environment, run.manifest.speed
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
     yield (
-        f"Problem: {markdown(p.name)}, {p.examples} examples × {p.features} features, {markdown(p.dtype)}, {p.steps} steps, "
-        f"{batch}, {markdown(p.loss)} loss, l2 {p.l2:g}, learning rate {p.learning_rate:g}.  "
+        f"Problem: {markdown(p.name)}, {p.examples} examples × {p.features} features, {markdown(p.dtype)}, "
+        f"{p.steps} steps, {batch}, {markdown(p.loss)} loss, l2 {p.l2:g}, learning rate {p.learning_rate:g}.  "
     )
     if run.manifest.reference:
         yield f"Compared with {markdown(run.manifest.reference)}.  "

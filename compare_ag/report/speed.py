@@ -116,11 +116,11 @@ def _method(speed: SpeedRecord, costs: dict[str, Cost]) -> Iterator[str]:
         "launches": "all launches were made",
         "failure": "no backend was left",
         "interrupt": "the run was interrupted",
-    }.get(speed.stopped, speed.stopped)
+    }.get(speed.stopped, printable(speed.stopped))
     yield (
         f"{speed.launches} launches of fresh processes, {speed.instances} x {speed.rounds - 1} blocks of "
         f"{speed.steps_per_block} steps each, in random order, {where}, {threads}, from perturbed weights of step "
-        f"{speed.checkpoint_step} ({speed.checkpoint}); {speed.seconds:.0f} s, then {why}"
+        f"{speed.checkpoint_step} ({printable(speed.checkpoint)}); {speed.seconds:.0f} s, then {why}"
     )
     if speed.control is not None and speed.noise_floor is not None:
         yield (
@@ -139,7 +139,7 @@ def pairs(speed: SpeedRecord) -> Group:
             f"{printable(pair.backend)} / {printable(pair.baseline)}",
             _times(pair.ratio.value),
             _span(pair.ratio, ratio=True),
-            Text(pair.verdict, style=_STYLES.get(pair.verdict, "")),
+            Text(printable(pair.verdict), style=_STYLES.get(pair.verdict, "")),
             *(_times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES),
             _pays(pair),
         )

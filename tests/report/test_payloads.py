@@ -130,6 +130,25 @@ def test_a_comparison_in_markdown_shows_payloads_and_does_nothing_else(infected)
         assert harmful(text) == set()
 
 
+@pytest.mark.parametrize("status", ["<img src=x onerror=alert(1)> @me", "\x1b[2J\x1b[H", "a | b"])
+def test_a_status_of_a_strangers_run_does_nothing(run, status):
+    changed = {name: compare_ag.records.replace(record, status=status) for name, record in run.records.items()}
+    hostile = compare_ag.records.Run(run.path, run.manifest, changed, {name: run.arrays(name) for name in changed})
+    file = io.StringIO()
+    print_run(hostile, Console(file=file, width=2000, color_system=None))
+    comparisons = compared(hostile)
+    texts = [run_markdown(hostile), *map(comparison_markdown, comparisons)]
+    for text in [file.getvalue(), *texts, *(shown(changes.sections(one)) for one in comparisons)]:
+        assert harmful(text) == set()
+        assert clean(status).replace("|", "¦") in text.replace("|", "¦")
+    for text in texts:
+        assert not [
+            token for token in tokens(text) if token.type in ("html_inline", "html_block") and "img" in token.content
+        ]
+        assert not [token for token in tokens(text) if token.type == "text" and GITHUB.search(token.content)]
+    assert columns(texts[0]) == {12}
+
+
 # --- spreadsheets and JSON ----------------------------------------------------------------------------------
 
 
