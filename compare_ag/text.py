@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -24,15 +27,38 @@ def printable(text: str) -> str:
 
 
 _QUOTED_PATH = re.compile(r"""(['"])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\\\\)[^'"\n]*[\\/][^'"\n]*\1""")
-_HOME = re.compile(r"""(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])[^\s'"<>|:;,()\[\]{}\\/]+""")
-_SEPARATOR = re.compile(r"[\\/]")
-_PATH = re.compile(
-    r"""(?<![\w./~<…])(?:file://)?   # not within a word, a relative path, a web address or a tag
-    (?:~[\w.-]*[\\/]|/(?=[\w.])|[A-Za-z]:[\\/]|\\\\)  # home, root, a drive, a share
-    (?:[^\s'"<>|:;,()\[\]{}\\/]+[\\/]+)*      # folders
+_HOME = re.compile(
+    r"""(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])
+    [^\s'"<>|:;,()\[\]{}\\/]+(?:(?:[ ][A-Z][\w.-]*){1,3}(?=[\\/]))?  # "Jane Doe/", and no word of a sentence
     """,
     re.X,
 )
+_SEPARATOR = re.compile(r"[\\/]")
+_PATH = re.compile(
+    r"""(?:(?<![\w./~…])(?:file://)?    # not within a word, a relative path or a web address
+    |(?<![^\s'"=,(])(?P<flag>--?[A-Za-z]+))  # but glued to a compiler's flag, as -I/usr/include
+    (?:~[\w.-]*[\\/]|[A-Za-z]:[\\/]|\\\\  # home, a drive, a share
+    |(?<!<)/(?=[\w.])                 # root; </b> is a tag,
+    |/(?=[@-]?[\w.-]+/)               # </b/c> is none, and +/-3 is a number
+    |(?<!:)//(?=[\w.@-]+/))           # doubled, but not a web address's
+    (?:(?:[^\s'"<>|:;,()\[\]{}\\/]|,(?=\w))+[\\/]+)*  # folders
+    """,
+    re.X,
+)
+
+
+@cache
+def _homes() -> re.Pattern[str] | None:
+    """The home folders of this system whose names have blanks or the like, by which no pattern would know them."""
+    found = set()
+    with contextlib.suppress(RuntimeError, OSError):
+        found.add(str(Path.home()))
+    with contextlib.suppress(ImportError, OSError):
+        import pwd  # not on Windows
+
+        found |= {one.pw_dir for one in pwd.getpwall()}
+    odd = sorted((home for home in found if re.search(r"[^\w./\\:-]", home)), key=len, reverse=True)
+    return re.compile(rf"(?:{'|'.join(map(re.escape, odd))})(?!\w)") if odd else None
 
 
 def without_paths(text: str) -> str:
@@ -41,8 +67,10 @@ def without_paths(text: str) -> str:
     >>> without_paths("cannot read /srv/lab/x.csv, '/srv/my data/y.csv' or data/z.csv")
     "cannot read …/x.csv, '…/y.csv' or data/z.csv"
     """
+    homes = _homes()
+    text = text if homes is None else homes.sub("~", text)
     text = _QUOTED_PATH.sub(_last_part, _HOME.sub("~", text))
-    return _PATH.sub("…/", text)
+    return _PATH.sub(lambda found: f"{found['flag'] or ''}…/", text)
 
 
 def _last_part(quoted: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 Schema history
     1.0  first version
+    1.1  alike
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from compare_ag.records import Interval, Real, Schema
 from compare_ag.text import everywhere, without_paths
 
-SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=0)
+SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=1)
 
 BECAME = ("same", "wrong", "cured", "new", "gone", "still wrong")
 """What can become of a backend's verdict. "wrong": it was ok, or was not there, and is not ok; or its numbers are wrong
@@ -99,6 +100,8 @@ class Comparison(_Part, frozen=True, kw_only=True):
     """the backend whose own change is taken for the machine's mood"""
     times_differ: list[Fact]
     """why times are not compared; empty where they are"""
+    alike: str = ""
+    """what to say where no yardstick was taken and all times moved by one factor"""
     environment: list[Fact]
     """what else differs"""
     backends: list[BackendChange]

@@ -41,6 +41,7 @@ def times_differ(before: Manifest, after: Manifest) -> list[Fact]:
     found = [
         *_pairs("CPU", one.cpu, other.cpu),
         *_pairs("CPUs", _cpus(one), _cpus(other)),
+        *_pairs("memory", _memory(one), _memory(other)),
         *_pairs("architecture", one.machine, other.machine),
         *_pairs("system", one.system, other.system),
         *_pairs("threads", str(before.problem.threads), str(after.problem.threads)),
@@ -56,6 +57,11 @@ def times_differ(before: Manifest, after: Manifest) -> list[Fact]:
 
 def _cpus(environment: Environment) -> str:
     return f"{len(environment.usable_cpus)} of {environment.logical_cpus}"
+
+
+def _memory(environment: Environment) -> str:
+    """Rounded: what the system keeps for itself differs from boot to boot."""
+    return f"{round(environment.memory_bytes / 2**30)} GiB"
 
 
 def environment_changes(before: Manifest, after: Manifest) -> list[Fact]:

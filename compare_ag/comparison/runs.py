@@ -48,8 +48,8 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD, yards
     found = regressions(backends, "before", threshold)
     return Comparison(
         kind="runs",
-        before=before.path.name,
-        after=after.path.name,
+        before=before.path.resolve().name,
+        after=after.path.resolve().name,
         created_before=before.manifest.created,
         created_after=after.manifest.created,
         problem=after.manifest.problem.name,
@@ -57,6 +57,7 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD, yards
         level=speeds.level,
         yardstick=speeds.yardstick,
         times_differ=apart,
+        alike=_alike(backends),
         environment=environment_changes(before.manifest, after.manifest),
         backends=backends,
         regressions=found,
@@ -68,6 +69,21 @@ def compare_runs(before: Run, after: Run, *, threshold: float = THRESHOLD, yards
 def _states(before: Run, after: Run) -> list[str]:
     runs = (("the run before", before), ("the run after", after))
     return [f"{which} did not finish" for which, run in runs if run.manifest.state != "complete"]
+
+
+def _alike(backends: Sequence[BackendChange]) -> str:
+    """What to say where all times moved by one factor: two at least, none a tie, and a factor in all intervals."""
+    moved = [one.speed for one in backends if one.speed.ratio is not None]
+    words = {one.verdict for one in moved}
+    ends = [(one.ratio.low, one.ratio.high) for one in moved if one.ratio is not None]
+    lows, highs = ([end for end in side if end is not None] for side in zip(*ends, strict=True)) if ends else ([], [])
+    if len(moved) < 2 or len(words) > 1 or not words <= {"faster", "slower"} or len(lows) < len(moved):
+        return ""
+    if max(lows) > min(highs):
+        return ""
+    word, mood = ("slower", "busier") if words == {"slower"} else ("faster", "calmer")
+    factor = f"{max(lows):.3f} to {min(highs):.3f}"
+    return f"ALL BECAME {word.upper()} ALIKE, by a factor of {factor}: that is what a {mood} machine looks like."
 
 
 class _Speeds:
@@ -144,7 +160,7 @@ class _Speeds:
             return [
                 "times are compared as they are: how the machine's mood (clock, heat, neighbours) differed between the "
                 "runs is not known; a backend that does not change, timed beside the others in both runs, takes it "
-                "out: one that comes with compare-ag by itself, any other by --yardstick NAME"
+                "out: one that comes with compare-ag by itself, any other by --yardstick NAME",
             ]
         (own,) = [one.speed.ratio for one in backends if one.name == self.yardstick]
         assert own is not None

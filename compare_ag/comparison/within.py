@@ -35,7 +35,7 @@ def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD) -> 
     return Comparison(
         kind="within",
         before=baseline,
-        after=run.path.name,
+        after=run.path.resolve().name,
         created_before=run.manifest.created,
         created_after=run.manifest.created,
         problem=run.manifest.problem.name,

@@ -31,6 +31,8 @@ def sections(comparison: Comparison) -> Iterator[RenderableType]:
     yield Text(headline(comparison), style="bold green" if comparison.exit_code == 0 else "bold red")
     if comparison.regressions:
         yield Text("\n".join(f"- {clean(sentence)}" for sentence in comparison.regressions), style="red")
+    if comparison.alike:
+        yield Text(comparison.alike, style="bold yellow")
     if comparison.times_differ:
         yield Text("\n".join(apart(comparison)), style="bold yellow")
     yield verdicts(comparison)

@@ -124,6 +124,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     if comparison.regressions:
         parts.append("\n".join(f"- {markdown(sentence)}" for sentence in comparison.regressions))
+    if comparison.alike:
+        parts.append(f"> **{markdown(comparison.alike)}**")
     if comparison.times_differ:
         first, *reasons = changes.apart(comparison)
         parts.append("\n".join([f"> **{first}**", *(f"> - {markdown(reason)}" for reason in reasons)]))

@@ -50,6 +50,15 @@ def test_the_exit_code_gates(runs, capsys):
     assert call(capsys, runs / "before", runs / "slower", "--threshold", "0.5")[0] == 0
 
 
+@pytest.mark.parametrize("form", [(), ("--md",)])
+def test_a_busier_machine_is_told_loudly(make_run, runs, tmp_path, capsys, form):
+    make_run(TIMES, seed=1, mood=1.2, path=tmp_path / "busy")
+    code, out, _ = call(capsys, runs / "before", tmp_path / "busy", "--yardstick", "none", *form)
+    assert code == 1
+    assert "ALL BECAME SLOWER ALIKE" in out.split("erdict")[0]
+    assert "ALL BECAME" not in call(capsys, runs / "before", tmp_path / "busy", *form)[1]
+
+
 def test_what_is_still_wrong_is_named_though_it_passes(make_run, tmp_path, capsys):
     make_run(TIMES, statuses={"mine": "disagree"}, path=tmp_path / "a")
     code, out, _ = call(capsys, tmp_path / "a", tmp_path / "a")
@@ -59,6 +68,11 @@ def test_what_is_still_wrong_is_named_though_it_passes(make_run, tmp_path, capsy
     assert code == 1
     assert "- mine: disagree" in out
     assert "became wrong" not in out
+
+
+def test_a_run_given_as_here_has_a_name(runs, capsys, monkeypatch):
+    monkeypatch.chdir(runs / "before")
+    assert call(capsys, ".", "../same")[1].startswith("before → same: ")
 
 
 def test_another_machine_is_said_loudly(runs, capsys):
@@ -84,7 +98,7 @@ def test_markdown_and_json_say_the_same(runs, capsys):
     code, text, _ = call(capsys, runs / "before", runs / "slower", "--json")
     found = json.loads(text)
     assert (code, found["exit_code"]) == (1, 1)
-    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 0}
+    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 1}
     assert [one["speed"]["verdict"] for one in found["backends"]] == ["yardstick", "slower"]
 
 

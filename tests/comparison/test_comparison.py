@@ -75,6 +75,11 @@ def test_the_mood_of_the_machine_is_taken_out_by_the_baseline(before, make_run):
     assert (plain.yardstick, plain.exit_code) == (None, 1)
     assert set(verdicts(plain).values()) == {"slower"}
     assert any("is not known" in note for note in plain.notes)
+    assert plain.alike.startswith("ALL BECAME SLOWER ALIKE, by a factor of 1.")
+    assert found.alike == ""
+    one_alone = compare_runs(before, make_run(TIMES | {"mine": 26e-6}, seed=1), yardstick="none")
+    differently = compare_runs(before, make_run(TIMES | {"mine": 26e-6}, seed=1, mood=1.3), yardstick="none")
+    assert one_alone.alike == differently.alike == ""
 
 
 def test_the_backend_under_test_cannot_hide_behind_itself(make_run):
@@ -210,6 +215,7 @@ MACHINES = {
     "usable_cpus": [0],
     "system": "Linux 7.0",
     "machine": "aarch64",
+    "memory_bytes": 16_000_000_000,
     "settings": {"frequency governor": "powersave"},
 }
 
@@ -221,6 +227,10 @@ def test_times_of_different_machines_are_not_compared(before, make_run, field):
     assert set(verdicts(found).values()) == {"not compared"}
     assert all(one.speed.ratio is None for one in found.backends)
     assert found.exit_code == 0
+
+
+def test_a_little_less_memory_is_the_same_machine(before, make_run):
+    assert not compare_runs(before, make_run(TIMES, machine={"memory_bytes": 7_990_000_000})).times_differ
 
 
 def test_wrong_numbers_are_wrong_on_any_machine(before, make_run):

@@ -6,11 +6,13 @@ import io
 import json
 import platform
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import compare_ag
+from compare_ag import text as texts
 from compare_ag.comparison import compare_runs
 from compare_ag.comparison.changes import document
 from compare_ag.records import document as run_document
@@ -124,9 +126,25 @@ def test_common_names_are_left_in_sentences(monkeypatch):
         ("/tmp is full", "…/tmp is full"),
         ("https://example.org/a/b and a/b, and/or 3 / 4, m/s", "https://example.org/a/b and a/b, and/or 3 / 4, m/s"),
         ("</script><b>", "</script><b>"),
+        ("//srv/alice/x.csv", "…/x.csv"),
+        ("gcc -I/opt/alice/inc -isystem/opt/alice/sys", "gcc -I…/inc -isystem…/sys"),
+        ("</data/alice/x>", "<…/x>"),
+        ("/@work/alice/x and /-w/alice/y", "…/x and …/y"),
+        ("/tmp/a,b/alice/x, /tmp/alice/y,/tmp/alice/z", "…/x, …/y,…/z"),
+        (f"{HOMES}/Alice Doe/lab/x.csv", "…/x.csv"),
+        ("0.5 +/-3, // a comment, a//b", "0.5 +/-3, // a comment, a//b"),
     ],
 )  # fmt: skip
 def test_paths_lose_their_folders_and_nothing_else_does(text, shown):
     assert without_paths(text) == shown
     assert without_paths(shown) == shown
     assert not re.search(r"alice|lab\b.*/", without_paths(text))
+
+
+def test_a_home_folder_with_blanks_is_known_from_the_system(monkeypatch):
+    monkeypatch.setattr("pathlib.Path.home", lambda: Path("/export/alice van dyke (lab)"))
+    texts._homes.cache_clear()
+    try:
+        assert without_paths("cannot read /export/alice van dyke (lab)/my/x.csv") == "cannot read …/x.csv"
+    finally:
+        texts._homes.cache_clear()
