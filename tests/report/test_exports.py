@@ -252,3 +252,9 @@ def test_digits_are_relative_and_end_where_the_format_does(run, make_run):
     assert digits_kept(run, "numpy") == pytest.approx(-math.log10(2.5e-16 / norm))
     assert digits_kept(run, "dead") is None
     assert digits_kept(make_run({"numpy": 1e-5}, dtype="float32"), "numpy") == pytest.approx(-math.log10(2.0**-24))
+
+
+def test_digits_of_weights_whose_squares_overflow_are_told_without_a_warning(make_run):
+    run = make_run({"numpy": 1e-5})
+    run.reference["final_w"] = np.array([3.0, 4.0, 0.0]) * 1e170
+    assert digits_kept(run, "numpy") == pytest.approx(-math.log10(2.0**-53))
