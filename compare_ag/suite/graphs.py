@@ -20,7 +20,7 @@ from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
 from compare_ag.host.session import Session, check_digest
-from compare_ag.problem import Problem, batch_rows
+from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
 from compare_ag.verify import reference_trajectory
 from compare_ag.verify.alignment import align
@@ -51,13 +51,23 @@ class Place(NamedTuple):
 
 
 def place(problem: Problem, step: int) -> Place:
-    """The reference's weights after ``step`` updates, in the problem's dtype. Raises ValueError for no such step."""
+    """The reference's weights after ``step`` updates, in the problem's dtype.
+
+    Raises ValueError for no such step, and `ProblemError` where the training has overflowed by then: from weights that
+    are not finite no correct backend can be told from a wrong one.
+    """
     if not 0 <= step <= problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps}")
     w, b = problem.w0, problem.b0
     if step:
         reached = reference_trajectory(replace(problem, steps=step, published=()))
-        w, b = (np.asarray(end, dtype=problem.dtype) for end in (reached.final_w, reached.final_b))
+        with np.errstate(over="ignore"):  # beyond float32
+            w, b = (np.asarray(end).astype(problem.dtype) for end in (reached.final_w, reached.final_b))
+    if not np.isfinite(np.append(w, b)).all():
+        raise ProblemError(
+            f"the reference's weights are not finite in {problem.dtype} after {step} updates: choose a smaller --step "
+            "or a smaller --lr"
+        )
     rows = None
     if problem.batch_size is not None:
         rows = batch_rows(problem.epoch_order(), problem.batch_size, problem.examples, step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from compare_ag.host.process import WorkerFailure
 from compare_ag.records import real
 from compare_ag.suite.graphs import TIMEOUT, Asked, Place, in_workers, judged, place
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
+from compare_ag.verify.points import point_tolerance
 from compare_ag.worker.protocol import HEAD, WHOLE
 
 if TYPE_CHECKING:
@@ -116,8 +117,10 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
         status, message = "disagree", findings[0].message
     elif walked.failure is not None:
         status, message = walked.failure.status, walked.failure.reason
-    elif all(ratio is None for ratio in ratios.values()):
-        status, message = "undecidable", "nothing can be decided here: the probability form saturates"
+    elif None in ratios.values():
+        decided = " and ".join(test for test, ratio in ratios.items() if ratio is not None)
+        said = f"only the {decided} can be decided here" if decided else "nothing can be decided here"
+        status, message = "undecidable", f"{said}: {_reason(problem, at)}"
     return StepRecord(
         backend=name,
         status=status,
@@ -132,6 +135,14 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
 
 
 _TESTS = ("loss", "gradient", "update")
+
+
+def _reason(problem: Problem, at: Place) -> str:
+    """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
+    stable = point_tolerance(replace(problem, loss="logits"), np.append(at.w, at.b), at.rows)
+    if problem.loss == "probability" and np.isfinite(np.append(stable.gradient, stable.loss)).all():
+        return "the probability form saturates"
+    return "the numbers leave the range of float64, in which tolerances are computed"
 
 
 def _pair(arrays: tuple[Array, Array]) -> Pair:

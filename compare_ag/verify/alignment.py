@@ -175,7 +175,10 @@ def _carries(node: GraphNode, quantity: NamedQuantity) -> bool:
     if found is None or not found <= 1.0:
         return False
     allowed = quantity.value_tolerance[np.isfinite(quantity.value_tolerance)]
-    return found == 0.0 or float(np.linalg.norm(allowed)) <= INFORMATIVE * float(np.linalg.norm(quantity.value.high))
+    with np.errstate(all="ignore"):  # in units of the largest number, so that no square overflows
+        unit = float(np.abs(quantity.value.high).max(initial=0.0)) or 1.0
+        loose = np.linalg.norm(allowed / unit) > INFORMATIVE * np.linalg.norm(quantity.value.high / unit)
+    return found == 0.0 or not loose
 
 
 def _gradient_rank(node: GraphNode, quantity: NamedQuantity) -> int:
@@ -224,9 +227,10 @@ def _judged(name: str, nodes: list[GraphNode], symbols: list[str]) -> BackendGra
     for i, node in enumerate(nodes):
         for one in node.inputs:
             consumers[one].append(i)
-    origins = sorted(i for i in wrong if not wrong & set(consumers[i]))
+    origins = sorted(wrong - _downstream(nodes, wrong, consumers))
     values = [i for i, node in enumerate(nodes) if not _right(node.value_ratio)]
-    judged = [float(node.gradient_ratio) for node in nodes if node.gradient_ratio is not None]
+    slopes = [node for node in nodes if node.gradient is not None and node.role != "loss"]  # ∂f/∂f = 1 is no result
+    judged = [float(node.gradient_ratio) for node in slopes if node.gradient_ratio is not None]
     if values or wrong:
         return BackendGraph(
             backend=name,
@@ -236,15 +240,42 @@ def _judged(name: str, nodes: list[GraphNode], symbols: list[str]) -> BackendGra
             origins=origins,
         )
     named = sum(node.quantity is not None for node in nodes)
-    carried = sum(node.gradient is not None for node in nodes)
     said = f"{len(nodes)} nodes, {named} carry a named quantity"
     if judged:
-        all_of = "all" if len(judged) == carried else f"{len(judged)} of"
-        said += f"; {all_of} {carried} gradients are right, the worst at {max(judged):.2g} of its tolerance"
-        if len(judged) < carried:
-            said += "; the others cannot be compared"
-        return BackendGraph(backend=name, message=said, nodes=nodes)
-    return BackendGraph(backend=name, status="undecidable", message=f"{said}; no gradient can be compared", nodes=nodes)
+        worst = f"the worst at {max(judged):.2g} of its tolerance"
+        every = len(judged) == len(slopes)
+        which = f"all {len(slopes)}" if every else f"{len(judged)} of {len(slopes)}"
+        said += f"; of the gradients that follow from ∂f/∂f = 1, {which} {'' if every else 'can be compared and '}"
+        said += f"are right, {worst}"
+    else:
+        said += "; no gradient can be compared"
+    if open_ends := _open_ends(nodes, symbols):
+        said += f"; {', '.join(open_ends)} cannot be decided"
+    return BackendGraph(
+        backend=name, status="undecidable" if open_ends or not judged else "ok", message=said, nodes=nodes
+    )
+
+
+def _open_ends(nodes: list[GraphNode], symbols: list[str]) -> list[str]:
+    """Numbers of loss and parameters that the backend gave and that no finite tolerance judges."""
+    found: list[str] = []
+    for node in nodes:
+        if node.role in FORCED:
+            symbol = node.operation if node.quantity is None else symbols[node.quantity]
+            if node.value is not None and node.value_ratio is None:
+                found.append(symbol)
+            if node.gradient is not None and node.gradient_ratio is None:
+                found.append(f"∂f/∂{symbol}")
+    return found
+
+
+def _downstream(nodes: list[GraphNode], wrong: set[int], consumers: dict[int, list[int]]) -> set[int]:
+    """Nodes that a wrong gradient reached from another wrong node: directly, or by nodes that nobody can judge."""
+    reached: set[int] = set()
+    for i in reversed(range(len(nodes))):  # consumers stand behind
+        if any(one in wrong or (one in reached and nodes[one].gradient_ratio is None) for one in consumers[i]):
+            reached.add(i)
+    return reached
 
 
 def _right(found: float | str | None) -> bool:

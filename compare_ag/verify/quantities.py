@@ -58,7 +58,7 @@ class NamedQuantity:
     """∂f/∂ of it; None for data and constants"""
     gradient_tolerance: Array | None
     made_from: tuple[str, ...]
-    """symbols of what the formula is written in"""
+    """symbols of what the formula is written in, in all of the ways in which it is written"""
     hints: tuple[str, ...] = ()
     """what operations that make it are often called"""
 
@@ -248,11 +248,14 @@ class _Sheet:
         self._slopes(w, b, matrix, z)
         end = self._end(losses, w)
         steps = [y, w, b, xw, spread, z, *(step for steps in ways for step in steps), *end]
-        unique = {step.symbol: step for step in reversed(steps)}
+        first = {step.symbol: step for step in reversed(steps)}
+        last = {step.symbol: i for i, step in enumerate(steps)}  # behind all that any way makes it from
+        ways_to = {symbol: [step for step in steps if step.symbol == symbol] for symbol in first}
         features = np.asarray(self._X, dtype=np.float64)
         nothing = np.zeros(features.shape)
         given = NamedQuantity(X.symbol, X.meaning, Exact(features, nothing, 0.0), nothing, None, None, ())
-        return [given, *(self._named(step) for step in dict.fromkeys(steps) if unique[step.symbol] is step)]
+        ordered = sorted(first, key=last.__getitem__)
+        return [given, *(self._named(first[symbol], ways_to[symbol]) for symbol in ordered)]
 
     def _in_slope(self) -> Array:
         """Δ(r/n): the error of the residual and two more roundings."""
@@ -359,7 +362,8 @@ class _Sheet:
 
     # --- out ---
 
-    def _named(self, step: _Step) -> NamedQuantity:
+    def _named(self, step: _Step, ways: Sequence[_Step]) -> NamedQuantity:
+        """The numbers of ``step``, the first of the ways to write it."""
         computed = bool(step.made_from) and not step.constant
         gradient = None if step.constant else step.gradient
         return NamedQuantity(
@@ -369,7 +373,7 @@ class _Sheet:
             self._tolerance(step, step.value, computed),
             None if gradient is None else enclosed(gradient.exact, step.shape),
             None if gradient is None else self._tolerance(step, gradient, step.symbol != "f"),
-            tuple(dict.fromkeys(one.symbol for one in step.made_from)),
+            tuple(dict.fromkeys(one.symbol for way in ways for one in way.made_from)),
             HINTS.get(step.symbol, ()),
         )
 

@@ -3,7 +3,8 @@
 numpy records nothing. So the backend's own `forward` runs once on arrays that do: a subclass of numpy's array that
 notes each operation on it, and a copy of its result, for an array may be written over later. The gradients are those
 that the derivation on paper has, and no others: ∂f/∂z = r/n, into which `backward` turns the residuals of its tape, and
-∂f/∂w and ∂f/∂b, which it returns. The steps between z and f are passed in one go: that is what deriving by hand saves.
+∂f/∂w and ∂f/∂b, which it returns. (∂f/∂f = 1 is written in: it is where a derivation begins, and nobody's result.) The
+steps between z and f are passed in one go: that is what deriving by hand saves.
 """
 
 from __future__ import annotations

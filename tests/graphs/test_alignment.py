@@ -13,7 +13,7 @@ from compare_ag_numpy import NumpyBackend
 from compare_ag_torch import TorchBackend
 
 from compare_ag import Weights
-from compare_ag.problem import problem_by_name
+from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.report.graph_svg import draw
 from compare_ag.suite.graphs import Asked, judged, place
 from compare_ag.verify import Oracle, exact_trajectory
@@ -154,6 +154,35 @@ def test_a_wrong_local_gradient_is_caught_at_its_node(recorder, dtype):
     assert document.graphs[1].status == "ok"
 
 
+@primitive
+def mean(losses):
+    return np.mean(losses)
+
+
+defvjp(mean, lambda _, losses: lambda g: g * np.full(losses.shape, 1.001 / len(losses)))
+
+
+def softplus_less_yz(z, y):
+    return right_softplus(z) - y * z
+
+
+@primitive
+def right_softplus(z):
+    return np.logaddexp(0, z)
+
+
+defvjp(right_softplus, lambda ans, z: lambda g: g * np.exp(z - ans))
+
+
+@pytest.mark.parametrize("losses", [naive, with_margin, cross_entropy, by_hand, softplus_less_yz])
+def test_a_wrong_gradient_of_the_losses_is_caught_there_however_they_are_written(recorder, losses):
+    problem = problem_by_name("synthetic:n=9,d=3", steps=30)
+    document = recorder.document(problem, 30, it=Written(losses, mean))
+    graph = document.graphs[0]
+    assert [document.quantities[graph.nodes[i].quantity].symbol for i in graph.origins] == ["ℓ"]
+    assert "while what arrives at mean (f) is right" in graph.message
+
+
 @pytest.mark.parametrize("base", [TorchBackend, NumpyBackend, AutogradBackend])
 def test_a_wrong_backward_is_caught_at_the_parameter(recorder, base):
     class Wrong(base):
@@ -195,9 +224,35 @@ def test_a_wrong_component_of_a_long_array_is_seen(recorder):
 
 def test_where_the_probability_form_saturates_nothing_is_decided(recorder):
     problem = problem_by_name("seed", dtype="float32")
-    far = type(problem)(**{**problem.__dict__, "w0": np.array([400.0, 800.0], "float32")})
+    far = dataclasses.replace(problem, w0=np.array([400.0, 800.0], "float32"))
     document = recorder.document(far, **ALL)
-    assert all(graph.status in ("ok", "undecidable") for graph in document.graphs), document.graphs
+    for graph in document.graphs:
+        assert graph.status == "undecidable"
+        said = graph.message.split("; ")[-1].removesuffix(" cannot be decided").split(", ")
+        assert sorted(said) == ["f", "∂f/∂b", "∂f/∂w"]
+
+
+def test_a_right_penalty_does_not_vouch_for_a_loss_that_cannot_be_decided(recorder):
+    """Of a saturated form with l2, what belongs to the penalty is right, and says nothing of the rest."""
+    problem = problem_by_name("synthetic:n=8,d=8,separability=50", loss="probability", l2=0.1)
+    far = dataclasses.replace(problem, w0=np.full(8, 1e4))
+    graph = recorder.document(far, torch="torch").graphs[0]
+    assert graph.status == "undecidable"
+    assert "; of the gradients that follow from ∂f/∂f = 1, 2 of 14 can be compared and are right" in graph.message
+    assert sum(node.gradient_ratio is not None for node in graph.nodes) == 3
+
+
+def test_the_gradient_of_the_loss_itself_is_not_counted_as_a_result(recorder):
+    """numpy's is written in: its derivation has three."""
+    graph = recorder.document(problem_by_name("seed"), numpy="numpy").graphs[0]
+    assert "; of the gradients that follow from ∂f/∂f = 1, all 3 are right, the worst at " in graph.message
+
+
+def test_numbers_whose_squares_overflow_are_named_without_a_warning(recorder):
+    problem = problem_by_name("seed", loss="logits", dtype="float64")
+    far = dataclasses.replace(problem, w0=np.array([3e200, -5e200]))
+    document = recorder.document(far, torch="torch")
+    assert symbols(document, "torch")["AddmvBackward0"] == "z"
 
 
 def test_what_would_take_too_long_is_shown_and_not_compared(recorder):
@@ -219,6 +274,16 @@ def test_a_step_is_looked_at_where_the_reference_is_after_so_many_updates(batch_
     assert at.rows is None or len(at.rows) == 4
     with pytest.raises(ValueError, match="there is no step 41"):
         place(problem, 41)
+
+
+def test_where_the_reference_has_overflowed_there_is_nothing_to_look_at():
+    """Whatever a backend does there, it would be accused, or believed, for nothing."""
+    problem = problem_by_name(
+        "synthetic:n=4,d=2", steps=400, learning_rate=1000.0, loss="logits", l2=1.0, dtype="float32"
+    )
+    with pytest.raises(ProblemError, match="not finite in float32 after 300 updates: choose a smaller --step"):
+        place(problem, 300)
+    assert np.isfinite(place(problem, 5).w).all()
 
 
 def test_the_quantities_are_those_of_the_oracle():

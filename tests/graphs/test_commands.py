@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 
+import psutil
 import pytest
 
 import compare_ag
@@ -48,6 +51,12 @@ def command(*arguments, **options):
         env={**os.environ, "COLUMNS": "160"},
         **options,
     )
+
+
+OVERFLOWS = (
+    *("--problem", "synthetic:n=4,d=2", "--steps", "400", "--step", "300", "--lr", "1000", "--loss", "logits"),
+    *("--l2", "1", "--backends", "numpy"),
+)
 
 
 @pytest.fixture
@@ -106,6 +115,8 @@ def test_where_nobody_offers_a_graph_nothing_is_drawn_and_nobody_has_failed(inst
         (("graph", "--backends", "numpy", "-o", "g.png"), 2, "must end in .svg or .html"),
         (("trace", "--backends", "numpy", "--steps", "10", "--step", "10"), 2, "this training has the steps 0 to 9"),
         (("trace", "--backends", "numpy"), 2, "--step"),
+        (("graph", *OVERFLOWS), 2, "are not finite in float64 after 300 updates: choose a smaller --step"),
+        (("trace", *OVERFLOWS), 2, "are not finite in float64 after 300 updates: choose a smaller --step"),
         (("trace", "--backends", "numpy", "--step", "0", "--timeout", "0"), 2, "must be more than 0 seconds"),
     ],
 )
@@ -121,6 +132,26 @@ def test_a_graph_that_hangs_is_a_row_that_names_the_option(install_plugin, good_
     done = command("graph", "--backends", "hangs,numpy", "--timeout", "4")
     assert done.returncode == 3
     assert "hangs  timeout  no result within 4 s (last seen in graph, step 0); raise --timeout" in done.stdout
+
+
+def test_ctrl_c_ends_the_command_and_its_workers(install_plugin, good_plugin, tmp_path):
+    """The worker says who it is, then hangs for good."""
+    said = tmp_path / "worker"
+    hang = f"import os, time; open({str(said)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(1e6)"
+    install_plugin("hangs", with_graph(good_plugin, hang))
+    with subprocess.Popen(
+        [sys.executable, "-m", "compare_ag", "graph", "--backends", "hangs"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (said.exists() and said.read_text().endswith(" ")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    worker = int(said.read_text())
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_drawing_that_cannot_be_saved_is_exit_code_6(tmp_path):
@@ -217,6 +248,22 @@ def test_trace_walks_the_batch_of_its_step_and_shows_norms_of_what_is_large():
     assert document["steps"][0]["update_ratio"] <= 1
     assert "‖z‖" in done.stderr
     assert "z[0]" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lr", "steps", "step", "problem"),
+    [("float64", 50.0, 10, 5, "breast-cancer"), ("float32", 1e5, 3, 2, "seed")],
+)
+def test_a_loss_that_cannot_be_decided_is_not_certified_by_the_update(dtype, lr, steps, step, problem):
+    trained = problem_by_name(problem, loss="probability", dtype=dtype, learning_rate=lr, steps=steps)
+    (numpy,) = trace_step(select(["numpy"]), trained, step).steps
+    assert numpy.loss.values == ["nan"]
+    assert (numpy.loss_ratio, numpy.gradient_ratio) == (None, None)
+    assert float(numpy.update_ratio) <= 1
+    assert (numpy.status, numpy.message) == (
+        "undecidable",
+        "only the update can be decided here: the probability form saturates",
+    )
 
 
 # --- runs ---------------------------------------------------------------------------------------------------
