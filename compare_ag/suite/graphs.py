@@ -24,6 +24,7 @@ from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
 from compare_ag.verify import reference_trajectory
 from compare_ag.verify.alignment import align
+from compare_ag.verify.points import Here, point_tolerance
 from compare_ag.verify.quantities import named_quantities, seconds
 from compare_ag.worker.protocol import HEAD, WHOLE
 
@@ -53,8 +54,8 @@ class Place(NamedTuple):
 def place(problem: Problem, step: int) -> Place:
     """The reference's weights after ``step`` updates, in the problem's dtype.
 
-    Raises ValueError for no such step, and `ProblemError` where the training has overflowed by then: from weights that
-    are not finite no correct backend can be told from a wrong one.
+    Raises ValueError for no such step, and `ProblemError` where the training has overflowed by then: where weights,
+    loss or gradient are not finite, no correct backend can be told from a wrong one.
     """
     if not 0 <= step <= problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps}")
@@ -63,15 +64,39 @@ def place(problem: Problem, step: int) -> Place:
         reached = reference_trajectory(replace(problem, steps=step, published=()))
         with np.errstate(over="ignore"):  # beyond float32
             w, b = (np.asarray(end).astype(problem.dtype) for end in (reached.final_w, reached.final_b))
-    if not np.isfinite(np.append(w, b)).all():
-        raise ProblemError(
-            f"the reference's weights are not finite in {problem.dtype} after {step} updates: choose a smaller --step "
-            "or a smaller --lr"
-        )
     rows = None
     if problem.batch_size is not None:
         rows = batch_rows(problem.epoch_order(), problem.batch_size, problem.examples, step)
-    return Place(step, w, b, rows)
+    at = Place(step, w, b, rows)
+    if step and (what := _overflown(problem, at)):
+        raise ProblemError(
+            f"the reference's {what} not finite in {problem.dtype} after {step} updates: choose a smaller --step or a "
+            "smaller --lr"
+        )
+    return at
+
+
+def _overflown(problem: Problem, at: Place) -> str:
+    """What is beyond the problem's dtype at the place, with its verb; or ""."""
+    X, y = (problem.X, problem.y) if at.rows is None else (problem.X[at.rows], problem.y[at.rows])
+    theta = np.append(at.w, at.b).astype(np.float64)
+    with np.errstate(all="ignore"):
+        here = Here(X.astype(np.float64), y.astype(np.float64), theta, float(problem.l2))
+        square = float(here.w @ here.w) if problem.l2 else 0.0  # on the way to the penalty
+        parts = {
+            "weights are": theta,
+            "loss is": np.array([here.losses.mean() + here.penalty, square]),
+            "gradient is": here.gradient,
+        }
+        return next((what for what, one in parts.items() if not np.isfinite(one.astype(problem.dtype)).all()), "")
+
+
+def undecided_reason(problem: Problem, at: Place) -> str:
+    """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
+    stable = point_tolerance(replace(problem, loss="logits"), np.append(at.w, at.b), at.rows)
+    if problem.loss == "probability" and np.isfinite(np.append(stable.gradient, stable.loss)).all():
+        return "the probability form saturates"
+    return "the numbers leave the range of float64, in which tolerances are computed"
 
 
 @dataclass(frozen=True)
@@ -144,7 +169,14 @@ def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: fl
     examples = problem.examples if at.rows is None else len(at.rows)
     quantities, note = [], ""
     if graphs and seconds(problem, examples) <= patience:
-        aligned = align(graphs, named_quantities(problem, at.w, at.b, at.rows), WHOLE, HEAD, problem.dtype)
+        aligned = align(
+            graphs,
+            named_quantities(problem, at.w, at.b, at.rows),
+            WHOLE,
+            HEAD,
+            problem.dtype,
+            undecided_reason(problem, at),
+        )
         quantities, found = aligned.quantities, aligned.graphs
     else:
         note = f"nothing was compared: exact values for {examples} examples would take too long" if graphs else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,8 @@ import numpy as np
 from compare_ag.graphs import Pair, StepRecord, TraceDocument, numbers_of
 from compare_ag.host.process import WorkerFailure
 from compare_ag.records import real
-from compare_ag.suite.graphs import TIMEOUT, Asked, Place, in_workers, judged, place
+from compare_ag.suite.graphs import TIMEOUT, Asked, Place, in_workers, judged, place, undecided_reason
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
-from compare_ag.verify.points import point_tolerance
 from compare_ag.worker.protocol import HEAD, WHOLE
 
 if TYPE_CHECKING:
@@ -85,9 +84,10 @@ def trace_step(
 
 def _exact(problem: Problem, oracle: Oracle, at: Place) -> StepRecord:
     found = oracle.at(at.w, at.b, at.rows)
-    loss, gradient, after = (
-        np.asarray(one.high).astype(problem.dtype) for one in (found.loss, found.gradient, found.following)
-    )
+    with np.errstate(over="ignore"):  # the step may lead beyond float32
+        loss, gradient, after = (
+            np.asarray(one.high).astype(problem.dtype) for one in (found.loss, found.gradient, found.following)
+        )
     return StepRecord(
         backend="exact",
         status="ok",
@@ -120,7 +120,7 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
     elif None in ratios.values():
         decided = " and ".join(test for test, ratio in ratios.items() if ratio is not None)
         said = f"only the {decided} can be decided here" if decided else "nothing can be decided here"
-        status, message = "undecidable", f"{said}: {_reason(problem, at)}"
+        status, message = "undecidable", f"{said}: {undecided_reason(problem, at)}"
     return StepRecord(
         backend=name,
         status=status,
@@ -135,14 +135,6 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
 
 
 _TESTS = ("loss", "gradient", "update")
-
-
-def _reason(problem: Problem, at: Place) -> str:
-    """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
-    stable = point_tolerance(replace(problem, loss="logits"), np.append(at.w, at.b), at.rows)
-    if problem.loss == "probability" and np.isfinite(np.append(stable.gradient, stable.loss)).all():
-        return "the probability form saturates"
-    return "the numbers leave the range of float64, in which tolerances are computed"
 
 
 def _pair(arrays: tuple[Array, Array]) -> Pair:

@@ -49,9 +49,18 @@ class Aligned(NamedTuple):
 
 
 def align(
-    graphs: dict[str, list[GraphNode]], quantities: Sequence[NamedQuantity], whole: int, head: int, dtype: str
+    graphs: dict[str, list[GraphNode]],
+    quantities: Sequence[NamedQuantity],
+    whole: int,
+    head: int,
+    dtype: str,
+    reason: str,
 ) -> Aligned:
-    """Name and judge the nodes of all backends. whole, head: how many numbers of an array are kept (see `Numbers`)."""
+    """Name and judge the nodes of all backends.
+
+    whole, head: how many numbers of an array are kept (see `Numbers`). reason: why something cannot be decided here, if
+    it cannot.
+    """
     catalogue = _Catalogue(quantities)
     signed = catalogue.signed
     found = {name: _named(nodes, catalogue) for name, nodes in graphs.items()}
@@ -65,6 +74,7 @@ def align(
                 for node in nodes
             ],
             [signed[i].symbol for i in used],
+            reason,
         )
         for name, nodes in found.items()
     }
@@ -220,7 +230,7 @@ def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
 # --- judging ------------------------------------------------------------------------------------------------
 
 
-def _judged(name: str, nodes: list[GraphNode], symbols: list[str]) -> BackendGraph:
+def _judged(name: str, nodes: list[GraphNode], symbols: list[str], reason: str) -> BackendGraph:
     """What is wrong, where it begins, and a sentence on it."""
     wrong = {i for i, node in enumerate(nodes) if not _right(node.gradient_ratio)}
     consumers: dict[int, list[int]] = {i: [] for i in range(len(nodes))}
@@ -250,7 +260,7 @@ def _judged(name: str, nodes: list[GraphNode], symbols: list[str]) -> BackendGra
     else:
         said += "; no gradient can be compared"
     if open_ends := _open_ends(nodes, symbols):
-        said += f"; {', '.join(open_ends)} cannot be decided"
+        said += f"; {', '.join(open_ends)} cannot be decided: {reason}"
     return BackendGraph(
         backend=name, status="undecidable" if open_ends or not judged else "ok", message=said, nodes=nodes
     )

@@ -228,7 +228,9 @@ def test_where_the_probability_form_saturates_nothing_is_decided(recorder):
     document = recorder.document(far, **ALL)
     for graph in document.graphs:
         assert graph.status == "undecidable"
-        said = graph.message.split("; ")[-1].removesuffix(" cannot be decided").split(", ")
+        said, reason = graph.message.split("; ")[-1].split(" cannot be decided: ")
+        assert reason == "the probability form saturates"
+        said = said.split(", ")
         assert sorted(said) == ["f", "∂f/∂b", "∂f/∂w"]
 
 
@@ -284,6 +286,9 @@ def test_where_the_reference_has_overflowed_there_is_nothing_to_look_at():
     with pytest.raises(ProblemError, match="not finite in float32 after 300 updates: choose a smaller --step"):
         place(problem, 300)
     assert np.isfinite(place(problem, 5).w).all()
+    far = problem_by_name("seed", loss="logits", l2=1.0, learning_rate=1e22, steps=2, dtype="float32")
+    with pytest.raises(ProblemError, match="the reference's loss is not finite in float32 after 1 updates"):
+        place(far, 1)  # w is 1e22
 
 
 def test_the_quantities_are_those_of_the_oracle():
