@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,6 +14,7 @@ from compare_ag import records
 
 ROOT = Path(__file__).resolve().parents[3]
 AXE = ROOT / ".ci" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+NEEDED = "COMPARE_AG_NEED_BROWSER"
 TIMES = {"numpy": 1.0e-5, "torch": 2.5e-5, "autograd": 9e-5, "wrong": 2e-5, "broken": 1e-5}
 
 
@@ -37,13 +38,23 @@ def varied(tmp_path_factory, make_run) -> records.Run:
     return records.load_run(path)
 
 
+def _cannot(why: str) -> NoReturn:
+    """Skip; fail where .ci/run has found everything to be there."""
+    if os.environ.get(NEEDED):
+        pytest.fail(f"{why}; {NEEDED} is set", pytrace=False)
+    pytest.skip(why)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium of the system."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
+    try:
+        import playwright.sync_api as api
+    except ImportError:
+        _cannot("needs playwright (requirements-dev.txt)")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
-        pytest.skip("no Chromium is installed (Debian: apt install chromium); .ci/run installs one where it may")
+        _cannot("no Chromium is installed (Debian: apt install chromium); .ci/run installs one where it may")
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=sandbox)
@@ -55,5 +66,5 @@ def browser() -> Iterator[Any]:
 def axe() -> str:
     """The source of axe-core, the accessibility audit."""
     if not AXE.is_file():
-        pytest.skip("axe-core is not installed: npm install --prefix .ci/node axe-core; .ci/run does so where npm is")
+        _cannot("axe-core is not installed: npm install --prefix .ci/node axe-core; .ci/run does so where npm is")
     return AXE.read_text(encoding="utf-8")

@@ -6,12 +6,16 @@ import base64
 import csv
 import io
 import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from pypdf import PdfReader
 
 from compare_ag.report.page import render, write_report
 
@@ -267,6 +271,29 @@ def test_it_prints_on_pages_in_light_colours(opened):
     opened.settle()
     widths = opened.page.evaluate("[...document.querySelectorAll('.plot')].map((n) => n._fullLayout.width)")
     assert min(widths) > 800  # back to the screen's
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_no_printed_page_is_blank_or_holds_a_heading_alone(browser, paper):
+    opened = Opened(browser, GALLERY)
+    printed = PdfReader(io.BytesIO(opened.page.pdf(format=paper)))
+    texts = [page.extract_text().split() for page in printed.pages]
+    headings = {" ".join(heading.split()) for heading in opened.page.locator("h2, h3").all_inner_texts()}
+    assert [number for number, text in enumerate(texts, 1) if not text or " ".join(text) in headings] == []
+    opened.context.close()
+
+
+@pytest.mark.parametrize(("needed", "outcome"), [("", "1 skipped"), ("1", "1 error")])
+def test_where_a_browser_is_needed_its_absence_is_no_skip(needed, outcome, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "opens_from_a_file"],
+        env=os.environ | {"PATH": str(tmp_path), "COMPARE_AG_NEED_BROWSER": needed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in done.stdout
+    assert done.returncode == (1 if needed else 0)
 
 
 def test_a_page_full_of_payloads_does_nothing(browser, make_run, infect, tmp_path):
