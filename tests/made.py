@@ -171,7 +171,7 @@ def _record(name: str, status: str, arrays: dict[str, Any], version: str) -> rec
             weights_tolerance=3e-13,
             tests=[
                 records.TestRecord(test=test, judged=10, undecided=0, ratio=worst)
-                for test in ("gradient", "step", "trajectory", "loss")
+                for test in ("gradient", "step", "trajectory", "loss", "update")
             ],
         )
         convergence = records.ConvergenceRecord(

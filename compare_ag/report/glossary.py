@@ -42,6 +42,8 @@ _TESTS = {
     "gradient": "Largest observed/tolerance over every component of the gradients that backward returned, at recorded "
     "steps and at points that the host chose.",
     "step": "Largest observed/tolerance of the weights after one step against the exact step from the same weights.",
+    "update": "Largest observed/tolerance of the reported update against the exact one from the reported gradient: it "
+    "tells whether a wrong step is the fault of update or of backward.",
     "trajectory": "Largest observed/tolerance of weights and losses of the whole training against the trajectory that "
     "they are compared with, with the accumulated rounding bound as tolerance.",
     "loss": "Largest observed/tolerance of the reported loss against the exact loss at the reported weights.",
@@ -79,9 +81,9 @@ _SPEED = {
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
     "ratio": "Time per step over that of the baseline; above 1 is slower.",
-    "digits kept": "Decimal digits of the exact final weights that it reproduced: -log10 of the relative error, and "
-    "at most what its dtype can hold, 7.2 for float32 and 16.0 for float64. Beside the time per step: accuracy "
-    "against cost.",
+    "digits kept": "Decimal digits of the reference's final weights (the exact ones where they could be computed) that "
+    "it reproduced: -log10 of the relative error, and at most what its dtype can hold, 7.2 for float32 and 16.0 for "
+    "float64. Beside the time per step: accuracy against cost.",
 }
 
 _PAIRS = {
@@ -95,7 +97,8 @@ _PAIRS = {
     "backward": "The ratio of the backward phase alone, without an interval and without a verdict.",
     "update": "The ratio of the update phase alone, without an interval and without a verdict.",
     "pays after": "The number of steps after which the backend with the cheaper step has made up for its dearer start "
-    "(import, construction, first steps). “never” means that the steps cost the same.",
+    "(import, construction, first steps). “never” means that the steps cost the same, “n/a” that the costs of the "
+    "start are not known.",
 }
 
 _SPEED_VERDICT = {

@@ -1,4 +1,4 @@
-"""Digits kept: how many decimal digits of the exact final weights a backend has reproduced."""
+"""Digits kept: how many decimal digits of the reference's final weights a backend has reproduced."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def speed_sections(run: Run) -> Iterator[RenderableType]:
         return
     yield steps(run, costs)
     if run.manifest.speed is not None and run.manifest.speed.pairs:
-        yield pairs(run.manifest.speed)
+        yield pairs(run.manifest.speed, costs)
     yield phases(costs)
     if any(cost.cold_seconds is not None for cost in costs.values()):
         yield cold(costs)
@@ -131,7 +131,7 @@ def _method(speed: SpeedRecord, costs: dict[str, Cost]) -> Iterator[str]:
         yield "no noise floor: a backend against itself needs two launches at least, so that nothing is concluded"
 
 
-def pairs(speed: SpeedRecord) -> Group:
+def pairs(speed: SpeedRecord, costs: dict[str, Cost]) -> Group:
     """Every two backends: the ratio with its simultaneous interval, the verdict, and when the cheaper step pays."""
     table = Grid("time of / time of", "ratio", "interval", "verdict", "forward", "backward", "update", "pays after")
     for pair in speed.pairs:
@@ -141,7 +141,7 @@ def pairs(speed: SpeedRecord) -> Group:
             _span(pair.ratio, ratio=True),
             Text(printable(pair.verdict), style=_STYLES.get(pair.verdict, "")),
             *(_times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES),
-            _pays(pair),
+            _pays(pair, costs),
         )
     if speed.mode == "pytest-benchmark":
         note = "nobody is ranked: one process gives no interval; `compare-ag run` does"
@@ -167,8 +167,10 @@ def _open(pair: PairRecord) -> str:
     return f"{who}: about {pair.launches_needed} launches would decide; --precise or --timing-budget"
 
 
-def _pays(pair: PairRecord) -> str:
-    """Steps after which the cheaper step has paid."""
+def _pays(pair: PairRecord, costs: dict[str, Cost]) -> str:
+    """Steps after which the cheaper step has paid; n/a where nobody knows what the starts cost."""
+    if any(name not in costs or costs[name].cold_seconds is None for name in (pair.backend, pair.baseline)):
+        return "n/a"
     if pair.break_even_steps is None:
         return "never"
     return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"

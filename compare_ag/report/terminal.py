@@ -22,7 +22,7 @@ from compare_ag.text import printable
 
 WEIGHTS_SHOWN = 6
 LOSS_ROWS = 11
-TESTS = ("gradient", "step", "trajectory", "loss")
+TESTS = ("gradient", "step", "update", "trajectory", "loss")
 _STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow", "imported": "green"}
 
 

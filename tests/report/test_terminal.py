@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import get_args
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 import compare_ag
 from compare_ag import records
 from compare_ag.report.terminal import answer, print_run
+from compare_ag.verify.samples import Test
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,30 @@ def test_a_failed_backend_shows_its_source_and_its_log(seed):
     assert "backend 'autograd' (compare-ag" in text
     assert "[red]SIGSEGV[/red]" in text
     assert "logs/autograd.train.stderr.txt" in text
+
+
+TESTS = sorted(set(get_args(Test)) - {"protocol"})
+"""all that a verdict may hold; a broken protocol has no ratio, its message tells it"""
+
+
+def test_every_test_has_its_column_at_80_columns_too(seed):
+    """A fault that one test alone has found is not hidden, whichever it is."""
+    tests = [
+        records.TestRecord(test=name, judged=1001 + i, undecided=0, ratio=70.0 + i) for i, name in enumerate(TESTS)
+    ]
+    run = with_record(seed, "numpy", verdict=records.replace(seed["numpy"].verdict, tests=tests))
+    _, table = printed(run, 80).split("Tests: largest observed/tolerance")
+    table = table.split("in brackets how many")[0]
+    for i, name in enumerate(TESTS):
+        assert name in table
+        assert f"{70 + i} ({1001 + i})" in table
+
+
+def test_an_imported_run_has_no_time_at_which_a_start_has_paid(imported):
+    _, table = printed(imported).split("Ratios")
+    (line,) = [line for line in table.split("Phases of a step")[0].splitlines() if line.startswith("torch / numpy")]
+    assert line.split()[3] == "17.7"
+    assert line.endswith("n/a")
 
 
 def test_a_partial_run_says_so_first(seed):

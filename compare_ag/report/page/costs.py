@@ -36,6 +36,8 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     costs, speed = tables.costs(run), run.manifest.speed
     if not costs:
         return
+    imported = speed is not None and speed.mode == "pytest-benchmark"
+    what = "rounds" if imported else "blocks"
     series: list[dict[str, Any]] = []
     thin = False
     for row, (name, cost) in enumerate(costs.items()):
@@ -49,7 +51,7 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
             lanes = row + 0.02 + 0.43 * (launch[at] + 0.5) / len(each)
             series.append(
                 {
-                    "name": f"{name}: blocks",
+                    "name": f"{name}: {what}",
                     "look": look,
                     "draw": "ticks",
                     "x": {"array": packer.add(flat[at])},
@@ -73,15 +75,21 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
                 "label": seconds(step.value),
             }
         )
+    title = "Time per step: every block, every launch, the mean with its interval"
     notes = [
         "Filled: the mean with its 95 % interval. Below it, a row of ticks for each launch: its blocks, and its mean."
     ]
+    if imported:
+        title = "Time per step: every round and their median"
+        notes = ["Filled: the median, without an interval. Below it, a tick for each round that the file has kept."]
     if thin:
-        notes.append("Blocks are thinned evenly with all extremes kept; the run directory holds them all.")
+        notes.append(
+            f"{what.capitalize()} are thinned evenly with all extremes kept; the run directory holds them all."
+        )
     told = "; ".join(f"{name} {seconds(cost.step.value)} ({tables.span(cost.step)})" for name, cost in costs.items())
     yield {
         "id": "speed",
-        "title": "Time per step: every block, every launch, the mean with its interval",
+        "title": title,
         "alt": f"Strip plot of the time per step, a row for each backend. {told}.",
         "x": axis_of("time per step", "log", "s", toggle=True),
         "y": rows_of(list(costs)),
@@ -99,7 +107,14 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     if speed is None or not speed.pairs:
         return
     pairs = list(speed.pairs)
-    notes = ["Grey: differences that count as none (margin). Dotted: the noise floor; no verdict rests on less."]
+    notes = []
+    if speed.margin:
+        notes.append("Grey: differences that count as none (margin).")
+    if speed.noise_floor is not None:
+        notes.append("Dotted: the noise floor; no verdict rests on less.")
+    measured = speed.mode != "pytest-benchmark"
+    if not measured:
+        notes.append(tables.UNRANKED)
     if len(pairs) > MOST_PAIRS:
         pairs = [pair for pair in pairs if run.manifest.baseline in (pair.backend, pair.baseline)]
         notes.append("Pairs with the baseline; the table has all.")
@@ -115,7 +130,7 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
         }
         for row, pair in enumerate(pairs)
     ]
-    bands = [{"from": 1 / (1 + speed.margin), "to": 1 + speed.margin}]
+    bands = [{"from": 1 / (1 + speed.margin), "to": 1 + speed.margin}] if speed.margin else []
     lines = [{"at": 1.0, "dash": "solid"}]
     if speed.noise_floor is not None:
         lines += [{"at": 1 + speed.noise_floor, "dash": "dot"}, {"at": 1 / (1 + speed.noise_floor), "dash": "dot"}]
@@ -126,8 +141,8 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     )
     yield {
         "id": "ratios",
-        "title": "Ratio of times per step, with simultaneous intervals",
-        "alt": f"Dot plot with intervals. {told}.",
+        "title": "Ratio of times per step" + (", with simultaneous intervals" if measured else ""),
+        "alt": f"Dot plot{' with intervals' if measured else ''}. {told}.",
         "x": axis_of("time of the first / time of the second", "log", toggle=True),
         "y": rows_of([f"{pair.backend} / {pair.baseline}" for pair in pairs]),
         "series": series,
@@ -268,10 +283,13 @@ def accuracy_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
         "title": "Digits kept against time per step",
         "alt": f"Scatter chart of digits kept in the final weights over time per step. {told}.",
         "x": axis_of("time per step", "log", "s"),
-        "y": axis_of("digits kept in the final weights", range=[lowest, held + 1.5]),
+        "y": axis_of("digits of the reference's final weights", range=[lowest, held + 1.5]),
         "series": series,
         "levels": [{"at": held, "label": f"all that {dtype} can hold"}],
         "height": 380,
         "zoom": False,
-        "notes": ["Upward is more accurate, leftward is cheaper. Digits: −log₁₀ of the final weights' relative error."],
+        "notes": [
+            "Upward is more accurate, leftward is cheaper. Digits: −log₁₀ of the final weights' relative error.",
+            *([f"The reference is {run.manifest.reference}."] if run.manifest.reference else []),
+        ],
     }

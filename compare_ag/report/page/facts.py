@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from compare_ag.exit_codes import MEANINGS
-from compare_ag.records import FAILED, BackendRecord, Run
+from compare_ag.records import FAILED, BackendRecord, Run, SpeedRecord
 from compare_ag.report.page.tables import costs, span
 from compare_ag.report.units import seconds, size
 
@@ -125,6 +125,9 @@ def _origin(record: BackendRecord) -> str:
 def method(run: Run) -> Iterator[Fact]:
     """How each kind of number was made."""
     m = run.manifest
+    if m.speed is not None and m.speed.mode == "pytest-benchmark":
+        yield from _imported(m.speed)
+        return
     yield (
         "isolation",
         "Each backend ran in a process of its own, which received the problem and never an answer; the host imported "
@@ -146,12 +149,6 @@ def method(run: Run) -> Iterator[Fact]:
     speed = m.speed
     if speed is None:
         yield "speed", "Not measured in this run."
-        return
-    if speed.mode == "pytest-benchmark":
-        yield (
-            "speed",
-            f"Medians of up to {speed.rounds} rounds in one pytest process, measured by pytest-benchmark.",
-        )
         return
     known = costs(run)
     pinned = next(iter(known.values())).pinned if known else []
@@ -176,6 +173,18 @@ def method(run: Run) -> Iterator[Fact]:
         "digits kept",
         "−log₁₀(‖(w, b) − reference‖ / ‖reference‖) after the last step, at most what the dtype can hold.",
     )
+
+
+def _imported(speed: SpeedRecord) -> Iterator[Fact]:
+    """How pytest-benchmark's numbers were made, which were read from its file."""
+    yield "isolation", "None: one pytest process imported all frameworks and ran the backends one after the other."
+    yield (
+        "check",
+        "Before a phase was timed, loss, gradient and update at the start and after a hundred steps were checked "
+        "against exact values within computed bounds, and afterwards what its last round gave. What is wrong fails as "
+        "a test; the file keeps no deviations, so that there is no verdict here.",
+    )
+    yield "speed", f"Medians of up to {speed.rounds} rounds in that process, measured by pytest-benchmark; no ranking."
 
 
 def noise(run: Run) -> str:

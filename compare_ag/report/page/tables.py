@@ -22,9 +22,10 @@ from compare_ag.report.kept import digits_kept
 from compare_ag.report.units import difference, fraction, seconds, size
 
 PHASES = ("forward", "backward", "update")
-TESTS = ("gradient", "step", "trajectory", "loss")
+TESTS = ("gradient", "step", "update", "trajectory", "loss")
 WEIGHTS_SHOWN = 6
 LOSS_ROWS = 11
+UNRANKED = "Nobody is ranked: one process gives no interval; `compare-ag run` does."
 GOOD, BAD, OPEN = "good", "bad", "open"
 _TONES = {
     "ok": GOOD, "imported": GOOD, "undecidable": OPEN, "cancelled": OPEN, "not-run": OPEN,
@@ -278,18 +279,25 @@ def speed(run: Run) -> Table:
     for name, record in run.records.items():
         cost = record.cost
         if cost is None:
-            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * 3])
+            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * 4])
             continue
         pair = None
         if manifest.speed is not None and manifest.baseline is not None:
             pair = manifest.speed.pair(name, manifest.baseline)
         ratio = "1 (baseline)" if name == manifest.baseline else "n/a" if pair is None else times(pair.ratio.value)
-        step = cost.step
+        step, digits = cost.step, digits_kept(run, name)
         rows.append(
-            [Cell(name), Cell(seconds(step.value)), Cell(span(step)), Cell(ratio), Cell(f"{1 / step.value:,.0f}")]
+            [
+                Cell(name),
+                Cell(seconds(step.value)),
+                Cell(span(step)),
+                Cell(ratio),
+                Cell("n/a" if digits is None else f"{digits:.1f}"),
+                Cell(f"{1 / step.value:,.0f}"),
+            ]
         )
     notes = [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
-    heads = _heads("Speed", ["backend", "time per step", "95 % interval", "ratio", "steps per second"])
+    heads = _heads("Speed", ["backend", "time per step", "95 % interval", "ratio", "digits kept", "steps per second"])
     return Table("speed", "Speed: a whole step in the steady state", heads, rows, notes)
 
 
@@ -310,7 +318,7 @@ def pairs(run: Run) -> Table | None:
             Cell(span(pair.ratio, ratio=True)),
             Cell(pair.verdict, _TONES.get(pair.verdict, "")),
             *(Cell(times(pair.phases[phase].value) if phase in pair.phases else "n/a") for phase in PHASES),
-            Cell(_pays(pair)),
+            Cell(_pays(pair, costs(run))),
         ]
         for pair in speed.pairs
     ]
@@ -319,8 +327,9 @@ def pairs(run: Run) -> Table | None:
         f"{speed.margin:.0%}. The intervals hold together with 95 %."
     ]
     if speed.mode == "pytest-benchmark":
-        notes = ["Nobody is ranked: one process gives no interval; `compare-ag run` does."]
-    notes += [note for pair in speed.pairs if (note := _open(pair))]
+        notes = [UNRANKED]
+    else:
+        notes += [note for pair in speed.pairs if (note := _open(pair))]
     return Table("pairs", "Who is faster", heads, rows, notes)
 
 
@@ -337,7 +346,9 @@ def _open(pair: PairRecord) -> str:
     return f"{who}: about {pair.launches_needed} launches would decide."
 
 
-def _pays(pair: PairRecord) -> str:
+def _pays(pair: PairRecord, known: dict[str, Cost]) -> str:
+    if any(name not in known or known[name].cold_seconds is None for name in (pair.backend, pair.baseline)):
+        return "n/a"
     if pair.break_even_steps is None:
         return "never"
     return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"

@@ -12,15 +12,22 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from compare_ag import records
-from compare_ag.report.page import keep_report, packing, render, write_report
+from compare_ag.report.kept import digits_kept
+from compare_ag.report.page import costs, keep_report, packing, render, tables, write_report
 from compare_ag.report.page.tables import entry_id
+from compare_ag.verify.samples import Test
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
+
+
+TESTS = sorted(set(get_args(Test)) - {"protocol"})
+"""all that a verdict may hold; a broken protocol has no ratio, its message tells it"""
 
 
 class Parsed(HTMLParser):
@@ -119,6 +126,18 @@ def test_observed_over_tolerance_is_told_for_every_test_and_backend(page, varied
     assert "0.3 (10)" in page.text
 
 
+@pytest.mark.parametrize("test", TESTS)
+def test_a_fault_that_one_test_alone_has_found_is_told(varied, test):
+    """Whichever of all tests that there are it is: none is without a column."""
+    verdict = varied["torch"].verdict
+    tests = [records.TestRecord(test=one, judged=10, undecided=0, ratio=0.5) for one in TESTS if one != test]
+    tests.append(records.TestRecord(test=test, judged=4321, undecided=0, ratio=77.0))
+    changed = records.replace(varied["torch"], verdict=records.replace(verdict, tests=tests))
+    table = tables.verdicts(records.Run(varied.path, varied.manifest, {"torch": changed}))
+    (column,) = [column for column, head in enumerate(table.heads) if head.text == test]
+    assert table.rows[0][column].text == "77 (4321)"
+
+
 def test_every_head_of_a_table_leads_to_an_entry_that_is_there(page):
     ids = {attributes.get("id") for _, attributes in page.tags}
     links = [attributes["href"] for attributes in page.all("a")]
@@ -139,6 +158,45 @@ def test_a_run_without_timing_or_reference_still_has_its_page(make_run, tmp_path
     assert "No backend was timed in this run." in text
     lost = records.Run(run.path, records.replace(run.manifest, reference_sha256=None, state="partial"), run.records)
     assert "This run did not finish" in Parsed(render(lost)).text
+
+
+def test_digits_kept_stand_in_a_table_and_say_what_they_are_digits_of(page, varied):
+    table = tables.speed(varied)
+    column = [head.text for head in table.heads].index("digits kept")
+    kept = {row[0].text: row[column].text for row in table.rows}
+    assert kept == {
+        name: "n/a" if digits_kept(varied, name) is None else f"{digits_kept(varied, name):.1f}"
+        for name in varied.records
+    } | {"wrong": "n/a"}  # not timed
+    assert float(kept["torch"]) > 10
+    assert all(len(row) == len(table.heads) for row in table.rows)
+    assert "relative error. The reference is the exact trajectory in ball arithmetic." in page.text
+
+
+def test_an_accuracy_against_a_reference_that_is_not_exact_says_so(varied):
+    bounded = "a float64 trajectory whose own error is bounded"
+    run = records.Run(varied.path, records.replace(varied.manifest, reference=bounded), varied.records)
+    (chart,) = costs.accuracy_chart(run, packing.Packer())
+    assert f"The reference is {bounded}." in chart["notes"]
+    assert "exact" not in " ".join([*chart["notes"], chart["alt"], chart["y"]["title"]])
+
+
+def test_a_run_from_pytest_benchmark_claims_nothing_that_did_not_happen(imported):
+    html = render(imported)
+    text = Parsed(html).text
+    body = text[: text.index("The adapter that was trained, by the name")]  # what stands before the glossary
+    for claim in (
+        "process of its own", "imported no framework", "Weights and losses of all steps", "95 % interval.", "launches",
+        "every launch", "simultaneous", "noise floor", "is inconclusive", "never", "at once",
+    ):  # fmt: skip
+        assert claim not in body, claim
+    assert "one pytest process imported all frameworks" in body
+    assert "Medians of up to 40 rounds in that process" in body
+    assert "every round and their median" in body
+    assert body.count("Nobody is ranked") == 2  # at the chart and at the table
+    rows = tables.pairs(imported).rows
+    assert [row[-1].text for row in rows] == ["n/a"]
+    assert [row[1].text for row in rows] == ["17.7"]
 
 
 def test_a_run_in_which_every_backend_failed_has_its_page(make_run, tmp_path):
