@@ -116,7 +116,10 @@ def test_the_picture_is_a_run_of_this_version():
         "Verdicts",
         "Final weights after 10001 steps",
         "Published losses",
-        "Speed: time per step",
+        "Speed: a whole step in the steady state",
+        "digits kept",
+        "Who is faster",
+        "Memory",
         "Paid once",
     ):
         assert heading in text
