@@ -56,15 +56,10 @@ def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(n
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name, specimen in LARGEST.items() if specimen.facts.part in ("loss", "update"))
+    "name", sorted(name for name, specimen in MUTANTS.items() if specimen.facts.part in ("loss", "gradient", "update"))
 )
 def test_transplant_names_the_guilty_part(name, numpy_offer):
-    _guilty(LARGEST[name], numpy_offer)
-
-
-@pytest.mark.parametrize("name", ["gradient-scaled", "gradient-stale", "bias-gradient-missing", "logarithm-clipped"])
-def test_transplant_names_a_guilty_gradient(name, numpy_offer):
-    _guilty(LARGEST[name], numpy_offer)
+    _guilty(MUTANTS[name], numpy_offer)
 
 
 def _guilty(specimen, offer):
