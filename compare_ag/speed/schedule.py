@@ -21,9 +21,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BLOCK_NS = 500_000
 """aimed length of the fastest backend's block: short enough to be rarely preempted, 10^4 clock readings long"""
 SLOWEST_BLOCK_NS = 5_000_000
-LEAST_STEPS = 4
-"""What surrounds a block costs 7 µs (numpy) to 20 µs (torch) where large data have just pushed its code out of the
-caches: 2 to 3 % of one step of 300 to 700 µs, less than 1 % of four."""
+LEAST_STEPS = 8
+"""What surrounds a block costs 9 µs (numpy) to 36 µs (torch) where large data have just pushed its code out of the
+caches: 3 to 6 % of one step of 300 to 650 µs, less than 1 % of eight or of the seven that `SLOWEST_BLOCK_NS` admits."""
 LEAD_IN = 0.4
 """untimed steps before each block, as a share of it: caches and branch predictors find their state"""
 LEAST_LEAD_IN = 4

@@ -79,8 +79,8 @@ def test_a_launch_that_would_exceed_the_budget_is_not_begun():
 
 
 def test_short_blocks_are_led_in_by_several_steps_unless_these_are_slow():
-    large = plan([3e5, 9e5], MODES["default"])
-    assert large.steps == 4  # rather than one of 0.3 ms: what surrounds a block is shared by them
+    large = plan([3e5, 6e5], MODES["default"])
+    assert large.steps == 8  # rather than one of 0.3 ms: what surrounds a block is shared by them
     assert plan([3e5, 2e6], MODES["default"]).steps == 2  # the slowest's block stays below 5 ms
     assert large.lead_in == 4
     assert plan([3e6, 3e6], MODES["default"]).lead_in == 3
