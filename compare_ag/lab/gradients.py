@@ -108,7 +108,7 @@ def zero_first(seen: Outcome) -> Finding | None:
 def backward_twice(seen: Outcome) -> Finding | None:
     """Freed, reusable or used up without a word."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "No: the first time freed what forward saved, so the second one raises.")
+        return Finding(seen.raised.kind, "No: it raises; usually because the first time freed what forward had saved.")
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
@@ -209,7 +209,9 @@ def second_unasked(seen: Outcome) -> Finding | None:
     """An error, or 18."""
     if seen.raised is not None:
         return Finding(
-            seen.raised.kind, "No: backward did not record its own operations, so the gradient has no graph."
+            seen.raised.kind,
+            "No: it raises; usually because backward did not record its own operations, so that the gradient has no "
+            "graph.",
         )
     if seen["second"] is not None and error(seen["second"], 18.0) < 1e-6:
         return Finding("yes", "Yes: it gives 18. Differentiation is a function like any other.")

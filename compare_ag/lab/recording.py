@@ -43,7 +43,7 @@ def requires_grad(seen: Outcome) -> Finding | None:
 def nothing_requires_grad(seen: Outcome) -> Finding | None:
     """An error, None or zeros."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "Without a recorded graph backward refuses to start.")
+        return Finding(seen.raised.kind, "It raises; usually because no graph is recorded that it could go back along.")
     return _absent(seen["gradient"], "the loss does not depend on it")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from compare_ag.comparison import Comparison
 from compare_ag.records import BackendRecord, Run, decisive
 from compare_ag.report import comparison as changes
+from compare_ag.report.cells import PHASES, found
 from compare_ag.report.escape import markdown
-from compare_ag.report.speed import PHASES
 from compare_ag.report.terminal import answer_sentences
 from compare_ag.report.units import difference, fraction, seconds, size
 
@@ -77,12 +77,9 @@ def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
 def _reasons(run: Run) -> Iterator[str]:
     """Everything that is not as it should be, in the order of the terminal's report."""
     for record in run.records.values():
-        verdict = decisive(record)
         if record.status in ("ok", "imported"):
             continue
-        said = record.reason or (verdict.message if verdict is not None else "")
-        if verdict is not None and verdict.diagnosis:
-            said += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
+        said = found(record)
         yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
     for text in run.manifest.warnings:
         yield f"warning: {markdown(text)}"

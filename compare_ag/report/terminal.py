@@ -6,23 +6,20 @@ years later. Everything that a plugin may have written (names, reasons) is shown
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, TestRecord, decisive
+from compare_ag.records import FAILED, BackendRecord, Run, TestRecord
+from compare_ag.report import cells
 from compare_ag.report.grid import Grid, plain_table
 from compare_ag.report.plot import Beside, Plot, scale_of
 from compare_ag.report.speed import fastest, listing, speed_sections, titled
-from compare_ag.report.units import Array, difference, fraction, sparkline
+from compare_ag.report.units import Array, difference, sparkline
 from compare_ag.text import printable
 
-WEIGHTS_SHOWN = 6
-LOSS_ROWS = 11
-TESTS = ("gradient", "step", "update", "trajectory", "loss")
 _STYLES = {"ok": "green", "undecidable": "yellow", "cancelled": "yellow", "not-run": "yellow", "imported": "green"}
 
 
@@ -43,7 +40,7 @@ def sections(run: Run) -> Iterator[RenderableType]:
     yield verdicts(run)
     if any(record.verdict is not None and record.verdict.tests for record in run.records.values()):
         yield tests(run)
-    if any(record.status in JUDGED for record in run.records.values()):
+    if cells.judged(run):
         yield final_weights(run)
         yield losses(run)
     yield from speed_sections(run)
@@ -129,29 +126,22 @@ def verdicts(run: Run) -> Group:
     for head in ("backend", "status", "what was found"):
         table.add_column(head, overflow="fold")
     for record in run.records.values():
-        verdict = decisive(record)
-        found = record.reason or (verdict.message if verdict is not None else "")
-        if verdict is not None and verdict.diagnosis:
-            found += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
-        if verdict is not None and verdict.remark:
-            found += f". Note: {verdict.remark}"
-        table.add_row(_backend(record), _status(record), Text(printable(found)))
+        table.add_row(_backend(record), _status(record), Text(printable(cells.found(record))))
     return titled("Verdicts", table)
 
 
 def tests(run: Run) -> Group:
     """Each test's largest observed/tolerance, for each backend."""
-    table = Grid("backend", *TESTS, "repeated run")
+    table = Grid("backend", *cells.TESTS, "repeated run")
     undecided = False
     for record in run.records.values():
-        for verdict, how in ((record.verdict, ""), (record.fused_verdict, ", fused step")):
-            if verdict is None or not verdict.tests:
+        for how, verdict in cells.judgements(record):
+            if not verdict.tests:
                 continue
             found = {test.test: test for test in verdict.tests}
-            cells = [_outcome(found.get(name)) for name in TESTS]
             undecided |= any(test.undecided for test in verdict.tests)
-            repeated = {None: "", True: "same bits", False: "other bits"}[None if how else record.repeatable]
-            table.add_row(f"{printable(record.name)}{how}", *cells, repeated)
+            outcomes = [_outcome(found.get(name)) for name in cells.TESTS]
+            table.add_row(f"{printable(record.name)}{how}", *outcomes, "n/a" if how else cells.repeated(record))
     notes = ["in brackets how many numbers or steps were judged; above 1 is out of tolerance"]
     if undecided:
         notes.append("* more were undecidable: their tolerance is infinite, as where the probability form saturates")
@@ -161,10 +151,7 @@ def tests(run: Run) -> Group:
 
 
 def _outcome(test: TestRecord | None) -> Text:
-    if test is None:
-        return Text("n/a")
-    star = "*" if test.undecided else ""
-    return Text(f"{fraction(test.ratio)} ({test.judged}){star}", style="red" if test.findings else "")
+    return Text(cells.outcome(test), style="red" if test is not None and test.findings else "")
 
 
 def _backend(record: BackendRecord) -> Text:
@@ -178,12 +165,9 @@ def _status(record: BackendRecord) -> Text:
 
 def final_weights(run: Run) -> Group:
     """Final w and b of every backend beside the reference's, and the distance to it."""
-    features = run.manifest.problem.features
-    indices = list(range(features))
-    if features > WEIGHTS_SHOWN:
-        indices = [*range(WEIGHTS_SHOWN - 1), features - 1]
+    features, indices = run.manifest.problem.features, cells.weights_shown(run)
     heads = [f"w[{i}]" for i in indices]
-    gap = features > WEIGHTS_SHOWN
+    gap = len(indices) < features
     if gap:
         heads.insert(-1, "…")
     title = f"Final weights after {run.manifest.problem.steps} steps"
@@ -191,27 +175,16 @@ def final_weights(run: Run) -> Group:
         title += f" ({len(indices)} of {features} features; all are in the run directory)"
     table = Grid("", *heads, "b", "distance to reference", "tolerance")
 
-    def cells(w: Array, b: float) -> list[str]:
-        row = [f"{float(w[i]):.7g}" for i in indices]
+    def numbers(w: Array, b: float) -> list[str]:
+        row = [cells.weight(w[i]) for i in indices]
         if gap:
             row.insert(-1, "…")
-        return [*row, f"{float(b):.7g}"]
+        return [*row, cells.weight(b)]
 
     if run.reference:
-        table.add_row("reference", *cells(run.reference["final_w"], run.reference["final_b"].item()), "", "")
-    for name, record in run.records.items():
-        arrays = run.arrays(name)
-        if record.verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
-            continue
-        verdict = decisive(record)
-        assert verdict is not None
-        which = "fused_" if verdict is record.fused_verdict else ""
-        numbers = cells(arrays[f"{which}final_w"], arrays[f"{which}final_b"].item())
-        distances = [verdict.weights_error, verdict.weights_tolerance]
-        if verdict.status == "undecidable":  # those two are of the last step that could be compared
-            distances = [None, None]
-        shown = ("not judged" if value is None else difference(value) for value in distances)
-        table.add_row(printable(name), *numbers, *shown)
+        table.add_row("reference", *numbers(run.reference["final_w"], run.reference["final_b"].item()), "", "")
+    for name, w, b, ends in cells.final_weights(run):
+        table.add_row(printable(name), *numbers(w, b), *ends)
     largest = run.manifest.max_pair_difference
     note = "" if largest is None else f"largest difference between two backends: {difference(largest)}"
     return titled(title, table, note)
@@ -219,9 +192,9 @@ def final_weights(run: Run) -> Group:
 
 def losses(run: Run) -> RenderableType:
     """Loss at evenly spaced steps side by side, or beside the published table; a sparkline; did it converge."""
-    judged = [name for name, record in run.records.items() if record.status in JUDGED]
-    published = next((record.published for record in run.records.values() if record.published), [])
-    table = _published_losses(run, judged) if published else _spaced_losses(run, judged)
+    judged = cells.judged(run)
+    published = [name for name in judged if run[name].published]
+    table = _published_losses(run, published) if published else _spaced_losses(run, judged)
     courses = Grid("", "course of the loss", "convergence", words=3)
     for name in judged:
         trained = run[name].convergence
@@ -245,46 +218,27 @@ def plots(run: Run, judged: Sequence[str]) -> Beside:
 
 
 def _spaced_losses(run: Run, judged: list[str]) -> Group:
-    steps = run.manifest.problem.steps
-    count = min(LOSS_ROWS, steps + 1)
-    shown = sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
-    what = "Loss of the step's batch" if run.manifest.problem.batch_size else "Loss"
     table = Grid("k", *map(printable, judged), "reference", "tolerance", words=0)
-    reference, tolerance = run.reference.get("losses"), run.reference.get("loss_tolerance")
-    for k in shown:
-        row = [_loss(run.arrays(name)["losses"], k) for name in judged]
-        expected = (
-            ["", ""] if reference is None or tolerance is None else [_loss(reference, k), difference(tolerance[k])]
-        )
-        table.add_row(str(k), *row, *expected)
-    return titled(f"{what} after k steps", table)
+    reference, allowed = run.reference.get("losses"), run.reference.get("loss_tolerance")
+    for k in cells.loss_steps(run):
+        row = [cells.loss(run.arrays(name).get("losses"), k) for name in judged]
+        row += [cells.loss(reference, k), cells.tolerance(allowed, k)]
+        table.add_row(str(k), *row)
+    return titled(cells.losses_title(run), table)
 
 
-def _published_losses(run: Run, judged: list[str]) -> Group:
+def _published_losses(run: Run, names: list[str]) -> Group:
     """The published table beside each backend's losses; a star marks a loss that is too far off."""
-    with_table = [name for name in judged if run[name].published]
-    table = Grid("epoch", "published", *map(printable, with_table), "largest difference", words=0)
-    for index, row in enumerate(run[with_table[0]].published):
-        mine = [run[name].published[index] for name in with_table]
-        cells = [
+    table = Grid("epoch", "published", *map(printable, names), "largest difference", words=0)
+    missed = False
+    for row, mine, largest in cells.published(run, names):
+        missed |= not all(own.reproduced for own in mine)
+        shown = [
             Text(f"{float(own.observed):.8f}" + ("" if own.reproduced else "*"), style="" if own.reproduced else "red")
             for own in mine
         ]
-        # max() would pass over a NaN: say it instead
-        off = [float(own.difference) for own in mine]
-        largest = math.nan if any(map(math.isnan, off)) else max(off)
-        table.add_row(str(row.step - 1), f"{row.published:.8f}", *cells, difference(largest))
-    allowed = run.manifest.problem.published_tolerance
-    title = f"Published losses (epoch e is the loss after e + 1 updates); reproduced when within {allowed:g}"
-    missed = any(not row.reproduced for name in with_table for row in run[name].published)
-    return titled(title, table, "* not reproduced" if missed else "")
-
-
-def _loss(values: Array, k: int) -> str:
-    if k >= len(values):
-        return "-"
-    value = float(values[k])
-    return f"{value:.8g}" if math.isfinite(value) else str(value)
+        table.add_row(str(row.step - 1), f"{row.published:.8f}", *shown, largest)
+    return titled(cells.published_title(run), table, "* not reproduced" if missed else "")
 
 
 def remarks(run: Run) -> Iterator[Text]:

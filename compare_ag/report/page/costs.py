@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag.records import Run
+from compare_ag.report import cells
 from compare_ag.report.page import tables
 from compare_ag.report.page.packing import Array, Packer, thinned
 from compare_ag.report.page.series import ROW, Chart, axis_of, course, orders_of, reach, rows_of, thinning_note
@@ -33,7 +34,7 @@ def _seconds_per_step(run: Run, name: str) -> Array | None:
 
 def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     """Every block, the mean of every launch, and the estimate with its interval."""
-    costs, speed = tables.costs(run), run.manifest.speed
+    costs, speed = cells.costs(run), run.manifest.speed
     if not costs:
         return
     imported = speed is not None and speed.mode == "pytest-benchmark"
@@ -86,7 +87,7 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         notes.append(
             f"{what.capitalize()} are thinned evenly with all extremes kept; the run directory holds them all."
         )
-    told = "; ".join(f"{name} {seconds(cost.step.value)} ({tables.span(cost.step)})" for name, cost in costs.items())
+    told = "; ".join(f"{name} {seconds(cost.step.value)} ({cells.span(cost.step)})" for name, cost in costs.items())
     yield {
         "id": "speed",
         "title": title,
@@ -126,7 +127,7 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
             "x": [pair.ratio.value],
             "y": [row],
             "error": reach(pair.ratio),
-            "label": f"{tables.times(pair.ratio.value)} {pair.verdict}",
+            "label": f"{cells.times(pair.ratio.value)} {pair.verdict}",
         }
         for row, pair in enumerate(pairs)
     ]
@@ -135,8 +136,8 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     if speed.noise_floor is not None:
         lines += [{"at": 1 + speed.noise_floor, "dash": "dot"}, {"at": 1 / (1 + speed.noise_floor), "dash": "dot"}]
     told = "; ".join(
-        f"{pair.backend} over {pair.baseline} {tables.times(pair.ratio.value)} "
-        f"({tables.span(pair.ratio, ratio=True)}), {pair.verdict}"
+        f"{pair.backend} over {pair.baseline} {cells.times(pair.ratio.value)} "
+        f"({cells.span(pair.ratio, ratio=True)}), {pair.verdict}"
         for pair in pairs
     )
     yield {
@@ -161,18 +162,18 @@ def _stack(name: str, part: int, values: list[float], count: int) -> dict[str, A
 
 def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     """Forward, backward, update, stacked."""
-    known = {name: cost.phases for name, cost in tables.costs(run).items() if cost.phases is not None}
+    known = {name: cost.phases for name, cost in cells.costs(run).items() if cost.phases is not None}
     if not known:
         return
     series = [
         _stack(phase, part, [phases[phase].value for phases in known.values()], len(known))
-        for part, phase in enumerate(tables.PHASES)
+        for part, phase in enumerate(cells.PHASES)
     ]
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{phase} {seconds(phases[phase].value)}" for phase in tables.PHASES)
+        f"{name}: " + ", ".join(f"{phase} {seconds(phases[phase].value)}" for phase in cells.PHASES)
         for name, phases in known.items()
     )
-    missing = [name for name, cost in tables.costs(run).items() if cost.phases is None]
+    missing = [name for name, cost in cells.costs(run).items() if cost.phases is None]
     yield {
         "id": "phases",
         "title": "Phases of a step, stacked",
@@ -190,7 +191,7 @@ def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     """The first steps of a fresh process, one by one, and the steady state."""
     series: list[dict[str, Any]] = []
     told = []
-    for name, cost in tables.costs(run).items():
+    for name, cost in cells.costs(run).items():
         steps = run.arrays(name).get("first_step_ns")
         if steps is None or not steps.size:
             continue

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag.records import JUDGED, Run
-from compare_ag.report.page import tables
+from compare_ag.report import cells
 from compare_ag.report.page.packing import Array, Packer, thinned
 from compare_ag.report.page.series import Chart, axis_of, course, thinning_note
 from compare_ag.report.units import difference
@@ -124,7 +124,7 @@ def difference_chart(run: Run, packer: Packer) -> Iterator[Chart]:
 def weights_charts(run: Run, packer: Packer) -> Iterator[Chart]:
     """The final weights and their distances from the reference, where there are many."""
     features = run.manifest.problem.features
-    if features <= tables.WEIGHTS_SHOWN:
+    if features <= cells.WEIGHTS_SHOWN:
         return
     reference = run.reference.get("final_w")
     values: list[dict[str, Any]] = []

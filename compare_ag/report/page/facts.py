@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compare_ag.exit_codes import MEANINGS
 from compare_ag.records import FAILED, BackendRecord, Run, SpeedRecord
-from compare_ag.report.page.tables import costs, span
+from compare_ag.report.cells import costs, span
 from compare_ag.report.units import seconds, size
 
 Fact = tuple[str, str]

@@ -1,0 +1,236 @@
+"""What stands in the cells of a run's tables, for the terminal and the page alike: each kind of number in one form.
+
+Names and reasons come back as they are recorded; who prints them makes them harmless for where they go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import SupportsFloat
+
+from compare_ag.records import (
+    JUDGED,
+    BackendRecord,
+    Cost,
+    Interval,
+    Memory,
+    PairRecord,
+    PublishedRow,
+    Run,
+    TestRecord,
+    VerdictRecord,
+    decisive,
+)
+from compare_ag.report.kept import digits_kept
+from compare_ag.report.units import Array, difference, fraction, seconds, size
+
+PHASES = ("forward", "backward", "update")
+TESTS = ("gradient", "step", "update", "trajectory", "loss")
+WEIGHTS_SHOWN = 6
+LOSS_ROWS = 11
+
+# --- are the numbers right ----------------------------------------------------------------------------------
+
+
+def found(record: BackendRecord) -> str:
+    """What became of the backend, in sentences."""
+    verdict = decisive(record)
+    said = record.reason or (verdict.message if verdict is not None else "")
+    if verdict is not None and verdict.diagnosis:
+        said += f". What would explain it: {'; or '.join(verdict.diagnosis)}"
+    if verdict is not None and verdict.remark:
+        said += f". Note: {verdict.remark}"
+    return said
+
+
+def judgements(record: BackendRecord) -> Iterator[tuple[str, VerdictRecord]]:
+    """(what is added to the backend's name, verdict) of its step verb by verb and of its own fused step."""
+    for how, verdict in (("", record.verdict), (", fused step", record.fused_verdict)):
+        if verdict is not None:
+            yield how, verdict
+
+
+def outcome(test: TestRecord | None) -> str:
+    """Largest observed/tolerance, how many were judged, and a star where more were undecidable."""
+    return "n/a" if test is None else f"{fraction(test.ratio)} ({test.judged}){'*' if test.undecided else ''}"
+
+
+def repeated(record: BackendRecord) -> str:
+    """Did a second run give the same bits?"""
+    return {None: "n/a", True: "same bits", False: "other bits"}[record.repeatable]
+
+
+def weights_shown(run: Run) -> list[int]:
+    """Indices of the weights that a table has room for: the first ones and the last."""
+    features = run.manifest.problem.features
+    return list(range(features)) if features <= WEIGHTS_SHOWN else [*range(WEIGHTS_SHOWN - 1), features - 1]
+
+
+def weight(value: SupportsFloat) -> str:
+    """A weight, seven digits."""
+    return f"{float(value):.7g}"
+
+
+def final_weights(run: Run) -> Iterator[tuple[str, Array, float, list[str]]]:
+    """(backend, w (d,), b, [distance to the reference, tolerance]) after the last step, by its decisive verdict."""
+    for name, record in run.records.items():
+        arrays, verdict = run.arrays(name), decisive(record)
+        features = run.manifest.problem.features
+        if verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
+            continue
+        which = "fused_" if verdict is record.fused_verdict else ""
+        ends = [verdict.weights_error, verdict.weights_tolerance]
+        if verdict.status == "undecidable":  # those two are of the last step that could be compared
+            ends = [None, None]
+        w, b = arrays[f"{which}final_w"], float(arrays[f"{which}final_b"])
+        yield name, w, b, ["not judged" if end is None else difference(end) for end in ends]
+
+
+def judged(run: Run) -> list[str]:
+    """The backends whose numbers were compared with the reference."""
+    return [name for name, record in run.records.items() if record.status in JUDGED]
+
+
+def loss_steps(run: Run) -> list[int]:
+    """Evenly spaced steps, the first and the last among them."""
+    steps = run.manifest.problem.steps
+    count = min(LOSS_ROWS, steps + 1)
+    return sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
+
+
+def losses_title(run: Run) -> str:
+    """What the rows of `loss_steps` hold."""
+    what = "Loss of the step's batch" if run.manifest.problem.batch_size else "Loss"
+    return f"{what} after k steps"
+
+
+def loss(values: Array | None, k: int) -> str:
+    """The loss after k steps; n/a where the training ended before."""
+    if values is None or k >= len(values):
+        return "n/a"
+    value = float(values[k])
+    return f"{value:.8g}" if math.isfinite(value) else str(value)
+
+
+def tolerance(values: Array | None, k: int) -> str:
+    """How far off the loss after k steps may be."""
+    return "n/a" if values is None or k >= len(values) else difference(values[k])
+
+
+def published(run: Run, names: Sequence[str]) -> Iterator[tuple[PublishedRow, list[PublishedRow], str]]:
+    """(the published row, each backend's own, their largest difference) for each published epoch."""
+    for index, row in enumerate(run[names[0]].published):
+        own = [run[name].published[index] for name in names]
+        # max() would pass over a NaN: say it instead
+        off = [float(one.difference) for one in own]
+        yield row, own, difference(math.nan if any(map(math.isnan, off)) else max(off))
+
+
+def published_title(run: Run) -> str:
+    """What the rows of `published` hold."""
+    return (
+        "Published losses (epoch e is the loss after e + 1 updates); reproduced when within "
+        f"{run.manifest.problem.published_tolerance:g}"
+    )
+
+
+# --- what does it cost --------------------------------------------------------------------------------------
+
+
+def costs(run: Run) -> dict[str, Cost]:
+    """The backends that were timed."""
+    return {name: record.cost for name, record in run.records.items() if record.cost is not None}
+
+
+def memories(run: Run) -> dict[str, Memory]:
+    """The backends whose memory was measured."""
+    return {name: record.memory for name, record in run.records.items() if record.memory is not None}
+
+
+def step(run: Run, name: str, cost: Cost) -> list[str]:
+    """Time per step, its interval, ratio to the baseline, digits kept."""
+    speed, baseline, digits = run.manifest.speed, run.manifest.baseline, digits_kept(run, name)
+    pair = None if speed is None or baseline is None else speed.pair(name, baseline)
+    ratio = "1 (baseline)" if name == baseline else "n/a" if pair is None else times(pair.ratio.value)
+    return [seconds(cost.step.value), span(cost.step), ratio, "n/a" if digits is None else f"{digits:.1f}"]
+
+
+def phase_ratios(pair: PairRecord) -> list[str]:
+    """Ratios of forward, backward, update."""
+    return [times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES]
+
+
+def pays_after(pair: PairRecord, known: dict[str, Cost]) -> str:
+    """Steps after which the cheaper step has paid; n/a where nobody knows what the starts cost."""
+    if any(name not in known or known[name].cold_seconds is None for name in (pair.backend, pair.baseline)):
+        return "n/a"
+    if pair.break_even_steps is None:
+        return "never"
+    return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"
+
+
+def undecided(pair: PairRecord) -> tuple[str, str]:
+    """Why a pair is inconclusive, and what would help."""
+    who = f"{pair.backend} / {pair.baseline} is inconclusive"
+    if pair.ratio.low is None:
+        return f"{who}: one launch gives no interval", "--timing-budget"
+    if pair.held_back:
+        reason = "its interval alone would decide, but the run's noise floor does not allow it"
+        return f"{who}: {reason}", "a quieter machine"
+    if pair.launches_needed is None:
+        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold", "--margin"
+    return f"{who}: about {pair.launches_needed} launches would decide", "--precise or --timing-budget"
+
+
+def phases(cost: Cost) -> list[str]:
+    """Forward, backward, update; their sum in steps; a gradient in losses; the contract's share of a step."""
+    cells = ["n/a"] * 5
+    if cost.phases is not None and cost.closure is not None and cost.gradient_ratio is not None:
+        cells = [seconds(cost.phases[phase].value) for phase in PHASES]
+        cells += [f"{cost.closure.value:.3f}", f"{cost.gradient_ratio.value:.2f}"]
+    return [*cells, "n/a" if cost.interface_seconds is None else f"{cost.interface_seconds / cost.step.value:.1%}"]
+
+
+PAID_ONCE = ("import", "construct", "make_tensor", "first step", "steady after", "all", "threads")
+
+
+def paid_once(cost: Cost) -> list[str]:
+    """The cells under `PAID_ONCE`."""
+    return [
+        "n/a" if cost.import_seconds is None else seconds(cost.import_seconds),
+        *map(_mean, (cost.construct_seconds, cost.make_tensor_seconds, cost.first_step_seconds)),
+        "not settled" if cost.steps_to_steady is None else f"{cost.steps_to_steady} steps",
+        "n/a" if cost.cold_seconds is None else seconds(cost.cold_seconds),
+        str(cost.threads_observed),
+    ]
+
+
+HELD = ("peak", "import", "data", "training", "tape", "growth per 1,000 steps")
+
+
+def held(memory: Memory) -> list[str]:
+    """The cells under `HELD`."""
+    return [
+        *map(size, (memory.peak_bytes, memory.import_bytes, memory.data_bytes)),
+        *("n/a" if some is None else size(some) for some in (memory.training_bytes, memory.tape_bytes)),
+        size(memory.growth_bytes),
+    ]
+
+
+def _mean(known: Interval | None) -> str:
+    return "n/a" if known is None else seconds(known.value)
+
+
+def times(ratio: float) -> str:
+    """A ratio of times."""
+    return "n/a" if math.isnan(ratio) else f"{ratio:.3f}" if ratio < 10 else f"{ratio:.1f}"
+
+
+def span(known: Interval, *, ratio: bool = False) -> str:
+    """The ends of an interval, or that one launch gives none."""
+    if known.low is None or known.high is None:
+        return "one launch"
+    if ratio:
+        return f"{known.low:.3f} to {known.high:.3f}" if known.high < 10 else f"{known.low:.2f} to {known.high:.2f}"
+    return f"{seconds(known.low)} to {seconds(known.high)}"
