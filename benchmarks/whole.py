@@ -24,7 +24,7 @@ from compare_ag.speed.schedule import Settings
 BACKENDS = ["numpy", "autograd", "torch"]
 SIZES = ("seed", "10000x100")
 SETTINGS = Settings(
-    "whole", budget_seconds=120.0, target=math.log1p(0.02), least_launches=5, bare_imports=1, instances=2
+    "whole", budget_seconds=120.0, target=math.log1p(0.02), least_launches=5, bare_imports=1, instances=8, rounds=7
 )
 
 

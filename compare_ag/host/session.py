@@ -223,9 +223,9 @@ class Session:
         phases: list[int] = message.phases
         return step_ns, phases
 
-    def renew(self) -> None:
-        """Have the data tensors made anew."""
-        self.process.ask(p.Renew(), p.Renewed)
+    def renew(self, padding: list[int]) -> None:
+        """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
+        self.process.ask(p.Renew(padding), p.Renewed)
 
     def block(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, kind: str = "whole") -> p.Timed:
         """Time a block of steps from the weights (w, b)."""

@@ -36,6 +36,7 @@ class Worker:
         self._backend: Any = None
         self._answers: dict[str, Any] = {}
         self._cpu_per_wall = 0.0
+        self._padding: list[bytearray] = []
         self.board = Board(board_path)
 
     # --- bytes ---
@@ -226,11 +227,12 @@ class Worker:
         self._batches = clock.timed_batches(self._trainee)
         self.send(FirstSteps(phases), step_ns=wall)
 
-    def _renew(self, _request: Any, _: dict[str, Any]) -> None:
+    def _renew(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock
         from compare_ag.worker.protocol import Renewed
 
         self.board.enter("make_tensor")
+        self._padding = [bytearray(size) for size in request.padding]
         self._trainee.renew()
         self._batches = clock.timed_batches(self._trainee)
         self.send(Renewed())

@@ -169,6 +169,9 @@ class Cold(Message, frozen=True):
 class Renew(Message, frozen=True):
     """Make the data tensors anew: another instance, elsewhere in memory. Answered by `Renewed`."""
 
+    padding: list[int]
+    """bytes of blocks to keep until the next instance: what is allocated from now on lies elsewhere"""
+
 
 class Block(Message, frozen=True):
     """Time a block of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock."""

@@ -133,6 +133,25 @@ def test_every_contestant_starts_each_round_at_the_same_fresh_weights(tmp_path, 
     assert len({tuple(one[0]) for one in rounds}) == len(rounds)
 
 
+def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike(tmp_path, brief, monkeypatch):
+    asked = []
+
+    def spy(self, padding):
+        asked.append(tuple(padding))
+        renew(self, padding)
+
+    from compare_ag.host.session import Session
+
+    renew = Session.renew
+    monkeypatch.setattr(Session, "renew", spy)
+    run = compare_ag.run(["numpy", "autograd"], PROBLEM, steps=20, timing=brief, output=tmp_path / "run")
+    instances = [asked[i : i + 3] for i in range(0, len(asked), 3)]  # numpy, numpy again, autograd
+    assert len(instances) == run.manifest.speed.launches * run.manifest.speed.instances
+    assert all(one == two == three for one, two, three in instances)
+    assert len({one for one, _, _ in instances}) == len(instances) > 1
+    assert all(len(set(one)) > 1 for one, _, _ in instances)
+
+
 def test_what_had_been_timed_survives_an_interrupt(tmp_path, brief, monkeypatch):
     launch, made = Engine.launch, []
 
