@@ -152,6 +152,24 @@ def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike
     assert all(len(set(one)) > 1 for one, _, _ in instances)
 
 
+def test_a_worker_keeps_the_blocks_that_move_an_instance(tmp_path, brief, monkeypatch):
+    grown = []
+
+    def spy(self, padding):
+        renew(self, [])
+        before = self.hold().resident
+        renew(self, [1000] * 20_000)
+        grown.append(self.hold().resident - before)
+        renew(self, padding)
+
+    from compare_ag.host.session import Session
+
+    renew = Session.renew
+    monkeypatch.setattr(Session, "renew", spy)
+    compare_ag.run(["numpy"], PROBLEM, steps=20, timing=brief, output=tmp_path / "run")
+    assert grown[0] > 15e6  # of each worker's first instance: later ones find the memory that was given back
+
+
 def test_what_had_been_timed_survives_an_interrupt(tmp_path, brief, monkeypatch):
     launch, made = Engine.launch, []
 
