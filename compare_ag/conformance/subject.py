@@ -23,7 +23,16 @@ from compare_ag.suite.graphs import Asked, Place, judged
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.training import Training
 from compare_ag.text import printable
-from compare_ag.verify import Oracle, Probes, Sample, judge_samples, probe_points, probe_samples, reference_trajectory
+from compare_ag.verify import (
+    Oracle,
+    Probes,
+    Route,
+    Sample,
+    judge_samples,
+    probe_points,
+    probe_samples,
+    reference_trajectory,
+)
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.relations import Answers as RelationAnswers
 from compare_ag.verify.relations import Ask
@@ -61,7 +70,7 @@ class Subject:
         self._newest: WorkerProcess | None = None
         self._loaded: Loaded | None = None
         self._open: dict[str, tuple[WorkerProcess, Session]] = {}
-        self._routes: dict[str, Probes] = {}
+        self._probes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
         """all three by the digest of the problem; a worker without one has the empty key"""
 
@@ -87,9 +96,10 @@ class Subject:
 
     def session(self, problem: Problem) -> Session:
         """A worker in which the backend is prepared for ``problem``; steps are told at each training."""
-        key = replace(problem, steps=STEPS).digest()
+        key = f"{replace(problem, steps=STEPS).digest()}, {problem.threads} threads"
         if key not in self._open:
-            process, session = self._open.pop("") if "" in self._open else self._start(problem.dtype)
+            idle = problem.threads == 1 and "" in self._open
+            process, session = self._open.pop("") if idle else self._start(problem.dtype, problem.threads)
             try:
                 check_digest(problem, session.prepare(problem))
             except BaseException:
@@ -99,11 +109,11 @@ class Subject:
         self._newest, session = self._open[key]
         return session
 
-    def _start(self, dtype: DType | None) -> tuple[WorkerProcess, Session]:
+    def _start(self, dtype: DType | None, threads: int = 1) -> tuple[WorkerProcess, Session]:
         """A new worker with the plugin loaded."""
         self._started += 1
         self._newest = None
-        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, 1, 0, self.seconds)
+        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, threads, 0, self.seconds)
         process = self._newest = WorkerProcess(launch)
         try:
             session = Session(self.offer, process)
@@ -151,21 +161,24 @@ class Subject:
         batch_size: int | None = None,
         name: str = SMALL,
         steps: int = STEPS,
+        threads: int = 1,
     ) -> Problem:
         """A small problem. Raises `CheckSkippedError` for a dtype that the backend does not declare."""
         chosen = dtype or self.dtype
         if chosen not in self.loaded.dtypes:
             raise CheckSkippedError(f"it does not declare {chosen}")
-        return problem_by_name(name, loss=loss, l2=l2, dtype=chosen, batch_size=batch_size, steps=steps)
+        return problem_by_name(
+            name, loss=loss, l2=l2, dtype=chosen, batch_size=batch_size, steps=steps, threads=threads
+        )
 
-    def route(self, problem: Problem) -> Probes:
+    def probes(self, problem: Problem) -> Probes:
         """The host's points for this problem, drawn now that the plugin has been loaded."""
         key = problem.digest()
-        if key not in self._routes:
+        if key not in self._probes:
             _ = self.loaded
             seed = secrets.randbits(32)
-            self._routes[key] = probe_points(problem, reference_trajectory(problem), seed)
-        return self._routes[key]
+            self._probes[key] = probe_points(problem, reference_trajectory(problem), seed)
+        return self._probes[key]
 
     # --- questions ---
 
@@ -192,10 +205,19 @@ class Subject:
         return ask
 
     def samples(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
-        """Its answers along the route, two for each visit."""
-        route = self.route(problem)
-        found = self.ask(problem, route.weights, fused=fused)
-        return probe_samples(route, found.loss, found.gradient, found.following)
+        """Its answers along the route on all data, two for each visit."""
+        return self.along(problem, self.probes(problem).main, fused=fused)
+
+    def ladders(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
+        """Its answers along the ladders of logits."""
+        _, _, *ladders = self.probes(problem).routes
+        return [sample for route in ladders for sample in self.along(problem, route, fused=fused)]
+
+    def along(self, problem: Problem, route: Route, *, fused: bool = False) -> list[Sample]:
+        """Its answers along one route."""
+        data = None if route.rows is None else (problem.X[route.rows], problem.y[route.rows])
+        answers = self.ask(problem, route.weights, data, fused=fused)
+        return probe_samples(route, answers.loss, answers.gradient, answers.following)
 
     def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:
         """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or say how close it was."""

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 def evidence(problem: Problem, training: Training) -> Evidence:
     """Of a training that ran to its end, through the phases."""
-    probes = _samples(training.probes, training.answers)
-    probes += _samples(training.probes, training.part_answers, part=True)
     recording = training.recording
-    return Evidence(trajectory(problem, recording), _gradients(problem, recording), probes, broken_protocol(training))
+    samples = _samples(training.probes, training.answers)
+    return Evidence(trajectory(problem, recording), _gradients(problem, recording), samples, broken_protocol(training))
 
 
 def fused_evidence(problem: Problem, training: Training) -> Evidence:
@@ -61,24 +60,30 @@ def _gradients(problem: Problem, recording: Recording) -> dict[int, Array]:
     return {step: np.append(w[i], b[i]) for i, step in enumerate(recording.gradient_steps)}
 
 
-def _samples(probes: Probes | None, answers: Answers | None, *, part: bool = False) -> list[Sample]:
-    if probes is None or answers is None:
-        return []
-    return probe_samples(probes, answers.loss, answers.gradient, answers.following, part=part)
+def _samples(probes: Probes | None, answers: list[Answers]) -> list[Sample]:
+    """The answers along all routes, in the order in which they were given."""
+    routes = () if probes is None else probes.routes
+    samples = []
+    for route, answer in zip(routes, answers, strict=False):  # no answers where the backend failed before
+        samples += probe_samples(route, answer.loss, answer.gradient, answer.following)
+    return samples
 
 
 def broken_protocol(training: Training) -> list[str]:
     """The rules of the contract that the answers at points show to be broken, as clauses for people."""
-    probes, answers = training.probes, training.answers
-    if probes is None or answers is None:
+    if training.probes is None:
         return []
     broken = []
-    if not answers.data_kept:
+    if not all(answers.data_kept for answers in training.answers):
         broken.append("forward or backward writes into X or y")
-    if answers.kept is not None:
-        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
+    for route, answers in zip(training.probes.routes, training.answers, strict=False):
+        if answers.kept is None:
+            continue
+        changed = np.flatnonzero((answers.kept != route.weights).any(axis=1))
         if changed.size:
-            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
+            where = f"at the point '{route.names[changed[0]]}'{route.on}"
+            broken.append(f"forward or backward writes into the weights, {where}")
+            break
     return broken
 
 

@@ -206,7 +206,8 @@ class Worker:
         self.board.enter("import")
         mutants = load.load_mutants(request.module)
         facts = [
-            MutantFacts(m.name, m.part, m.meaning, [float(size) for size in m.sizes], m.legitimate) for m in mutants
+            MutantFacts(m.name, m.part, m.meaning, [float(size) for size in m.sizes], m.legitimate, m.shows_in)
+            for m in mutants
         ]
         self.send(MutantList(facts))
 

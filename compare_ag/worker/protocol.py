@@ -83,6 +83,7 @@ class MutantFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     meaning: str
     sizes: list[float]
     legitimate: bool
+    shows_in: str = "anywhere"
 
 
 # --- requests: host to worker ------------------------------------------------------------------------------
