@@ -19,11 +19,24 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+    @classmethod
+    def of_status(cls, status: str) -> ExitCode:
+        """What a backend of this status contributes; a word that is no status is a bug, and never OK."""
+        return _OF_STATUS.get(status, cls.BUG)
+
     @staticmethod
     def worst(codes: Iterable[ExitCode]) -> ExitCode:
         """The one code for several: what ended the run, then what cannot be trusted, then what is missing."""
         return min(codes, key=_PRECEDENCE.index, default=ExitCode.OK)
 
+
+_OF_STATUS = {
+    **dict.fromkeys(("ok", "imported"), ExitCode.OK),
+    **dict.fromkeys(("disagree", "non-finite", "undecidable"), ExitCode.DISAGREE),
+    **dict.fromkeys(("crashed", "timeout", "oom", "malformed", "import-error", "unsupported"), ExitCode.BACKEND_FAILED),
+    # an interrupt has its own code, which comes first; without one, a backend without a result has failed
+    **dict.fromkeys(("cancelled", "not-run"), ExitCode.BACKEND_FAILED),
+}
 
 _PRECEDENCE = [
     ExitCode.INTERRUPTED,

@@ -26,6 +26,21 @@ def printable(text: str) -> str:
     )
 
 
+def escape_surrogates(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, written as escapes.
+
+    >>> escape_surrogates("a\\ud800b")
+    'a\\\\ud800b'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shortened(text: str, most: int) -> str:
+    """The text as a plain str of at most ``most`` characters, with an ellipsis where it is cut."""
+    text = str.__str__(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 _QUOTED_PATH = re.compile(r"""(['"])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\\\\)[^'"\n]*[\\/][^'"\n]*\1""")
 _HOME = re.compile(
     r"""(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])

@@ -28,11 +28,13 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import compare_ag
+from compare_ag.host.replies import Conversation, ImpossibleReplyError
 from compare_ag.worker import protocol
 from compare_ag.worker.board import Board
 
@@ -68,6 +70,14 @@ class WorkerFailure(Exception):  # noqa: N818 - it is the outcome of a worker, n
         self.step = step
 
 
+class ProtocolFailure(WorkerFailure):
+    """The worker sent something that is no frame, or no possible reply: nothing that it said can be believed."""
+
+
+class HostFault(WorkerFailure):
+    """A bug of compare-ag, met while the reply of one backend was read or judged: that backend alone has no verdict."""
+
+
 @dataclass(frozen=True)
 class Launch:
     """How to start one worker."""
@@ -81,6 +91,21 @@ class Launch:
     padding: int = 0
     """characters of an unused variable: it moves the stack, of all workers of a timing launch alike"""
 
+    @property
+    def bug_log(self) -> Path:
+        """Where the traceback of a bug of ours goes."""
+        return self.log_folder / f"{self.label}.bug.txt"
+
+
+def host_fault(error: Exception, launch: Launch) -> HostFault:
+    """The failure of the backend whose reply was being read or judged; the traceback goes to `Launch.bug_log`."""
+    with contextlib.suppress(OSError):
+        text = "compare-ag met a bug of its own here; please report it.\n\n"
+        launch.bug_log.write_text(text + "".join(traceback.format_exception(error)), errors="backslashreplace")
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    reason = f"a bug of compare-ag and not of this backend: {what}; please report it with {launch.bug_log.name}"
+    return HostFault("undecidable", reason)
+
 
 class WorkerProcess:
     """A running worker. Use as a context manager; leaving it ends the process and everything it started."""
@@ -92,6 +117,7 @@ class WorkerProcess:
         self._nonce = secrets.randbits(64)
         self._sent = 0
         self._received = 0
+        self._conversation = Conversation()
         self._ended = False
         self._asked = self._heard = time.monotonic()
         self._left = launch.deadline_seconds
@@ -165,6 +191,9 @@ class WorkerProcess:
 
     def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
+        if not isinstance(message, protocol.Bye) and self._is_unread():
+            raise self._broken("wrote into the result channel without being asked")
+        self._conversation.ask(message, arrays)
         self._left -= self._heard - self._asked
         self._asked = self._heard = time.monotonic()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
@@ -180,27 +209,41 @@ class WorkerProcess:
         self._sent += 1
 
     def receive(self) -> tuple[Any, dict[str, protocol.Array]]:
-        """Wait for the next reply. Raises `WorkerFailure` for a death, a timeout, junk, or a reported failure."""
+        """Wait for the next reply, which can answer the last request: see `replies`.
+
+        Raises `WorkerFailure` for a death, a timeout, junk, an impossible reply, or a reported failure.
+        """
         try:
-            sizes = protocol.unpack_prefix(
-                bytes(self._read(protocol.PREFIX.size)), self._nonce, self._received, protocol.MAX_REPLY
-            )
-            header, payload = (self._read(size) for size in sizes)
-            message, arrays = protocol.unpack(bytes(header), payload, reply=True)
+            message, arrays = self._read_reply()
         except protocol.ProtocolError as error:
-            raise self._failure("malformed", f"broke the result channel: {error}") from None
-        self._received += 1
-        self._heard = time.monotonic()
+            raise self._broken(f"broke the result channel: {error}") from None
+        except ImpossibleReplyError as error:
+            raise self._broken(f"its worker {error}") from None
+        except WorkerFailure:
+            raise
+        except Exception as error:
+            raise host_fault(error, self.launch) from error
         if isinstance(message, protocol.Failed):
             self._reported = True
             raise WorkerFailure(message.status, message.reason, message.phase, message.step)
+        return message, arrays
+
+    def _read_reply(self) -> tuple[Any, dict[str, protocol.Array]]:
+        """Read one frame. Raises `ProtocolError` or `ImpossibleReplyError` where it is none, or no answer."""
+        prefix = bytes(self._read(protocol.PREFIX.size))
+        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, self._conversation.limit)
+        header, payload = (self._read(size) for size in sizes)
+        message, arrays = protocol.unpack(bytes(header), payload, reply=True)
+        self._received += 1
+        self._heard = time.monotonic()
+        self._conversation.check(message, arrays, int(1e9 * (self._heard - self._asked)))
         return message, arrays
 
     def expect(self, kind: type[protocol.Message]) -> tuple[Any, dict[str, protocol.Array]]:
         """Receive a reply of this type."""
         message, arrays = self.receive()
         if not isinstance(message, kind):
-            raise self._failure("malformed", f"answered {type(message).__name__} where {kind.__name__} was due")
+            raise self._broken(f"its worker answered {type(message).__name__} where {kind.__name__} was due")
         return message, arrays
 
     def ask(
@@ -209,6 +252,12 @@ class WorkerProcess:
         """Send a request and receive its reply of this type."""
         self.send(request, **arrays)
         return self.expect(kind)
+
+    def _is_unread(self) -> bool:
+        """Whether the worker has sent more than its last reply."""
+        poll = select.poll()
+        poll.register(self._from_worker, select.POLLIN)
+        return any(event & select.POLLIN for _, event in poll.poll(0))
 
     def _read(self, size: int) -> bytearray:
         buffer = bytearray(size)
@@ -238,13 +287,20 @@ class WorkerProcess:
 
     # --- the end ---
 
-    def _position(self) -> str:
+    def position(self) -> tuple[str, int | None]:
+        """Phase and step where the worker says that it is; no step beyond what it was asked for."""
         phase, step = self.board.read()
+        return phase, self._conversation.possible_step(step)
+
+    def _position(self) -> str:
+        phase, step = self.position()
         return f" (last seen in {phase}{'' if step is None else f', step {step}'})"
 
     def _failure(self, status: str, reason: str) -> WorkerFailure:
-        phase, step = self.board.read()
-        return WorkerFailure(status, reason, phase, step)
+        return WorkerFailure(status, reason, *self.position())
+
+    def _broken(self, reason: str) -> ProtocolFailure:
+        return ProtocolFailure("malformed", reason[: protocol.MOST_REASON], *self.position())
 
     def _death(self) -> WorkerFailure:
         """Explain why the result channel is closed."""
@@ -326,7 +382,8 @@ class WorkerProcess:
     @property
     def log_paths(self) -> list[Path]:
         """The log files that hold anything."""
-        return [log.path for log in self._logs if log.size]
+        logs = [log.path for log in self._logs if log.size]
+        return [*logs, self.launch.bug_log] if self.launch.bug_log.exists() else logs
 
 
 class Log:

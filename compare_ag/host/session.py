@@ -1,14 +1,13 @@
 """The conversation with one worker, in the terms of a run: load, prepare, train, time.
 
-Turns frames into arrays and facts and checks them as one checks a stranger's answer. Judges nothing: that is
-`verify`'s, and the reference never comes near this file.
+Turns frames into arrays and facts. That they fit the request has been checked before (`host.replies`); what they are
+worth is judged afterwards (`verify`), and the reference never comes near this file.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,37 +58,24 @@ class Answers:
     """X and y were unchanged afterwards"""
 
     @classmethod
-    def read(
-        cls, problem: Problem, points: int, arrays: dict[str, p.Array], *, data_kept: bool, fused: bool
-    ) -> Answers:
-        """From the arrays of an `Evaluated` reply, whose shapes are checked. Raises `WorkerFailure`."""
-        d, visits = problem.features, 2 if fused else 1
-        shapes: dict[str, tuple[int, ...]] = {
-            "loss": (points, 2),
-            "next_w": (points, visits, d),
-            "next_b": (points, visits),
-        }
-        if not fused:
-            shapes |= {
-                "gradient_w": (points, 2, d),
-                "gradient_b": (points, 2),
-                "kept_w": (points, d),
-                "kept_b": (points,),
-            }
-        _require(arrays, shapes, problem.dtype)
+    def empty(cls, points: int, weights: int, dtype: str, *, fused: bool) -> Answers:
+        """Room for the answers at so many points of so many weights, m."""
+        visits = 2 if fused else 1
+        return cls(
+            np.empty((points, 2), dtype),
+            None if fused else np.empty((points, 2, weights), dtype),
+            np.empty((points, visits, weights), dtype),
+            None if fused else np.empty((points, weights), dtype),
+            data_kept=True,
+        )
 
-        def joined(name: str) -> p.Array:
-            return np.concatenate([arrays[f"{name}_w"], arrays[f"{name}_b"][..., None]], axis=-1)
-
-        gradient, kept = (None, None) if fused else (joined("gradient"), joined("kept"))
-        return cls(arrays["loss"], gradient, joined("next"), kept, data_kept)
-
-
-def _require(arrays: dict[str, p.Array], shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
-    """Raise `WorkerFailure` unless exactly these arrays came, in these shapes."""
-    got = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
-    if got != {name: (shape, dtype) for name, shape in shapes.items()}:
-        raise WorkerFailure("malformed", "sent arrays that do not fit the request")
+    def fill(self, rows: slice, arrays: dict[str, p.Array]) -> None:
+        """Copy the arrays of an `Evaluated` reply to these points."""
+        self.loss[rows] = arrays["loss"]
+        for name, joined in (("gradient", self.gradient), ("next", self.following), ("kept", self.kept)):
+            if joined is not None:
+                joined[rows, ..., :-1] = arrays[f"{name}_w"]
+                joined[rows, ..., -1] = arrays[f"{name}_b"]
 
 
 @dataclass(frozen=True)
@@ -163,21 +149,17 @@ class Session:
             if isinstance(message, p.Chunk):
                 self._add(recording, message, arrays)
                 continue
-            if not isinstance(message, p.Trained):
-                raise WorkerFailure("malformed", f"answered {type(message).__name__} while training")
+            trained: p.Trained = message
             recording.final_w, recording.final_b = arrays["w"], arrays["b"]
-            recording.seconds = message.seconds
-            if message.digest != self._digest:
+            recording.seconds = trained.seconds
+            if trained.digest != self._digest:
                 raise WorkerFailure(
                     "malformed", "wrote into the arrays it was given: make_tensor must copy", "make_tensor", None
                 )
-            return message
+            return trained
 
     @staticmethod
     def _add(recording: Recording, message: p.Chunk, arrays: dict[str, p.Array]) -> None:
-        expected = {"losses", "w", "b", "full_losses", "gradient_w", "gradient_b"}
-        if set(arrays) != expected or message.first_loss != sum(map(len, recording.losses)):
-            raise WorkerFailure("malformed", "sent a chunk of results that does not follow the one before")
         recording.losses.append(arrays["losses"])
         recording.weight_steps.extend(message.weight_steps)
         recording.w.append(arrays["w"])
@@ -196,19 +178,24 @@ class Session:
         *,
         fused: bool = False,
     ) -> Answers:
-        """Loss, gradient and one step at the points w (P, d), b (P,); on ``data`` = X, y instead of the problem's."""
-        request = p.Evaluate(problem.learning_rate, fused)
+        """Loss, gradient and one step at the points w (P, d), b (P,); on ``data`` = X, y instead of the problem's.
+
+        Many points of wide data are asked for in parts, so that no frame grows with their number.
+        """
         extra = {} if data is None else {"X": data[0], "y": data[1]}
-        message, arrays = self.process.ask(request, p.Evaluated, w=w, b=b, **extra)
-        return Answers.read(problem, len(b), arrays, data_kept=message.data_kept, fused=fused)
+        answers = Answers.empty(len(b), problem.features + 1, problem.dtype, fused=fused)
+        at_a_time = p.points_at_a_time(problem.features, np.dtype(problem.dtype).itemsize)
+        for first in range(0, len(b), at_a_time):
+            rows = slice(first, first + at_a_time)
+            request = p.Evaluate(problem.learning_rate, fused, first)
+            message, arrays = self.process.ask(request, p.Evaluated, w=w[rows], b=b[rows], **extra)
+            answers.fill(rows, arrays)
+            answers = replace(answers, data_kept=answers.data_kept and message.data_kept)
+        return answers
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
         """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, or w and b."""
         _, found = self.process.ask(p.Exchange(part, step, problem.learning_rate), p.Exchanged, **arrays)
-        shapes: dict[str, tuple[int, ...]] = {"loss": ()}
-        if part != "loss":
-            shapes = {"w": (problem.features,), "b": ()}
-        _require(found, shapes, problem.dtype)
         return found
 
     def cold(
@@ -217,11 +204,8 @@ class Session:
         """Time this process's first steps: nanoseconds of each (T,), and the phases of the first where asked for."""
         request = p.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
         message, arrays = self.process.ask(request, p.FirstSteps)
-        step_ns = arrays.get("step_ns")
-        if step_ns is None or step_ns.dtype != np.int64 or step_ns.ndim != 1 or not len(step_ns):
-            raise WorkerFailure("malformed", "sent times that do not fit the request")
         phases: list[int] = message.phases
-        return step_ns, phases
+        return arrays["step_ns"], phases
 
     def renew(self, padding: list[int]) -> None:
         """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
@@ -266,46 +250,27 @@ class Session:
 
 
 def graph_nodes(message: p.Graphed, arrays: dict[str, p.Array]) -> list[GraphNode]:
-    """The nodes of a `Graphed` reply. Raises `WorkerFailure` where they are no graph or their arrays do not fit."""
-    totals = arrays.get("totals")
-    if len(message.nodes) > p.MOST_NODES or totals is None or totals.shape != (len(message.nodes), 4):
-        raise WorkerFailure("malformed", "sent a graph that does not fit the request", "graph")
-    nodes = []
-    for i, node in enumerate(message.nodes):
-        if any(not 0 <= one < i for one in node.inputs) or len(node.operation) > p.MOST_NAME:
-            raise WorkerFailure("malformed", "sent a graph whose nodes are not in order", "graph")
-        found: list[Numbers | None] = []
-        for name, shape, (norm, total) in (
-            ("value", node.value, totals[i, :2]),
-            ("gradient", node.gradient, totals[i, 2:]),
-        ):
-            array = arrays.get(f"{name}{i}")
-            size = None if shape is None else math.prod(shape)
-            expected = None if size is None else (size if size <= p.WHOLE else p.HEAD,)
-            if (None if array is None else array.shape) != expected:
-                raise WorkerFailure("malformed", "sent a graph whose numbers do not fit its shapes", "graph")
-            found.append(
-                None
-                if array is None or shape is None
-                else Numbers(
-                    shape=shape,
-                    dtype=array.dtype.name,
-                    values=[real(one) for one in array.tolist()],
-                    norm=real(norm),
-                    total=real(total),
-                )
-            )
-        nodes.append(
-            GraphNode(
-                operation=node.operation,
-                role=node.role,
-                inputs=node.inputs,
-                arrival=node.arrival,
-                value=found[0],
-                gradient=found[1],
-            )
+    """The nodes of a `Graphed` reply that `replies.check_graph` has passed."""
+    totals = arrays["totals"]
+
+    def numbers(name: str, shape: list[int] | None, norm: float, total: float) -> Numbers | None:
+        if shape is None:
+            return None
+        array = arrays[name]
+        values = [real(value) for value in array.tolist()]
+        return Numbers(shape=shape, dtype=array.dtype.name, values=values, norm=real(norm), total=real(total))
+
+    return [
+        GraphNode(
+            operation=node.operation,
+            role=node.role,
+            inputs=node.inputs,
+            arrival=node.arrival,
+            value=numbers(f"value{i}", node.value, *totals[i, :2]),
+            gradient=numbers(f"gradient{i}", node.gradient, *totals[i, 2:]),
         )
-    return nodes
+        for i, node in enumerate(message.nodes)
+    ]
 
 
 def probe(offer: Offer, log_folder: Path | None = None) -> ProbeResult:

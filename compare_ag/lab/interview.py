@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.lab.evidence import EvidenceError, read_evidence
 from compare_ag.lab.processes import LEAVE_SECONDS
 from compare_ag.lab.question import Finding, Outcome, Question, Raised
@@ -154,7 +154,10 @@ class _Interviewer:
             hung = failure.status == "timeout"
             self._timeouts += hung
             return Reply(question, "failed", f"no answer within {self._seconds:g} s" if hung else failure.reason)
-        return read_reply(question, message, leaving)
+        try:
+            return read_reply(question, message, leaving)
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this reply, not the others
+            return Reply(question, "failed", host_fault(error, process.launch).reason)
 
     def _ready(self) -> WorkerProcess:
         """The worker, with the plugin's answers loaded; a fresh one where there is none."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, check_digest
 from compare_ag.records import file_stem
 from compare_ag.speed.schedule import Plan, Settings, orders, perturbed, plan
@@ -46,6 +46,8 @@ FIRST_STEPS_NS = 100_000_000
 """a fresh process is watched for so many steps, or for so long after its first"""
 CALIBRATION_NS = 5_000_000
 """least length of the burst from which the block length is chosen"""
+MOST_STEPS = 1 << 26
+"""of a burst: so many take longer than `CALIBRATION_NS` in any Python, even if they do nothing"""
 LONGEST_PADDING = 4096
 PADS = 64
 
@@ -180,8 +182,10 @@ class Engine:
             return action()
         except WorkerFailure as failure:
             self._leave(name, failure)
-            benches.pop(name).session.process.close()
-            return None
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this contestant, not the run
+            self._leave(name, host_fault(error, benches[name].session.process.launch))
+        benches.pop(name).session.process.close()
+        return None
 
     def _leave(self, name: str, failure: WorkerFailure) -> None:
         if failure.status == "cancelled":
@@ -213,6 +217,8 @@ class Engine:
                 action()
             except WorkerFailure as failure:
                 self._leave(name, failure)
+            except Exception as error:  # noqa: BLE001 - as in `_guard`
+                self._leave(name, host_fault(error, self._how(name, hash_seed, padding)))
 
         def start(name: str) -> None:
             launch = self._how(name, hash_seed, padding)
@@ -262,6 +268,8 @@ class Engine:
             if timed.wall_ns >= CALIBRATION_NS:
                 return
             steps *= 4
+            if steps > MOST_STEPS:
+                raise ProtocolFailure("malformed", f"its worker made {steps // 4} steps in {timed.wall_ns} ns", "step")
 
     def _instance(self, benches: dict[str, Bench], generator: np.random.Generator) -> None:
         """Data made anew, in random order; then rounds of blocks, of which the first is discarded."""

@@ -7,16 +7,17 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
-from compare_ag.graphs import write_graphs
+from compare_ag.graphs import GraphDocument, write_graphs
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
+from compare_ag.host.process import HostFault, ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
 from compare_ag.speed.schedule import MODES, Settings
@@ -28,9 +29,6 @@ from compare_ag.suite.memory import measure_memory
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.timing import TimingPass, TimingResult, choose_baseline
 from compare_ag.suite.training import Conditions, Training, TrainingPass
-
-if TYPE_CHECKING:
-    from compare_ag.host.process import WorkerFailure
 
 DEFAULT_TIMEOUT = 600.0
 
@@ -130,6 +128,8 @@ class _OneRun:
         self.started = time.monotonic()
         self.records: dict[str, BackendRecord] = {}
         self.arrays: dict[str, dict[str, Any]] = {}
+        self.host_faults = False
+        """whether a bug of ours cost a backend its verdict or its times"""
         self.judge = Judge(problem, recorded_steps(problem.steps))
         hash_seed = int(np.random.default_rng([problem.seed, 0x4A54]).integers(1 << 32))
         self.conditions = Conditions(
@@ -197,12 +197,35 @@ class _OneRun:
         """Judge and write the graphs at the start of the training; none where no backend offers one."""
         asked = {name: Asked(trainings[name].graph) for name in self.offers if name in trainings}
         if any(one.nodes is not None for one in asked.values()):
-            document = judged(self.problem, place(self.problem, 0), asked, RUN_PATIENCE)
+            document = self._judge_graphs(asked)
             path = self.keeper.save(lambda folder: write_graphs(folder, document))
             self.manifest = records.replace(self.manifest, graph=path)
 
+    def _judge_graphs(self, asked: dict[str, Asked]) -> GraphDocument:
+        """Judge all graphs together; where a bug of ours stops that, leave out the graphs that it stops at alone."""
+        at = place(self.problem, 0)
+        try:
+            return judged(self.problem, at, asked, RUN_PATIENCE)
+        except Exception:  # noqa: BLE001 - raised again below, for the graphs that cause it
+            for name in asked:
+                try:
+                    judged(self.problem, at, {name: asked[name]}, RUN_PATIENCE)
+                except Exception as error:  # noqa: BLE001 - a bug of ours costs this graph, not the run
+                    asked[name] = Asked(None, self._host_fault(name, error))
+            return judged(self.problem, at, asked, RUN_PATIENCE)
+
+    def _host_fault(self, name: str, error: Exception) -> HostFault:
+        self.host_faults = True
+        return host_fault(error, self.conditions.launch(name, "judge"))
+
     def _record(self, name: str, training: Training) -> None:
-        record, arrays = self.judge.record(name, training, self.log_root)
+        try:
+            record, arrays = self.judge.record(name, training, self.log_root)
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
+            bare = Training(training.offer, training.hash_seed, failure=self._host_fault(name, error))
+            bare.logs = [*training.logs, self.conditions.launch(name, "judge").bug_log]
+            record, arrays = self.judge.record(name, bare, self.log_root)
+        self.host_faults |= isinstance(training.failure, HostFault)
         self.arrays[name] = arrays
         self._keep(name, record)
         self.observer.trained(self.records[name])
@@ -218,9 +241,7 @@ class _OneRun:
         self.records[name] = record
 
     def _time(self, settings: Settings) -> None:
-        eligible = {
-            name: offer for name, offer in self.offers.items() if self.records[name].status in ("ok", "undecidable")
-        }
+        eligible = {name: offer for name, offer in self.offers.items() if self._may_be_timed(name)}
         for name in self.offers.keys() - eligible.keys():
             if self.records[name].status in records.JUDGED:
                 note = "not timed: a backend whose numbers are wrong has no rank"
@@ -229,6 +250,9 @@ class _OneRun:
         if not eligible or checkpoint is None:
             return
         self._measure_memory(eligible, checkpoint)
+        eligible = {name: offer for name, offer in eligible.items() if self._may_be_timed(name)}
+        if not eligible:
+            return
         # a baseline that could not be timed leaves no ratios; one that was never asked for is chosen among the timed
         wanted = choose_baseline(list(eligible), self.baseline)
         result = TimingPass(eligible, self.conditions, settings, checkpoint, self.observer, wanted).run()
@@ -238,15 +262,26 @@ class _OneRun:
         if result.interrupted is not None:
             raise result.interrupted
 
+    def _may_be_timed(self, name: str) -> bool:
+        record = self.records[name]
+        return record.status in ("ok", "undecidable") and record.verdict is not None
+
     def _measure_memory(self, eligible: dict[str, Offer], checkpoint: tuple[int, Any, Any]) -> None:
-        """In workers that nobody times; a failure here is a note, for the numbers have been judged already."""
+        """In workers that nobody times; a failure here is a note, for the numbers have been judged already.
+
+        Only a worker that breaks the protocol fails as a whole: nothing that it says can be believed.
+        """
         for name in eligible:
             self.observer.progress(name, "memory", 0, 1)
         found = measure_memory(eligible, self.conditions, checkpoint)
         for name in eligible:
             memory, failure = found.measured.get(name), found.failures.get(name)
             note = "" if failure is None else failure.reason
-            self._keep(name, records.replace(self.records[name], memory=memory, memory_note=note))
+            self.host_faults |= isinstance(failure, HostFault)
+            record = records.replace(self.records[name], memory=memory, memory_note=note)
+            if isinstance(failure, ProtocolFailure):
+                record = self._failed_while(record, failure, "while its memory was measured")
+            self._keep(name, record)
 
     def _add_timing(self, name: str, result: TimingResult) -> None:
         record = self.records[name]
@@ -256,7 +291,8 @@ class _OneRun:
             cost = result.costs[name]
             self._keep(name, records.replace(record, cost=cost, timing_arrays=path, timing_arrays_sha256=sha256))
         elif name in result.failures:
-            self._keep(name, self._failed_while_timed(record, result.failures[name]))
+            self.host_faults |= isinstance(result.failures[name], HostFault)
+            self._keep(name, self._failed_while(record, result.failures[name], "while being timed"))
         else:
             self._keep(name, records.replace(record, timing_note="not timed: the run was interrupted before"))
         self.observer.timed(self.records[name])
@@ -270,16 +306,16 @@ class _OneRun:
         sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, arrays))
         return records.replace(speed, control_arrays=path, control_arrays_sha256=sha256)
 
-    def _failed_while_timed(self, record: BackendRecord, failure: WorkerFailure) -> BackendRecord:
+    def _failed_while(self, record: BackendRecord, failure: WorkerFailure, when: str) -> BackendRecord:
         logs = sorted(path.relative_to(self.log_root).as_posix() for path in self._logs(record.name))
         return records.replace(
             record,
             status=failure.status,
-            reason=f"while being timed: {failure.reason}",
+            reason=f"{when}: {failure.reason}",
             phase=failure.phase,
             step=failure.step,
             logs=logs,
-            timing_note="it failed while being timed",
+            timing_note=f"it failed {when}",
         )
 
     def _logs(self, name: str) -> list[Path]:
@@ -296,7 +332,7 @@ class _OneRun:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
         reference_sha256 = self.keeper.save(self.judge.save_reference)
         warnings = list(self.manifest.warnings)
-        if self.judge.error is not None:
+        if self.judge.error is not None or self.host_faults:
             codes.append(ExitCode.BUG)
         if self.keeper.failure is not None:
             codes.append(ExitCode.NOT_SAVED)

@@ -18,7 +18,7 @@ import numpy as np
 
 from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, check_digest
 from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
@@ -153,6 +153,8 @@ def in_workers(
                 return found
         except WorkerFailure as failure:
             return failure
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the others
+            return host_fault(error, launch)
 
     at_a_time = max(1, len(usable_cpus()) // problem.threads)
     with ThreadPoolExecutor(min(at_a_time, len(offers))) as pool:

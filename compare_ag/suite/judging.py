@@ -376,9 +376,8 @@ def problem_record(problem: Problem) -> ProblemRecord:
 
 def exit_code(record: BackendRecord) -> ExitCode:
     """What one backend contributes to the exit code of the run."""
-    if record.status in records.FAILED:
-        return ExitCode.BACKEND_FAILED
-    if record.status in ("disagree", "non-finite", "undecidable"):
-        return ExitCode.DISAGREE
-    missed = any(not row.reproduced for row in record.published)
-    return ExitCode.DISAGREE if missed else ExitCode.OK
+    code = ExitCode.of_status(record.status)
+    if record.status == "ok" and record.verdict is None:
+        return ExitCode.BUG  # only a verdict makes a backend ok
+    missed = code is ExitCode.OK and any(not row.reproduced for row in record.published)
+    return ExitCode.DISAGREE if missed else code

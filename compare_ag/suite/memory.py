@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import WorkerFailure, WorkerProcess
+from compare_ag.host.process import WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, check_digest
 from compare_ag.records import Memory
 from compare_ag.speed.schedule import perturbed
@@ -54,6 +54,9 @@ def measure_memory(
         except WorkerFailure as failure:
             with lock:
                 result.failures[name] = failure
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
+            with lock:
+                result.failures[name] = host_fault(error, conditions.launch(name, "memory"))
         else:
             with lock:
                 result.measured[name] = found

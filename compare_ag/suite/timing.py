@@ -20,6 +20,7 @@ import numpy as np
 from compare_ag.host import machine
 from compare_ag.host.bare import bare_import_seconds
 from compare_ag.host.environment import usable_cpus
+from compare_ag.host.process import host_fault
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.schedule import Settings, enough
@@ -189,9 +190,14 @@ class _Conclusion:
     def result(self) -> TimingResult:
         """Costs, pairs, warnings and the raw blocks."""
         result = TimingResult(baseline=self._baseline)
-        for name in self._names:
-            result.costs[name] = self._cost(name)
-            result.arrays[name] = self._arrays(name)
+        for name in list(self._names):
+            try:
+                result.costs[name], result.arrays[name] = self._cost(name), self._arrays(name)
+            except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
+                self._names.remove(name)
+                self._engine.failures[name] = host_fault(error, self._engine.conditions.launch(name, "cost"))
+        if self._baseline not in self._names:
+            result.baseline = self._baseline = None
         control = self._pass._control
         if self._baseline is not None and self._benches(control):
             result.control_arrays = self._arrays(control)

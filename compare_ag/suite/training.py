@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Answers, Recording, Session, check_digest
 from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
@@ -123,7 +123,7 @@ class TrainingPass:
             _, pending = wait(pending, timeout=_POLL_SECONDS)
             self._take(futures)
             for name, process in list(self._live.items()):
-                phase, step = process.board.read()
+                phase, step = process.position()
                 stage, total = self._stages[name]
                 self._observer.progress(name, stage or phase, step or 0, total)
             self._tell_losses()
@@ -161,6 +161,8 @@ class TrainingPass:
                     process.finish()
             except WorkerFailure as failure:
                 training.failure = failure
+            except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
+                training.failure = host_fault(error, process.launch)
             finally:
                 del self._live[name]
         training.logs = process.log_paths
@@ -186,11 +188,16 @@ class TrainingPass:
             session.train(problem, record, training.fused, fused=True)
 
     def _record_graph(self, session: Session, training: Training) -> bool:
-        """Ask for the graph, last of all: a failure is a word beside numbers that are complete. False: it failed."""
+        """Ask for the graph, last of all: a failure is a word beside numbers that are complete. False: it failed.
+
+        A worker that breaks the protocol fails as a whole: its numbers came through the same channel.
+        """
         problem = self._conditions.problem
         if self._conditions.graphs:
             try:
                 training.graph = session.graph(problem, 0, problem.w0, problem.b0)
+            except ProtocolFailure:
+                raise
             except WorkerFailure as failure:
                 training.warnings.append(f"its graph could not be recorded: {failure.reason}")
                 return False

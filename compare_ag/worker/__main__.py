@@ -56,7 +56,8 @@ class Worker:
         from compare_ag.worker import protocol
 
         prefix = bytes(self._read(protocol.PREFIX.size))
-        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, protocol.MAX_REQUEST)
+        limit = protocol.MAX_REQUEST
+        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, limit, header_limit=limit)
         self._received += 1
         header, payload = (self._read(size) for size in sizes)
         return protocol.unpack(bytes(header), payload, reply=False)
@@ -109,19 +110,20 @@ class Worker:
                 return
 
     def _report(self, error: BaseException) -> None:
+        from compare_ag.text import shortened
         from compare_ag.worker import protocol as p
         from compare_ag.worker.load import PluginError, describe
         from compare_ag.worker.training import MalformedError
 
         phase, step = self.board.read()
-        if isinstance(error, PluginError):
+        if isinstance(error, PluginError) and isinstance(error.status, str):
             status, reason = error.status, str(error)
         elif isinstance(error, MalformedError):
             status, reason = "malformed", str(error)
         else:
             reason = describe(error)
             status = "oom" if _is_out_of_memory(error) else "crashed"
-        self.send(p.Failed(status, reason, phase, step))
+        self.send(p.Failed(status, shortened(reason, p.MOST_REASON), phase, step))
         if status in ("crashed", "oom"):
             # the log is a help and no result: a plugin may have broken stderr
             with contextlib.suppress(Exception), os.fdopen(os.dup(2), "w", errors="backslashreplace") as log:
@@ -129,8 +131,9 @@ class Worker:
 
     def _load(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.backend import Backend
+        from compare_ag.text import shortened
         from compare_ag.worker import load
-        from compare_ag.worker.protocol import Loaded
+        from compare_ag.worker.protocol import MOST_WORD, Loaded
 
         self.board.enter("import")
         start = perf_counter()
@@ -140,9 +143,9 @@ class Worker:
         self._backend = backend
         self.send(
             Loaded(
-                backend=backend.__name__,
+                backend=shortened(load.class_name(backend), MOST_WORD),
                 api_version=backend.api_version,
-                dtypes=list(backend.dtypes),
+                dtypes=[str.__str__(dtype) for dtype in backend.dtypes],
                 splits=backend.splits,
                 overrides_step=backend.step is not Backend.step,
                 versions=load.framework_versions(request.module),
@@ -188,7 +191,13 @@ class Worker:
 
         data = (arrays["X"], arrays["y"]) if "X" in arrays else None
         answers, kept = evaluate(
-            self._trainee, arrays["w"], arrays["b"], data, request.learning_rate, fused=request.fused
+            self._trainee,
+            arrays["w"],
+            arrays["b"],
+            data,
+            request.learning_rate,
+            fused=request.fused,
+            first=request.first,
         )
         self.send(Evaluated(kept), **answers)
 
@@ -278,15 +287,19 @@ class Worker:
 
     def _list_answers(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.answer import Answer
+        from compare_ag.text import shortened
         from compare_ag.worker import load
-        from compare_ag.worker.protocol import AnswerFacts, AnswerList
+        from compare_ag.worker.protocol import MOST_REASON, AnswerFacts, AnswerList
 
         self.board.enter("import")
         start = perf_counter()
         answers = load.load_answers(request.module)
         seconds = perf_counter() - start
         self._answers = {one.question: one.function for one in answers if isinstance(one, Answer)}
-        facts = [AnswerFacts(one.question, None if isinstance(one, Answer) else one.reason) for one in answers]
+        facts = [
+            AnswerFacts(answer.question, None if isinstance(answer, Answer) else shortened(answer.reason, MOST_REASON))
+            for answer in answers
+        ]
         self.send(AnswerList(facts, load.framework_versions(request.module), seconds))
 
     def _ask(self, request: Any, _: dict[str, Any]) -> None:

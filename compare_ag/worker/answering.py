@@ -20,18 +20,21 @@ from time import perf_counter
 from typing import Any
 
 from compare_ag.records import real
+from compare_ag.text import shortened
 from compare_ag.worker import protocol as p
-from compare_ag.worker.load import describe
+from compare_ag.worker.load import class_name, describe
+from compare_ag.worker.protocol import (
+    MOST_CHARACTERS,
+    MOST_CODE,
+    MOST_DEPTH,
+    MOST_REASON,
+    MOST_VALUES,
+    MOST_WARNINGS,
+    MOST_WORD,
+)
 
-MOST_CHARACTERS = 4000
-"""kept of what an answer printed, and of each text in its evidence"""
-MOST_VALUES = 1000
-"""numbers, flags and texts in the evidence of one answer"""
-MOST_WARNINGS = 5
-MOST_CODE = 20_000
 MOST_CONSTANT = 200
 """characters of a module's value that are shown"""
-MOST_DEPTH = 8
 
 
 class MalformedAnswerError(Exception):
@@ -43,7 +46,7 @@ def answered(function: Callable[[], Any]) -> p.Answered:
     try:
         code, helpers = source(function)
     except MalformedAnswerError as error:
-        return p.Answered("", "", {}, "", [], None, str(error), 0.0)
+        return p.Answered("", "", {}, "", [], None, shortened(str(error), MOST_REASON), 0.0)
     out = _Capped()
     warned: list[str] = []
     raised: p.Raised | None = None
@@ -53,7 +56,7 @@ def answered(function: Callable[[], Any]) -> p.Answered:
         try:
             returned = _compiled(code, function)()
         except BaseException as error:  # noqa: BLE001 - whatever an answer raises is its outcome
-            raised = p.Raised(type(error).__name__[:100], describe(error)[:MOST_CHARACTERS])
+            raised = p.Raised(shortened(class_name(type(error)), MOST_WORD), describe(error))
     seconds = perf_counter() - start
     flaw = ""
     values: dict[str, Any] = {}
@@ -64,7 +67,7 @@ def answered(function: Callable[[], Any]) -> p.Answered:
             flaw = str(error)
         except BaseException as error:  # noqa: BLE001 - a tensor's tolist may do anything
             flaw = f"gives evidence that cannot be read: {describe(error)}"
-    return p.Answered(code, helpers, values, out.text(), warned, raised, flaw, seconds)
+    return p.Answered(code, helpers, values, out.text(), warned, raised, shortened(flaw, MOST_REASON), seconds)
 
 
 # --- the source ---
@@ -239,9 +242,9 @@ def evidence(returned: Any) -> dict[str, Any]:
     left = [MOST_VALUES]
     values = {}
     for name, value in returned.items():
-        if not isinstance(name, str):
-            raise MalformedAnswerError(f"returned a dict with the key {name!r}; names are texts")
-        values[name] = _plain(value, name, left, 0)
+        if not isinstance(name, str) or len(name) > MOST_WORD:
+            raise MalformedAnswerError(f"returned a dict with the key {name!r}; names are short texts")
+        values[str.__str__(name)] = _plain(value, name, left, 0)
     return values
 
 
@@ -252,7 +255,7 @@ def _plain(value: Any, name: str, left: list[int], depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return {"text": str(value)[:MOST_CHARACTERS]}
+        return {"text": str.__str__(value)[:MOST_CHARACTERS]}
     if isinstance(value, int) and abs(value) < 1 << 53:
         return int(value)
     if isinstance(value, int | float):

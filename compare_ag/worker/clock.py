@@ -59,12 +59,12 @@ def first_steps(
         if phased and not times and trainee.backend.splits:
             phases = [0, 0, 0]
             weights = _phased(trainee, weights, [batch], 1, learning_rate, phases)
-            times.append(sum(phases))
+            times.append(max(1, sum(phases)))
         else:
             start = perf_counter_ns()
             loss, weights = step(weights, batch, learning_rate)
             synchronize(loss, *weights)
-            times.append(perf_counter_ns() - start)
+            times.append(max(1, perf_counter_ns() - start))
         if len(times) == 1:
             deadline = perf_counter_ns() + nanoseconds
     return np.array(times, dtype=np.int64), phases
@@ -108,7 +108,7 @@ def phased_block(
     weights = _phased(trainee, weights, batches, steps, learning_rate, phases)
     overhead = steps * reading_ns(lambda: trainee.backend.synchronize(*weights))
     phases = [max(0, phase - overhead) for phase in phases]
-    return Timed(sum(phases), 0, 0, phases, 0, 0)
+    return Timed(max(1, sum(phases)), 0, 0, phases, 0, 0)
 
 
 def audit_block(
@@ -138,7 +138,7 @@ def audit_block(
     for _ in range(steps + len(weights)):
         read(there)
     pending -= perf_counter_ns() - again
-    return Timed(wall, 0, 0, [], max(0, pending), _interface(backend, batches, steps))
+    return Timed(max(1, wall), 0, 0, [], max(0, pending), _interface(backend, batches, steps))
 
 
 def _lead_in(trainee: Trainee, batches: list[Batch], w: Array, b: Array, lead_in: int, learning_rate: float) -> Weights:

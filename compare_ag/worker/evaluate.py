@@ -16,11 +16,18 @@ from compare_ag.worker.training import Array, Trainee
 
 
 def evaluate(
-    trainee: Trainee, w: Array, b: Array, data: tuple[Array, Array] | None, learning_rate: float, *, fused: bool
+    trainee: Trainee,
+    w: Array,
+    b: Array,
+    data: tuple[Array, Array] | None,
+    learning_rate: float,
+    *,
+    fused: bool,
+    first: int = 0,
 ) -> tuple[dict[str, Array], bool]:
     """The arrays of an `Evaluated` reply at the points w (P, d), b (P,), and whether the data tensors are unchanged.
 
-    data: X (n', d) and y (n',) instead of the prepared ones.
+    first: the number of the first point, for the progress board. data: X (n', d) and y (n',) instead of the prepared.
     """
     backend = trainee.backend
     X, y = data if data is not None else (trainee.inputs.X, trainee.inputs.y)
@@ -28,10 +35,10 @@ def evaluate(
     answers = _Answers(trainee)
     for i in range(len(b)):
         if fused:
-            trainee.board.enter("step", i)
+            trainee.board.enter("step", first + i)
             _visit_fused(trainee, w[i], b[i], batch, learning_rate, answers)
         else:
-            _visit(trainee, i, Weights(w[i], b[i]), batch, learning_rate, answers)
+            _visit(trainee, first + i, Weights(w[i], b[i]), batch, learning_rate, answers)
     trainee.board.enter("finish")
     kept = all(
         np.array_equal(trainee.read(name, tensor, sent.shape), sent)

@@ -7,12 +7,14 @@ wrong argument surfaces a thousand steps later.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import sys
 import traceback
 from importlib import metadata
+from math import isfinite
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +24,8 @@ from compare_ag import hookspecs
 from compare_ag.answer import Answer, NotApplicable
 from compare_ag.backend import API_VERSION, Backend
 from compare_ag.mutant import Mutant
-from compare_ag.worker.protocol import Mutation
+from compare_ag.text import shortened
+from compare_ag.worker.protocol import MOST_LISTED, MOST_REASON, MOST_WORD, Mutation
 
 HOOK = "compare_ag_backend"
 MUTANTS_HOOK = "compare_ag_mutants"
@@ -80,7 +83,20 @@ def load_mutants(module_name: str) -> list[Mutant]:
         raise PluginError("malformed", f"its hook {MUTANTS_HOOK}() raised {describe(error)}") from None
     if not isinstance(mutants, list) or not all(isinstance(mutant, Mutant) for mutant in mutants):
         raise PluginError("malformed", f"{module_name} must have a hook {MUTANTS_HOOK}() that returns a list of Mutant")
+    for mutant in mutants:
+        _check_mutant(mutant)
     return mutants
+
+
+def _check_mutant(mutant: Any) -> None:
+    """Make sure that a mutant's texts and sizes can be told to the host."""
+    texts = ((mutant.name, MOST_WORD), (mutant.part, MOST_WORD), (mutant.meaning, MOST_REASON))
+    good = all(isinstance(text, str) and len(text) <= most for text, most in texts) and mutant.name
+    sizes = isinstance(mutant.sizes, tuple | list) and 0 < len(mutant.sizes) <= MOST_LISTED
+    if not good or not sizes or not all(isinstance(size, int | float) and isfinite(size) for size in mutant.sizes):
+        raise PluginError(
+            "malformed", f"{MUTANTS_HOOK}() returned a Mutant without short texts and a tuple of sizes: {mutant!r}"
+        )
 
 
 def load_answers(module_name: str) -> list[Answer | NotApplicable]:
@@ -122,8 +138,9 @@ def _check_answer(answer: Any) -> None:
             f"{ANSWERS_HOOK}() returned a list with a {type(answer).__name__} in it; "
             "it must return a list of compare_ag.Answer and compare_ag.NotApplicable",
         )
-    if not isinstance(answer.question, str):
-        raise PluginError("malformed", f"{ANSWERS_HOOK}() names the question {answer.question!r}; an id is a text")
+    question: object = answer.question
+    if not isinstance(question, str) or len(question) > MOST_WORD:
+        raise PluginError("malformed", f"{ANSWERS_HOOK}() names the question {question!r}; an id is a short text")
     if isinstance(answer, Answer) and not callable(answer.function):
         what = type(answer.function).__name__
         raise PluginError("malformed", f"{ANSWERS_HOOK}() answers {answer.question!r} with a {what}, not a function")
@@ -148,8 +165,14 @@ def describe(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001 - a plugin's __str__ may do anything, SystemExit included
         text = "(its message cannot be shown)"
     line = " ".join(text.split())
-    name = type(error).__name__
+    name = shortened(class_name(type(error)), MOST_WORD)
     return f"{name}: {line[:500]}" if line else name
+
+
+def class_name(cls: type) -> str:
+    """The name that a class was defined with, whatever its metaclass makes of ``__name__``."""
+    name: str = type.__dict__["__name__"].__get__(cls)
+    return name
 
 
 def _import(module_name: str) -> ModuleType:
@@ -256,10 +279,15 @@ def _check_class(backend: Any) -> type[Backend]:
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         what = f"the class {backend.__name__}" if isinstance(backend, type) else f"a {type(backend).__name__}"
         raise PluginError("malformed", f"{HOOK}() returned {what}; it must return a subclass of compare_ag.Backend")
-    if backend.api_version != API_VERSION:
-        raise PluginError(
-            "unsupported", f"speaks API version {backend.api_version!r}, this compare-ag speaks {API_VERSION}"
-        )
+    name: object = backend.__name__
+    if not isinstance(name, str):
+        raise PluginError("malformed", f"its class has a {type(name).__name__} as __name__; it must be a text")
+    version: object = backend.api_version
+    if type(version) is not int:
+        what = type(version).__name__
+        raise PluginError("malformed", f"api_version is a {what}; it must be the number {API_VERSION}")
+    if version != API_VERSION:
+        raise PluginError("unsupported", f"speaks API version {version}, this compare-ag speaks {API_VERSION}")
     _check_attributes(backend)
     for verb, (contract, args, kwargs) in CALLS.items():
         _check_verb(backend, verb, contract, args, kwargs)
@@ -278,9 +306,11 @@ def _check_class(backend: Any) -> type[Backend]:
 
 
 def _check_attributes(backend: type[Backend]) -> None:
-    dtypes = backend.dtypes
-    if isinstance(dtypes, str) or not all(isinstance(dtype, str) for dtype in dtypes) or not dtypes:
+    dtypes: object = backend.dtypes
+    if not isinstance(dtypes, tuple | list) or not all(isinstance(dtype, str) for dtype in dtypes) or not dtypes:
         raise PluginError("malformed", f"dtypes is {dtypes!r}; it must be a tuple of names like ('float32', 'float64')")
+    if len(dtypes) > MOST_LISTED or max(map(len, dtypes)) > MOST_WORD:
+        raise PluginError("malformed", f"dtypes holds more than {MOST_LISTED} names, or a name longer than {MOST_WORD}")
     if not isinstance(backend.splits, bool):
         raise PluginError("malformed", f"splits is {backend.splits!r}; it must be True or False")
 
@@ -324,17 +354,18 @@ def framework_versions(module_name: str) -> dict[str, str]:
     plugin's own process knows which copy was really imported.
     """
     tops: set[str] = set()
-    for value in vars(sys.modules[module_name]).values():
-        origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-        if isinstance(origin, str):
-            tops.add(origin.split(".")[0])
+    for value in list(vars(sys.modules.get(module_name, sys)).values()):
+        with contextlib.suppress(Exception):  # looking at a lazy object may run any code
+            origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            if isinstance(origin, str):
+                tops.add(origin.split(".")[0])
     tops -= {module_name.split(".")[0], "compare_ag", "pluggy", "builtins", "__future__", "__main__"}
     versions: dict[str, str] = {}
-    for top in sorted(tops - set(sys.stdlib_module_names)):
-        version = getattr(sys.modules.get(top), "__version__", None)
-        try:
-            # str(): torch's version is a subclass with comparisons of its own
-            versions[top] = str(version) if isinstance(version, str) else metadata.version(top)
-        except metadata.PackageNotFoundError:
-            versions[top] = "unknown"
+    for top in sorted(tops - set(sys.stdlib_module_names))[:MOST_LISTED]:
+        version: object = None
+        with contextlib.suppress(Exception):  # no such distribution, or a module that is broken by intent
+            version = getattr(sys.modules.get(top), "__version__", None)
+            version = version if isinstance(version, str) else metadata.version(top)
+        # shortened() makes it a plain str: torch's version is a subclass with comparisons of its own
+        versions[shortened(top, MOST_WORD)] = shortened(version if isinstance(version, str) else "unknown", MOST_WORD)
     return versions

@@ -10,14 +10,19 @@ from typing import Any, NamedTuple
 
 import threadpoolctl
 
+from compare_ag.worker.protocol import MOST_LISTED, MOST_WORD, POOL_KEYS
+
 _OWN_THREADS = 1
 """the lifeline thread of `worker.isolate` is ours, not the backend's"""
 
 
 def thread_pools() -> list[dict[str, Any]]:
     """The numerical thread pools of the libraries loaded by now: api, library, version, number of threads."""
-    keys = ("user_api", "internal_api", "prefix", "version", "num_threads", "threading_layer")
-    return [{key: pool[key] for key in keys if key in pool} for pool in threadpoolctl.threadpool_info()]
+    pools = []
+    for pool in threadpoolctl.threadpool_info()[:MOST_LISTED]:
+        facts = {key: None if pool[key] is None else str(pool[key])[:MOST_WORD] for key in POOL_KEYS if key in pool}
+        pools.append({**facts, "num_threads": pool["num_threads"] or 1})  # None where a library does not tell
+    return pools
 
 
 def os_threads() -> int:

@@ -22,16 +22,42 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
+from compare_ag.text import escape_surrogates, everywhere
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 PREFIX = struct.Struct("<4sQIIQ")
 MAGIC = b"CAG1"
 MAX_HEADER = 1 << 20
-"""bytes of JSON; the longest header lists a few dozen versions"""
-MAX_REPLY = 64 << 20
-"""bytes of arrays in one frame from worker to host; longer results travel as several chunks"""
+"""bytes of JSON in a reply; the longest header tells the code and the evidence of an answer"""
 MAX_REQUEST = 1 << 40
-"""bytes of arrays in one frame from host to worker: the data set; the host has checked that it fits"""
+"""bytes of header or arrays in a request: the data set; the host has checked that it fits"""
+MAX_DIMENSIONS = 32
+PART_BYTES = 32 << 20
+"""bytes of arrays that a long reply is split at: a part holds more only where a single row or point is longer"""
+CHUNK_ROWS = 4096
+"""most recorded weights in one `Chunk`: their step numbers are in the header"""
+CHUNK_LOSSES = 1 << 20
+"""most losses in one `Chunk`"""
+MOST_BYTES = 1 << 50
+"""no process holds so much memory"""
+MOST_REASON = 2000
+"""characters of a reason"""
+MOST_WORD = 100
+"""characters of a class, a library, a version, a dtype"""
+MOST_LISTED = 64
+"""dtypes, versions, thread pools, sizes of a mutant"""
+MOST_OFFERS = 1000
+"""mutants of a plugin, or answers"""
+MOST_CODE = 20_000
+"""characters of an answer's code with its helpers"""
+MOST_CHARACTERS = 4000
+"""kept of what an answer printed, and of each text in its evidence"""
+MOST_VALUES = 1000
+"""numbers, flags and texts in the evidence of one answer"""
+MOST_DEPTH = 8
+"""of lists in the evidence"""
+MOST_WARNINGS = 5
 WHOLE = 64
 """numbers of one value or gradient of a graph that are sent all; of more, a few and their norm and sum"""
 HEAD = 8
@@ -39,6 +65,10 @@ MOST_NODES = 500
 MOST_EDGES = 5000
 MOST_NAME = 100
 """characters of an operation"""
+POOL_KEYS = ("user_api", "internal_api", "prefix", "version", "num_threads", "threading_layer")
+"""what is told of a thread pool"""
+FAILURES = ("import-error", "malformed", "unsupported", "crashed", "oom")
+"""The statuses that a worker may report. All others are verdicts of the host: "ok" needs one."""
 PLAIN_DTYPES = frozenset({"<f4", "<f8", "<u4", "<i8"})
 
 PHASES = (
@@ -127,13 +157,16 @@ class ListMutants(Message, frozen=True):
 class Evaluate(Message, frozen=True):
     """Evaluate loss, gradient and one step at given points. Arrays: w (P, d), b (P,): the points, in this order.
 
-    Further arrays X (n', d) and y (n',) replace the prepared data; they may have fewer examples, never more.
+    The host asks for as many points at a time as `points_at_a_time` allows. Further arrays X (n', d) and y (n',)
+    replace the prepared data; they may have fewer examples, never more.
     Answered by `Evaluated`.
     """
 
     learning_rate: float
     fused: bool = False
     """through `Backend.step` instead of the phases: no gradient then"""
+    first: int = 0
+    """the number of the first point on the host's route"""
 
 
 class Exchange(Message, frozen=True):
@@ -280,7 +313,7 @@ class Exchanged(Message, frozen=True):
 
 
 class Chunk(Message, frozen=True):
-    """Results so far, so that a crash keeps the prefix.
+    """Results so far, so that a crash keeps the prefix; never empty, with at most `rows_at_a_time` weights.
 
     Arrays: losses (m,), w (r, d), b (r,), full_losses (r',), gradient_w (g, d), gradient_b (g,).
     """
@@ -429,7 +462,7 @@ class Failed(Message, frozen=True):
     """The backend failed in a way the worker could catch."""
 
     status: str
-    """import-error, malformed, unsupported, crashed or oom"""
+    """one of `FAILURES`"""
     reason: str
     phase: str
     step: int | None
@@ -445,6 +478,16 @@ Reply: TypeAlias = (
 )  # fmt: skip
 
 
+def rows_at_a_time(features: int, itemsize: int) -> int:
+    """Most recorded weights in one `Chunk`, so that they and as many gradients stay within `PART_BYTES`."""
+    return max(1, min(CHUNK_ROWS, PART_BYTES // (2 * itemsize * (features + 1))))
+
+
+def points_at_a_time(features: int, itemsize: int) -> int:
+    """Most points of one `Evaluate`, so that request and reply stay within `PART_BYTES`."""
+    return max(1, PART_BYTES // (itemsize * (4 * (features + 1) + 2)))
+
+
 class _ArrayHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: str
     dtype: str
@@ -453,6 +496,12 @@ class _ArrayHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * int(self.dtype[-1])
+
+    def is_plain(self) -> bool:
+        """Whether numpy can make an array of it; empty arrays too have extents within bounds."""
+        if self.dtype not in PLAIN_DTYPES or len(self.shape) > MAX_DIMENSIONS or min(self.shape, default=0) < 0:
+            return False
+        return math.prod(max(1, extent) for extent in self.shape) <= MAX_REQUEST
 
 
 class _RequestHeader(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -482,21 +531,30 @@ def pack(message: Message, arrays: dict[str, Array], nonce: int, sequence: int) 
         heads.append(_ArrayHead(name, little.dtype.str, list(little.shape)))
         if little.nbytes:
             bodies.append(little.reshape(-1).view(np.uint8).data)
-    header = msgspec.json.encode({"message": message, "arrays": heads})
+    parts = {"message": message, "arrays": heads}
+    try:
+        header = msgspec.json.encode(parts)
+    except UnicodeEncodeError:  # a lone surrogate: Python's texts may hold one, JSON's may not
+        header = msgspec.json.encode(everywhere(msgspec.to_builtins(parts), escape_surrogates))
     size = sum(head.nbytes for head in heads)
     return [PREFIX.pack(MAGIC, nonce, sequence, len(header), size), header, *bodies]
 
 
-def unpack_prefix(prefix: bytes, nonce: int, sequence: int, limit: int) -> tuple[int, int]:
-    """Check a frame's first bytes; return the lengths of header and payload. Raises `ProtocolError`."""
+def unpack_prefix(
+    prefix: bytes, nonce: int, sequence: int, limit: int, header_limit: int = MAX_HEADER
+) -> tuple[int, int]:
+    """Check a frame's first bytes; return the lengths of header and payload. Raises `ProtocolError`.
+
+    limit, header_limit: bytes that payload and header may have.
+    """
     magic, got_nonce, got_sequence, header, payload = PREFIX.unpack(prefix)
     if magic != MAGIC or got_nonce != nonce:
         raise ProtocolError(f"frame {sequence} does not begin like a frame: something else wrote into the channel")
     if got_sequence != sequence:
         raise ProtocolError(f"frame {got_sequence} arrived where frame {sequence} was due")
-    if header > MAX_HEADER or payload > limit:
+    if header > header_limit or payload > limit:
         raise ProtocolError(
-            f"frame {sequence} is too large ({header} + {payload} bytes; at most {MAX_HEADER} + {limit})"
+            f"frame {sequence} is too large ({header} + {payload} bytes; at most {header_limit} + {limit})"
         )
     return header, payload
 
@@ -513,7 +571,7 @@ def unpack(header: bytes, payload: bytes | bytearray, *, reply: bool) -> tuple[A
     arrays: dict[str, Array] = {}
     offset = 0
     for head in decoded.arrays:
-        if head.dtype not in PLAIN_DTYPES or any(extent < 0 for extent in head.shape):
+        if head.name in arrays or not head.is_plain():
             raise ProtocolError(f"array {head.name!r} of dtype {head.dtype!r}, shape {head.shape} cannot cross")
         if offset + head.nbytes > len(payload):
             raise ProtocolError(f"array {head.name!r} is longer than its frame")

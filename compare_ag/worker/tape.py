@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from compare_ag.worker.protocol import MOST_BYTES
 from compare_ag.worker.training import MalformedError, Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -27,9 +28,9 @@ def tape_size(trainee: Trainee, w: Array, b: Array) -> tuple[int | None, str]:
     trainee.synchronize(weights, batch)
     said: object = trainee.backend.tape_bytes(weights, batch)
     if said is not None:
-        if not isinstance(said, int) or isinstance(said, bool) or said < 0:
+        if not isinstance(said, int) or isinstance(said, bool) or not 0 <= said <= MOST_BYTES:
             raise MalformedError(f"tape_bytes must return a number of bytes or None, got {said!r}")
-        return said, "plugin"
+        return int(said), "plugin"
     weights = trainee.weights(w, b)
     trainee.forward(weights, batch)  # what only the first call allocates is no part of a tape
     gc.collect()

@@ -17,7 +17,7 @@ import numpy as np
 from compare_ag.backend import Backend, Batch, Setting, Weights
 from compare_ag.problem.core import batch_rows, digest_arrays
 from compare_ag.worker.board import CODE, NO_STEP, Board
-from compare_ag.worker.protocol import MAX_REPLY
+from compare_ag.worker.protocol import CHUNK_LOSSES, rows_at_a_time
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -76,9 +76,9 @@ class Trainee:
         self.synchronize(self.data)
 
     def weights(self, w: Array, b: Array) -> Weights:
-        """Fresh weight tensors with these values."""
+        """Fresh weight tensors with the values of w (d,) and b (), which may be a scalar of numpy's."""
         make = self.backend.make_tensor
-        return Weights(make(w, requires_grad=True), make(b, requires_grad=True))
+        return Weights(make(w, requires_grad=True), make(np.asarray(b), requires_grad=True))
 
     def synchronize(self, *groups: tuple[Any, ...]) -> None:
         """Wait until every tensor of these tuples exists."""
@@ -150,8 +150,7 @@ class Recorder:
         self._emit = emit
         self._first = 0
         self._clear()
-        d = len(trainee.inputs.w0)
-        self._rows_per_chunk = max(1, MAX_REPLY // 8 // (8 * (d + 1)))
+        self._most_rows = rows_at_a_time(len(trainee.inputs.w0), trainee.dtype.itemsize)
 
     def _clear(self) -> None:
         self._losses: list[Array] = []
@@ -190,12 +189,14 @@ class Recorder:
     def loss(self, loss: Any) -> None:
         """Record the loss of the next step; send what has gathered when it is time."""
         self._losses.append(self._trainee.read("loss", loss, ()))
-        full = len(self._losses) >= MAX_REPLY // 64 or len(self._steps) >= self._rows_per_chunk
+        full = len(self._losses) >= CHUNK_LOSSES or len(self._steps) >= self._most_rows
         if full or monotonic() > self._due:
             self.flush()
 
     def flush(self) -> None:
-        """Send what has gathered."""
+        """Send what has gathered, if anything has."""
+        if not self._losses and not self._steps:
+            return
         dtype, d = self._trainee.dtype, len(self._trainee.inputs.w0)
         arrays: dict[str, Array] = {
             "losses": np.array(self._losses, dtype=dtype),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 
 from compare_ag import Node
-from compare_ag.host.process import WorkerFailure
-from compare_ag.host.session import graph_nodes
 from compare_ag.problem import problem_by_name
 from compare_ag.worker import protocol as p
 from compare_ag.worker.training import MalformedError
@@ -106,29 +103,3 @@ def test_values_that_are_not_finite_cross(recorder):
     (node, _) = recorder.nodes(Says([LOSS, odd]), problem_by_name("seed"))
     assert node.value.values == ["nan", "inf", "-inf", 0.0]
     assert node.value.norm == "nan"
-
-
-GOOD = p.NodeFacts("affine", "operation", [], None, [4], None)
-BAD = {
-    "an input that comes later": ([msgspec.structs.replace(GOOD, inputs=[0])], {}),
-    "an input that is none": ([GOOD, msgspec.structs.replace(GOOD, inputs=[-1])], {}),
-    "an array too few": ([GOOD], {"value0": None}),
-    "an array of another size": ([GOOD], {"value0": np.ones(3)}),
-    "an array that is not announced": ([msgspec.structs.replace(GOOD, value=None)], {"value0": np.ones(4)}),
-    "no totals": ([GOOD], {"totals": None}),
-    "too many nodes": ([GOOD] * 501, {}),
-    "a name too long": ([msgspec.structs.replace(GOOD, operation="x" * 101)], {}),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_the_host_believes_no_reply_that_does_not_fit(what):
-    facts, changes = BAD[what]
-    arrays = {f"value{i}": np.ones(4) for i, one in enumerate(facts) if one.value is not None}
-    arrays = {
-        name: array
-        for name, array in ({**arrays, "totals": np.zeros((len(facts), 4))} | changes).items()
-        if array is not None
-    }
-    with pytest.raises(WorkerFailure, match="sent a graph"):
-        graph_nodes(p.Graphed(True, facts), arrays)
