@@ -57,12 +57,14 @@ class Answers:
     """(P, m): the weight tensors after forward and backward"""
     data_kept: bool
     """X and y were unchanged afterwards"""
+    changed_by_reading: tuple[p.Read, ...] = ()
+    """what `to_numpy` changed; sorted"""
 
     @classmethod
     def read(
-        cls, problem: Problem, points: int, arrays: dict[str, p.Array], *, data_kept: bool, fused: bool
+        cls, problem: Problem, points: int, arrays: dict[str, p.Array], message: p.Evaluated, *, fused: bool
     ) -> Answers:
-        """From the arrays of an `Evaluated` reply, whose shapes are checked. Raises `WorkerFailure`."""
+        """From an `Evaluated` reply and its arrays, whose shapes are checked. Raises `WorkerFailure`."""
         d, visits = problem.features, 2 if fused else 1
         shapes: dict[str, tuple[int, ...]] = {
             "loss": (points, 2),
@@ -82,7 +84,19 @@ class Answers:
             return np.concatenate([arrays[f"{name}_w"], arrays[f"{name}_b"][..., None]], axis=-1)
 
         gradient, kept = (None, None) if fused else (joined("gradient"), joined("kept"))
-        return cls(arrays["loss"], gradient, joined("next"), kept, data_kept)
+        changed = tuple(sorted(set(message.changed_by_reading)))
+        return cls(arrays["loss"], gradient, joined("next"), kept, message.data_kept, changed)
+
+    def changed(self, weights: p.Array) -> p.Array:
+        """The points (k,), of those at ``weights`` (P, m), at which forward or backward wrote into the weights."""
+        if self.kept is None or "the weights" in self.changed_by_reading:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero((self.kept != weights).any(axis=1))
+
+    @property
+    def data_written(self) -> bool:
+        """Whether a method other than `to_numpy` wrote into X or y."""
+        return not self.data_kept and "X or y" not in self.changed_by_reading
 
 
 def _require(arrays: dict[str, p.Array], shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
@@ -200,7 +214,7 @@ class Session:
         request = p.Evaluate(problem.learning_rate, fused)
         extra = {} if data is None else {"X": data[0], "y": data[1]}
         message, arrays = self.process.ask(request, p.Evaluated, w=w, b=b, **extra)
-        return Answers.read(problem, len(b), arrays, data_kept=message.data_kept, fused=fused)
+        return Answers.read(problem, len(b), arrays, message, fused=fused)
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
         """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, or w and b."""

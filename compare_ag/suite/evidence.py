@@ -73,12 +73,13 @@ def broken_protocol(training: Training) -> list[str]:
     if probes is None or answers is None:
         return []
     broken = []
-    if not answers.data_kept:
-        broken.append("forward or backward writes into X or y")
-    if answers.kept is not None:
-        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
-        if changed.size:
-            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
+    if answers.changed_by_reading:
+        broken.append(f"to_numpy writes into {', '.join(answers.changed_by_reading)}")
+    if answers.data_written:
+        broken.append("forward, backward or update writes into X or y")
+    changed = answers.changed(probes.weights)
+    if changed.size:
+        broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
     return broken
 
 
