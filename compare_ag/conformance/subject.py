@@ -33,6 +33,7 @@ from compare_ag.verify import (
     probe_samples,
     reference_trajectory,
 )
+from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.relations import Answers as RelationAnswers
 from compare_ag.verify.relations import Ask
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array, DType, LossForm
     from compare_ag.worker.protocol import Loaded, Mutation
 
-SECONDS = 60.0
+SECONDS = 300.0
 """that the worker of one problem may take, all in all"""
-MOST_TIMEOUTS = 2
-"""after as many the backend is asked nothing more: a method that hangs would cost every later check its minute"""
 LOG_LINES = 12
 """kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"
@@ -57,13 +56,13 @@ STEPS = 40
 class Subject:
     """One backend. Use as a context manager: leaving it ends its workers."""
 
-    def __init__(self, offer: Offer, mutation: Mutation | None = None) -> None:
+    def __init__(self, offer: Offer, mutation: Mutation | None = None, seconds: float = SECONDS) -> None:
         self.offer = offer
         self.mutation = mutation
-        self.seconds = SECONDS
-        self.timeouts = 0
-        self.wrote_into: set[str] = set()
-        """what forward, backward or step changed since `begin`, as the answers show"""
+        self.seconds = seconds
+        self.wrote: set[str] = set()
+        """clauses on what the backend changed since `begin` and must not, as the answers show"""
+        self._data_changed = False
         self._stack = contextlib.ExitStack()
         self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
         self._started = 0
@@ -125,9 +124,10 @@ class Subject:
 
     def begin(self) -> None:
         """Start a check: what was seen to be written into belongs to the check before."""
-        if "X or y" in self.wrote_into:  # weights are made anew for each visit, data once for each worker
+        if self._data_changed:  # weights are made anew for each visit, data once for each worker
             self.replace_workers()
-        self.wrote_into.clear()
+        self.wrote.clear()
+        self._data_changed = False
 
     def replace_workers(self) -> None:
         """End all workers: the next question starts new ones."""
@@ -189,9 +189,13 @@ class Subject:
         w, b = np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
         found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
         if not found.data_kept:
-            self.wrote_into.add("X or y")
-        if found.kept is not None and (found.kept != weights).any():
-            self.wrote_into.add("the weights")
+            self._data_changed = True
+        if found.changed_by_reading:
+            self.wrote.add(f"to_numpy writes into {', '.join(found.changed_by_reading)}")
+        if found.data_written:
+            self.wrote.add("it writes into X or y")
+        if found.changed(weights).size:
+            self.wrote.add("it writes into the weights")
         return found
 
     def asker(self, problem: Problem) -> Ask:
@@ -222,15 +226,17 @@ class Subject:
     def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:
         """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or say how close it was."""
         oracle = self._oracles.setdefault(problem.digest(), Oracle(problem))
-        found = [result for name, result in judge_samples(problem, oracle, samples).items() if name in tests]
-        for result in found:
+        results = {name: result for name, result in judge_samples(problem, oracle, samples).items() if name in tests}
+        for result in results.values():
             if not result.passed:
                 worst = max(result.findings, key=lambda finding: finding.ratio)
-                raise CheckFailedError(worst.message)
-        judged = sum(result.judged for result in found)
+                causes = diagnose(problem, oracle, samples, results)
+                raise CheckFailedError(worst.message, causes[0] if causes else "")
+        judged = sum(result.judged for result in results.values())
         if not judged:
             raise CheckSkippedError("nothing could be decided here")
-        return f"{judged} numbers or vectors judged, the worst at {max(r.ratio for r in found):.2g} of its tolerance"
+        worst_ratio = max(result.ratio for result in results.values())
+        return f"{judged} numbers or vectors judged, the worst at {worst_ratio:.2g} of its tolerance"
 
     def train(self, problem: Problem, *, fused: bool = False) -> str:
         """Train and certify; raise `CheckFailedError` with the verdict's message."""
@@ -251,7 +257,7 @@ class Subject:
         if decisive.status == "undecidable":
             raise CheckSkippedError(decisive.message)
         if decisive.status != "agrees":
-            raise CheckFailedError(decisive.message)
+            raise CheckFailedError(decisive.message, decisive.diagnosis[0] if decisive.diagnosis else "")
         return decisive.message
 
     def graph(self, problem: Problem) -> str:

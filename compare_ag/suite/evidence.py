@@ -74,12 +74,13 @@ def broken_protocol(training: Training) -> list[str]:
     if training.probes is None:
         return []
     broken = []
-    if not all(answers.data_kept for answers in training.answers):
-        broken.append("forward or backward writes into X or y")
+    reading = sorted({name for answers in training.answers for name in answers.changed_by_reading})
+    if reading:
+        broken.append(f"to_numpy writes into {', '.join(reading)}")
+    if any(answers.data_written for answers in training.answers):
+        broken.append("forward, backward or update writes into X or y")
     for route, answers in zip(training.probes.routes, training.answers, strict=False):
-        if answers.kept is None:
-            continue
-        changed = np.flatnonzero((answers.kept != route.weights).any(axis=1))
+        changed = answers.changed(route.weights)
         if changed.size:
             where = f"at the point '{route.names[changed[0]]}'{route.on}"
             broken.append(f"forward or backward writes into the weights, {where}")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -258,6 +258,10 @@ class Bye(Message, frozen=True):
     """No further request: exit."""
 
 
+Read: TypeAlias = Literal["X or y", "the weights", "the loss", "the gradient"]
+"""what an evaluation reads through `to_numpy`"""
+
+
 # --- replies: worker to host ------------------------------------------------------------------------------
 
 
@@ -300,6 +304,8 @@ class Evaluated(Message, frozen=True):
 
     data_kept: bool
     """X and y still hold what was sent"""
+    changed_by_reading: list[Read]
+    """what `to_numpy` changed, where reading a tensor again, or reading and nothing else, gave other bits"""
 
 
 class MutantList(Message, frozen=True):
