@@ -65,9 +65,11 @@ def probe_points(problem: Problem, reference: Reference, seed: int) -> Probes:
     direction = end if np.isfinite(end).all() and end.any() else generator.standard_normal(m)
     points["saturated"] = _with_logit(X, direction, BEYOND_SATURATION * digits * math.log(2.0))
     points["large weights"] = _with_logit(X, generator.standard_normal(m), LARGE_LOGIT)
+    with np.errstate(over="ignore", under="ignore"):  # a point beyond the dtype is none
+        points = {name: np.asarray(point).astype(dtype) for name, point in points.items()}
     kept = {name: point for name, point in points.items() if np.isfinite(point).all()}
     names = [*kept, *list(reversed(list(kept)))[1:]]
-    route = np.array([kept[name] for name in names]).astype(dtype)
+    route = np.array([kept[name] for name in names])
     part = np.arange(0, problem.examples, 2)
     visits = tuple(i for i, name in enumerate(names[: len(kept)]) if name in ("zero", "random 1", "random 2"))
     return Probes(seed, tuple(names), route, part, visits)
