@@ -12,8 +12,8 @@ the first sample out of tolerance names step, phase and coordinate:
 Knows arrays alone. Finiteness comes first: a NaN deviates by infinitely much, and two of them never agree. A number is
 decided where its tolerance is finite and the exact one is known far better than that (`Exact.decides`).
 
-**Weights kept in a wider format** Θ are read as θ = Θ(1 + ε), |ε| ≤ u, when a training records them; its next step starts
-from Θ. From θ it then seems off by u|θ| more, in update and step alone. That is no fault, and no excuse for others: at
+**Weights kept in a wider format** Θ are read as θ = Θ(1 + ε), |ε| ≤ u, when a training records them; its next step
+starts from Θ. From θ it seems off by u|θ| more, in update and step alone. That is no fault, and explains no other: at
 step 0 and at the host's points Θ = θ. `judge_samples` marks what the reading explains; `certificate` decides.
 """
 
