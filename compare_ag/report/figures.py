@@ -189,7 +189,7 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
     for look in looks:
         losses = run.arrays(look.name).get("losses")
         if losses is not None and len(losses) > 1:
-            with np.errstate(invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 off[look] = np.abs(losses.astype(np.float64) - exact[: len(losses)])
     if not off:
         return None

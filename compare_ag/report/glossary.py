@@ -71,7 +71,8 @@ _LOSSES = {
     "tolerance": "The largest deviation from the reference that rounding errors of a correct program can explain here.",
     "course of the loss": "The losses of the whole training as bars, from the smallest to the largest of this backend.",
     "convergence": "Whether the norm of the full-data gradient fell by a factor of a million, or to what the dtype "
-    "cannot tell from zero. A statement on the training, not on the backend.",
+    "cannot tell from zero, and a Newton step would lower the loss by no more than a millionth of it. A statement on "
+    "the training, not on the backend.",
 }
 
 _SPEED = {

@@ -210,7 +210,7 @@ def plots(run: Run, judged: Sequence[str]) -> Beside:
     drawn = [Plot("Loss over steps" + (" (log scale)" if log else ""), losses, log=log)]
     if run.reference and run.manifest.problem.steps > 1:
         exact = run.reference["losses"]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             off = {name: np.abs(values - exact[: len(values)]) for name, values in losses.items()}
         tolerance = run.reference["loss_tolerance"]
         drawn.append(Plot("|loss - reference| over steps (log scale)", off, tolerance, log=True, peaks=True))

@@ -263,7 +263,9 @@ class Judge:
             for name, record in rows.items()
             if record.status in records.JUDGED and "final_w" in arrays[name]
         ]
-        distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(ends, 2)]
+        with np.errstate(over="ignore", invalid="ignore"):  # two equal infinities differ by NaN
+            differences = [one - other for one, other in itertools.combinations(ends, 2)]
+        distances = [math.hypot(*difference) for difference in differences]  # squares nothing: no overflow
         # max() would pass over a NaN: say it instead
         return real(math.nan if any(map(math.isnan, distances)) else max(distances)) if distances else None
 
@@ -286,7 +288,8 @@ class Judge:
             return False
         allowed = 2.0 * self._tolerance.loss
         losses = [arrays[name]["losses"].astype(np.float64) for name in judged]
-        return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
 
 
 class _CancelledError(Exception):

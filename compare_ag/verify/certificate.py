@@ -23,7 +23,7 @@ from compare_ag.verify.course import stagnation
 from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.oracle import Oracle
 from compare_ag.verify.reference import Reference
-from compare_ag.verify.samples import Finding, Sample, Test, TestResult, judge_samples
+from compare_ag.verify.samples import Finding, Sample, Test, TestResult, explained_by_reading, judge_samples
 from compare_ag.verify.tolerance import Tolerance
 from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Verdict, judge
@@ -55,6 +55,9 @@ def certify(
     samples = [*trajectory_samples(problem, evidence.trajectory, evidence.gradients), *evidence.probes]
     found = judge_samples(problem, oracle, samples)
     found["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
+    wider = verdict.status in ("agrees", "undecidable") and explained_by_reading(found.values())
+    if wider:
+        found = {test: _as_read(result) for test, result in found.items()}
     order = (*TESTS, "update")
     tests = [found[test] for test in order if test in found]
     verdict = replace(verdict, tests=tuple(tests), worst_ratio=max(test.ratio for test in tests))
@@ -67,7 +70,9 @@ def certify(
     if verdict.status in ("diverges", "non-finite"):
         known = diagnose(problem, oracle, samples, found, evidence.trajectory, reference, tolerance)
         return replace(verdict, diagnosis=known)
-    return replace(verdict, remark=stagnation(problem, evidence.trajectory) or "")
+    remarks = [f"keeps weights in more than {problem.dtype}"] if wider else []
+    remarks += [remark] if (remark := stagnation(problem, evidence.trajectory)) is not None else []
+    return replace(verdict, remark="; ".join(remarks))
 
 
 def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict[int, Array]) -> list[Sample]:
@@ -95,6 +100,12 @@ def first_finding(findings: Sequence[Finding]) -> Finding:
     return min(
         findings, key=lambda f: (f.step is None, f.step or 0, phases.index(f.phase), -min(f.ratio, 1e300), f.where)
     )
+
+
+def _as_read(result: TestResult) -> TestResult:
+    """The result where the reading of wider weights explains what is out of tolerance."""
+    ratios = [finding.ratio_as_read or 0.0 for finding in result.findings]
+    return replace(result, ratio=max(ratios, default=result.ratio), findings=())
 
 
 def _trajectory_result(verdict: Verdict, trajectory: Trajectory) -> TestResult:

@@ -81,20 +81,24 @@ class Probes:
 
 def probe_points(problem: Problem, reference: Reference, seed: int) -> Probes:
     """The routes for one backend. ``seed`` draws the random points; keep it, so that they can be drawn again."""
-    points = _named_points(problem, reference, np.random.default_rng([seed, 0x9E0B35]))
-    names = [*points, *list(reversed(points))[1:]][: max(len(points) // 2, MOST_NUMBERS // (problem.features + 1))]
-    part = np.arange(0, problem.examples, 2)
-    shared = [name for name in ("zero", "random 1", "random 2") if name in points]
-    routes = [
-        _route(problem, {name: points[name] for name in points}, order=names),
-        _route(problem, points, order=shared, rows=part, on=", on every second example"),
-        *ladders(problem),
-    ]
+    most = MOST_NUMBERS // (problem.features + 1)
+    with np.errstate(all="ignore"):  # a point beyond the dtype is none
+        points = _named_points(problem, reference, np.random.default_rng([seed, 0x9E0B35]))
+        main = _route(problem, points)
+        there = list(main.names)
+        names = [*there, *there[-2::-1]][: max(len(there) // 2, most)]
+        shared = [name for name in ("zero", "random 1", "random 2") if name in there]
+        half = np.arange(0, problem.examples, 2)
+        routes = [
+            _route(problem, points, order=names),
+            _route(problem, points, order=shared, rows=half, on=", on every second example"),
+            *ladders(problem),
+        ]
     return Probes(seed, tuple(routes))
 
 
 def _named_points(problem: Problem, reference: Reference, generator: np.random.Generator) -> dict[str, Array]:
-    """Finite weights (m,) by name, in the order in which they are visited."""
+    """Weights (m,) by name, in the order in which they are visited."""
     m = problem.features + 1
 
     def moved(point: Array) -> Array:
@@ -118,16 +122,21 @@ def _named_points(problem: Problem, reference: Reference, generator: np.random.G
         # along one direction an example has large logits of one sign only
         points[name] = _with_logit(X, way, logit)
         points[f"{name}, other signs"] = -points[name]
-    with np.errstate(over="ignore"):
-        return {name: point for name, point in points.items() if np.isfinite(point.astype(problem.dtype)).all()}
+    return points
 
 
 def _route(
-    problem: Problem, points: dict[str, Array], order: Sequence[str] = (), rows: Array | None = None, on: str = ""
+    problem: Problem,
+    points: dict[str, Array],
+    order: Sequence[str] | None = None,
+    rows: Array | None = None,
+    on: str = "",
 ) -> Route:
-    names = tuple(order or points)
-    weights = np.array([points[name] for name in names]).reshape(len(names), problem.features + 1)
-    return Route(names, weights.astype(problem.dtype), rows, on)
+    """The route through those of the points that are finite in the problem's dtype; ``order``: None is theirs."""
+    inside = {name: np.asarray(point).astype(problem.dtype) for name, point in points.items()}
+    names = tuple(name for name in order or points if np.isfinite(inside[name]).all())
+    weights = np.array([inside[name] for name in names], dtype=problem.dtype)
+    return Route(names, weights.reshape(len(names), problem.features + 1), rows, on)
 
 
 # --- ladders of logits
