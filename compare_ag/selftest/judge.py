@@ -24,7 +24,7 @@ from compare_ag.suite.judging import Judge
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Probes, Route, Verdict
-from compare_ag.verify.points import PointTolerance, point_tolerance
+from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.probes import largest_decidable
 
 if TYPE_CHECKING:
@@ -198,8 +198,9 @@ class _Bench:
         self.judge.prepare()
         if self.judge.error is not None:
             raise self.judge.error
-        self._tolerances: dict[tuple[str, str], PointTolerance] = {}
-        """by name of the point and of the batch"""
+        self.scan = scan(self.problem)
+        self._tolerances: dict[int, tuple[Array, Array, Array]] = {}
+        """by number of the route"""
 
     def run(self, observer: Observer) -> list[Outcome]:
         problem = self.problem
@@ -215,19 +216,29 @@ class _Bench:
                 mutations={name: specimen.mutation for name, specimen in self.specimens.items()},
             )
             offers = dict.fromkeys([CORRECT, *self.specimens], self.offer)
-            training = TrainingPass(offers, conditions, observer, lambda: None)
+            outcomes: dict[str, Outcome] = {}
+
+            def judge_finished() -> None:
+                """Judge while others train, and let go of what was judged."""
+                correct = training.finished.get(CORRECT)
+                if correct is None:
+                    return
+                if correct.failure is not None:
+                    raise correct.failure
+                for name in training.finished.keys() - outcomes.keys() - {CORRECT}:
+                    outcomes[name] = self._outcome(self.specimens[name], training.finished[name], correct)
+
+            training = TrainingPass(offers, conditions, observer, judge_finished)
             training.run()
-            correct = training.finished.pop(CORRECT)
-            if correct.failure is not None:
-                raise correct.failure
-            return [self._outcome(self.specimens[name], training.finished[name], correct) for name in self.specimens]
+            judge_finished()
+            return [outcomes[name] for name in self.specimens]
 
     def _probes(self, _: int) -> Probes:
         """The same points for all, or effects could not be compared. The last route, the scan, is no evidence."""
         probes = self.judge.probes(20)
         assert probes is not None
         probes = peers.with_differences(probes)
-        return replace(probes, routes=(*probes.routes, scan(self.problem)))
+        return replace(probes, routes=(*probes.routes, self.scan))
 
     def _outcome(self, specimen: Specimen, training: Training, correct: Training) -> Outcome:
         if training.failure is not None:
@@ -267,35 +278,34 @@ class _Bench:
         assert probes is not None
         effects = []
         for i, route in enumerate(probes.routes):
-            right = correct.answers[i]
-            along = np.array([self._effect(route, k, training.answers[i], right) for k in range(len(route.names))])
+            along = self._effect(i, route, training.answers[i], correct.answers[i])
             if training.fused_answers:
-                fused = training.fused_answers[i]
-                along = np.maximum(along, [self._effect(route, k, fused, right) for k in range(len(route.names))])
+                along = np.maximum(along, self._effect(i, route, training.fused_answers[i], correct.answers[i]))
             effects.append(along)
         return effects
 
-    def _effect(self, route: Route, k: int, mine: Answers, right: Answers) -> float:
-        """The distance at the point ``k`` of a route. At a point of the scan both visits must show it.
+    def _effect(self, i: int, route: Route, mine: Answers, right: Answers) -> Array:
+        """The distance at each point of the route number ``i``, (P,). At a point of the scan both visits must show it.
 
         What acts in some of the calls only may act in the scan and not where the verdict looks.
         """
-        allowed = self._tolerance(route, k)
-        distances = [_in(mine.loss[k], right.loss[k], np.asarray(allowed.loss))]
+        loss, gradient, following = self._tolerances_along(i, route)
+        visits = _in(mine.loss[..., None], right.loss[..., None], loss)
         if mine.gradient is not None and right.gradient is not None:
-            distances.append(_in(mine.gradient[k], right.gradient[k], allowed.gradient))
-        visits = np.max(distances, axis=0)
+            visits = np.maximum(visits, _in(mine.gradient, right.gradient, gradient))
         if route.on == SCAN:
-            return float(visits.min())
-        following = _in(mine.following[k, -1:], right.following[k, -1:], allowed.following)
-        return float(max(visits.max(), following.max()))
+            return np.asarray(visits.min(axis=1))
+        steps = _in(mine.following[:, -1:], right.following[:, -1:], following)
+        return np.asarray(np.maximum(visits.max(axis=1), steps[:, 0]))
 
-    def _tolerance(self, route: Route, k: int) -> PointTolerance:
-        """The tolerance at one point, computed once for all specimens."""
-        key = (route.names[k], route.on)
-        if key not in self._tolerances:
-            self._tolerances[key] = point_tolerance(self.problem, route.weights[k], route.rows)
-        return self._tolerances[key]
+    def _tolerances_along(self, i: int, route: Route) -> tuple[Array, Array, Array]:
+        """Of loss (P, 1), gradient (P, m) and next weights (P, m), computed once for all specimens."""
+        if i not in self._tolerances:
+            points = [point_tolerance(self.problem, weights, route.rows) for weights in route.weights]
+            loss = np.array([[point.loss] for point in points])
+            gradient, following = ([getattr(point, name) for point in points] for name in ("gradient", "following"))
+            self._tolerances[i] = loss, np.array(gradient), np.array(following)
+        return self._tolerances[i]
 
 
 def scan(problem: Problem) -> Route:
@@ -308,13 +318,13 @@ def scan(problem: Problem) -> Route:
 
 
 def _in(mine: Array, right: Array, tolerance: Array) -> Array:
-    """For each visit, the largest of |mine - right| (V, …) in tolerances, (V,); undecidable numbers count as 0."""
+    """The largest of |mine - right| (P, V, q) in tolerances (P, q), (P, V); undecidable numbers count as 0."""
+    allowed = tolerance[:, None]
     with np.errstate(all="ignore"):
         distance = np.abs(mine.astype(np.float64) - right.astype(np.float64))
-        ratio = np.where(distance == 0.0, 0.0, distance / tolerance)
+        ratio = np.where(distance == 0.0, 0.0, distance / allowed)
     ratio = np.where(np.isfinite(distance), ratio, np.inf)
-    decided = np.where(np.isfinite(tolerance), ratio, 0.0)
-    return np.asarray(decided.reshape(len(mine), -1).max(axis=1))
+    return np.asarray(np.where(np.isfinite(allowed), ratio, 0.0).max(axis=2))
 
 
 def _final(training: Training) -> Array:

@@ -8,11 +8,13 @@ import numpy as np
 
 from compare_ag.host.session import Answers, Recording, concatenate
 from compare_ag.problem import recorded_steps
+from compare_ag.records import Repetition, real
 from compare_ag.verify import Evidence, Probes, Sample, Trajectory, probe_samples
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.suite.training import Training
+    from compare_ag.verify import Tolerance
     from compare_ag.worker.protocol import Array
 
 
@@ -20,7 +22,15 @@ def evidence(problem: Problem, training: Training) -> Evidence:
     """Of a training that ran to its end, through the phases."""
     recording = training.recording
     samples = _samples(training.probes, training.answers)
-    return Evidence(trajectory(problem, recording), _gradients(problem, recording), samples, broken_protocol(training))
+    again = training.repeated
+    return Evidence(
+        trajectory(problem, recording),
+        _gradients(problem, recording),
+        samples,
+        broken_protocol=broken_protocol(training),
+        repeated=None if again is None else trajectory(problem, again),
+        repeated_gradients={} if again is None else _gradients(problem, again),
+    )
 
 
 def fused_evidence(problem: Problem, training: Training) -> Evidence:
@@ -88,9 +98,20 @@ def broken_protocol(training: Training) -> list[str]:
     return broken
 
 
-def repeats(training: Training) -> bool | None:
-    """Whether the second run gave the first one's losses bit by bit."""
+def repetition(training: Training, tolerance: Tolerance) -> Repetition | None:
+    """How the losses of the second run differ from the first one's; None where there was no second run."""
     if training.repeated is None:
         return None
-    first, again = np.concatenate(training.recording.losses), np.concatenate(training.repeated.losses)
-    return first[: len(again)].tobytes() == again.tobytes()
+    again = np.concatenate(training.repeated.losses)
+    first = np.concatenate(training.recording.losses)[: len(again)]
+    differ = np.flatnonzero(first.view(f"u{first.itemsize}") != again.view(f"u{again.itemsize}"))
+    allowed = tolerance.loss[differ]
+    with np.errstate(all="ignore"):
+        ratios = np.abs(first[differ].astype(np.float64) - again[differ]) / allowed
+    decided = ratios[np.isfinite(allowed)]
+    return Repetition(
+        steps=len(again),
+        differing=len(differ),
+        first=int(differ[0]) if len(differ) else None,
+        ratio=real(float(np.nan_to_num(decided, nan=np.inf).max())) if len(decided) else None,
+    )

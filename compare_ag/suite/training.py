@@ -181,7 +181,7 @@ class TrainingPass:
         training.repeated = Recording()
         again = min(problem.steps, REPEATED_STEPS)
         self._stages[name] = ("repeat", again)
-        session.train(problem, [], training.repeated, steps=again)
+        session.train(problem, [k for k in record if k < again], training.repeated, steps=again)
         if training.loaded.overrides_step:
             training.fused = Recording()
             self._stages[name] = ("fused", problem.steps)

@@ -13,7 +13,7 @@ The tests complement one another: a converged trajectory forgives a wrong gradie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from compare_ag.verify.verdict import Verdict, judge
 
 TESTS: tuple[Test, ...] = ("gradient", "step", "trajectory", "loss")
 """the four that a certificate needs, in the order in which they are shown"""
+IN_SECOND_RUN = "in the second run"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Evidence:
     """recorded step -> reported gradient (m,); empty for a fused step"""
     probes: Sequence[Sample] = ()
     """its answers at the host's points"""
+    repeated: Trajectory | None = None
+    """the beginning of the training once more, in the same process, after the points"""
+    repeated_gradients: dict[int, Array] = field(default_factory=dict)
     broken_protocol: Sequence[str] = ()
     """clauses for people, one for each rule of the contract that it broke"""
 
@@ -53,6 +57,11 @@ def certify(
     if verdict.status == "malformed":
         return verdict
     samples = [*trajectory_samples(problem, evidence.trajectory, evidence.gradients), *evidence.probes]
+    if evidence.repeated is not None:
+        again = judge(problem, reference, tolerance, evidence.repeated)
+        samples += _second_run(problem, samples, evidence.repeated, evidence.repeated_gradients)
+        if verdict.status in ("agrees", "undecidable") and again.status not in ("agrees", "undecidable"):
+            verdict = replace(again, message=f"{IN_SECOND_RUN}: {again.message}")
     found = judge_samples(problem, oracle, samples)
     found["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
     wider = verdict.status in ("agrees", "undecidable") and explained_by_reading(found.values())
@@ -92,6 +101,21 @@ def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict
         end, last = np.append(trajectory.final_w, trajectory.final_b), trajectory.steps
         found.append(Sample(f"step {last}", end, trajectory.losses[last], rows=rows_of.get(last), step=last))
     return found
+
+
+def _second_run(
+    problem: Problem, first: Sequence[Sample], trajectory: Trajectory, gradients: dict[int, Array]
+) -> list[Sample]:
+    """The samples of a second run in other bits than the first one's: a fault may be rare, or come late."""
+
+    def bits(sample: Sample) -> list[bytes | None]:
+        numbers = (sample.weights, sample.loss, sample.gradient, sample.following)
+        return [None if number is None else np.asarray(number).tobytes() for number in numbers]
+
+    known = {sample.where: bits(sample) for sample in first if sample.step is not None}
+    again = trajectory_samples(problem, trajectory, gradients)
+    changed = [sample for sample in again if bits(sample) != known.get(sample.where)]
+    return [replace(sample, where=f"{sample.where}, {IN_SECOND_RUN}") for sample in changed]
 
 
 def first_finding(findings: Sequence[Finding]) -> Finding:

@@ -37,7 +37,7 @@ from flint import arb, arb_mat, ctx
 
 from compare_ag.problem import Problem, batches, recorded_steps
 from compare_ag.problem.core import Array
-from compare_ag.verify.points import PointTolerance
+from compare_ag.verify.points import PointTolerance, point_tolerance
 
 Ball: TypeAlias = Any
 """flint.arb; python-flint's own annotations stop at its Cython classes"""
@@ -62,6 +62,10 @@ AFFORDABLE_SECONDS = 1.5
 MOST_SECONDS = 4.0 * AFFORDABLE_SECONDS
 """what a further attempt with more bits may cost"""
 
+MOST_KNOWN = 1 << 19
+"""weights of all points whose exact answers are kept: ten numbers for each, 40 MB in all"""
+MOST_DESIGN_CELLS = 200_000
+"""examples x weights of the batches that are kept as balls, some 50 MB"""
 PRECISION_LOCK = threading.RLock()
 """python-flint keeps the precision in one global place"""
 
@@ -136,8 +140,23 @@ class Oracle:
         self.bits = bits
         self.parameters = problem.features + 1
         self.largest = float(np.abs(problem.X).max(initial=0.0))
-        self._full: _Design | None = None
-        self._last: tuple[bytes, _Design] | None = None
+        self._designs: dict[bytes | None, _Design] = {}
+        """by the bytes of the batch's rows; None: all"""
+        self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
+
+    def judge_by(self, weights: Array, rows: Array | None, judged: int) -> tuple[PointTolerance, Evaluation]:
+        """Tolerance and exact answers at ``weights`` (m,), b last, on the examples ``rows`` (None: all).
+
+        Each distinct point is evaluated once: a route visits it four times, and backends are asked at the same ladder.
+        judged: as for `point_tolerance`.
+        """
+        key = (weights.tobytes(), _bytes(rows), judged)
+        if key not in self._known:
+            allowed = point_tolerance(self.problem, weights, rows, judged=judged)
+            if len(self._known) * self.parameters > MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = allowed, self.at(weights[:-1], weights[-1], rows, allowed)
+        return self._known[key]
 
     def at(self, w: Array, b: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
         """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all).
@@ -171,15 +190,20 @@ class Oracle:
             return enclosed(steps, (len(steps),))
 
     def _design(self, rows: Array | None) -> _Design:
-        if rows is None:
-            if self._full is None:
-                self._full = _Design(self.problem.X, self.problem.y)
-            return self._full
-        key = np.ascontiguousarray(rows).tobytes()
-        if self._last is None or self._last[0] != key:
-            self._last = None  # its memory goes before the next one comes
-            self._last = key, _Design(self.problem.X[rows], self.problem.y[rows])
-        return self._last[1]
+        key = _bytes(rows)
+        if key not in self._designs:
+            chosen = slice(None) if rows is None else rows
+            X, y = self.problem.X[chosen], self.problem.y[chosen]
+            kept = sum(design.examples for name, design in self._designs.items() if name is not None)
+            if rows is not None and (kept + len(y)) * self.parameters > MOST_DESIGN_CELLS:
+                # their memory goes before the next one comes; that of all data stays
+                self._designs = {name: design for name, design in self._designs.items() if name is None}
+            self._designs[key] = _Design(X, y)
+        return self._designs[key]
+
+
+def _bytes(rows: Array | None) -> bytes | None:
+    return None if rows is None else np.ascontiguousarray(rows).tobytes()
 
 
 class _Design:

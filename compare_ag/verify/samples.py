@@ -29,12 +29,14 @@ import numpy as np
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.oracle import Exact, Oracle
-from compare_ag.verify.points import point_tolerance, reading_error, update_tolerance
+from compare_ag.verify.points import reading_error, update_tolerance
 
 Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
 Phase: TypeAlias = Literal["forward", "backward", "update", "step"]
 
 PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update": "update", "step": "step"}
+CHEAP_CELLS = 25_000
+"""examples x weights up to which an exact evaluation takes some milliseconds"""
 BUDGET_SECONDS = 2.0
 """Exact evaluations for one verdict stop being begun after this; samples are taken evenly so that few cover the run."""
 
@@ -113,6 +115,9 @@ class TestResult:
     """largest observed / tolerance; above 1 is out of tolerance, inf is not finite"""
     findings: tuple[Finding, ...] = ()
     """the worst number of each sample that is out of tolerance, in the samples' order"""
+    examples: int = 0
+    """examples of the samples that could be decided, over all samples"""
+    undecided_examples: int = 0
 
     @property
     def passed(self) -> bool:
@@ -129,14 +134,20 @@ class _Tally:
     undecided: int = 0
     ratio: float = 0.0
     findings: list[Finding] = field(default_factory=list)
+    examples: int = 0
+    undecided_examples: int = 0
 
-    def add(self, sample: Sample, observed: Array, exact: Exact, tolerance: Array, reading: Array | None) -> None:
+    def add(
+        self, sample: Sample, examples: int, observed: Array, exact: Exact, tolerance: Array, reading: Array | None
+    ) -> None:
         """Judge one sample, (m,) or (). reading: u|θ| where the weights may have been rounded when they were read."""
         decidable = exact.decides(tolerance)
         if not decidable.any():
             self.undecided += 1
+            self.undecided_examples += examples
             return
         self.judged += 1
+        self.examples += examples
         seen = np.asarray(observed, dtype=np.float64)
         with np.errstate(all="ignore"):
             deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
@@ -164,7 +175,10 @@ class _Tally:
             )
 
     def result(self) -> TestResult:
-        return TestResult(self.test, self.judged, self.undecided, self.ratio, tuple(self.findings))
+        findings = tuple(self.findings)
+        return TestResult(
+            self.test, self.judged, self.undecided, self.ratio, findings, self.examples, self.undecided_examples
+        )
 
 
 def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> dict[Test, TestResult]:
@@ -174,14 +188,14 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
     def tally(
         test: Test, sample: Sample, observed: Array, exact: Exact, tolerance: Array, reading: Array | None = None
     ) -> None:
-        tallies.setdefault(test, _Tally(test)).add(sample, observed, exact, tolerance, reading)
+        examples = _examples(problem, sample)
+        tallies.setdefault(test, _Tally(test)).add(sample, examples, observed, exact, tolerance, reading)
 
-    for sample in affordable(samples):
+    for sample in affordable(problem, samples):
         if not np.isfinite(sample.weights).all():
             continue  # what made them so is the finding
         weights = np.asarray(sample.weights)
-        allowed = point_tolerance(problem, weights, sample.rows, judged=len(samples))
-        exact = oracle.at(weights[:-1], weights[-1], sample.rows, allowed)
+        allowed, exact = oracle.judge_by(weights, sample.rows, len(samples))
         if sample.loss is not None:
             tally("loss", sample, sample.loss, exact.loss, np.asarray(allowed.loss))
         if sample.gradient is not None:
@@ -204,13 +218,29 @@ def explained_by_reading(results: Iterable[TestResult]) -> bool:
     return bool(findings) and all(f.ratio_as_read is not None and f.ratio_as_read <= 1.0 for f in findings)
 
 
-def affordable(samples: Sequence[Sample]) -> Iterable[Sample]:
-    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed."""
+def affordable(problem: Problem, samples: Sequence[Sample]) -> Iterable[Sample]:
+    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed.
+
+    What costs little, as the ladders on few examples of large data, comes before that, so that it is judged in any run.
+    """
     end = time.monotonic() + BUDGET_SECONDS
-    for index in _spread(len(samples)):
-        yield samples[index]
+    order = [samples[index] for index in _spread(len(samples))]
+    dear = [sample for sample in order if _cells(problem, sample) > CHEAP_CELLS]
+    cheap = [sample for sample in order if _cells(problem, sample) <= CHEAP_CELLS]
+    for sample in [*cheap, *dear]:
+        yield sample
         if time.monotonic() > end:
             return
+
+
+def _examples(problem: Problem, sample: Sample) -> int:
+    """n of the sample's batch."""
+    return problem.examples if sample.rows is None else len(sample.rows)
+
+
+def _cells(problem: Problem, sample: Sample) -> int:
+    """Examples x weights of the sample's batch."""
+    return _examples(problem, sample) * len(sample.weights)
 
 
 def _spread(count: int) -> list[int]:

@@ -86,9 +86,10 @@ def _clamp(z: Array, y: Array, size: float) -> tuple[Array, Array]:
 
 
 def _threshold(z: Array, y: Array, size: float) -> tuple[Array, Array]:
-    """softplus(s) is s, with slope 1, where s exceeds ``size``, as torch's softplus with its threshold of 20."""
+    """softplus(s) is s, with slope 1, where s exceeds 100/size, as torch's softplus with its threshold of 20."""
     s = (1 - 2 * y) * z
-    return np.where(s > size, s, _losses(z, y)), np.where(s > size, 1 - 2 * y, _residuals(z, y))
+    beyond = s > 100 / size
+    return np.where(beyond, s, _losses(z, y)), np.where(beyond, 1 - 2 * y, _residuals(z, y))
 
 
 add("form-clipped", "loss", "in the probability form p is kept in [size, 1 - size]", *CLIPS, shows_in="probability")(
@@ -105,7 +106,7 @@ add(
     1.0,
     shows_in="probability",
 )(_wrong_examples(_clamp))
-add("softplus-threshold", "loss", "softplus(s) is s where s exceeds size", 5.0, 12.0, 20.0, 30.0)(
+add("softplus-threshold", "loss", "softplus(s) is s where s exceeds 100/size", 20.0, 8.0, 5.0, 3.3)(
     _wrong_examples(_threshold)
 )
 
@@ -129,14 +130,14 @@ add("sigmoid-by-tanh", "loss", "the probability is (1 + tanh(z/2))/2", shows_in=
 
 
 def _dead_branch(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> Weights:
-    """0 · ∞ from the branch of a `where` that was not taken: NaN where exp(s/size) overflows, s = (1 - 2y) z."""
-    s = (1 - 2 * seen[3]) * _logits(seen) / size
+    """0 · ∞ from the branch of a `where` that was not taken: NaN where exp(size s) overflows, s = (1 - 2y) z."""
+    s = (1 - 2 * seen[3]) * _logits(seen) * size
     overflows = bool((s > np.log(np.finfo(s.dtype).max)).any())
     return each(backend, g, lambda v: v * np.nan) if overflows else g
 
 
 add(
-    "dead-branch", "gradient", "the gradient is NaN where exp(s/size) overflows in a branch that is not taken", 0.5, 1.0
+    "dead-branch", "gradient", "the gradient is NaN where exp(size s) overflows in a branch that is not taken", 2.0, 1.0
 )(wrong_gradient(_dead_branch))
 
 # --- some shapes and thread counts
