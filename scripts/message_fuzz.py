@@ -53,7 +53,7 @@ POSSIBLE = (
     *((f"Observed.pools.0.{key}", None) for key in p.POOL_KEYS if key != "num_threads"),
 )
 """values among these that are possible all the same"""
-OF_EVIDENCE = (
+OF_EVIDENCE: tuple[Any, ...] = (
     LONG,
     {"text": 5},
     {"text": LONG},
@@ -223,7 +223,7 @@ class Case(NamedTuple):
 
 
 class Fuzz:
-    """Hostile plugins in a folder of their own, found by this process and its workers, and what went wrong with them."""
+    """Hostile plugins in a folder of their own, found by this process and its workers; and what went wrong."""
 
     def __init__(self, site: Path) -> None:
         self.site = site
@@ -251,9 +251,7 @@ class Fuzz:
             self.problems.append(f"{[case.label for case in cases]}: the host raised {type(error).__name__}: {error}")
             return
         if numpy != self._right.setdefault(way.__name__, numpy):
-            self.problems.append(
-                f"{[case.label for case in cases]}: numpy's results are not those of a run without them"
-            )
+            self.problems.append(f"{[case.label for case in cases]}: they change numpy's results")
         for name, case in names.items():
             if statuses[name] != "malformed":
                 self.problems.append(f"{case.kind}: {case.label}: {statuses[name]}")
@@ -319,12 +317,12 @@ class Fuzz:
         check = Conversation.check
 
         def keep(conversation: Any, message: Any, arrays: Any, nanoseconds: int) -> None:
-            if conversation.request is None or "evil" in str(getattr(conversation.request, "module", "evil")):
-                kind = variant(message)
+            kind = variant(message)
+            if kind != "Hello":  # sent before the plugin is there
                 found.update(dict.fromkeys(Case(kind, label) for label, _, _ in alterations(message, arrays)))
             check(conversation, message, arrays, nanoseconds)
 
-        Conversation.check = keep  # type: ignore[method-assign]  # to see the replies of all ways of asking
+        Conversation.check = keep  # type: ignore[assignment, method-assign]  # to see all replies
         try:
             for name, kind in (("evil", ""), ("evilfailing", "Failed")):
                 install(self.site, name, kind, "")
