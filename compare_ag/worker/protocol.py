@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from compare_ag.text import escape_surrogates, everywhere
+from compare_ag.text import escape_surrogates, everywhere, shortened
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,6 +43,8 @@ MOST_BYTES = 1 << 50
 """no process holds so much memory"""
 MOST_REASON = 2000
 """characters of a reason"""
+MOST_QUOTED = 300
+"""characters of an error that quotes a frame"""
 MOST_WORD = 100
 """characters of a class, a library, a version, a dtype"""
 MOST_LISTED = 64
@@ -90,7 +92,10 @@ PHASES = (
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no frame of this conversation."""
+    """The other side sent something that is no frame of this conversation; what is quoted of it is cut."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, MOST_QUOTED))
 
 
 class Message(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True):

@@ -115,6 +115,24 @@ def test_a_reported_failure_is_told_in_the_workers_words(load):
     assert "no such thing" in process.log_paths[0].read_text()
 
 
+def test_a_reply_to_nothing_is_malformed(install_plugin, launch):
+    twice = (
+        "from compare_ag.worker import protocol as p\n"
+        "pack = p.pack\n"
+        "p.pack = lambda m, a, n, s: [*pack(m, a, n, s), *pack(p.Renewed(), {}, n, s + 1)]\n"
+    )
+    module = install_plugin("mine", twice + "import compare_ag_numpy\nfrom compare_ag_numpy import compare_ag_backend")
+    with WorkerProcess(launch()) as process:
+        process.expect(p.Hello)
+        process.ask(p.Load("mine", module, None), p.Loaded)
+        while not process._is_unread():
+            pass
+        with pytest.raises(WorkerFailure, match="wrote into the result channel without being asked") as caught:
+            process.ask(p.Observe(), p.Observed)
+        assert caught.value.status == "malformed"
+        process.finish()
+
+
 # --- the deadline ---------------------------------------------------------------------------------------------
 
 
