@@ -105,5 +105,6 @@ def probe_samples(
 
 def _with_logit(X: Array, direction: Array, logit: float) -> Array:
     """``direction`` (m,), scaled so that the largest |z| over the examples is ``logit``."""
-    largest = float(np.abs(X @ direction[:-1] + direction[-1]).max())
-    return direction * (logit / largest) if largest > 0 else direction
+    with np.errstate(all="ignore"):
+        largest = float(np.abs(X @ direction[:-1] + direction[-1]).max())
+    return direction * (logit / largest) if 0 < largest < math.inf else direction
