@@ -243,8 +243,9 @@ def _line(axes: Axes, at: Array, values: Array, look: Look, shift: float) -> Lin
 
 def _drawable(values: Array) -> Array:
     """Float64, with a gap where matplotlib's own arithmetic for axes would overflow or underflow."""
-    size = np.abs(values)
-    return np.where((size <= DRAWABLE) & ((size >= 1.0 / DRAWABLE) | (size == 0)), values, np.nan).astype(np.float64)
+    numbers = np.asarray(values, dtype=np.float64)
+    size = np.abs(numbers)
+    return np.where((size <= DRAWABLE) & ((size >= 1.0 / DRAWABLE) | (size == 0)), numbers, np.nan)
 
 
 def _powers(axes: Axes) -> None:

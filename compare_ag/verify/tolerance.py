@@ -50,8 +50,8 @@ Where ε ≥ 1, p may round to 1; where z < ½ log tiny, p², a factor of p' as 
 at which an example *may* get there, rounding and E included, the form is saturated and nothing can be decided.
 
 **Overflow.** From the first step at which a number of a legitimate program *may* leave the format, rounding and E
-included (`points` lists them; here in norms: R‖θ̃‖, n V, n S rms r̃, η times that, ‖θ̃‖² and l2‖θ̃‖², ‖θ̃‖ + η‖g̃‖), inf and NaN
-are what the format gives, and nothing can be decided.
+included, inf and NaN are what the format gives, and nothing can be decided. The numbers are those of `points`, here in
+norms: R‖θ̃‖, n V, n S rms r̃ and η times that, ‖θ̃‖² and l2‖θ̃‖², ‖θ̃‖ + η‖g̃‖.
 
 The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added; where the exact
 trajectory is known, nothing is, and ê only widens the magnitudes, which are those of θ̂.

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_ag.verify import (
@@ -106,3 +106,112 @@ def test_no_right_program_is_accused_and_no_deviation_is_nan(bench, facts):
             assert test.passed, (name, test.findings[0].message)
             assert not math.isnan(test.ratio)
         assert verdict.observed is None or not math.isnan(verdict.observed)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(facts=problems())
+def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts):
+    """The oracle's own failure is nobody's fault: where it has no number, there is no tolerance."""
+    problem = drawn_problem(bench, **facts)
+    for weights in probe_points(problem, reference_trajectory(problem), 5).weights:
+        allowed = point_tolerance(problem, weights)
+        exact = Oracle(problem).at(weights[:-1], weights[-1], None, allowed)
+        assert exact.decides(allowed)
+        for number, limit in ((exact.loss, allowed.loss), (exact.gradient, allowed.gradient)):
+            assert np.isfinite(number.high[np.isfinite(limit)]).all()
+
+
+def test_doubling_weights_are_followed_by_an_exact_trajectory(bench):
+    """With l2 = 3 and a rate of 1 each step multiplies the weights by about -2: 2^170 in the end."""
+    problem = bench.seed_problem(loss="logits", dtype="float64", l2=3.0, learning_rate=1.0, steps=170)
+    exact = exact_trajectory(problem)
+    assert exact is not None
+    assert np.isfinite(exact.losses.high).all()
+    assert abs(exact.final.high[0]) > 2.0**150
+    for formula in (bench.by_hand, bench.with_tanh, bench.one_by_one):
+        verdict = judged_training(problem, bench.train(problem, formula))
+        assert verdict.status in ("agrees", "undecidable"), verdict.message
+
+
+def judged_training(problem, trajectory, **evidence):
+    reference = replace(reference_trajectory(problem), exact=exact_trajectory(problem))
+    found = Evidence(trajectory, {}, **evidence)
+    return certify(problem, reference, tolerance(problem, reference), Oracle(problem), found)
+
+
+def large_data(bench, size, dtype, **facts):
+    X = size * np.array([[1.0, 2.0], [-1.5, 1.0], [0.5, -2.0], [1.0, 1.0]])
+    return bench.make(X, [0, 1, 0, 1], [0.5, 0.25], dtype=dtype, **facts)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1e20, "float32"), (1e58, "float64"), (1e150, "float64")])
+def test_large_data_are_decided_as_long_as_the_format_holds_every_number(bench, size, dtype):
+    verdict = judged_training(*(lambda p: (p, bench.train(p)))(large_data(bench, size, dtype, steps=5)))
+    assert verdict.status == "agrees", verdict.message
+
+
+def test_from_the_step_at_which_the_format_overflows_nothing_is_decided(bench):
+    """A rate of 1 throws the weights to 1e20, where products with data of 1e20 leave float32."""
+    problem = large_data(bench, 1e20, "float32", learning_rate=1.0, steps=20)
+    trajectory = bench.train(problem)
+    assert not np.isfinite(trajectory.losses).all()
+    verdict = judged_training(problem, trajectory)
+    assert (verdict.status, verdict.first_step) == ("undecidable", 1)
+    assert "may leave the range of float32" in verdict.message
+    assert verdict.diagnosis == ()
+    assert judged_training(replace(problem, learning_rate=1e-20), bench.train(problem)).status == "diverges"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("size", "dtype"), [(1e15, "float32"), (1e100, "float64")])
+def test_what_is_not_finite_where_nothing_overflows_is_a_fault(bench, value, size, dtype):
+    def broken(X, y, w, b):
+        loss, gw, gb = bench.by_hand(X, y, w, b)
+        return loss, gw, gb * X.dtype.type(value)
+
+    problem = large_data(bench, size, dtype, steps=5)
+    assert judged_training(problem, bench.train(problem, broken)).status == "non-finite"
+
+
+def accepted(problem, sample):
+    return {
+        test: (r.passed, r.judged, r.undecided) for test, r in judge_samples(problem, Oracle(problem), [sample]).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("facts", "weights", "undecided"),
+    [
+        ({"size": 1e30}, [1e9, 1.0, 0.0], {"loss", "gradient", "step"}),  # a product x w
+        ({"size": 1.0}, [2e38, 1e38, 1e38], {"loss", "gradient", "step", "update"}),  # w·w, and a sum of logits
+        ({"size": 1.0, "l2": 1e20}, [1e10, 1.0, 0.0], {"loss"}),  # the penalty
+        ({"size": 1.0, "learning_rate": 1e38}, [9.0, 1.0, 0.0], {"step", "update"}),  # the rate times a gradient
+    ],
+)
+def test_each_number_on_the_way_may_overflow(bench, facts, weights, undecided):
+    """A correct answer is accepted, and so is any other: what the format cannot hold decides nothing."""
+    problem = large_data(bench, dtype="float32", **{"learning_rate": 1e-3, **facts})
+    sample = answer(problem, np.array(weights, "float32"), bench.by_hand)
+    for said in (sample, replace(sample, loss=np.float32(np.nan))):
+        found = accepted(problem, said)
+        assert {test for test, result in found.items() if result == (True, 0, 1)} == undecided & set(found)
+
+
+def test_one_component_may_overflow_and_the_others_are_judged(bench):
+    X = np.array([[1e38, 1.0], [1e38, -1.0], [1e38, 0.5], [1e38, 2.0]])
+    problem = bench.make(X, [0, 1, 0, 1], [0.0, 0.0], dtype="float32", learning_rate=1e-30)
+    sample = answer(problem, np.zeros(3, "float32"), bench.by_hand)
+    allowed = point_tolerance(problem, sample.weights)
+    assert np.isinf(allowed.gradient).tolist() == [True, False, False]
+    spoilt = sample.gradient.copy()
+    spoilt[0] = np.inf
+    assert judge_samples(problem, Oracle(problem), [replace(sample, gradient=spoilt)])["gradient"].passed
+    spoilt[1] *= 1.01
+    (finding,) = judge_samples(problem, Oracle(problem), [replace(sample, gradient=spoilt)])["gradient"].findings
+    assert finding.coordinate == "w[1]"
+
+
+def test_a_rate_whose_reciprocal_underflows_decides_no_update(bench):
+    problem = large_data(bench, 1.0, "float64", learning_rate=1e308)
+    assert np.isinf(update_tolerance(problem, np.zeros(3), np.zeros(3))).all()
+    assert np.isfinite(update_tolerance(replace(problem, learning_rate=1e300), np.zeros(3), np.zeros(3))).all()
