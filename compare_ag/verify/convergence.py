@@ -66,12 +66,13 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
         before, after = float(start.gradient[0]), float(end.gradient[0])
         small = after <= max(REDUCTION * before, floor) and math.isfinite(after)
         gain = _gain(objective, theta) if small else None
-    converged = gain is not None and gain <= REMAINING * float(end.loss[0])
+    loss = float(end.loss[0])
+    converged = gain is not None and math.isfinite(gain) and gain <= REMAINING * loss
     verb = "converged" if converged else "not converged"
     message = f"{verb}: the gradient norm went from {before:.2g} to {after:.2g}"
     if gain is not None and not converged:
         fall = f"could still fall by {gain:.2g}" if math.isfinite(gain) else "falls along a direction without curvature"
-        message += f", but the loss of {float(end.loss[0]):.2g} {fall}"
+        message += f", but the loss of {loss:.2g} {fall}"
     return Convergence(before, after, floor, gain, converged, message)
 
 

@@ -16,8 +16,8 @@ to |Δrᵢ| and ε/(1 - ε) to an example's loss; where ε ≥ 1 it has saturate
 **Overflow.** Let T be the largest number of the format, less a factor for the ways that compute twice a number first.
 No right program can be told from a wrong one by a number that lies beyond T, or whose intermediate values may: the
 products and partial sums of a logit where (|X̃||θ|)ᵢ > T, for everything; the sum over the examples before the division
-by n, Σ(ℓ + 2|z|) or Σ|x̃ᵢⱼ|(|rᵢ| + |Δrᵢ|), and with a penalty w·w, l2 w·w and l2|wⱼ|, for the loss or the gradient; η
-times those, θ'ⱼ, and 1/η where that underflows, for the step. Their tolerance is infinite: undecidable.
+by n, Σ(ℓ + 2|z|) or Σ|x̃ᵢⱼ|(|rᵢ| + |Δrᵢ|), and w·w (for 0 · inf is NaN), l2 w·w and l2|wⱼ|, for the loss or the
+gradient; η times those, θ'ⱼ, and 1/η where that underflows, for the step. Their tolerance is infinite: undecidable.
 **Underflow.** One operation loses at most `tiny`; where it is then multiplied by η, l2 or the data, so is that.
 
 Γ is the one statistical part: the smaller of γ_{n+2} and λ√(n+2) u, λ from one false alarm in 10⁹ verdicts
@@ -129,10 +129,10 @@ class Here:
         in_gradient = SECOND_ORDER * in_gradient + underflow * reach
         summed = self._over_examples(r + in_residual) + shrinkage
         top = arithmetic.top
-        square = float(self.w @ self.w) if self.l2 else 0.0
-        if not (float(self.size.max()) <= top and square <= top):
+        square = float(self.w @ self.w)
+        if not (float(self.size.max()) <= top and (square <= top or not self.l2)):
             return np.inf, np.full(self.m, np.inf), summed
-        if not max(float(volume.sum()), self.l2 * square) <= top:
+        if not max(float(volume.sum()), square, self.l2 * square) <= top:
             in_loss = np.inf
         return in_loss, np.where(summed <= top, in_gradient, np.inf), summed
 

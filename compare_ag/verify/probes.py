@@ -247,5 +247,6 @@ def probe_samples(route: Route, loss: Array, gradient: Array | None, following: 
 
 def _with_logit(X: Array, direction: Array, logit: float) -> Array:
     """``direction`` (m,), scaled so that the largest |z| over the examples is ``logit``."""
-    largest = float(np.abs(X @ direction[:-1] + direction[-1]).max())
-    return direction * (logit / largest) if largest > 0 else direction
+    with np.errstate(all="ignore"):
+        largest = float(np.abs(X @ direction[:-1] + direction[-1]).max())
+    return direction * (logit / largest) if 0 < largest < math.inf else direction

@@ -50,8 +50,8 @@ Where ε ≥ 1, p may round to 1; where z < ½ log tiny, p², a factor of p' as 
 at which an example *may* get there, rounding and E included, the form is saturated and nothing can be decided.
 
 **Overflow.** From the first step at which a number of a legitimate program *may* leave the format, rounding and E
-included (`points` lists them; here in norms: R‖θ̃‖, n V, n S rms r̃, η times that, l2‖θ̃‖², ‖θ̃‖ + η‖g̃‖), inf and NaN
-are what the format gives, and nothing can be decided.
+included, inf and NaN are what the format gives, and nothing can be decided. The numbers are those of `points`, here in
+norms: R‖θ̃‖, n V, n S rms r̃ and η times that, ‖θ̃‖² and l2‖θ̃‖², ‖θ̃‖ + η‖g̃‖.
 
 The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added; where the exact
 trajectory is known, nothing is, and ê only widens the magnitudes, which are those of θ̂.
@@ -136,8 +136,8 @@ class _Geometry:
         return max(1.0 - self.rate * mu, self.rate * self.curvature - 1.0)
 
     def square(self, norm: float) -> float:
-        """What may overflow of a penalty at weights of this norm: l2‖w‖², and ‖w‖² on the way to it."""
-        return norm * norm * max(1.0, self.l2) if self.l2 else 0.0
+        """What may overflow of a penalty at weights of this norm: l2‖w‖², and ‖w‖² on the way to it, for any l2."""
+        return norm * norm * max(1.0, self.l2)
 
 
 def tolerance(problem: Problem, reference: Reference) -> Tolerance:
@@ -260,7 +260,7 @@ def _evaluation_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitude
         shift = geometry.longest * (distance + gamma_logit * norm)
         epsilon = arithmetic.complement_error(at.highest_logit, at.lowest_logit, shift)
         error += u * (2.0 * at.odds_mean * np.exp(shift) + K_EXP + 1.0) / (1.0 - np.minimum(epsilon, 1.0))
-    square = norm**2 * max(1.0, geometry.l2) if geometry.l2 else np.zeros_like(norm)
+    square = norm**2 * max(1.0, geometry.l2)
     largest = np.maximum(np.maximum(geometry.longest * norm, at.examples * volume), square)
     error = SECOND_ORDER * error + (1.0 + geometry.l2) * (at.examples + m + 16.0) * arithmetic.tiny
     return np.where(largest <= arithmetic.top, error, np.inf)
