@@ -210,7 +210,8 @@ def check_fused(subject: Subject) -> str:
     if not subject.overrides_step():
         raise CheckSkippedError("it inherits step")
     problem = subject.problem(l2=L2)
-    return subject.require(problem, subject.samples(problem, fused=True), "loss", "step")
+    samples = subject.samples(problem, fused=True) + subject.ladders(problem, fused=True)
+    return subject.require(problem, samples, "loss", "step")
 
 
 @check(

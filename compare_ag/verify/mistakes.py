@@ -29,6 +29,7 @@ from compare_ag.verify.faults import (
     wrong_ones,
 )
 from compare_ag.verify.faults import number as written
+from compare_ag.verify.oracle import batch_key
 
 Tiers: TypeAlias = Sequence[Sequence[Explain]]
 
@@ -219,7 +220,7 @@ def _same_everywhere(faults: Faults) -> str | None:
     answers: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
     rights: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
     for fault in wrong_ones(faults):
-        batch = None if fault.point.rows is None else fault.point.rows.tobytes()
+        batch = batch_key(fault.point.rows)
         given = fault.observed[None] if fault.reported is None else fault.reported
         answers[batch] |= {row.tobytes() for row in given}
         rights[batch].add(fault.right.tobytes())

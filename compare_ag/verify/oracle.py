@@ -150,7 +150,7 @@ class Oracle:
         Each distinct point is evaluated once: a route visits it four times, and backends are asked at the same ladder.
         judged: as for `point_tolerance`.
         """
-        key = (weights.tobytes(), _bytes(rows), judged)
+        key = (weights.tobytes(), batch_key(rows), judged)
         if key not in self._known:
             allowed = point_tolerance(self.problem, weights, rows, judged=judged)
             if len(self._known) * self.parameters > MOST_KNOWN:
@@ -190,7 +190,7 @@ class Oracle:
             return enclosed(steps, (len(steps),))
 
     def _design(self, rows: Array | None) -> _Design:
-        key = _bytes(rows)
+        key = batch_key(rows)
         if key not in self._designs:
             chosen = slice(None) if rows is None else rows
             X, y = self.problem.X[chosen], self.problem.y[chosen]
@@ -202,8 +202,9 @@ class Oracle:
         return self._designs[key]
 
 
-def _bytes(rows: Array | None) -> bytes | None:
-    return None if rows is None else np.ascontiguousarray(rows).tobytes()
+def batch_key(rows: Array | None) -> bytes | None:
+    """What names a batch, whatever the integer type of its rows: the bytes of (1, 0) may be those of a wider (1,)."""
+    return None if rows is None else np.asarray(rows, dtype=np.int64).tobytes()
 
 
 class _Design:

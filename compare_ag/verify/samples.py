@@ -28,7 +28,7 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.oracle import Exact, Oracle
+from compare_ag.verify.oracle import Exact, Oracle, batch_key
 from compare_ag.verify.points import reading_error, update_tolerance
 
 Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
@@ -125,6 +125,10 @@ class TestResult:
         return not self.findings
 
 
+_Key: TypeAlias = tuple[bytes | None, ...]
+"""the bits of an answer, of its point and of its batch"""
+
+
 @dataclass
 class _Tally:
     """A test under way."""
@@ -136,18 +140,27 @@ class _Tally:
     findings: list[Finding] = field(default_factory=list)
     examples: int = 0
     undecided_examples: int = 0
+    outcomes: dict[_Key, bool] = field(default_factory=dict)
+    """answers without a finding: were they decided?"""
+
+    def count(self, examples: int, *, decided: bool) -> None:
+        """One more sample of so many examples."""
+        self.judged += decided
+        self.undecided += not decided
+        self.examples += examples * decided
+        self.undecided_examples += examples * (not decided)
 
     def add(
-        self, sample: Sample, examples: int, observed: Array, exact: Exact, tolerance: Array, reading: Array | None
-    ) -> None:
+        self, key: _Key, sample: Sample, examples: int, observed: Array, exact: Exact, tolerance: Array,
+        reading: Array | None,
+    ) -> None:  # fmt: skip  # one row of arguments
         """Judge one sample, (m,) or (). reading: u|θ| where the weights may have been rounded when they were read."""
         decidable = exact.decides(tolerance)
-        if not decidable.any():
-            self.undecided += 1
-            self.undecided_examples += examples
+        decided = bool(decidable.any())
+        self.count(examples, decided=decided)
+        if not decided:
+            self.outcomes[key] = False
             return
-        self.judged += 1
-        self.examples += examples
         seen = np.asarray(observed, dtype=np.float64)
         with np.errstate(all="ignore"):
             deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
@@ -158,7 +171,9 @@ class _Tally:
         ratios = ratios_within(tolerance)
         worst = int(np.argmax(ratios))
         self.ratio = max(self.ratio, float(ratios[worst]))
-        if not ratios[worst] <= 1.0:
+        if ratios[worst] <= 1.0:
+            self.outcomes[key] = True
+        else:
             self.findings.append(
                 Finding(
                     self.test,
@@ -186,10 +201,20 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
     tallies: dict[Test, _Tally] = {}
 
     def tally(
-        test: Test, sample: Sample, observed: Array, exact: Exact, tolerance: Array, reading: Array | None = None
+        test: Test, sample: Sample, observed: Array, basis: tuple[Exact, Array] | None, reading: Array | None = None
     ) -> None:
-        examples = _examples(problem, sample)
-        tallies.setdefault(test, _Tally(test)).add(sample, examples, observed, exact, tolerance, reading)
+        """Judge an answer by an exact one and its tolerance; an equal answer at the same point was judged before.
+
+        basis: None for an update, whose exact one follows from the reported gradient.
+        """
+        entry, examples = tallies.setdefault(test, _Tally(test)), _examples(problem, sample)
+        given = sample.gradient if basis is None else None
+        key = (batch_key(sample.rows), *map(_bits, (sample.weights, observed, given)))
+        if key in entry.outcomes:
+            entry.count(examples, decided=entry.outcomes[key])
+            return
+        exact, tolerance = _update_basis(problem, oracle, sample) if basis is None else basis
+        entry.add(key, sample, examples, observed, exact, tolerance, reading)
 
     for sample in affordable(problem, samples):
         if not np.isfinite(sample.weights).all():
@@ -197,19 +222,28 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
         weights = np.asarray(sample.weights)
         allowed, exact = oracle.judge_by(weights, sample.rows, len(samples))
         if sample.loss is not None:
-            tally("loss", sample, sample.loss, exact.loss, np.asarray(allowed.loss))
+            tally("loss", sample, sample.loss, (exact.loss, np.asarray(allowed.loss)))
         if sample.gradient is not None:
-            tally("gradient", sample, sample.gradient, exact.gradient, allowed.gradient)
+            tally("gradient", sample, sample.gradient, (exact.gradient, allowed.gradient))
         if sample.following is not None:
             reading = reading_error(problem, weights) if sample.step else None
-            tally("step", sample, sample.following, exact.following, allowed.following, reading)
+            tally("step", sample, sample.following, (exact.following, allowed.following), reading)
             if sample.gradient is not None and np.isfinite(sample.gradient).all():
-                expected = oracle.update(weights, sample.gradient)
-                limit = update_tolerance(problem, weights, sample.gradient)
-                tally("update", sample, sample.following, expected, limit, reading)
+                tally("update", sample, sample.following, None, reading)
     for entry in tallies.values():
         entry.findings.sort(key=lambda finding: -1 if finding.step is None else finding.step)
     return {test: entry.result() for test, entry in tallies.items()}
+
+
+def _update_basis(problem: Problem, oracle: Oracle, sample: Sample) -> tuple[Exact, Array]:
+    """The exact update by the gradient that the sample reports, and its tolerance."""
+    assert sample.gradient is not None
+    weights = np.asarray(sample.weights)
+    return oracle.update(weights, sample.gradient), update_tolerance(problem, weights, sample.gradient)
+
+
+def _bits(array: Array | None) -> bytes | None:
+    return None if array is None else np.asarray(array).tobytes()
 
 
 def explained_by_reading(results: Iterable[TestResult]) -> bool:

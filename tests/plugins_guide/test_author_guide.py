@@ -276,7 +276,7 @@ def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
 
 def test_the_decorated_test_of_the_guide_passes(installed):
     (installed.folder / "test_longhand.py").write_text(DECORATED, encoding="utf-8")
-    assert "31 passed, 4 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
+    assert "39 passed, 4 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
 
 
 def test_the_jax_plugin_is_certified(tmp_path):
@@ -288,7 +288,7 @@ def test_the_jax_plugin_is_certified(tmp_path):
     skipped = {check["id"] for check in results["checks"] if check["status"] == "skipped"}
     assert {check["status"] for check in results["checks"]} == {"passed", "skipped"}
     assert (skipped, len(results["checks"])) == ({"graph", "answers"}, 35)
-    assert "33 checks pass, the fused step among them, and two are skipped" in GUIDE
+    assert "41 checks pass, the fused step among them, and two are skipped" in GUIDE
 
 
 # --- answers ------------------------------------------------------------------------------------------------

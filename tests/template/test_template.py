@@ -70,7 +70,7 @@ def test_it_is_listed_checked_run_and_tested(author):
     assert results["passed"]
     for loss in ("probability", "logits"):
         author.run("-m", "compare_ag", "run", "--backends", "my-engine,numpy", "--no-timing", "--loss", loss)
-    assert "31 passed, 4 skipped" in author.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "39 passed, 4 skipped" in author.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def test_a_method_replaced_wrongly_is_the_next_thing_to_do(author):

@@ -56,8 +56,8 @@ def verdict_on(bench, problem, name):
     reference = reference_trajectory(problem)
     reference = replace(reference, exact=exact_trajectory(problem))
     trajectory = bench.train(problem, getattr(bench, name))
-    probes = probe_points(problem, reference, 3)
-    answers = [answer(problem, w, getattr(bench, name)) for w in probes.weights[: 1 + len(probes.names) // 2]]
+    formula, routes = getattr(bench, name), probe_points(problem, reference, 3).routes
+    answers = [answer(problem, w, formula, route.rows) for route in routes for w in route.weights]
     bound = tolerance(problem, reference)
     return certify(problem, reference, bound, Oracle(problem), Evidence(trajectory, {}, answers))
 
@@ -113,9 +113,10 @@ def test_no_right_program_is_accused_and_no_deviation_is_nan(bench, facts):
 def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts):
     """The oracle's own failure is nobody's fault: where it has no number, there is no tolerance."""
     problem = drawn_problem(bench, **facts)
-    for weights in probe_points(problem, reference_trajectory(problem), 5).weights:
-        allowed = point_tolerance(problem, weights)
-        exact = Oracle(problem).at(weights[:-1], weights[-1], None, allowed)
+    oracle, routes = Oracle(problem), probe_points(problem, reference_trajectory(problem), 5).routes
+    for weights, rows in ((weights, route.rows) for route in routes for weights in route.weights):
+        allowed = point_tolerance(problem, weights, rows)
+        exact = oracle.at(weights[:-1], weights[-1], rows, allowed)
         assert exact.decides(allowed)
         for number, limit in ((exact.loss, allowed.loss), (exact.gradient, allowed.gradient)):
             assert np.isfinite(number.high[np.isfinite(limit)]).all()

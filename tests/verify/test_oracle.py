@@ -123,3 +123,15 @@ def test_a_deviation_below_the_last_bit_is_seen(bench):
     third = exact._replace(low=np.array([1.0 / 54043195528445952.0, 0.0]))
     assert third.deviation(np.array([1.0 / 3.0, 1.0]))[0] == pytest.approx(1.0 / 54043195528445952.0)
     assert np.isnan(exact.deviation(np.array([np.nan, 1.0]))[0])
+
+
+def test_batches_are_told_apart_whatever_their_integer_type(bench):
+    """The bytes of the 32-bit rows (1, 0) are those of the 64-bit row (1,)."""
+    problem = bench.random_problem(1)
+    weights = np.append(problem.w0, problem.b0).astype(problem.dtype)
+    oracle = Oracle(problem)
+    pair, single = np.array([1, 0], dtype=np.uint32), np.array([1], dtype=np.int64)
+    assert pair.tobytes() == single.tobytes()
+    losses = [float(oracle.judge_by(weights, rows, 1)[1].loss.high) for rows in (pair, single)]
+    alone = [float(Oracle(problem).at(weights[:-1], weights[-1], rows).loss.high) for rows in (pair, single)]
+    assert losses == alone
