@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.conformance.registry import Check, CheckFailedError, CheckSkippedError
 from compare_ag.conformance.subject import MOST_TIMEOUTS, Subject
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.process import HostFault, WorkerFailure
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -107,6 +107,8 @@ def _run(check: Check, subject: Subject, name: str) -> CheckResult:
         status, message = "skipped", str(reason)
     except CheckFailedError as reason:
         status, message = "failed", str(reason) + _written(check, subject)
+    except HostFault:
+        raise  # a bug of ours is no result of a check
     except WorkerFailure as failure:
         subject.replace_workers()
         subject.timeouts += failure.status == "timeout"
