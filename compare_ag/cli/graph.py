@@ -86,13 +86,8 @@ def check_timeout(timeout: float) -> None:
 def codes(statuses: Iterable[str]) -> list[ExitCode]:
     """What each backend's status contributes to the exit code; one that offers no graph has not failed."""
     from compare_ag.exit_codes import ExitCode
-    from compare_ag.records import FAILED
 
-    return [
-        ExitCode.BACKEND_FAILED if status in FAILED else ExitCode.DISAGREE
-        for status in statuses
-        if status not in ("ok", "not-offered")
-    ]
+    return [ExitCode.of_status(status) for status in statuses if status != "not-offered"]
 
 
 def _drawn(document: GraphDocument, path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.conformance.registry import Check, CheckFailedError, CheckSkippedError
 from compare_ag.conformance.subject import SECONDS, Subject
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.process import HostFault, WorkerFailure
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -129,6 +129,8 @@ def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) 
         if subject.wrote and check.id != INPUTS:  # a wrong number may only be the consequence of a changed input
             message = f"{result.message}; {' and '.join(sorted(subject.wrote))}: see '{INPUTS}' first"
             result = replace(result, message=message, cause="", root=INPUTS)
+    except HostFault:
+        raise  # a bug of ours is no result of a check
     except WorkerFailure as failure:
         subject.replace_workers()
         result = replace(

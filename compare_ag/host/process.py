@@ -36,7 +36,7 @@ from typing import IO, Any
 import compare_ag
 from compare_ag.host.replies import Conversation, ImpossibleReplyError
 from compare_ag.worker import protocol
-from compare_ag.worker.board import Board
+from compare_ag.worker.board import BoardReader
 
 LOG_CAP = 1 << 20
 """bytes kept of each of stdout and stderr"""
@@ -144,7 +144,7 @@ class WorkerProcess:
         stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._lock = lock_folder(self._folder)
         stack.callback(os.close, self._lock)
-        self.board = Board(self._folder / "board", create=True)
+        self.board = BoardReader(self._folder / "board")
 
         # each descriptor is closed in one place: a second close could hit a number that another thread has by then
         with contextlib.ExitStack() as children:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compare_ag.host.process import HostFault
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.selftest import peers
 from compare_ag.selftest.population import Specimen
@@ -241,8 +242,10 @@ class _Bench:
         return replace(probes, routes=(*probes.routes, self.scan))
 
     def _outcome(self, specimen: Specimen, training: Training, correct: Training) -> Outcome:
-        if training.failure is not None:
-            failure = training.failure
+        failure = training.failure
+        if isinstance(failure, HostFault):
+            raise failure  # a bug of ours catches no mutant
+        if failure is not None:
             return Outcome(
                 specimen, self.subject, True, (failure.status,), failure.reason, np.inf, np.inf, np.inf, True, True,
                 False, False,

@@ -140,7 +140,10 @@ def _check_answer(answer: Any) -> None:
         )
     question: object = answer.question
     if not isinstance(question, str) or len(question) > MOST_WORD:
-        raise PluginError("malformed", f"{ANSWERS_HOOK}() names the question {question!r}; an id is a short text")
+        raise PluginError(
+            "malformed",
+            f"{ANSWERS_HOOK}() names the question {question!r}; an id is a text of at most {MOST_WORD} characters",
+        )
     if isinstance(answer, Answer) and not callable(answer.function):
         what = type(answer.function).__name__
         raise PluginError("malformed", f"{ANSWERS_HOOK}() answers {answer.question!r} with a {what}, not a function")

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import FOLDER_PREFIX, LOCK_NAME, LOG_CAP, Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import FOLDER_PREFIX, LOCK_NAME, LOG_CAP, HostFault, Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.replies import Conversation
 from compare_ag.worker import board
 from compare_ag.worker import protocol as p
 
@@ -131,6 +132,20 @@ def test_a_reply_to_nothing_is_malformed(install_plugin, launch):
             process.ask(p.Observe(), p.Observed)
         assert caught.value.status == "malformed"
         process.finish()
+
+
+def test_a_bug_in_the_checks_is_no_fault_of_the_worker(launch, monkeypatch, tmp_path):
+    def buggy(*_):
+        raise KeyError("ours")
+
+    with WorkerProcess(launch()) as process:
+        process.expect(p.Hello)
+        monkeypatch.setattr(Conversation, "check", buggy)
+        with pytest.raises(HostFault, match="a bug of compare-ag and not of this backend: KeyError: 'ours'") as caught:
+            process.ask(p.Observe(), p.Observed)
+        assert caught.value.status == "undecidable"
+        assert process.log_paths == [tmp_path / "mine.bug.txt"]
+        assert "KeyError: 'ours'" in process.log_paths[0].read_text()
 
 
 # --- the deadline ---------------------------------------------------------------------------------------------

@@ -155,6 +155,18 @@ def test_the_progress_board_is_not_believed_either(run_with, good_plugin):
     assert run["broken"].step is None
 
 
+@pytest.mark.parametrize(
+    "statement", ["os.truncate('board', 0)", "os.unlink('board')", "open('board', 'w').write('x')"]
+)
+def test_a_plugin_that_writes_over_the_board_ends_no_host(statement, run_with, good_plugin):
+    """The file lies in the worker's working directory, so that a plugin can hit it by accident."""
+    run = run_with(f"import os\n{good_plugin}\n\nMine.prepare_as_it_is = Mine.prepare\n\n\n"
+                   f"def prepare(self, setting):\n    {statement}\n    self.prepare_as_it_is(setting)\n\n\n"
+                   "Mine.prepare = prepare\n")  # fmt: skip
+    assert run["numpy"].status == "ok"
+    assert run["broken"].status in ("ok", "crashed")
+
+
 # --- a bug of ours ----------------------------------------------------------------------------------------------
 
 
@@ -183,7 +195,9 @@ def failing(function, mine, value=None):
 
 
 def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monkeypatch):
-    mine = lambda _, message, *__: isinstance(message, p.Observed) and message.os_threads == 77  # noqa: E731
+    def mine(_, message, *__):
+        return isinstance(message, p.Observed) and message.os_threads == 77
+
     monkeypatch.setattr(Conversation, "check", failing(Conversation.check, mine))
     source = good_plugin + "\nfrom compare_ag.worker import observe\nobserve.os_threads = lambda: 77\n"
     run = run_with(source)
@@ -225,8 +239,9 @@ def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monke
     if what == "memory":
         monkeypatch.setattr(memory, "_measure", failing(memory._measure, lambda name, *_: name == "broken"))
     elif what == "block":
-        mine = lambda session, *_: session.offer.name == "broken"  # noqa: E731
-        monkeypatch.setattr(Session, "renew", failing(Session.renew, mine))
+        monkeypatch.setattr(
+            Session, "renew", failing(Session.renew, lambda session, *_: session.offer.name == "broken")
+        )
     else:
         monkeypatch.setattr(_Conclusion, "_cost", failing(_Conclusion._cost, lambda _, name: name == "broken"))
     run = run_with(good_plugin, timing=brief)
