@@ -43,7 +43,7 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (2, 1.5), (6, 2, 1.5, 2), (
 """five of them, so that colour, marker and dash together repeat after 210 backends"""
 INK = "#222222"
 FAINT = "#8a8a8a"
-DRAWABLE = 1e290
+DRAWABLE = 1e200
 """Numbers beyond this, and below its reciprocal, are left out: axes need room around what they show."""
 MOST_POINTS = 800
 """drawn of a trajectory: more than a page can show"""
