@@ -217,11 +217,11 @@ class Session:
         return Answers.read(problem, len(b), arrays, message, fused=fused)
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
-        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, or w and b."""
+        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, w and b, or all."""
         _, found = self.process.ask(p.Exchange(part, step, problem.learning_rate), p.Exchanged, **arrays)
-        shapes: dict[str, tuple[int, ...]] = {"loss": ()}
+        shapes: dict[str, tuple[int, ...]] = {"loss": ()} if part in ("loss", "step") else {}
         if part != "loss":
-            shapes = {"w": (problem.features,), "b": ()}
+            shapes |= {"w": (problem.features,), "b": ()}
         _require(found, shapes, problem.dtype)
         return found
 
