@@ -9,7 +9,7 @@ This file must not import a framework, numpy or pluggy, as the contract: plugins
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Part: TypeAlias = Literal["loss", "gradient", "update", "training", "protocol"]
 Place: TypeAlias = Literal["anywhere", "probability", "large", "threads"]
+PLACES: tuple[Place, ...] = get_args(Place)
 
 
 class Mutant(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click as plain_click
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 1}
 """1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log
 1.1: of each check cause and root; next, the check to mend first, or null; not_asked[], ids"""
+
+INPUTS = "inputs-untouched"
+"""the check whose failure explains wrong numbers everywhere"""
 
 EPILOG = """Examples:
   compare-ag check mine
@@ -151,6 +155,8 @@ def _summary(name: str, results: list[CheckResult], failed: list[CheckResult], u
     if failed:
         first = _next(failed)
         others = [result for result in failed if result is not first]
+        if not first.cause and not first.worker_failed and first.id != INPUTS:  # few numbers tell little
+            first = replace(first, cause=next((result.cause for result in others if result.cause), ""))
         own = [result for result in others if _has_its_own_cause(result, first)]
         for result in reversed(own):
             lines += ["", *_explanation(result)]
@@ -166,7 +172,7 @@ def _has_its_own_cause(result: CheckResult, first: CheckResult) -> bool:
     if result.worker_failed:
         return result.message != first.message
     known = bool(result.cause) and not result.cause.startswith("consistent with")
-    return known and result.cause != first.cause and first.id != "inputs-untouched"
+    return known and result.cause != first.cause and first.id != INPUTS
 
 
 def _explanation(result: CheckResult, word: str = "", same: Sequence[str] = ()) -> list[str]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from compare_ag.divergence import Transplant
 
-SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 0}
+SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 1}
 """1.0: message, guilty[] of backend and part; combinations[] of loss, gradient, update, right, message, ratio, failed,
-excused"""
+excused
+1.1: own_steps[] of backend, right, message, ratio, failed"""
 
 EPILOG = """Examples:
   compare-ag transplant --backends torch,mine
@@ -30,6 +31,8 @@ EPILOG = """Examples:
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
 def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
     """Exchange loss, gradient and update between backends, and name the part that is wrong.
+
+    The fused step of a backend that has one is judged as it is, beside them.
 
     --steps is the number of steps of each combination; by default at most 60.
     """
@@ -50,16 +53,15 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
     except WorkerFailure as failure:
         print(f"compare-ag: {printable(str(failure))}", file=sys.stderr)
         sys.exit(ExitCode.BACKEND_FAILED)
-    right = all(one.right for one in found.combinations)
     console = report_console(stderr=as_json)
-    console.print(Text(printable(found.message), style="bold green" if right else "bold red"), soft_wrap=True)
+    console.print(Text(printable(found.message), style="bold green" if found.right else "bold red"), soft_wrap=True)
     console.print()
     console.print(_table(found))
     if as_json:
         print(json.dumps({"schema": SCHEMA, **_document(found)}, indent=1))
-    codes = [
-        ExitCode.BACKEND_FAILED if one.failed else ExitCode.DISAGREE for one in found.combinations if not one.right
-    ]
+    failures = [one.failed for one in found.combinations if not one.right]
+    failures += [step.failed for step in found.own_steps if not step.right]
+    codes = [ExitCode.BACKEND_FAILED if failed else ExitCode.DISAGREE for failed in failures]
     sys.exit(ExitCode.worst(codes))
 
 
@@ -71,6 +73,9 @@ def _table(found: Transplant) -> RenderableType:
     for one in found.combinations:
         cells = (one.loss, one.gradient, one.update, one.message)
         table.add_row(*map(printable, cells), fraction(one.ratio))
+    for step in found.own_steps:
+        name = f"{step.backend}'s own step"
+        table.add_row(*map(printable, (name, name, name, step.message)), fraction(step.ratio))
     return table
 
 
@@ -81,4 +86,5 @@ def _document(found: Transplant) -> dict[str, Any]:
         "message": found.message,
         "guilty": [{"backend": name, "part": part} for name, part in found.guilty],
         "combinations": [{**one._asdict(), "ratio": real(one.ratio)} for one in found.combinations],
+        "own_steps": [{**step._asdict(), "ratio": real(step.ratio)} for step in found.own_steps],
     }

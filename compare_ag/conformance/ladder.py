@@ -288,7 +288,7 @@ def check_float64(subject: Subject) -> str:
 @check(
     "float64-honest",
     "its exponential and logarithm are as accurate as float64, over the whole range of logits",
-    "If the framework's float64 functions are only as accurate as float32, declare dtypes = ('float32',).",
+    "Where the framework's own functions are good to float32 only, declare dtypes = ('float32',); else mend the cause.",
     needs="float64",
 )
 def check_honest(subject: Subject) -> str:

@@ -3,6 +3,7 @@
 Only what crosses as numpy can be exchanged: weights, batch, loss, gradient. A tape is native and opaque, so that a
 gradient comes with its own forward. Each combination trains in lockstep, its steps asked of the workers one by one, and
 is judged step by step; the part that is guilty falls out of the pattern, without a look at a single number inside.
+A backend that has a step of its own does in it what no exchange can see: that step is trained and judged beside them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array
     from compare_ag.worker.protocol import Mutation
 
-PartName: TypeAlias = Literal["loss", "gradient", "update"]
+PartName: TypeAlias = Literal["loss", "gradient", "update", "step"]
 PARTS: tuple[PartName, ...] = ("loss", "gradient", "update")
+"""those that are exchanged; a step of a backend's own is all three"""
 STEPS = 60
 SECONDS = 300.0
 
-__all__ = ["Combination", "Transplant", "transplant"]
+__all__ = ["Combination", "OwnStep", "Transplant", "transplant"]
 
 
 class Combination(NamedTuple):
@@ -52,6 +55,18 @@ class Combination(NamedTuple):
     """it failed in the backward or update of a backend that was to give the loss: nothing is known of that"""
 
 
+class OwnStep(NamedTuple):
+    """What came of training through a backend's own `step`."""
+
+    backend: str
+    right: bool
+    message: str
+    ratio: float
+    """largest observed/tolerance"""
+    failed: bool = False
+    """a worker failed: nothing was compared"""
+
+
 @dataclass(frozen=True)
 class Transplant:
     """All combinations, and the parts that explain those that are wrong."""
@@ -61,10 +76,21 @@ class Transplant:
     """(backend, part): every combination with it is wrong"""
     unexplained: int
     """wrong combinations without a guilty part"""
+    own_steps: tuple[OwnStep, ...] = ()
+    """of the backends that override `step`"""
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing at all is wrong."""
+        return all(one.right for one in self.combinations) and all(step.right for step in self.own_steps)
 
     @property
     def message(self) -> str:
         """For people."""
+        verdicts = [(step.backend, "right" if step.right else "wrong") for step in self.own_steps]
+        return self._of_parts() + "".join(f"; the own step of {name} is {verdict}" for name, verdict in verdicts)
+
+    def _of_parts(self) -> str:
         if all(one.right for one in self.combinations):
             return f"no part is guilty: all {len(self.combinations)} combinations are right"
         if not any(one.right for one in self.combinations):
@@ -115,7 +141,8 @@ def transplant(
             if observe is not None:
                 observe(number, len(plan))
             found.append(bench.known_failure(parts) or bench.train(parts, workers))
-    return _explained(tuple(found), names)
+        own = tuple(bench.own_step(name, workers) for name in names if name in workers.with_own_step)
+    return replace(_explained(tuple(found), names), own_steps=own)
 
 
 def _plan(names: list[str]) -> list[tuple[str, str, str]]:
@@ -137,6 +164,8 @@ class _Workers:
     def __init__(self, offers: Mapping[str, Offer], problem: Problem, mutations: Mapping[str, Mutation]) -> None:
         self._offers, self._problem, self._mutations = offers, problem, mutations
         self._open: dict[tuple[str, PartName], Session] = {}
+        self.with_own_step: set[str] = set()
+        """backends that override `step`, of those that were loaded"""
         self._logs = tempfile.TemporaryDirectory(prefix="compare-ag-transplant-")
 
     def __enter__(self) -> _Workers:
@@ -156,11 +185,13 @@ class _Workers:
                 process = WorkerProcess(Launch(label, Path(self._logs.name), problem.threads, 0, SECONDS))
                 try:
                     session = Session(offer, process)
-                    session.load(problem.dtype, self._mutations.get(name))
+                    loaded = session.load(problem.dtype, self._mutations.get(name))
                 except BaseException:
                     process.close()
                     raise
                 self._open[name, part] = session
+                if loaded.overrides_step:
+                    self.with_own_step.add(name)
             session = self._open[name, part]
             check_digest(problem, session.prepare(problem))
         except WorkerFailure as failure:
@@ -196,31 +227,59 @@ class _Bench:
 
     def train(self, parts: tuple[str, str, str], workers: _Workers) -> Combination:
         """One combination in lockstep, then at the host's points; a worker that fails makes it a wrong one."""
-        problem = self.problem
-        whole = problem.batch_size is None
-        samples = []
-        w, b = problem.w0, problem.b0
         sessions = [workers.fresh(name, part) for name, part in zip(parts, PARTS, strict=True)]
         try:
-            for k, rows in zip(range(problem.steps), batches(problem), strict=False):
-                sample = self._step(sessions, f"step {k}", k, w, b, None if whole else rows)
-                samples.append(replace(sample, step=k))
-                assert sample.following is not None
-                w, b = sample.following[:-1], sample.following[-1]
-            if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
-                for name, point in self.points.items():
-                    samples.append(self._step(sessions, f"the point '{name}'", 0, point[:-1], point[-1], None))
+            samples = self._samples(partial(self._step, sessions))
         except _PartFailure as stop:
             for name, part in zip(parts, PARTS, strict=True):
                 workers.close(name, part)
             if stop.failure.status == "timeout":
                 self._hung[parts[PARTS.index(stop.part)], stop.part] = stop.failure
             return _failed(parts, stop.part, stop.failure)
+        return Combination(*parts, *self._judged(samples))
+
+    def own_step(self, name: str, workers: _Workers) -> OwnStep:
+        """The same through the `step` of one backend."""
+        session = workers.fresh(name, "step")
+        try:
+            samples = self._samples(partial(self._own_step, session))
+        except _PartFailure as stop:
+            workers.close(name, "step")
+            reason = f"{stop.failure.status}: {stop.failure.reason}"
+            return OwnStep(name, right=False, message=reason, ratio=np.inf, failed=True)
+        return OwnStep(name, *self._judged(samples))
+
+    def _samples(self, step: Callable[[str, int, Array, Array, Array | None], Sample]) -> list[Sample]:
+        """Those of a training, then those at the host's points; ``step`` gets a place, k, the weights and the rows."""
+        problem = self.problem
+        whole = problem.batch_size is None
+        samples = []
+        w, b = problem.w0, problem.b0
+        for k, rows in zip(range(problem.steps), batches(problem), strict=False):
+            sample = step(f"step {k}", k, w, b, None if whole else rows)
+            samples.append(replace(sample, step=k))
+            assert sample.following is not None
+            w, b = sample.following[:-1], sample.following[-1]
+        if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
+            samples += [step(f"the point '{n}'", 0, p[:-1], p[-1], None) for n, p in self.points.items()]
+        return samples
+
+    def _judged(self, samples: list[Sample]) -> tuple[bool, str, float]:
+        """Whether all is right, what is wrong first, and the largest observed/tolerance."""
         # gradients are not looked at: who is guilty is for the pattern to say
-        found = judge_samples(problem, self.oracle, samples).values()
+        found = judge_samples(self.problem, self.oracle, samples).values()
         findings = [finding for result in found for finding in result.findings]
         message = first_finding(findings).message if findings else "right"
-        return Combination(*parts, not findings, message, max((result.ratio for result in found), default=0.0))
+        return not findings, message, max((result.ratio for result in found), default=0.0)
+
+    def _own_step(self, session: Session, where: str, k: int, w: Array, b: Array, rows: Array | None) -> Sample:
+        """Loss and new weights by the backend's own step, at the weights w (d,), b ()."""
+        w, b = np.ascontiguousarray(w), np.asarray(b)
+        try:
+            found = session.exchange(self.problem, "step", k, w=w, b=b)
+        except WorkerFailure as failure:
+            raise _PartFailure("step", failure) from None
+        return Sample(where, np.append(w, b), found["loss"], None, np.append(found["w"], found["b"]), rows)
 
     def _step(self, sessions: list[Session], where: str, k: int, w: Array, b: Array, rows: Array | None) -> Sample:
         """Loss, gradient and update from three workers, at the weights w (d,), b ()."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from compare_ag.backend import API_VERSION, Role
+from compare_ag.mutant import PLACES
 from compare_ag.worker import protocol as p
 
 Arrays: TypeAlias = Mapping[str, p.Array]
@@ -301,12 +302,15 @@ def _evaluated_limit(c: Conversation) -> int:
 
 
 def _check_exchanged(c: Conversation, _: p.Exchanged, arrays: Arrays) -> None:
-    shapes: dict[str, tuple[int, ...]] = {"loss": ()}
-    _check_arrays(arrays, shapes if c.request.part == "loss" else {"w": (c.features,), "b": ()}, c.dtype)
+    shapes: dict[str, tuple[int, ...]] = {"loss": ()} if c.request.part in ("loss", "step") else {}
+    if c.request.part != "loss":
+        shapes |= {"w": (c.features,), "b": ()}
+    _check_arrays(arrays, shapes, c.dtype)
 
 
 def _weights_limit(c: Conversation) -> int:
-    return c.itemsize * (c.features + 1)
+    """Bytes of w (d,), b () and a loss."""
+    return c.itemsize * (c.features + 2)
 
 
 def _check_mutants(c: Conversation, message: p.MutantList, arrays: Arrays) -> None:
@@ -315,6 +319,7 @@ def _check_mutants(c: Conversation, message: p.MutantList, arrays: Arrays) -> No
     for mutant in message.mutants:
         _check_count("MutantFacts.name", mutant.name, p.MOST_WORD, 1)
         _check_text("MutantFacts.part", mutant.part, p.MOST_WORD)
+        _check_choice("MutantFacts.shows_in", mutant.shows_in, PLACES)
         _check_text("MutantFacts.meaning", mutant.meaning, p.MOST_REASON)
         _check_count("MutantFacts.sizes", mutant.sizes, p.MOST_LISTED, 1)
     _check_arrays(arrays, {}, c.dtype)

@@ -211,7 +211,7 @@ class Session:
         return answers
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
-        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, or w and b."""
+        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, w and b, or all."""
         _, found = self.process.ask(p.Exchange(part, step, problem.learning_rate), p.Exchanged, **arrays)
         return found
 

@@ -43,6 +43,8 @@ class Format(NamedTuple):
 FLOAT32 = Format("float32", 24)
 FORMATS = (FLOAT32, Format("TF32 or float16 (11 significant bits)", 11), Format("bfloat16 (8 significant bits)", 8))
 """the finest first: what a finer one explains needs no coarser one"""
+CHANCE = 24.0
+"""bits: numbers of the format asked for lie on a coarser one's grid by chance once in 2^24 times"""
 TYPICAL = 1 / 1000
 """errors smaller than this, in units of a format's tolerance, are too small for that format"""
 INFORMATIVE = 0.5
@@ -152,7 +154,8 @@ def on_grid(faults: Faults) -> str | None:
     numbers = np.concatenate([fault.observed[wrong] for fault in faults]).astype(np.float64)
     numbers = numbers[numbers != 0.0]
     for kind in reversed(_coarser(faults)):
-        if numbers.size > 1 and (rounded(numbers, kind.digits) == numbers).all() and _near(faults, kind):
+        chance = numbers.size * (-np.log2(faults[0].roundoff) - kind.digits)
+        if chance >= CHANCE and (rounded(numbers, kind.digits) == numbers).all() and _near(faults, kind):
             if wrong.all():
                 what = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
                 return f"consistent with {kind.name}: every {what} is a number of that format"

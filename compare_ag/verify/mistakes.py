@@ -372,7 +372,8 @@ GRADIENT: Tiers = (
         searches.clipped,
         searches.flushed,
     ),
-    (searches.softened, formats.products, _lengths, _constant_vector),
+    (searches.softened,),
+    (formats.products, _lengths, _constant_vector),
     (_replayed,),
 )
 """tiers of mistakes in a gradient"""

@@ -102,7 +102,8 @@ def relabelled(faults: Faults) -> str | None:
     def fits(*examples: int) -> bool:
         return explained(faults, [Prediction(change[list(examples)].sum(axis=0)) for change in each], constants=1)
 
-    index = int(np.argmin((np.abs(each[worst] - target) / scale).max(axis=1)))
+    gaps = [np.abs(change - fault.excess) / fault.tolerance for fault, change in zip(faults, each, strict=True)]
+    index = int(np.argmin(np.nan_to_num(np.max(gaps, axis=(0, 2)), nan=np.inf)))
     if fits(index):
         return f"the label of example {index} is inverted in {faults[0].subject}"
     zeros, ones = np.flatnonzero(y == 0.0), np.flatnonzero(y == 1.0)

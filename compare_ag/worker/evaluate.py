@@ -53,6 +53,8 @@ def exchange(
 ) -> dict[str, Array]:
     """One part of a training step: the loss () of a point, its gradient w (d,), b (), or an update of given weights.
 
+    Or, through the backend's own step, the loss and the new weights.
+
     Raises `MalformedError` where the backend's answer does not have the contract's form.
     """
     backend = trainee.backend
@@ -62,6 +64,11 @@ def exchange(
         gradient = Weights(backend.make_tensor(arrays["gw"]), backend.make_tensor(arrays["gb"]))
         w, b = trainee.read_weights(backend.update(weights, gradient, learning_rate))
         return {"w": w, "b": b}
+    if part == "step":
+        trainee.board.enter("step", step)
+        loss, following = trainee.step(weights, trainee.batch(step), learning_rate)
+        w, b = trainee.read_weights(following)
+        return {"loss": trainee.read("loss", loss, ()), "w": w, "b": b}
     trainee.board.enter("forward", step)
     loss, tape = trainee.forward(weights, trainee.batch(step))
     trainee.board.enter("backward", step)

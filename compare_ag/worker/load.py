@@ -23,7 +23,7 @@ import pluggy
 from compare_ag import hookspecs
 from compare_ag.answer import Answer, NotApplicable
 from compare_ag.backend import API_VERSION, Backend
-from compare_ag.mutant import Mutant
+from compare_ag.mutant import PLACES, Mutant
 from compare_ag.text import shortened
 from compare_ag.worker.protocol import MOST_LISTED, MOST_REASON, MOST_WORD, Mutation
 
@@ -96,6 +96,11 @@ def _check_mutant(mutant: Any) -> None:
     if not good or not sizes or not all(isinstance(size, int | float) and isfinite(size) for size in mutant.sizes):
         raise PluginError(
             "malformed", f"{MUTANTS_HOOK}() returned a Mutant without short texts and a tuple of sizes: {mutant!r}"
+        )
+    if mutant.shows_in not in PLACES:
+        places = ", ".join(map(repr, PLACES))
+        raise PluginError(
+            "malformed", f"the mutant {mutant.name!r} shows in {mutant.shows_in!r}; shows_in is one of {places}"
         )
 
 

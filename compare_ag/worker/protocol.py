@@ -182,7 +182,7 @@ class Exchange(Message, frozen=True):
 
     part: str
     """loss: a whole step, of which the loss is read at its end; gradient: forward and backward; update: of tensors made
-    from given weights and a given gradient"""
+    from given weights and a given gradient; step: the backend's own step"""
     step: int
     """of the training: it names the batch"""
     learning_rate: float
@@ -320,7 +320,7 @@ class MutantList(Message, frozen=True):
 
 
 class Exchanged(Message, frozen=True):
-    """The result of one part. Arrays: loss (), or w (d,) and b ()."""
+    """The result of one part. Arrays: loss (), or w (d,) and b (), or all three of a step."""
 
 
 class Chunk(Message, frozen=True):

@@ -262,3 +262,29 @@ def test_a_mutation_can_be_climbed_too():
     (offer,) = select(["numpy"]).values()
     mutation = Mutation("compare_ag_mutants", "bias-gradient-missing", 1.0)
     assert next(r for r in climb(offer, mutation=mutation) if r.status == "failed").id == "gradient-at-zero"
+
+
+CAUSES = {
+    "components of the gradient below some 1e-08 are flushed to 0": (
+        "        return Weights(gradient, np.asarray(residual.sum() / n))",
+        "        slopes = (gradient, np.asarray(residual.sum() / n))\n"
+        "        return Weights(*(np.where(np.abs(g) < 1e-8, 0, g).astype(g.dtype) for g in slopes))",
+        "float64-honest",
+    ),
+    "consistent with float32: the gradient of b, and nothing else, is given in that format": (
+        "np.asarray(residual.sum() / n)",
+        "np.asarray(residual.astype('f4').sum() / np.float32(n), dtype=n.dtype)",
+        "gradient-at-zero",
+    ),
+    "the gradient of b is missing": ("np.asarray(residual.sum() / n)", "np.asarray(0 * n)", "gradient-at-points"),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_wrong_numbers_come_with_their_cause(cause, install_plugin, good_plugin):
+    old, new, rung = CAUSES[cause]
+    assert good_plugin.count(old) == 1
+    install_plugin("broken", good_plugin.replace(old, new))
+    (result,) = check_backend("broken", [rung])
+    assert (result.status, result.cause) == ("failed", cause)
+    assert f"  cause: {cause}\n" in result.explanation

@@ -5,6 +5,7 @@ A script that shows a fault must also be able not to: without the mistake it say
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,3 +151,48 @@ def test_what_all_parts_share_is_named():
     found = transplant(offers, problem(), steps=2, mutations={"wrong": specimen.mutation})
     assert {part for name, part in found.guilty if name == "wrong"} == {"loss", "gradient", "update"}
     assert "look there first" in found.message
+
+
+OWN = """
+    def step(self, weights, batch, learning_rate):
+        loss, tape = self.forward(weights, batch)
+        RESULT
+
+    def to_numpy"""
+OWN_STEPS = {
+    "return loss, self.update(weights, self.backward(tape), learning_rate)": (True, "right"),
+    "return loss, self.update(weights, self.backward(tape), learning_rate * 1.01)": (False, "one step of"),
+    "return np.add(loss, loss, out=loss), self.update(weights, self.backward(tape), learning_rate)": (
+        False,
+        "the loss is",
+    ),
+    "raise ValueError('not fused yet')": (False, "crashed: ValueError: not fused yet"),
+}
+
+
+@pytest.mark.parametrize("result", OWN_STEPS)
+def test_an_own_step_is_judged_beside_the_parts(result, install_plugin, good_plugin):
+    right, message = OWN_STEPS[result]
+    install_plugin("mine", good_plugin.replace("\n    def to_numpy", OWN.replace("RESULT", result)))
+    found = transplant(select(["numpy", "mine"]), problem(), steps=3)
+    assert found.guilty == ()
+    (step,) = found.own_steps
+    assert (step.backend, step.right) == ("mine", right)
+    assert step.message.startswith(message)
+    assert step.failed is ("raise" in result)
+    assert found.right is right
+    assert found.message.endswith(f"; the own step of mine is {'right' if right else 'wrong'}")
+
+
+def test_the_command_shows_an_own_step_that_is_wrong_and_exits_1(install_plugin, good_plugin, tmp_path):
+    wrong = "return loss, self.update(weights, self.backward(tape), learning_rate * 1.01)"
+    install_plugin("mine", good_plugin.replace("\n    def to_numpy", OWN.replace("RESULT", wrong)))
+    done = subprocess.run(
+        [sys.executable, "-m", "compare_ag", "transplant", "--backends", "numpy,mine", "--problem",
+         "synthetic:n=20,d=2", "--steps", "3", "--json"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip  # one command
+    assert done.returncode == 1, done.stderr
+    assert "mine's own step" in done.stderr
+    (step,) = json.loads(done.stdout)["own_steps"]
+    assert (step["backend"], step["right"]) == ("mine", False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from compare_ag.cli.selftest import _in_float32
+from compare_ag.host.process import WorkerFailure
 from compare_ag.selftest import Specimen, selftest, specimens
 from compare_ag.selftest.judge import EFFECT
 from compare_ag.selftest.peers import with_differences
@@ -182,3 +183,14 @@ def test_a_name_that_no_mutant_has_is_said(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no mutant's name contains 'nonesuch'" in " ".join(done.stderr.split())
+
+
+def test_a_mutant_that_shows_nowhere_is_refused_by_name(mine):
+    """It would be tried on no problem, and its plugin would seem to be proven."""
+    source = MINE.replace('"does nothing", (1.0,), right)', '"does nothing", (1.0,), right, False, "probabillity")')
+    assert source != MINE
+    (mine / "mine_mutants.py").write_text(source)
+    with pytest.raises(
+        WorkerFailure, match="the mutant 'harmless' shows in 'probabillity'; shows_in is one of 'anywhere'"
+    ):
+        specimens("harm")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare_ag.problem import Data, Problem, batches, largest_curvature, recorded_steps
-from compare_ag.verify import Trajectory
+from compare_ag.problem import Data, Problem, batches, largest_curvature, problem_by_name, recorded_steps
+from compare_ag.verify import Oracle, Sample, Trajectory, judge_samples, probe_points, reference_trajectory
+from compare_ag.verify.diagnosis import diagnose
 
 
 def make(
@@ -167,6 +168,74 @@ def train(
     )
 
 
+# --- contestants with one mistake each, asked along the host's route and at a ladder of logits
+
+LADDER = (2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 32.0, 36.0, 40.0, 60.0, 100.0, 300.0, 700.0)
+
+
+def route(problem: Problem) -> dict[str, Any]:
+    """Names and weights: the host's points, and w = 0, b = ±L."""
+    points = probe_points(problem, reference_trajectory(problem), 1)
+    names = dict(zip(points.names, points.weights, strict=True))
+    for logit in (sign * size for size in LADDER for sign in (1.0, -1.0)):
+        names[f"logit {logit:g}"] = np.append(np.zeros(problem.features), logit).astype(problem.dtype)
+    return names
+
+
+def answer(problem: Problem, theta: Any, **changes: Any) -> SimpleNamespace:
+    """Loss and gradient at θ in the problem's dtype, with some functions, data or results exchanged.
+
+    changes: exp, log, log1p, sigmoid (of z); X, y; logits (X, w, b); losses and residuals (of a namespace with z, y,
+    s, p, and the right losses and r); gradient and loss (of all of it).
+    """
+    real = np.dtype(problem.dtype).type
+    X, y = changes.get("X", problem.X), changes.get("y", problem.y)
+    exp, log, log1p = (changes.get(name, getattr(np, name)) for name in ("exp", "log", "log1p"))
+    w, b, n = theta[:-1], theta[-1], real(len(y))
+    z = changes["logits"](X, w, b) if "logits" in changes else X @ w + b
+    s = (1 - 2 * y) * z
+    if problem.loss == "logits":
+        decay = exp(-np.abs(s))
+        p = np.where(z >= 0, 1, decay if (z >= 0).all() else exp(-np.abs(z))) / (1 + exp(-np.abs(z)))
+        p = changes["sigmoid"](z) if "sigmoid" in changes else p
+        losses = np.maximum(s, 0) + log1p(decay)
+        r = (1 - 2 * y) * np.where(s >= 0, 1, decay) / (1 + decay) if "sigmoid" not in changes else p - y
+    else:
+        p = changes["sigmoid"](z) if "sigmoid" in changes else 1 / (1 + exp(-z))
+        losses, r = -y * log(p) - (1 - y) * log(1 - p), p - y
+    one = SimpleNamespace(z=z, y=y, s=s, p=p, losses=losses, r=r, n=n, real=real, problem=problem)
+    one.r = changes["residuals"](one) if "residuals" in changes else r
+    one.losses = changes["losses"](one) if "losses" in changes else losses
+    one.design, one.shrinkage = np.column_stack([X, np.ones_like(y)]), np.append(real(problem.l2) * w, real(0))
+    one.loss = one.losses.mean() + real(0.5) * real(problem.l2) * (w @ w)
+    one.gradient = one.r @ one.design / n + one.shrinkage
+    for name in ("gradient", "loss"):
+        if name in changes:
+            setattr(one, name, changes[name](one))
+    return one
+
+
+def diagnosed_along_the_route(problem: Problem, **changes: Any) -> tuple[str, ...]:
+    """What is said of a contestant with these changes, whose every point is answered twice."""
+    samples = []
+    with np.errstate(all="ignore"):
+        for name, theta in route(problem).items():
+            for again in ("", ", evaluated again"):
+                one = answer(problem, theta, **changes)
+                gradient = np.asarray(one.gradient, problem.dtype)
+                following = (theta - one.real(problem.learning_rate) * gradient).astype(problem.dtype)
+                loss = np.asarray(one.loss, problem.dtype)
+                samples.append(Sample(f"'{name}'{again}", theta, loss, gradient, following if again else None))
+    oracle = Oracle(problem)
+    found = judge_samples(problem, oracle, samples)
+    return diagnose(problem, oracle, samples, found)
+
+
+def small_problem(dtype: str = "float64", loss: str = "logits", **facts: Any) -> Problem:
+    """24 examples of 3 features."""
+    return problem_by_name("synthetic:n=24,d=3", **{"dtype": dtype, "loss": loss, "l2": 0.1, "steps": 40} | facts)
+
+
 @pytest.fixture(scope="session")
 def bench() -> SimpleNamespace:
     """The builders and the contestants, by name."""
@@ -180,4 +249,6 @@ def bench() -> SimpleNamespace:
         literal_chain_rule=literal_chain_rule,
         with_tanh=with_tanh,
         one_by_one=one_by_one,
+        small_problem=small_problem,
+        diagnosed=diagnosed_along_the_route,
     )
