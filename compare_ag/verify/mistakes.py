@@ -167,6 +167,32 @@ PARTS: tuple[Explain, ...] = (
 )
 
 
+_COUNTS: tuple[tuple[Callable[[float], float], str], ...] = (
+    (lambda n: n, "a sum over the examples instead of their mean"),
+    (lambda n: n / (n + 1.0), "a mean over n + 1 instead of n"),
+    (lambda n: n / (n - 1.0 or 1.0), "a mean over n - 1 instead of n"),
+    (lambda n: 1.0 / n, "divided by n twice"),
+)
+
+
+def _miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[Fault], Prediction]:
+    """The mean over the examples is taken with another count, in the gradient of b alone or of w alone."""
+
+    def predict(fault: Fault) -> Prediction:
+        c, part = factor(_n(fault)), fault.right - fault.penalty
+        own = np.arange(len(part)) == len(part) - 1
+        return Prediction(np.where(own if of_b else ~own, (c - 1.0) * part, 0.0), max(1.0, c))
+
+    return predict
+
+
+PART_SIZES: tuple[Explain, ...] = tuple(
+    named(_miscounted(of_b, factor), f"the gradient of {'b' if of_b else 'w'} is {words}, the rest is right")
+    for of_b in (True, False)
+    for factor, words in _COUNTS
+)
+
+
 def _constant_vector(faults: Faults) -> str | None:
     """The excess is the same vector at all points on one batch, as where the data are not those that were given."""
     if len(faults) < 3 or any(fault.point.rows is not None for fault in faults) or not _many_points(faults):
@@ -179,6 +205,56 @@ def _constant_vector(faults: Faults) -> str | None:
 
 def _many_points(faults: Faults) -> bool:
     return len({fault.point.theta.tobytes() for fault in faults}) > 2
+
+
+# --- the shape
+
+
+BLOCKS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""sizes of vector registers, tiles and thread blocks, in numbers"""
+
+
+def _left_over(count: int, block: int) -> int:
+    """How many of ``count`` things are left over after the last full block; none where there is no full one."""
+    return count % block if count > block else 0
+
+
+def _examples_left(fault: Fault, block: int) -> Array:
+    terms = fault.terms
+    return np.asarray(-terms[len(terms) - _left_over(len(terms), block) :].sum(axis=0))
+
+
+def _examples_left_of_w(fault: Fault, block: int) -> Array:
+    return np.append(_examples_left(fault, block)[:-1], 0.0)
+
+
+def _features_left(fault: Fault, block: int) -> Array:
+    d = len(fault.right) - 1
+    lost = np.arange(d + 1) >= d - _left_over(d, block)
+    return np.where(lost & (np.arange(d + 1) < d), -fault.right, 0.0)
+
+
+def _beyond_a_block(faults: Faults) -> str | None:
+    """What is left over when examples or features are cut into blocks of one size counts for nothing."""
+    ways: list[tuple[Callable[[Fault, int], Array], str]] = [(_examples_left, f"left out of {faults[0].subject}")]
+    if faults[0].kind != "loss":
+        ways += [(_examples_left_of_w, "left out of the gradient of w"), (_features_left, "without a gradient")]
+    for block in BLOCKS:
+        for predict, what in ways:
+            if explained(faults, (Prediction(predict(fault, block)) for fault in faults), constants=1):
+                examples, features = max(f.point.design.shape for f in wrong_ones(faults))
+                things, count = ("features", features - 1) if predict is _features_left else ("examples", examples)
+                rest = f"the last {_left_over(count, block)} of {count} {things} are {what}"
+                return f"{rest}, as where blocks of {block} leave a remainder"
+    return None
+
+
+def _untransposed(fault: Fault) -> Array:
+    """Xr/n instead of Xᵀr/n, where X is square."""
+    X, r = fault.point.design[:, :-1], fault.point.residual
+    if X.shape[0] != X.shape[1]:
+        return np.zeros_like(fault.right)
+    return np.append((X @ r - r @ X) / len(r), 0.0)
 
 
 # --- the examples
@@ -330,6 +406,7 @@ LOSS: Tiers = (
         searches.capped,
         searches.thresholded,
         searches.tanh_sigmoid,
+        _beyond_a_block,
         formats.on_grid,
     ),
     (SCALED, *PENALTY_SIZES),
@@ -352,6 +429,9 @@ GRADIENT: Tiers = (
         searches.columns_exchanged,
         searches.thresholded,
         searches.tanh_sigmoid,
+        *PART_SIZES,
+        _beyond_a_block,
+        named(_untransposed, "the gradient of w comes from X where its transpose belongs"),
         formats.on_grid,
     ),
     (

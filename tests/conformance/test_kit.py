@@ -63,6 +63,13 @@ def test_a_mistake_fails_first_at_its_own_rung(mistake, install_plugin, good_plu
 GRADIENT = "gradient = residual @ batch.X / n + residual.dtype.type(self.l2) * w"
 STABLE = "losses = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))"
 LITERAL = "p = one / (one + np.exp(-z))"
+CAUSES = {
+    "a product with X, not its transpose": "the gradient of w comes from X where its transpose belongs",
+    "blocks of 128 examples": "the last 7 of 1031 examples are left out of the gradient of w",
+    "blocks of 256 features": "the last 7 of 1031 features are without a gradient",
+    "a clip at 1e-15": "at least 1.0e-15",
+    "logarithms clamped at -100": "logarithms of at least -100",
+}
 CONDITIONS = {
     "softplus with a threshold": (STABLE, "losses = np.where(s > 20, s, np.log1p(np.exp(np.minimum(s, 20))))", "logits"),
     "NaN from a dead branch": (
@@ -100,6 +107,7 @@ def test_a_mistake_that_acts_under_a_condition_is_seen_by_the_rung_for_it(mistak
     (result,) = check_backend("broken", [rung])
     assert result.status == "failed", result.message
     assert not result.worker_failed
+    assert CAUSES.get(mistake, "") in result.cause
 
 
 def test_a_right_third_party_backend_passes(install_plugin, good_plugin):
