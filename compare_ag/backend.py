@@ -116,7 +116,8 @@ class Backend(abc.ABC):
     def make_tensor(self, array: np.ndarray[Any, Any], *, requires_grad: bool = False) -> Tensor:
         """Copy a numpy array into a new tensor of the same dtype and shape, or raise.
 
-        Always copy: the worker goes on using its array. `requires_grad` is True for the weights.
+        Always copy: the worker goes on using its array. `requires_grad` is True for the weights. A tensor may keep
+        more digits than the dtype if `to_numpy` rounds it to the dtype.
         """
 
     @abc.abstractmethod

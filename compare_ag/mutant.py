@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compare_ag.backend import Backend
 
 Part: TypeAlias = Literal["loss", "gradient", "update", "training", "protocol"]
+Place: TypeAlias = Literal["anywhere", "probability", "large", "threads"]
 
 
 class Mutant(NamedTuple):
@@ -40,3 +41,6 @@ class Mutant(NamedTuple):
     """(correct backend class, size) -> wrong backend class"""
     legitimate: bool = False
     """True: it must pass every test"""
+    shows_in: Place = "anywhere"
+    """where the mistake acts: on any problem; in the probability form of the loss; on a large problem (more than 64
+    examples, more than 16 features, as many examples as features); with two threads"""

@@ -20,6 +20,7 @@ Schema history
     1.3  memory
     1.4  settings of the machine, thread variables
     1.5  graph.json: the graph of the loss as each backend recorded it (see `compare_ag.graphs`)
+    1.6  how a second run differs from the first; examples that were decided
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
 refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
@@ -50,7 +51,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 5
+SCHEMA_MINOR = 6
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -321,10 +322,26 @@ class TestRecord(_Record, frozen=True, kw_only=True):
     judged: int
     undecided: int
     """samples whose tolerance is infinite"""
+    examples: int = 0
+    """examples of all samples that could be decided: one that takes part in two samples counts twice"""
+    undecided_examples: int = 0
     ratio: Real
     """largest observed/tolerance; above 1 is out of tolerance"""
     findings: list[str] = []
     """sentences on the first samples that are out of tolerance"""
+
+
+class Repetition(_Record, frozen=True, kw_only=True):
+    """How the losses of a second run in the same process differ from those of the first one."""
+
+    steps: int
+    """losses of the second run, which may be shorter"""
+    differing: int
+    """losses in other bits"""
+    first: int | None
+    """the first step whose loss differs"""
+    ratio: Real | None
+    """largest difference in units of the trajectory's tolerance; None where nothing differs or can be decided"""
 
 
 class VerdictRecord(_Record, frozen=True, kw_only=True):
@@ -404,6 +421,7 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     """of the backend's own `step`, where it overrides it"""
     repeatable: bool | None = None
     """whether a second run repeats the first one's losses bit by bit; None where there was none"""
+    repetition: Repetition | None = None
     probe_seed: int | None = None
     """of the random points at which it was asked, drawn after its plugin had been loaded"""
     convergence: ConvergenceRecord | None = None

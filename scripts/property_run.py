@@ -24,7 +24,7 @@ from compare_ag.host.session import Recording, Session, check_digest
 from compare_ag.problem import Data, Problem, make_problem, recorded_steps
 from compare_ag.suite import select
 from compare_ag.suite.judging import Judge
-from compare_ag.suite.training import Training
+from compare_ag.suite.training import Training, ask_along
 
 SECONDS = 24 * 3600.0
 
@@ -55,12 +55,7 @@ def train(session: Session, problem: Problem, training: Training, judge: Judge, 
     session.train(problem, record, training.recording)
     probes = training.probes = judge.probes(seed)
     assert probes is not None
-    w, b = np.ascontiguousarray(probes.weights[:, :-1]), np.ascontiguousarray(probes.weights[:, -1])
-    training.answers = session.evaluate(problem, w, b)
-    part = list(probes.part_points)
-    training.part_answers = session.evaluate(
-        problem, w[part], b[part], (problem.X[probes.part], problem.y[probes.part])
-    )
+    training.answers = ask_along(session, problem, probes)
     training.repeated = Recording()
 
 

@@ -31,6 +31,7 @@ open already, took no more of what was asked for."""
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line on ``argv``, or on sys.argv without the program's name, and exit."""
     _replace_closed_streams()
+    _restore_warning_filters()
     arguments = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the command of that name hides it here
     try:
         code = _answer(arguments)
@@ -55,6 +56,17 @@ def _replace_closed_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+
+
+def _restore_warning_filters() -> None:
+    """Take back ``-W`` and PYTHONWARNINGS: they are for developers of Python code, and would make a library's warning
+    our error."""
+    if sys.warnoptions:
+        import warnings
+
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)  # as Python itself does
 
 
 def not_written(error: OSError, hint: str = "") -> ExitCode:

@@ -13,8 +13,9 @@ from compare_ag.text import printable
 if TYPE_CHECKING:
     from compare_ag.divergence import Divergence
 
-SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 0}
-"""1.0: message, first_bits; faults: name -> message, step, phase, coordinate, ratio, reproducer, reproduces."""
+SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 1}
+"""1.0: message, first_bits; faults: name -> message, step, phase, coordinate, ratio, reproducer, reproduces.
+1.1: looks_random"""
 
 EPILOG = """Examples:
   compare-ag bisect torch mine
@@ -72,6 +73,9 @@ def _lines(found: Divergence) -> list[str]:
         script = found.reproducers.get(name)
         if script is not None:
             how = "reproduces it" if script.reproduces else f"does not reproduce it: {printable(script.output)}"
+            if script.looks_random:
+                rate = printable(script.output.removeprefix("REPRODUCED: "))
+                how = f"repeats the same call until it is wrong again: {rate}"
             lines.append(f"  {printable(str(script.path))} {how}; run it with python")
     if found.first_bits:
         lines.append(f"Bit by bit: {found.first_bits}")
@@ -92,5 +96,6 @@ def _document(found: Divergence) -> dict[str, Any]:
             "ratio": real(fault.ratio),
             "reproducer": None if script is None else str(script.path),
             "reproduces": None if script is None else script.reproduces,
+            "looks_random": None if script is None else script.looks_random,
         }
     return {"message": found.message, "first_bits": found.first_bits, "faults": faults}

@@ -14,13 +14,16 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from click.shell_completion import CompletionItem
 
     from compare_ag.conformance import CheckResult
     from compare_ag.conformance.registry import Check
 
-SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 0}
-"""1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log"""
+SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 1}
+"""1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log
+1.1: of each check cause and root; next, the check to mend first, or null; not_asked[], ids"""
 
 EPILOG = """Examples:
   compare-ag check mine
@@ -68,12 +71,16 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("name", required=False, type=BackendNames(), metavar="NAME")
 @click.option("--only", type=CheckIds(), metavar="ID,ID", help="Only these checks.")
+@click.option(
+    "--timeout", type=float, default=300.0, show_default=True, help="Wall-clock seconds that each worker may take."
+)
 @click.option("--list", "listing", is_flag=True, help="Show the checks and what each means; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
-def check(name: list[str] | None, only: list[str] | None, listing: bool, as_json: bool) -> None:
+def check(name: list[str] | None, only: list[str] | None, timeout: float, listing: bool, as_json: bool) -> None:
     """Check one backend from the smallest question to the largest."""
     import json
 
+    from compare_ag.cli.graph import check_timeout
     from compare_ag.conformance import check_backend
     from compare_ag.conformance.ladder import CHECKS
 
@@ -84,6 +91,7 @@ def check(name: list[str] | None, only: list[str] | None, listing: bool, as_json
         return
     if not name or len(name) != 1:
         raise click.UsageError("name one backend to check, as `compare-ag list` shows it")
+    check_timeout(timeout)
     out = sys.stderr if as_json else sys.stdout
     coloured = out.isatty() and not os.environ.get("NO_COLOR")
 
@@ -92,20 +100,22 @@ def check(name: list[str] | None, only: list[str] | None, listing: bool, as_json
         print(_line(result, coloured=coloured), file=out, flush=True)
 
     try:
-        results = check_backend(name[0], only, observe, announce=_announce)
+        results = check_backend(name[0], only, observe, announce=_announce, seconds=timeout)
     finally:
         _erase()
     failed = [result for result in results if result.status == "failed"]
-    for line in _summary(name[0], results, failed):
+    asked = {result.id for result in results}
+    unasked = [id for id in CHECKS if id not in asked and (only is None or id in only)]
+    for line in _summary(name[0], results, failed, unasked):
         print(line, file=out)
     if as_json:
-        print(json.dumps(_document(name[0], results), indent=1))
+        print(json.dumps(_document(name[0], results, failed, unasked), indent=1))
     codes = [ExitCode.BACKEND_FAILED if result.worker_failed else ExitCode.DISAGREE for result in failed]
     sys.exit(ExitCode.worst(codes))
 
 
 def _announce(one: Check) -> None:
-    """In a terminal, say what is going on: a backend that hangs keeps its check for a minute."""
+    """In a terminal, say what is going on: a backend that hangs keeps its check for minutes."""
     if _is_live():
         with contextlib.suppress(OSError):  # a reader that has gone must not end the checks
             print(f"{one.id} …", end="", file=sys.stderr, flush=True)
@@ -128,20 +138,46 @@ def _line(result: CheckResult, *, coloured: bool) -> str:
     return f"{status}  {result.id}: {printable(result.message)}"
 
 
-def _summary(name: str, results: list[CheckResult], failed: list[CheckResult]) -> list[str]:
-    """Each failure in full, the first one last, where a terminal ends: it is what to do next; then how many passed."""
-    count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
+def _next(failed: list[CheckResult]) -> CheckResult:
+    """The check to mend first: the root of the smallest that failed, or that one itself where its root was not run."""
+    return next((result for result in failed if result.id == failed[0].root), failed[0])
+
+
+def _summary(name: str, results: list[CheckResult], failed: list[CheckResult], unasked: list[str]) -> list[str]:
+    """Each cause in full and once, what to do next last, where a terminal ends; then how many passed."""
     lines = []
-    for result in reversed(failed):
-        lines += ["", ("Next: " if result is failed[0] else "") + printable(result.id) + ": " + result.meaning]
-        lines += [f"  seen:  {printable(result.message)}", f"  do:    {result.advice}", f"  again: {result.command}"]
-        if result is failed[0]:  # the others' is nearly always the same
-            lines += [f"  | {line}" for line in result.log.splitlines()]
+    if unasked:
+        lines.append(f"not asked, because '{results[-1].id}' failed: {', '.join(unasked)}")
+    if failed:
+        first = _next(failed)
+        others = [result for result in failed if result is not first]
+        own = [result for result in others if _has_its_own_cause(result, first)]
+        for result in reversed(own):
+            lines += ["", *_explanation(result)]
+        same = [result.id for result in others if result not in own]
+        lines += ["", *_explanation(first, "Next: ", same), *(f"  | {line}" for line in first.log.splitlines())]
+    count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
     counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
-    return [*lines, "", f"{printable(name)}: {counted}"]
+    return [*lines, "", f"{printable(name)}: {counted}{f', {len(unasked)} not asked' if unasked else ''}"]
 
 
-def _document(name: str, results: list[CheckResult]) -> dict[str, Any]:
+def _has_its_own_cause(result: CheckResult, first: CheckResult) -> bool:
+    """Whether a failure is known to have another cause than the check that is to be mended first."""
+    if result.worker_failed:
+        return result.message != first.message
+    known = bool(result.cause) and not result.cause.startswith("consistent with")
+    return known and result.cause != first.cause and first.id != "inputs-untouched"
+
+
+def _explanation(result: CheckResult, word: str = "", same: Sequence[str] = ()) -> list[str]:
+    """A failure in full; ``same``: ids of what failed too and shows no other cause."""
+    lines = [f"{word}{printable(result.id)}: {result.meaning}", f"  seen:  {printable(result.message)}"]
+    lines += [f"  cause: {result.cause}"] if result.cause else []
+    lines += [f"  do:    {result.advice}", f"  again: {result.command}"]
+    return [*lines, f"  also:  {', '.join(same)} failed, and nothing shows another cause"] if same else lines
+
+
+def _document(name: str, results: list[CheckResult], failed: list[CheckResult], unasked: list[str]) -> dict[str, Any]:
     rows = [
         {
             "id": result.id,
@@ -152,8 +188,12 @@ def _document(name: str, results: list[CheckResult]) -> dict[str, Any]:
             "command": result.command,
             "seconds": result.seconds,
             "log": result.log,
+            "cause": result.cause,
+            "root": result.root,
         }
         for result in results
     ]
-    passed = all(result.status != "failed" for result in results)
-    return {"schema": SCHEMA, "backend": name, "passed": passed, "checks": rows}
+    following = _next(failed).id if failed else None
+    return {
+        "schema": SCHEMA, "backend": name, "passed": not failed, "next": following, "not_asked": unasked, "checks": rows
+    }  # fmt: skip  # as in the schema

@@ -75,7 +75,7 @@ def _several(run: Run, form: str, output: Path | None) -> None:
         return
     made = _figures(run, form)
     if not made:
-        raise click.UsageError("there is nothing to draw: no backend of this run has been trained or timed")
+        raise click.UsageError("there is nothing to draw: no backend of this run has finite losses or was timed")
     _write(made, folder)
 
 

@@ -106,6 +106,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
 
     from compare_ag.report.grid import Grid
     from compare_ag.report.units import fraction
+    from compare_ag.selftest.judge import EFFECT
 
     table = Grid(
         "mutant", "part", "caught by", "smallest caught", "of its tolerance", "smallest tried", "allclose", "gradcheck",
@@ -115,7 +116,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
         mine = [o for o in result.mutants if o.specimen.facts.name == name]
         double = [o for o in mine if o.subject.dtype == "float64"]
         smallest = _smallest(double)
-        single = next((o for o in mine if o.subject.dtype == "float32"), None)
+        single = [o for o in mine if o.subject.dtype == "float32"]
         tried = f"{min(o.specimen.size for o in double):g}" if double else ""
         tail = ["", "", "", tried, "", ""]
         if smallest is not None:
@@ -123,14 +124,30 @@ def _mutants(result: SelftestResult) -> RenderableType:
                 ", ".join(smallest.by), f"{smallest.specimen.size:g}", f"{fraction(smallest.effect)}x", tried,
                 _yes(smallest.allclose), _yes(smallest.gradcheck),
             ]  # fmt: skip  # cells of one row
-        table.add_row(name, mine[0].specimen.facts.part, *tail, "" if single is None else _yes(single.caught))
+        table.add_row(name, mine[0].specimen.facts.part, *tail, _in_float32(single))
     note = (
         "allclose: would np.allclose at 1e-5 on the final weights have caught that size; gradcheck: would the\n"
-        "tolerances of torch.autograd.gradcheck have, at the start; float32: is the largest size caught in float32"
+        "tolerances of torch.autograd.gradcheck have, at the start; float32: is the largest size caught in float32,\n"
+        "or every size of what acts in the probability form alone; undecidable: its error is below "
+        f"{EFFECT:g} tolerances wherever float32 can be judged"
     )
     return Group(
         Text("Mutants, float64: the smallest size that is caught", style="bold"), table, Text(note, style="dim")
     )
+
+
+def _in_float32(outcomes: list[Outcome]) -> str:
+    """Whether all sizes that were tried in float32 are caught, and which of them are not."""
+    from compare_ag.selftest.judge import EFFECT
+
+    if not outcomes:
+        return ""
+    missed = [f"{o.specimen.size:g}" for o in outcomes if not o.caught and o.effect >= EFFECT]
+    undecidable = [f"{o.specimen.size:g}" for o in outcomes if not o.caught and o.effect < EFFECT]
+    words = ["yes"] if any(o.caught for o in outcomes) else []
+    words += [f"missed: {', '.join(missed)}"] if missed else []
+    words += [f"undecidable: {', '.join(undecidable)}"] if undecidable else []
+    return "; ".join(words)
 
 
 def _legitimate(result: SelftestResult) -> RenderableType:

@@ -82,7 +82,7 @@ def _loss_difference(before: Any, after: Any) -> Real | None:
         return None
     one, other = before.astype(np.float64), after.astype(np.float64)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         off = np.where(same, 0.0, np.abs(one - other))
     return real(float(off.max()))  # NaN where there is one: numpy's maximum hands it on
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,7 @@ from compare_ag.host.session import Recording
 from compare_ag.lab import QUESTIONS
 from compare_ag.lab.interview import interview
 from compare_ag.problem import LOSS_FORMS
-from compare_ag.verify import Sample
-from compare_ag.verify.points import point_tolerance
+from compare_ag.verify import Route, Sample
 from compare_ag.verify.relations import RELATIONS, check_relation
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS"]
 
 L2 = 0.1
+SEED_STEPS = 2000
+SQUARE = "synthetic:n=19,d=19"
+TALL = "synthetic:n=1031,d=3"
+WIDE = "synthetic:n=7,d=1031"
+"""1031 is prime: whatever the size of a vector register or a block, there is a remainder"""
+BROAD = "synthetic:n=521,d=17"
+BATCH_SIZES = (1, 2, 3, 4, 8, 65, 130, 257)
+"""d and d + 1 of `TALL` among them, full vectors, and remainders after a block"""
 
 
 @check(
@@ -127,18 +135,20 @@ def check_back(subject: Subject) -> str:
 
 @check(
     "inputs-untouched",
-    "forward and backward leave X, y and the weights as they were",
+    "forward and backward leave X, y and the weights as they were, and to_numpy what it reads",
     "Only update may write into weights and gradient; copy before you change anything else.",
 )
 def check_inputs(subject: Subject) -> str:
     """Bits before and after."""
     problem = subject.problem()
-    route = subject.route(problem)
+    route = subject.probes(problem).main
     found = subject.ask(problem, route.weights)
-    if not found.data_kept:
-        raise CheckFailedError("X or y differ from what was sent")
-    assert found.kept is not None
-    changed = np.flatnonzero((found.kept != route.weights).any(axis=1))
+    if found.changed_by_reading:
+        names = ", ".join(found.changed_by_reading)
+        raise CheckFailedError(f"to_numpy writes into {names}: a tensor that was read differs from before")
+    if found.data_written:
+        raise CheckFailedError("X or y differ from what was sent: forward, backward or update writes into them")
+    changed = found.changed(route.weights)
     if changed.size:
         raise CheckFailedError(f"the weights changed at the point '{route.names[changed[0]]}'")
     return f"unchanged after {2 * len(route.names)} evaluations"
@@ -152,15 +162,8 @@ def check_inputs(subject: Subject) -> str:
 def check_part(subject: Subject) -> str:
     """Every second example."""
     problem = subject.problem()
-    route = subject.route(problem)
-    points = route.weights[list(route.part_points)]
-    found = subject.ask(problem, points, (problem.X[route.part], problem.y[route.part]))
-    assert found.gradient is not None
-    samples = [
-        Sample("every second example", point, loss[0], gradient[0], rows=route.part)
-        for point, loss, gradient in zip(points, found.loss, found.gradient, strict=True)
-    ]
-    return subject.require(problem, samples, "loss", "gradient")
+    _, half, *_ = subject.probes(problem).routes
+    return subject.require(problem, subject.along(problem, half), "loss", "gradient")
 
 
 @check(
@@ -222,6 +225,28 @@ def check_probability(subject: Subject) -> str:
 
 
 @check(
+    "logits",
+    "at every logit from -800 to 800 loss and gradient are right to rounding: both labels, and one example alone",
+    "The message names the logit: look there for a threshold, a clipped value, or a branch that overflows unseen.",
+)
+def check_logits(subject: Subject) -> str:
+    """The ladders of logits, in the stable form."""
+    problem = subject.problem()
+    return subject.require(problem, subject.ladders(problem), "loss", "gradient")
+
+
+@check(
+    "probability-logits",
+    "the probability form is right to rounding at every logit that it can decide, up to saturation on either side",
+    "Clip no probability and clamp no logarithm; 1/(1 + exp(-z)) is accurate for negative z, (1 + tanh(z/2))/2 is not.",
+)
+def check_probability_logits(subject: Subject) -> str:
+    """The ladders of logits, as far up as 1 - p has correct digits and as far down as p² does not underflow."""
+    problem = subject.problem(loss="probability", l2=L2)
+    return subject.require(problem, subject.ladders(problem), "loss", "gradient")
+
+
+@check(
     "float32",
     "in float32 everything is right to float32's rounding",
     "Keep every constant in the tensors' dtype.",
@@ -231,6 +256,20 @@ def check_float32(subject: Subject) -> str:
     """All tests in float32."""
     problem = subject.problem(dtype="float32", l2=L2)
     return subject.require(problem, subject.samples(problem), "loss", "gradient", "step", "update")
+
+
+@check(
+    "float32-logits",
+    "in float32 both forms of the loss are right to rounding at every logit that they can decide",
+    "A bound chosen for float64 may clip in float32, and exp overflows from 88 instead of 709.",
+    needs="float32",
+)
+def check_float32_logits(subject: Subject) -> str:
+    """The ladders of logits; the probability form on the problem of the last rung."""
+    stable = subject.problem(dtype="float32", l2=L2)
+    subject.require(stable, subject.ladders(stable), "loss", "gradient")
+    literal = subject.problem(name="seed", loss="probability", dtype="float32", steps=SEED_STEPS)
+    return subject.require(literal, subject.ladders(literal), "loss", "gradient")
 
 
 @check(
@@ -265,23 +304,7 @@ def check_honest(subject: Subject) -> str:
         Sample(f"logit {z:.2f}", point, loss[0], gradient[0], rows=rows)
         for z, point, loss, gradient in zip(grid, points, found.loss, found.gradient, strict=True)
     ]
-    try:
-        return subject.require(problem, samples, "loss", "gradient")
-    except CheckFailedError as failure:
-        single = all(_within_float32(problem, sample, rows) for sample in samples)
-        hint = "; all of it is as accurate as float32, so some function computes in float32" if single else ""
-        raise CheckFailedError(f"{failure}{hint}") from None
-
-
-def _within_float32(problem: Problem, sample: Sample, rows: Array) -> bool:
-    """Whether the answers would pass for a float32 computation: σ(z) and softplus(z), each to 64 units of 2⁻²⁴."""
-    z = float(sample.weights[-1])
-    sigma = 1.0 / (1.0 + np.exp(-z))
-    allowed = point_tolerance(problem, sample.weights, rows, dtype="float32")
-    assert sample.gradient is not None
-    assert sample.loss is not None
-    near = abs(float(sample.gradient[-1]) - sigma) <= allowed.gradient[-1]
-    return bool(near and abs(float(sample.loss) - np.logaddexp(0.0, z)) <= allowed.loss)
+    return subject.require(problem, samples, "loss", "gradient")
 
 
 def _relation(name: str) -> None:
@@ -291,7 +314,8 @@ def _relation(name: str) -> None:
     @check(f"relation-{name}", meaning, advice)
     def check_it(subject: Subject) -> str:
         problem = subject.problem(l2=0.0 if name == "affine-in-l2" else L2)
-        weights = subject.route(problem).weights[subject.route(problem).names.index("random 1")]
+        route = subject.probes(problem).main
+        weights = route.weights[route.names.index("random 1")]
         result = check_relation(
             name, problem, weights, subject.asker(problem), lambda l2: subject.asker(with_l2(problem, l2))
         )
@@ -329,6 +353,69 @@ def check_graph(subject: Subject) -> str:
     """Where it offers one; both forms of the loss."""
     messages = [subject.graph(subject.problem(loss=form, l2=L2)) for form in LOSS_FORMS]
     return messages[0]
+
+
+def _shape(id: str, meaning: str, advice: str, name: str) -> None:
+    """Register a check at the points of all data for a problem of another shape."""
+
+    @check(id, meaning, advice)
+    def check_it(subject: Subject) -> str:
+        problem = subject.problem(name=name, l2=L2)
+        samples = subject.samples(problem)
+        there = samples[: len(samples) // 2 + 1]  # each point once: shapes need no second visit
+        return subject.require(problem, there, "loss", "gradient", "update")
+
+
+_shape(
+    "square",
+    "with as many examples as features everything is right to rounding",
+    "X and its transpose have one shape here: look for a product with the wrong one of them, or a wrong axis.",
+    SQUARE,
+)
+_shape(
+    "many-examples",
+    "with 1,031 examples, beyond a vector register and a block, everything is right to rounding",
+    "Look at what is left over when the examples are cut into blocks.",
+    TALL,
+)
+_shape(
+    "many-features",
+    "with 1,031 features and 7 examples everything is right to rounding",
+    "Look at what is left over when the features are cut into blocks, and for more features than examples.",
+    WIDE,
+)
+
+
+@check(
+    "batch-sizes",
+    f"with batches of {', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]} examples everything is right",
+    "Take every size from the batch of this call; one example is a batch too.",
+)
+def check_batch_sizes(subject: Subject) -> str:
+    """One random point for each size, in one worker."""
+    problem = subject.problem(name=TALL, l2=L2)
+    main = subject.probes(problem).main
+    point = main.names.index("random 1")
+    samples = []
+    for size in BATCH_SIZES:
+        route = Route(
+            main.names[point : point + 1], main.weights[point : point + 1], np.arange(size), f", on {size} examples"
+        )
+        samples += subject.along(problem, route)
+    return subject.require(problem, samples, "loss", "gradient", "update")
+
+
+@check(
+    "two-threads",
+    "with two threads everything is right to rounding, at points and in a training on batches",
+    "Look for sums that threads share without a lock, and for the part of the second thread.",
+)
+def check_threads(subject: Subject) -> str:
+    """521 examples x 17 features."""
+    whole = subject.problem(name=BROAD, threads=2, l2=L2)
+    message = subject.require(whole, subject.samples(whole), "loss", "gradient", "update")
+    subject.train(replace(whole, batch_size=130))
+    return message
 
 
 @check(
@@ -390,7 +477,7 @@ def check_fused_trajectory(subject: Subject) -> str:
 def check_seed(subject: Subject) -> str:
     """The problem that everybody runs first."""
     dtype: DType = "float32" if "float32" in subject.loaded.dtypes else "float64"
-    return subject.train(subject.problem(name="seed", loss="probability", dtype=dtype, steps=2000))
+    return subject.train(subject.problem(name="seed", loss="probability", dtype=dtype, steps=SEED_STEPS))
 
 
 @check(

@@ -20,6 +20,11 @@ CheckFunction: TypeAlias = "Callable[[Subject], str]"
 class CheckFailedError(Exception):
     """The backend is wrong; the message says what was seen and what was expected."""
 
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+        """the known mistake that explains the numbers; empty where none does"""
+
 
 class CheckSkippedError(Exception):
     """The check does not apply to this backend; the message says why."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.conformance.registry import Check, CheckFailedError, CheckSkippedError
-from compare_ag.conformance.subject import MOST_TIMEOUTS, Subject
+from compare_ag.conformance.subject import SECONDS, Subject
 from compare_ag.host.process import HostFault, WorkerFailure
 
 if TYPE_CHECKING:
@@ -36,11 +36,19 @@ class CheckResult:
     """the worker crashed, hung or broke the contract's form; otherwise its numbers are wrong"""
     log: str = ""
     """the last lines that a failed worker wrote to stderr: its traceback, or its stacks where it hung"""
+    cause: str = ""
+    """the known mistake that explains the wrong numbers; empty where none does"""
+    root: str = ""
+    """the id of the check to mend first: this one, or `inputs-untouched` where an input was written to meanwhile"""
+    ends: bool = False
+    """the worker failed in a part that every later check needs, so that none of them is run"""
 
     @property
     def explanation(self) -> str:
-        """Four lines for people, and the log where there is one."""
-        lines = [f"{self.id}: {self.meaning}", f"  seen: {self.message}", f"  do: {self.advice}"]
+        """Four or five lines for people, and the log where there is one."""
+        lines = [f"{self.id}: {self.meaning}", f"  seen: {self.message}"]
+        lines += [f"  cause: {self.cause}"] if self.cause else []
+        lines += [f"  do: {self.advice}"]
         return "\n".join([*lines, f"  again: {self.command}", *(f"  | {line}" for line in self.log.splitlines())])
 
 
@@ -51,27 +59,33 @@ def climb(
     mutation: Mutation | None = None,
     announce: Callable[[Check], None] | None = None,
     name: str | None = None,
+    *,
+    seconds: float | None = None,
+    expected: Collection[str] = (),
 ) -> list[CheckResult]:
-    """Run all checks on one backend, or those whose ids are in ``only``.
+    """Run all checks on one backend, or those whose ids are in ``only``; the results end with the last that was run.
 
-    After a failed rung the later ones still run, but not where the plugin cannot even be loaded, and none is asked
-    once the backend has hung `subject.MOST_TIMEOUTS` times.
+    After wrong numbers the later checks still run. None is run after a worker that raised, died, hung or broke the
+    contract's form in a part of the backend that all of them need: they would repeat the same failure.
 
     observe: hears each result. mutation: a mistake to be built into the backend before. announce: hears of each check
-    before it runs. name: how people select this backend, for the command that repeats a check.
+    before it runs. name: how people select this backend, for the command that repeats a check. seconds: that the
+    worker of one problem may take, all in all; None: `subject.SECONDS`. expected: ids that are known to fail, which
+    therefore do not end the run.
     """
     results: list[CheckResult] = []
-    with Subject(offer, mutation) as subject:
+    with Subject(offer, mutation, SECONDS if seconds is None else seconds) as subject:
         for check in CHECKS.values():
             if only is not None and check.id not in only:
                 continue
             if announce is not None:
                 announce(check)
-            result = _run(check, subject, name or offer.name)
+            same = (r for r in results if r.worker_failed and check.needs and CHECKS[r.id].needs == check.needs)
+            result = _run(check, subject, name or offer.name, next(same, None))
             results.append(result)
             if observe is not None:
                 observe(result)
-            if check.id == "loads" and result.status == "failed":
+            if result.ends and check.id not in expected:
                 break
     return results
 
@@ -82,6 +96,9 @@ def check_backend(
     observe: Callable[[CheckResult], None] | None = None,
     mutation: Mutation | None = None,
     announce: Callable[[Check], None] | None = None,
+    *,
+    seconds: float | None = None,
+    expected: Collection[str] = (),
 ) -> list[CheckResult]:
     """`climb` for a backend by its name, as `compare-ag list` shows it.
 
@@ -92,30 +109,51 @@ def check_backend(
     for wanted in only or ():
         CHECKS[wanted]
     (offer,) = select([name]).values()
-    return climb(offer, only, observe, mutation, announce, name)
+    return climb(offer, only, observe, mutation, announce, name, seconds=seconds, expected=expected)
 
 
-def _run(check: Check, subject: Subject, name: str) -> CheckResult:
-    start, failed, log, advice = time.monotonic(), False, "", check.advice
-    status: Status = "passed"
+def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) -> CheckResult:
+    """One check; ``failed`` is an earlier one whose worker failed in the same capability."""
+    start = time.monotonic()
+    command = f"compare-ag check {name} --only {check.id}"
+    result = CheckResult(check.id, "passed", "", check.meaning, check.advice, command, 0.0, root=check.id)
     try:
+        if failed is not None:
+            raise CheckSkippedError(f"not asked, because '{failed.id}' failed")
         subject.begin()
-        if subject.timeouts >= MOST_TIMEOUTS:
-            raise CheckSkippedError(f"not asked: the backend hung {subject.timeouts} times before")
-        message = check.function(subject)
+        result = replace(result, message=check.function(subject))
     except CheckSkippedError as reason:
-        status, message = "skipped", str(reason)
+        result = replace(result, status="skipped", message=str(reason))
     except CheckFailedError as reason:
-        status, message = "failed", str(reason) + _written(check, subject)
+        result = replace(result, status="failed", message=str(reason), cause=reason.cause)
+        if subject.wrote and check.id != INPUTS:  # a wrong number may only be the consequence of a changed input
+            message = f"{result.message}; {' and '.join(sorted(subject.wrote))}: see '{INPUTS}' first"
+            result = replace(result, message=message, cause="", root=INPUTS)
     except HostFault:
         raise  # a bug of ours is no result of a check
     except WorkerFailure as failure:
         subject.replace_workers()
-        subject.timeouts += failure.status == "timeout"
-        status, message, failed, log = "failed", _seen(failure, subject.seconds), True, subject.last_words()
-        advice = _TO_RUN.get(failure.status, check.advice)
-    command = f"compare-ag check {name} --only {check.id}"
-    return CheckResult(check.id, status, message, check.meaning, advice, command, time.monotonic() - start, failed, log)
+        result = replace(
+            result,
+            status="failed",
+            message=_seen(failure, subject.seconds),
+            advice=_TO_RUN.get(failure.status, check.advice),
+            worker_failed=True,
+            log=subject.last_words(),
+            ends=_ends(failure, check),
+        )
+    return replace(result, seconds=time.monotonic() - start)
+
+
+INPUTS = "inputs-untouched"
+CAPABILITIES = ("step", "graph", "answer")
+"""phases of a worker without which the other checks can still be run"""
+
+
+def _ends(failure: WorkerFailure, check: Check) -> bool:
+    """Whether the later checks would repeat this failure; of the settings, the first refused may be the only one."""
+    refused = failure.phase == "prepare" and failure.reason.startswith("NotImplementedError")
+    return failure.phase not in CAPABILITIES and not (refused and check.id != "prepares")
 
 
 _TO_RUN = {
@@ -132,10 +170,3 @@ def _seen(failure: WorkerFailure, seconds: float) -> str:
     where = "" if failure.phase is None else f" (in {failure.phase})"
     reason = f"no answer within {seconds:g} s" if failure.status == "timeout" else failure.reason
     return f"{failure.status}: {reason}{where}"
-
-
-def _written(check: Check, subject: Subject) -> str:
-    """A wrong number may only be the consequence of a changed input."""
-    if not subject.wrote_into or check.id == "inputs-untouched":
-        return ""
-    return f"; it writes into {' and '.join(sorted(subject.wrote_into))}: see 'inputs-untouched' first"

@@ -23,7 +23,17 @@ from compare_ag.suite.graphs import Asked, Place, judged
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.training import Training
 from compare_ag.text import printable
-from compare_ag.verify import Oracle, Probes, Sample, judge_samples, probe_points, probe_samples, reference_trajectory
+from compare_ag.verify import (
+    Oracle,
+    Probes,
+    Route,
+    Sample,
+    judge_samples,
+    probe_points,
+    probe_samples,
+    reference_trajectory,
+)
+from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.relations import Answers as RelationAnswers
 from compare_ag.verify.relations import Ask
@@ -35,10 +45,8 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array, DType, LossForm
     from compare_ag.worker.protocol import Loaded, Mutation
 
-SECONDS = 60.0
+SECONDS = 300.0
 """that the worker of one problem may take, all in all"""
-MOST_TIMEOUTS = 2
-"""after as many the backend is asked nothing more: a method that hangs would cost every later check its minute"""
 LOG_LINES = 12
 """kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"
@@ -48,20 +56,20 @@ STEPS = 40
 class Subject:
     """One backend. Use as a context manager: leaving it ends its workers."""
 
-    def __init__(self, offer: Offer, mutation: Mutation | None = None) -> None:
+    def __init__(self, offer: Offer, mutation: Mutation | None = None, seconds: float = SECONDS) -> None:
         self.offer = offer
         self.mutation = mutation
-        self.seconds = SECONDS
-        self.timeouts = 0
-        self.wrote_into: set[str] = set()
-        """what forward, backward or step changed since `begin`, as the answers show"""
+        self.seconds = seconds
+        self.wrote: set[str] = set()
+        """clauses on what the backend changed since `begin` and must not, as the answers show"""
+        self._data_changed = False
         self._stack = contextlib.ExitStack()
         self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
         self._started = 0
         self._newest: WorkerProcess | None = None
         self._loaded: Loaded | None = None
         self._open: dict[str, tuple[WorkerProcess, Session]] = {}
-        self._routes: dict[str, Probes] = {}
+        self._probes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
         """all three by the digest of the problem; a worker without one has the empty key"""
 
@@ -87,9 +95,10 @@ class Subject:
 
     def session(self, problem: Problem) -> Session:
         """A worker in which the backend is prepared for ``problem``; steps are told at each training."""
-        key = replace(problem, steps=STEPS).digest()
+        key = f"{replace(problem, steps=STEPS).digest()}, {problem.threads} threads"
         if key not in self._open:
-            process, session = self._open.pop("") if "" in self._open else self._start(problem.dtype)
+            idle = problem.threads == 1 and "" in self._open
+            process, session = self._open.pop("") if idle else self._start(problem.dtype, problem.threads)
             try:
                 check_digest(problem, session.prepare(problem))
             except BaseException:
@@ -99,11 +108,11 @@ class Subject:
         self._newest, session = self._open[key]
         return session
 
-    def _start(self, dtype: DType | None) -> tuple[WorkerProcess, Session]:
+    def _start(self, dtype: DType | None, threads: int = 1) -> tuple[WorkerProcess, Session]:
         """A new worker with the plugin loaded."""
         self._started += 1
         self._newest = None
-        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, 1, 0, self.seconds)
+        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, threads, 0, self.seconds)
         process = self._newest = WorkerProcess(launch)
         try:
             session = Session(self.offer, process)
@@ -115,9 +124,10 @@ class Subject:
 
     def begin(self) -> None:
         """Start a check: what was seen to be written into belongs to the check before."""
-        if "X or y" in self.wrote_into:  # weights are made anew for each visit, data once for each worker
+        if self._data_changed:  # weights are made anew for each visit, data once for each worker
             self.replace_workers()
-        self.wrote_into.clear()
+        self.wrote.clear()
+        self._data_changed = False
 
     def replace_workers(self) -> None:
         """End all workers: the next question starts new ones."""
@@ -151,21 +161,24 @@ class Subject:
         batch_size: int | None = None,
         name: str = SMALL,
         steps: int = STEPS,
+        threads: int = 1,
     ) -> Problem:
         """A small problem. Raises `CheckSkippedError` for a dtype that the backend does not declare."""
         chosen = dtype or self.dtype
         if chosen not in self.loaded.dtypes:
             raise CheckSkippedError(f"it does not declare {chosen}")
-        return problem_by_name(name, loss=loss, l2=l2, dtype=chosen, batch_size=batch_size, steps=steps)
+        return problem_by_name(
+            name, loss=loss, l2=l2, dtype=chosen, batch_size=batch_size, steps=steps, threads=threads
+        )
 
-    def route(self, problem: Problem) -> Probes:
+    def probes(self, problem: Problem) -> Probes:
         """The host's points for this problem, drawn now that the plugin has been loaded."""
         key = problem.digest()
-        if key not in self._routes:
+        if key not in self._probes:
             _ = self.loaded
             seed = secrets.randbits(32)
-            self._routes[key] = probe_points(problem, reference_trajectory(problem), seed)
-        return self._routes[key]
+            self._probes[key] = probe_points(problem, reference_trajectory(problem), seed)
+        return self._probes[key]
 
     # --- questions ---
 
@@ -176,9 +189,13 @@ class Subject:
         w, b = np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
         found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
         if not found.data_kept:
-            self.wrote_into.add("X or y")
-        if found.kept is not None and (found.kept != weights).any():
-            self.wrote_into.add("the weights")
+            self._data_changed = True
+        if found.changed_by_reading:
+            self.wrote.add(f"to_numpy writes into {', '.join(found.changed_by_reading)}")
+        if found.data_written:
+            self.wrote.add("it writes into X or y")
+        if found.changed(weights).size:
+            self.wrote.add("it writes into the weights")
         return found
 
     def asker(self, problem: Problem) -> Ask:
@@ -192,23 +209,34 @@ class Subject:
         return ask
 
     def samples(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
-        """Its answers along the route, two for each visit."""
-        route = self.route(problem)
-        found = self.ask(problem, route.weights, fused=fused)
-        return probe_samples(route, found.loss, found.gradient, found.following)
+        """Its answers along the route on all data, two for each visit."""
+        return self.along(problem, self.probes(problem).main, fused=fused)
+
+    def ladders(self, problem: Problem, *, fused: bool = False) -> list[Sample]:
+        """Its answers along the ladders of logits."""
+        _, _, *ladders = self.probes(problem).routes
+        return [sample for route in ladders for sample in self.along(problem, route, fused=fused)]
+
+    def along(self, problem: Problem, route: Route, *, fused: bool = False) -> list[Sample]:
+        """Its answers along one route."""
+        data = None if route.rows is None else (problem.X[route.rows], problem.y[route.rows])
+        answers = self.ask(problem, route.weights, data, fused=fused)
+        return probe_samples(route, answers.loss, answers.gradient, answers.following)
 
     def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:
         """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or say how close it was."""
         oracle = self._oracles.setdefault(problem.digest(), Oracle(problem))
-        found = [result for name, result in judge_samples(problem, oracle, samples).items() if name in tests]
-        for result in found:
+        results = {name: result for name, result in judge_samples(problem, oracle, samples).items() if name in tests}
+        for result in results.values():
             if not result.passed:
                 worst = max(result.findings, key=lambda finding: finding.ratio)
-                raise CheckFailedError(worst.message)
-        judged = sum(result.judged for result in found)
+                causes = diagnose(problem, oracle, samples, results)
+                raise CheckFailedError(worst.message, causes[0] if causes else "")
+        judged = sum(result.judged for result in results.values())
         if not judged:
             raise CheckSkippedError("nothing could be decided here")
-        return f"{judged} numbers or vectors judged, the worst at {max(r.ratio for r in found):.2g} of its tolerance"
+        worst_ratio = max(result.ratio for result in results.values())
+        return f"{judged} numbers or vectors judged, the worst at {worst_ratio:.2g} of its tolerance"
 
     def train(self, problem: Problem, *, fused: bool = False) -> str:
         """Train and certify; raise `CheckFailedError` with the verdict's message."""
@@ -229,7 +257,7 @@ class Subject:
         if decisive.status == "undecidable":
             raise CheckSkippedError(decisive.message)
         if decisive.status != "agrees":
-            raise CheckFailedError(decisive.message)
+            raise CheckFailedError(decisive.message, decisive.diagnosis[0] if decisive.diagnosis else "")
         return decisive.message
 
     def graph(self, problem: Problem) -> str:

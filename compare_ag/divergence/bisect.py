@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from compare_ag.divergence.reproducer import Reproducer, write_reproducer
 from compare_ag.divergence.trace import Fault, Trace, trace
+from compare_ag.problem import batches
+from compare_ag.suite.graphs import Place, undecided_reason
 from compare_ag.verify.samples import coordinate
 
 if TYPE_CHECKING:
@@ -29,9 +32,10 @@ class Divergence:
     first_bits: str
     """where their weights first differ in any bit, as a clause for people; "" where they never do"""
     undecided: int | None
-    """the first step of which nothing can be said, for the probability form saturates"""
+    """the first step of which something cannot be decided"""
     reproducers: dict[str, Reproducer]
     """backend -> the script that shows its fault; none where a worker failed outside of the verbs of a step"""
+    undecided_reason: str = ""
 
     @property
     def message(self) -> str:
@@ -39,8 +43,8 @@ class Divergence:
         if not self.faults:
             every = "every step" if self.undecided is None else "every step that can be decided"
             said = f"both are right: {every} lies within its tolerance; {self.first_bits or 'they agree in every bit'}"
-            saturated = f"; undecidable from step {self.undecided}: the probability form saturates"
-            return said if self.undecided is None else said + saturated
+            horizon = f"; undecidable from step {self.undecided}: {self.undecided_reason}"
+            return said if self.undecided is None else said + horizon
         return "; ".join(f"{name} is wrong: {fault.message}" for name, fault in self.faults.items())
 
 
@@ -66,8 +70,13 @@ def bisect(
                 reproducers[name] = script
     one, other = list(traces.values())[:2] if len(traces) > 1 else (None, None)
     bits = "" if one is None or other is None else _first_bits(one, other)
-    undecided = min((found.undecided for found in traces.values() if found.undecided is not None), default=None)
-    return Divergence(faults, bits, undecided, reproducers)
+    ends = [(found.undecided, found) for found in traces.values() if found.undecided is not None]
+    if not ends:
+        return Divergence(faults, bits, None, reproducers)
+    step, found = min(ends, key=lambda end: end[0])
+    w, b = found.weights[step][:-1], found.weights[step][-1]
+    rows = next(itertools.islice(batches(problem), step, None)) if problem.batch_size is not None else None
+    return Divergence(faults, bits, step, reproducers, undecided_reason(problem, Place(step, w, b, rows)))
 
 
 def _first_bits(one: Trace, other: Trace) -> str:

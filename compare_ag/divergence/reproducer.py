@@ -1,8 +1,9 @@
 """A script of at most 30 lines that shows one fault with numpy, the plugin and the contract: no host, no oracle.
 
 The expected number is written into the script: it is for people, who run it beside their editor, and no worker ever
-reads it. The shortest form that reproduces is kept: one call at the weights in question; the same call twice; or the
-training from its start up to the step, for a fault that depends on what came before.
+reads it. The shortest form that reproduces is kept: one call at the weights in question; the same call twice; the
+training from its start up to the step, for a fault that depends on what came before; or equal calls until some of them
+are wrong, for a fault that looks random.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.process import import_path
+from compare_ag.host.process import THREAD_VARIABLES, import_path
 from compare_ag.problem import Problem, batches
 from compare_ag.records import SaveError
 from compare_ag.text import printable
@@ -34,6 +35,10 @@ SECONDS = 60.0
 MOST_LINES = 30
 OFTEN = 200
 """calls beyond those of the training, for a fault that counts them: the host's points were visited after it"""
+RANDOM_HITS = 3
+"""wrong answers after which the equal calls end: enough for a rate to within a factor of three"""
+RANDOM_SECONDS = 20
+"""that the equal calls may take"""
 VERBS = ("forward", "backward", "update", "to_numpy", "step")
 """where a failure can be shown by a few calls"""
 
@@ -46,6 +51,8 @@ class Reproducer:
     reproduces: bool
     output: str
     """its last line"""
+    looks_random: bool = False
+    """only some of many equal calls are wrong; ``output`` says how many"""
 
 
 def write_reproducer(folder: Path, problem: Problem, trace: Trace, fault: Fault) -> Reproducer | None:
@@ -60,7 +67,9 @@ def write_reproducer(folder: Path, problem: Problem, trace: Trace, fault: Fault)
     for how in _ways(fault, batched=problem.batch_size is not None):
         _write(path, *_script(problem, trace, fault, how))
         found = _run(path)
-        if found.reproduces:
+        if found.reproduces and how == "now and then":
+            return replace(found, looks_random=True)
+        if found.reproduces and (found := _run(path)).reproduces:  # once may be luck
             return found
     return found
 
@@ -97,15 +106,16 @@ def _ways(fault: Fault, *, batched: bool) -> list[str]:
     if fault.finding is None:
         return ["form"]
     if fault.rows is not None and fault.step is None:
-        return ["once", "whole first"]
+        return ["once", "whole first", "now and then"]
     if fault.step is None:
-        return ["once", "twice", "moved", "often"]
+        return ["once", "twice", "moved", "often", "now and then"]
     # with mini-batches the recording takes part: it asks for the loss of all data at every step
-    return ["once", "twice", "trained", *(["watched, trained"] if batched else [])]
+    return ["once", "twice", "trained", *(["watched, trained"] if batched else []), "now and then"]
 
 
 def _run(path: Path) -> Reproducer:
     environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(import_path())}
+    environment.pop("PYTHONWARNINGS", None)  # a plugin's warnings are no faults
     try:
         done = subprocess.run(
             [sys.executable, "-P", str(path)],
@@ -140,7 +150,13 @@ def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str
     verdict, expected = _verdict(problem, trace, fault)
     if sum(array.size for array in expected.values()) > INLINE:
         arrays, expected = arrays | expected, {}
-    calls = [*_calls(problem, fault, how, steps), *_literals(expected), *verdict]
+    if how == "now and then":
+        calls = [*_literals(expected), *_counted(problem, fault, verdict)]
+    else:
+        if how.endswith("trained") and fault.finding is not None:
+            arrays["there"] = at  # another course of the training would lead elsewhere, where something else is right
+            verdict = [*verdict[: -len(_tail())], *_tail("np.array_equal(before, there.astype(float)) and ")]
+        calls = [*_calls(problem, fault, how, steps), *_literals(expected), *verdict]
     numbers = sum(array.size for array in arrays.values())
     text = _text(problem, trace, fault, calls, _literals(arrays))
     if numbers <= INLINE and text.count("\n") <= MOST_LINES:
@@ -154,13 +170,14 @@ def _text(problem: Problem, trace: Trace, fault: Fault, calls: list[str], data: 
     """The script: load, prepare, make tensors, then ``calls``."""
     body = [
         f"# {printable(trace.name)}: {printable(fault.message)}",  # a comment: any text is safe in it
-        "import importlib, sys",
+        "import importlib, os, sys",
+        f"os.environ.update(dict.fromkeys({THREAD_VARIABLES!r}, '{problem.threads}'))",
         "import numpy as np",
         "from compare_ag import Batch, Setting, Weights",
         *_load(trace),
         *data,
-        f"setting = Setting({problem.examples}, {problem.features}, {problem.dtype!r}, l2={problem.l2!r}, "
-        f"loss={problem.loss!r})",
+        f"setting = Setting({problem.examples}, {problem.features}, {problem.dtype!r}, threads={problem.threads}, "
+        f"l2={problem.l2!r}, loss={problem.loss!r})",
         "backend = Plugin()",
         "backend.prepare(setting)",
         "batch = Batch(backend.make_tensor(X), backend.make_tensor(y))",
@@ -227,6 +244,26 @@ def _calls(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
     return [*_lead(problem, how, evaluation), *evaluation, *after, _observe(fault)]
 
 
+def _counted(problem: Problem, fault: Fault, verdict: list[str]) -> list[str]:
+    """Equal calls, each on fresh weights, until some of them are wrong or time is up; and how many were."""
+    made = "Weights(backend.make_tensor(w, requires_grad=True), backend.make_tensor(b, requires_grad=True))"
+    expectation = verdict[
+        : -len(_tail())
+    ]  # how to get what is expected from a reported gradient, if that is known then
+    body = [*_calls(problem, fault, "once", 0), *expectation]
+    return [
+        "import time",
+        f"calls, wrong, end = 0, 0, time.monotonic() + {RANDOM_SECONDS}",
+        f"while wrong < {RANDOM_HITS} and time.monotonic() < end:",
+        *(f"    {line}" for line in body),
+        "    calls, wrong = calls + 1, wrong + (not np.all(np.abs(observed - expected) <= tolerance))",
+        f"    weights = {made}",
+        'rate = f"out of tolerance in {wrong} of {calls} equal calls: the fault looks random"',
+        'print(f"REPRODUCED: {rate}" if wrong else f"not reproduced in {calls} equal calls")',
+        "sys.exit(int(wrong > 0))",
+    ]
+
+
 def _lead(problem: Problem, how: str, evaluation: list[str]) -> list[str]:
     """What is called before the evaluation that is looked at."""
     moved = "Weights(*(backend.make_tensor(np.asarray(v * 1.001, v.dtype), requires_grad=True) for v in (w, b)))"
@@ -250,7 +287,8 @@ def _trained(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
         f"weights = following = backend.update(weights, gradient, {rate!r})",
     ]
     if fault.phase == "step":
-        body = [f"loss, following = backend.step(weights, batch, {rate!r})", "weights = following"]
+        step = f"loss, following = backend.step(weights, batch, {rate!r})"
+        body = ["before = numbers(weights)", step, "weights = following"]
     if how.endswith("trained"):
         if problem.batch_size is not None:
             body = ["batch = Batch(*(backend.make_tensor(v[rows[k][rows[k] >= 0]]) for v in (X, y)))", *body]
@@ -280,7 +318,7 @@ def _verdict(problem: Problem, trace: Trace, fault: Fault) -> tuple[list[str], d
     if fault.finding is None:
         return [], {}
     allowed = point_tolerance(problem, at, fault.rows)
-    exact = Oracle(problem).at(at[:-1], at[-1], fault.rows)
+    exact = Oracle(problem).at(at[:-1], at[-1], fault.rows, allowed)
     if fault.finding.test == "update":
         gradient = exact.gradient.high
         if trace.gradients is not None and fault.step is not None and fault.step < len(trace.gradients):
@@ -294,7 +332,8 @@ def _verdict(problem: Problem, trace: Trace, fault: Fault) -> tuple[list[str], d
         "step": (exact.following.high, allowed.following),
         "gradient": (exact.gradient.high, allowed.gradient),
     }[fault.finding.test]
-    return _tail(), {"expected": np.asarray(expected), "tolerance": tolerance}
+    # where nothing is decided the tolerance is inf, and the exact number may be too: any finite one may stand there
+    return _tail(), {"expected": np.nan_to_num(expected), "tolerance": tolerance}
 
 
 def _form(pairs: list[str], *, kept: bool) -> list[str]:
@@ -327,10 +366,10 @@ def _raises(reason: str, calls: list[str]) -> list[str]:
     ]
 
 
-def _tail() -> list[str]:
+def _tail(condition: str = "") -> list[str]:
     return [
         'print("observed", observed, "expected", expected, "tolerance", tolerance, sep="\\n")',
-        "wrong = not np.all(np.abs(observed - expected) <= tolerance)",
+        f"wrong = {condition}not np.all((np.abs(observed - expected) <= tolerance) | np.isinf(tolerance))",
         'print("REPRODUCED: out of tolerance" if wrong else "not reproduced")',
         "sys.exit(int(wrong))",
     ]

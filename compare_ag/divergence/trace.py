@@ -22,8 +22,10 @@ from compare_ag.suite.evidence import broken_protocol, evidence, fused_evidence
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
+from compare_ag.verify.arithmetic import Arithmetic
 from compare_ag.verify.certificate import first_finding
 from compare_ag.verify.points import point_tolerance, update_tolerance
+from compare_ag.verify.samples import explained_by_reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +80,7 @@ class Trace:
     """(T, m)"""
     fault: Fault | None
     undecided: int | None = None
-    """the first step of which nothing can be said, for the probability form saturates; None where there is none"""
+    """the first step of which something cannot be decided; None where there is none"""
     failure: WorkerFailure | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -153,7 +155,7 @@ def _first_fault(
         size = float(abs(weights[0][worst].astype(float) - start[worst]))
         message = f"training does not begin at the start: {coordinate} is off by {size:.2g}, where none is allowed"
         return Fault(None, message, 0, "make_tensor", coordinate, np.inf, start)
-    along = _first_wrong(problem, oracle, samples)
+    along, as_read = _first_wrong(problem, oracle, samples)
     if along is not None:
         return along
     if training.failure is not None:
@@ -163,7 +165,9 @@ def _first_fault(
         return Fault(None, said, step, failure.phase, None, np.inf, point, failure=failure)
     if broken := broken_protocol(training):
         return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
-    return _judged(problem, oracle, list(evidence(problem, training).probes)) or _fused_fault(problem, training)
+    at_points = _judged(problem, oracle, list(evidence(problem, training).probes))
+    # what the reading of wider weights would explain is a fault all the same where the points show one
+    return as_read if at_points is not None and as_read is not None else at_points or _fused_fault(problem, training)
 
 
 def _fused_fault(problem: Problem, training: Training) -> Fault | None:
@@ -172,9 +176,10 @@ def _fused_fault(problem: Problem, training: Training) -> Fault | None:
         return None
     weights, oracle = _weights(problem, training.fused), Oracle(problem)
     samples = _samples(problem, concatenate(training.fused.losses, problem.dtype), weights, None)
-    fault = _first_wrong(problem, oracle, samples)
+    fault, as_read = _first_wrong(problem, oracle, samples)
     if fault is None:
         fault = _judged(problem, oracle, list(fused_evidence(problem, training).probes))
+        fault = as_read if fault is not None and as_read is not None else fault
     return None if fault is None else replace(fault, message=f"the fused step: {fault.message}", phase="step")
 
 
@@ -209,26 +214,41 @@ def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Faul
     )  # fmt: skip  # one row
 
 
-def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Fault | None:
-    """The first fault along a training; one suspect after the other, so that no budget can hide the earliest."""
+def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> tuple[Fault | None, Fault | None]:
+    """The first fault along a training; one suspect after the other, so that no budget can hide the earliest.
+
+    Where the reading of weights that are kept in a wider format explains all faults along it: none, and the first.
+    """
+    as_read: Fault | None = None
     for sample in samples:
-        if _suspicious(problem, sample) and (fault := _judged(problem, oracle, [sample])) is not None:
-            return fault
-    return None
+        if not _suspicious(problem, sample) or (fault := _judged(problem, oracle, [sample])) is None:
+            continue
+        as_read = as_read or fault
+        if not explained_by_reading(judge_samples(problem, oracle, [sample]).values()):
+            return as_read, None
+    return None, as_read
 
 
 def _first_undecided(problem: Problem, weights: Array) -> int | None:
-    """The first step whose loss cannot be judged: only the probability form has any."""
-    if problem.loss != "probability":
-        return None
+    """The first step of which something cannot be judged: the probability form saturates, or numbers may overflow."""
     rows_of = list(batches(problem)) if problem.batch_size is not None else None
+    arithmetic = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
     longest = float(np.sqrt(1.0 + np.square(problem.X.astype(np.float64)).sum(axis=1)).max())
     with np.errstate(all="ignore"):
-        reach = longest * np.linalg.norm(weights.astype(np.float64), axis=1)
-    # |z| ≤ reach, and ε = u (2/(1 - p) + …) stays below 1 while z ≤ ½ log 1/u
-    for k in np.flatnonzero(~(reach <= -0.5 * np.log(np.finfo(problem.dtype).eps))).tolist():
+        norms = np.linalg.norm(weights.astype(np.float64), axis=1)
+        reach = longest * norms
+        # larger than all that may overflow, η times the sums over the examples among it
+        sizes = (1.0 + problem.learning_rate) * problem.examples * (1.0 + longest) * (1.0 + problem.l2 * norms)
+        decided = sizes * 4.0 * (1.0 + norms) <= arithmetic.top
+        if arithmetic.probability:
+            # |z| ≤ reach, and ε = u (2/(1 - p) + …) stays below 1 while z ≤ ½ log 1/u
+            decided &= reach <= -0.5 * np.log(2.0 * arithmetic.u)
+    for k in np.flatnonzero(~decided).tolist():
         rows = None if rows_of is None else rows_of[k]
-        if np.isfinite(weights[k]).all() and not np.isfinite(point_tolerance(problem, weights[k], rows).loss):
+        allowed = point_tolerance(problem, weights[k], rows)
+        last = k + 1 == len(weights)
+        numbers = [np.array([allowed.loss]), *([] if last else [allowed.gradient, allowed.following])]
+        if not np.isfinite(np.concatenate(numbers)).all():
             return int(k)
     return None
 

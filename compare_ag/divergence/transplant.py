@@ -182,9 +182,9 @@ class _Bench:
         self.problem = problem
         self.oracle = Oracle(problem)
         # the points are those of the whole training: its end is where gradients are small
-        probes = probe_points(whole, reference_trajectory(whole), secrets.randbits(32))
-        route = 1 + len(probes.names) // 2
-        self.points = list(zip(probes.names[:route], probes.weights[:route], strict=True))
+        main, _, ladder, *_ = probe_points(whole, reference_trajectory(whole), secrets.randbits(32)).routes
+        # by name: the way back visits the same points; an exchange is on all data, so is the ladder here
+        self.points = dict(zip(main.names + ladder.names, [*main.weights, *ladder.weights], strict=True))
         self._hung: dict[tuple[str, PartName], WorkerFailure] = {}
 
     def known_failure(self, parts: tuple[str, str, str]) -> Combination | None:
@@ -208,7 +208,8 @@ class _Bench:
                 assert sample.following is not None
                 w, b = sample.following[:-1], sample.following[-1]
             if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
-                samples += [self._step(sessions, f"the point '{n}'", 0, p[:-1], p[-1], None) for n, p in self.points]
+                for name, point in self.points.items():
+                    samples.append(self._step(sessions, f"the point '{name}'", 0, point[:-1], point[-1], None))
         except _PartFailure as stop:
             for name, part in zip(parts, PARTS, strict=True):
                 workers.close(name, part)

@@ -54,7 +54,7 @@ _PASSED_ON = (
     "VIRTUAL_ENV",
 )  # fmt: skip
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "NUMPY_MADVISE_HUGEPAGE")
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
 
@@ -480,7 +480,7 @@ def _remove_unlocked(entry: os.DirEntry[str]) -> None:
 def thread_variables(threads: int) -> dict[str, str]:
     """What tells a worker's libraries how many threads to use and how these wait: part of what a time means."""
     waiting = {name: os.environ[name] for name in _WAITING if name in os.environ}
-    return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | waiting
+    return dict.fromkeys(THREAD_VARIABLES, str(threads)) | waiting
 
 
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:

@@ -292,7 +292,8 @@ def _evaluated_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_evaluated(c: Conversation, _: p.Evaluated, arrays: Arrays) -> None:
+def _check_evaluated(c: Conversation, message: p.Evaluated, arrays: Arrays) -> None:
+    _check_unique("Evaluated.changed_by_reading", [*message.changed_by_reading])
     _check_arrays(arrays, _evaluated_shapes(c), c.dtype)
 
 
@@ -315,6 +316,7 @@ def _check_mutants(c: Conversation, message: p.MutantList, arrays: Arrays) -> No
     for mutant in message.mutants:
         _check_count("MutantFacts.name", mutant.name, p.MOST_WORD, 1)
         _check_text("MutantFacts.part", mutant.part, p.MOST_WORD)
+        _check_text("MutantFacts.shows_in", mutant.shows_in, p.MOST_WORD)
         _check_text("MutantFacts.meaning", mutant.meaning, p.MOST_REASON)
         _check_count("MutantFacts.sizes", mutant.sizes, p.MOST_LISTED, 1)
     _check_arrays(arrays, {}, c.dtype)

@@ -56,6 +56,8 @@ class Answers:
     """(P, m): the weight tensors after forward and backward"""
     data_kept: bool
     """X and y were unchanged afterwards"""
+    changed_by_reading: tuple[p.Read, ...] = ()
+    """what `to_numpy` changed; sorted"""
 
     @classmethod
     def empty(cls, points: int, weights: int, dtype: str, *, fused: bool) -> Answers:
@@ -76,6 +78,17 @@ class Answers:
             if joined is not None:
                 joined[rows, ..., :-1] = arrays[f"{name}_w"]
                 joined[rows, ..., -1] = arrays[f"{name}_b"]
+
+    def changed(self, weights: p.Array) -> p.Array:
+        """The points (k,), of those at ``weights`` (P, m), at which forward or backward wrote into the weights."""
+        if self.kept is None or "the weights" in self.changed_by_reading:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero((self.kept != weights).any(axis=1))
+
+    @property
+    def data_written(self) -> bool:
+        """Whether a method other than `to_numpy` wrote into X or y."""
+        return not self.data_kept and "X or y" not in self.changed_by_reading
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,11 @@ class Session:
             request = p.Evaluate(problem.learning_rate, fused, first)
             message, arrays = self.process.ask(request, p.Evaluated, w=w[rows], b=b[rows], **extra)
             answers.fill(rows, arrays)
-            answers = replace(answers, data_kept=answers.data_kept and message.data_kept)
+            answers = replace(
+                answers,
+                data_kept=answers.data_kept and message.data_kept,
+                changed_by_reading=tuple(sorted({*answers.changed_by_reading, *message.changed_by_reading})),
+            )
         return answers
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:

@@ -52,13 +52,32 @@ def judgements(record: BackendRecord) -> Iterator[tuple[str, VerdictRecord]]:
 
 
 def outcome(test: TestRecord | None) -> str:
-    """Largest observed/tolerance, how many were judged, and a star where more were undecidable."""
-    return "n/a" if test is None else f"{fraction(test.ratio)} ({test.judged}){'*' if test.undecided else ''}"
+    """Largest observed/tolerance, and how many numbers or steps were decided, of how many where some were not."""
+    if test is None:
+        return "n/a"
+    return f"{fraction(test.ratio)} ({_decided(test.judged, test.undecided)})"
+
+
+def examples(verdict: VerdictRecord) -> str:
+    """Examples in decided evaluations of the gradient, or of the loss for a fused step; of how many in all."""
+    test = next((test for name in ("gradient", "loss") for test in verdict.tests if test.test == name), None)
+    return "n/a" if test is None or not test.examples else _decided(test.examples, test.undecided_examples)
+
+
+def _decided(decided: int, undecided: int) -> str:
+    return f"{decided:,} of {decided + undecided:,}" if undecided else f"{decided:,}"
 
 
 def repeated(record: BackendRecord) -> str:
-    """Did a second run give the same bits?"""
-    return {None: "n/a", True: "same bits", False: "other bits"}[record.repeatable]
+    """Did a second run give the same bits? If not, how many losses differ, and by how many tolerances."""
+    again = record.repetition
+    if again is None or not again.differing:
+        return {None: "n/a", True: "same bits", False: "other bits"}[record.repeatable]
+    size = "" if again.ratio is None else f", by {fraction(again.ratio)}"
+    return f"other bits: {again.differing:,} of {again.steps:,}{size}"
+
+
+REPEATED_NOTE = "of a second run: how many of its losses differ from the first one's, and by how many tolerances"
 
 
 def weights_shown(run: Run) -> list[int]:

@@ -43,6 +43,8 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (2, 1.5), (6, 2, 1.5, 2), (
 """five of them, so that colour, marker and dash together repeat after 210 backends"""
 INK = "#222222"
 FAINT = "#8a8a8a"
+DRAWABLE = 1e290
+"""Numbers beyond this, and below its reciprocal, are left out: axes need room around what they show."""
 MOST_POINTS = 800
 """drawn of a trajectory: more than a page can show"""
 LONGEST_NAME = 28
@@ -157,14 +159,15 @@ def _legend(axes: Axes, lines: list[tuple[str, Line2D]]) -> None:
 
 def _losses(run: Run, looks: list[Look]) -> Figure | None:
     trained = {look: run.arrays(look.name)["losses"] for look in looks if "losses" in run.arrays(look.name)}
-    trained = {look: losses.astype(np.float64) for look, losses in trained.items() if np.isfinite(losses).any()}
+    trained = {look: _drawable(losses) for look, losses in trained.items()}
+    trained = {look: losses for look, losses in trained.items() if np.isfinite(losses).any()}
     if not trained:
         return None
     figure, (axes,) = _figure(run, 3.6)
     lines: list[tuple[str, Line2D]] = []
     values = [losses[np.isfinite(losses)] for losses in trained.values()]
     if run.reference:
-        exact, tolerance = run.reference["losses"], run.reference["loss_tolerance"]
+        exact, tolerance = _drawable(run.reference["losses"]), _drawable(run.reference["loss_tolerance"])
         at = _thinned(len(exact))
         axes.fill_between(at, (exact - tolerance)[at], (exact + tolerance)[at], color="#c9c9c9", linewidth=0)
         (line,) = axes.plot(at, exact[at], color="#c9c9c9", linewidth=5, solid_capstyle="round")
@@ -189,13 +192,13 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
     for look in looks:
         losses = run.arrays(look.name).get("losses")
         if losses is not None and len(losses) > 1:
-            with np.errstate(invalid="ignore"):
-                off[look] = np.abs(losses.astype(np.float64) - exact[: len(losses)])
+            with np.errstate(over="ignore", invalid="ignore"):
+                off[look] = _drawable(np.abs(losses.astype(np.float64) - exact[: len(losses)]))
     if not off:
         return None
     figure, (axes,) = _figure(run, 3.6)
     lines: list[tuple[str, Line2D]] = []
-    bounded = np.where(np.isfinite(tolerance) & (tolerance > 0), tolerance, np.nan)
+    bounded = _drawable(np.where(tolerance > 0, tolerance, np.nan))
     if np.isfinite(bounded).any():
         at = _thinned(len(bounded))
         (line,) = axes.plot(at, bounded[at], color=INK, linewidth=1.6)
@@ -203,7 +206,7 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
     drawn = []
     for rank, (look, difference) in enumerate(off.items()):
         at, most = _peaks(np.where(difference > 0, difference, np.nan))
-        drawn += [float(np.nanmin(most))] if (difference > 0).any() else []
+        drawn += [float(np.nanmin(most))] if np.isfinite(most).any() else []
         name = _short(look.name) + ("" if (difference > 0).any() else " (no difference)")
         lines.append((name, _line(axes, at, most, look, rank / len(off))))
     _powers(axes)
@@ -236,6 +239,13 @@ def _line(axes: Axes, at: Array, values: Array, look: Look, shift: float) -> Lin
         zorder=3,
     )
     return line
+
+
+def _drawable(values: Array) -> Array:
+    """Float64, with a gap where matplotlib's own arithmetic for axes would overflow or underflow."""
+    numbers = np.asarray(values, dtype=np.float64)
+    size = np.abs(numbers)
+    return np.where((size <= DRAWABLE) & ((size >= 1.0 / DRAWABLE) | (size == 0)), numbers, np.nan)
 
 
 def _powers(axes: Axes) -> None:

@@ -47,10 +47,13 @@ _TESTS = {
     "trajectory": "Largest observed/tolerance of weights and losses of the whole training against the trajectory that "
     "they are compared with, with the accumulated rounding bound as tolerance.",
     "loss": "Largest observed/tolerance of the reported loss against the exact loss at the reported weights.",
-    "repeated run": "Whether training again from the start gave the same losses bit by bit. Other bits are no fault: a "
-    "sum may be taken in another order.",
+    "examples": "How many examples took part in evaluations of the gradient that could be decided, each evaluation "
+    "counted; “of …” where some could not, because the probability form saturates or the format overflows.",
+    "repeated run": "Whether training again in the same process gave the same losses bit by bit; if not, how many of "
+    "them differ, and by how many tolerances. Other bits within the tolerance are no fault: a sum may be taken in "
+    "another order. What is out of tolerance in the second run alone is a fault like any other.",
     "observed/tolerance": "A deviation in units of the largest one that rounding can explain. Up to 1 is right, above "
-    "1 is wrong; the number in brackets says how many samples or steps were judged.",
+    "1 is wrong; the number in brackets says how many samples or steps were decided.",
 }
 
 _WEIGHTS = {
@@ -71,7 +74,8 @@ _LOSSES = {
     "tolerance": "The largest deviation from the reference that rounding errors of a correct program can explain here.",
     "course of the loss": "The losses of the whole training as bars, from the smallest to the largest of this backend.",
     "convergence": "Whether the norm of the full-data gradient fell by a factor of a million, or to what the dtype "
-    "cannot tell from zero. A statement on the training, not on the backend.",
+    "cannot tell from zero, and a Newton step would lower the loss by no more than a millionth of it. A statement on "
+    "the training, not on the backend.",
 }
 
 _SPEED = {

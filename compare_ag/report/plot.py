@@ -71,7 +71,7 @@ class Plot:
             return [Text("nothing to draw: no difference" if self._log else "nothing to draw", style="dim")]
         low, high = float(finite.min()), float(finite.max())
         rows = self._cells(drawn, bound, low, high, room)
-        labels = {0: high, HEIGHT // 2: (low + high) / 2, HEIGHT - 1: low}
+        labels = {0: high, HEIGHT // 2: low / 2 + high / 2, HEIGHT - 1: low}
         lines = []
         for number, row in enumerate(rows):
             label = self._label(labels[number]) if number in labels and (high > low or number == 0) else ""
@@ -112,7 +112,7 @@ class Plot:
         return [Text.assemble(*zip(line, style, strict=True)) for line, style in zip(letters, styles, strict=True)]
 
     def _label(self, value: float) -> str:
-        number = 10**value if self._log else value
+        number = 10.0 ** min(value, 308.25) if self._log else value  # the largest float64, but for rounding
         return f"{number:.0e}" if self._log else f"{number:.3g}"
 
     def _legend(self, width: int) -> list[Text]:

@@ -132,7 +132,7 @@ def verdicts(run: Run) -> Group:
 
 def tests(run: Run) -> Group:
     """Each test's largest observed/tolerance, for each backend."""
-    table = Grid("backend", *cells.TESTS, "repeated run")
+    table = Grid("backend", *cells.TESTS, "examples", "repeated run")
     undecided = False
     for record in run.records.values():
         for how, verdict in cells.judgements(record):
@@ -141,10 +141,16 @@ def tests(run: Run) -> Group:
             found = {test.test: test for test in verdict.tests}
             undecided |= any(test.undecided for test in verdict.tests)
             outcomes = [_outcome(found.get(name)) for name in cells.TESTS]
-            table.add_row(f"{printable(record.name)}{how}", *outcomes, "n/a" if how else cells.repeated(record))
-    notes = ["in brackets how many numbers or steps were judged; above 1 is out of tolerance"]
+            repeated = "n/a" if how else cells.repeated(record)
+            table.add_row(f"{printable(record.name)}{how}", *outcomes, cells.examples(verdict), repeated)
+    notes = [
+        "in brackets how many numbers or steps were decided; above 1 is out of tolerance",
+        "examples: how many took part in decided evaluations of the gradient, each evaluation counted",
+    ]
     if undecided:
-        notes.append("* more were undecidable: their tolerance is infinite, as where the probability form saturates")
+        notes.append("of …: the others' tolerance is infinite, as where the probability form saturates")
+    if any(record.repetition is not None and record.repetition.differing for record in run.records.values()):
+        notes.append(cells.REPEATED_NOTE)
     if run.manifest.reference:
         notes.append(f"compared with {printable(run.manifest.reference)}")
     return titled("Tests: largest observed/tolerance", table, "\n".join(notes))
@@ -210,7 +216,7 @@ def plots(run: Run, judged: Sequence[str]) -> Beside:
     drawn = [Plot("Loss over steps" + (" (log scale)" if log else ""), losses, log=log)]
     if run.reference and run.manifest.problem.steps > 1:
         exact = run.reference["losses"]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             off = {name: np.abs(values - exact[: len(values)]) for name, values in losses.items()}
         tolerance = run.reference["loss_tolerance"]
         drawn.append(Plot("|loss - reference| over steps (log scale)", off, tolerance, log=True, peaks=True))

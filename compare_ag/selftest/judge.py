@@ -1,8 +1,9 @@
 """Run mutants as backends and count: which are caught, from which size on, and whether anything right is accused.
 
 The claim that is checked is not "all are caught": an error of one hundredth of a tolerance is rounding to any observer.
-It is that every mutant whose *effect* at a probed point is at least `EFFECT` tolerances is caught, where the effect is
-the distance between the mutant's answer and the correct backend's at that point.
+It is that every mutant whose *effect* is at least `EFFECT` tolerances somewhere is caught, where the effect is the
+distance between the mutant's answer and the correct backend's at one point: at the points of the verdict, and at points
+that the verdict does not see, w = 0 with b = ±1, ±2, … on all data (`scan`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,22 +24,29 @@ from compare_ag.selftest.population import Specimen
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
-from compare_ag.verify import Probes, Verdict
+from compare_ag.verify import Probes, Route, Verdict
 from compare_ag.verify.points import point_tolerance
+from compare_ag.verify.probes import largest_decidable
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
+    from compare_ag.host.session import Answers
     from compare_ag.problem.core import DType, LossForm
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.protocol import Array, MutantFacts
 
 EFFECT = 10.0
 """tolerances that an error must amount to somewhere for the claim to cover it"""
-PROBLEM = "synthetic:n=40,d=4"
+SMALL = "synthetic:n=40,d=4"
+LARGE = "synthetic:n=83,d=83"
+"""as many examples as features; 83 is prime, so that blocks of any size leave a remainder"""
 STEPS = 400
 LEARNING_RATE = 0.05
 L2 = 0.05
 TIMEOUT = 60.0
 CORRECT = "the correct backend"
+SCAN = ", in the scan"
+SCANNED = 120
+"""the largest |b| of the scan"""
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,32 @@ class Subject:
 
     dtype: DType
     loss: LossForm
+    name: str = SMALL
+    threads: int = 1
 
     def problem(self) -> Problem:
         """Build it."""
-        return problem_by_name(
-            PROBLEM, dtype=self.dtype, loss=self.loss, l2=L2, steps=STEPS, learning_rate=LEARNING_RATE
-        )
+        facts: Any = {"dtype": self.dtype, "loss": self.loss, "l2": L2, "steps": STEPS, "threads": self.threads}
+        return problem_by_name(self.name, learning_rate=LEARNING_RATE, **facts)
+
+    def shows(self, facts: MutantFacts) -> bool:
+        """Whether a mistake can act here, as its author says; a legitimate variant must pass on any small problem."""
+        if facts.legitimate:
+            return self.name == SMALL and self.threads == 1 and (self.dtype, self.loss) != ("float32", "probability")
+        place = "large" if self.name == LARGE else "threads" if self.threads > 1 else "probability"
+        return facts.shows_in == ("anywhere" if self in (DOUBLE, SINGLE) else place)
+
+
+DOUBLE = Subject("float64", "logits")
+SINGLE = Subject("float32", "logits")
+SUBJECTS = (
+    DOUBLE,
+    SINGLE,
+    Subject("float64", "probability"),
+    Subject("float32", "probability"),
+    Subject("float64", "logits", LARGE),
+    Subject("float64", "logits", threads=2),
+)
 
 
 @dataclass(frozen=True)
@@ -131,11 +159,10 @@ def selftest(
 ) -> SelftestResult:
     """Make every mistake to the backend of ``offer`` and judge what comes of it.
 
-    In float64 every size is tried, in float32 the largest; legitimate variants in both, with both forms of the loss.
-    ``observe`` hears (label, done, total).
+    In float64 every size is tried; in float32 the largest, but every size of what acts in the probability form alone;
+    legitimate variants in both, with both forms of the loss. ``observe`` hears (label, done, total).
     """
-    subjects = (Subject("float64", "logits"), Subject("float32", "logits"), Subject("float64", "probability"))
-    plan = [(subject, [specimen for specimen in specimens if _tried(specimen, subject)]) for subject in subjects]
+    plan = [(subject, [specimen for specimen in specimens if _tried(specimen, subject)]) for subject in SUBJECTS]
     total, result = sum(len(chosen) for _, chosen in plan), SelftestResult()
     for subject, chosen in plan:
         if chosen:
@@ -145,11 +172,7 @@ def selftest(
 
 
 def _tried(specimen: Specimen, subject: Subject) -> bool:
-    if specimen.facts.legitimate:
-        return True
-    if subject.loss == "probability":
-        return False
-    return subject.dtype == "float64" or specimen.size == specimen.facts.sizes[0]
+    return subject.shows(specimen.facts) and (subject != SINGLE or specimen.size == specimen.facts.sizes[0])
 
 
 class _Progress(Observer):
@@ -176,6 +199,9 @@ class _Bench:
         self.judge.prepare()
         if self.judge.error is not None:
             raise self.judge.error
+        self.scan = scan(self.problem)
+        self._tolerances: dict[int, tuple[Array, Array, Array]] = {}
+        """by number of the route"""
 
     def run(self, observer: Observer) -> list[Outcome]:
         problem = self.problem
@@ -191,18 +217,29 @@ class _Bench:
                 mutations={name: specimen.mutation for name, specimen in self.specimens.items()},
             )
             offers = dict.fromkeys([CORRECT, *self.specimens], self.offer)
-            training = TrainingPass(offers, conditions, observer, lambda: None)
+            outcomes: dict[str, Outcome] = {}
+
+            def judge_finished() -> None:
+                """Judge while others train, and let go of what was judged."""
+                correct = training.finished.get(CORRECT)
+                if correct is None:
+                    return
+                if correct.failure is not None:
+                    raise correct.failure
+                for name in training.finished.keys() - outcomes.keys() - {CORRECT}:
+                    outcomes[name] = self._outcome(self.specimens[name], training.finished[name], correct)
+
+            training = TrainingPass(offers, conditions, observer, judge_finished)
             training.run()
-            correct = training.finished.pop(CORRECT)
-            if correct.failure is not None:
-                raise correct.failure
-            return [self._outcome(self.specimens[name], training.finished[name], correct) for name in self.specimens]
+            judge_finished()
+            return [outcomes[name] for name in self.specimens]
 
     def _probes(self, _: int) -> Probes:
-        """The same points for all, or effects could not be compared; no mutant knows them."""
+        """The same points for all, or effects could not be compared. The last route, the scan, is no evidence."""
         probes = self.judge.probes(20)
         assert probes is not None
-        return peers.with_differences(probes)
+        probes = peers.with_differences(probes)
+        return replace(probes, routes=(*probes.routes, self.scan))
 
     def _outcome(self, specimen: Specimen, training: Training, correct: Training) -> Outcome:
         failure = training.failure
@@ -213,53 +250,84 @@ class _Bench:
                 specimen, self.subject, True, (failure.status,), failure.reason, np.inf, np.inf, np.inf, True, True,
                 False, False,
             )  # fmt: skip  # one row
+        effects = self._effects(training, correct)
+        probes = training.probes
+        assert probes is not None
+        training.probes = replace(probes, routes=probes.routes[:-1])  # the scan stays hidden from the verdict
         verdict, fused = self.judge.verdicts(training)
         if verdict.status == "agrees" and fused is not None:
             verdict = fused
-        effects = self._effects(training, correct)
-        probes, answers = training.probes, training.answers
-        assert probes is not None
-        assert answers is not None
+        main, answers = probes.main, training.answers[0]
         assert answers.gradient is not None
-        named = {name: [effects[i] for i, point in enumerate(probes.names) if point == name] for name in probes.names}
+        named = {name: [effects[0][i] for i, point in enumerate(main.names) if point == name] for name in main.names}
         return Outcome(
             specimen,
             self.subject,
             caught=verdict.status != "agrees",
             by=_catchers(verdict),
             message=verdict.message,
-            effect=float(np.max(effects)),
+            effect=max(float(np.max(along)) for along in effects),
             effect_middle=max(named["middle"]),
             effect_end=max(named["end"]),
             caught_middle=_caught_at(verdict, "middle"),
             caught_end=_caught_at(verdict, "end"),
             allclose=peers.allclose_sees(_final(training), _final(correct)),
-            gradcheck=self.subject.dtype == "float64" and peers.gradcheck_sees(probes, answers.loss, answers.gradient),
+            gradcheck=self.subject.dtype == "float64" and peers.gradcheck_sees(main, answers.loss, answers.gradient),
         )
 
-    def _effects(self, training: Training, correct: Training) -> Array:
-        """The largest distance to the correct backend's answers at each visited point (P,), in tolerances."""
+    def _effects(self, training: Training, correct: Training) -> list[Array]:
+        """For each route the largest distance to the correct backend's answers at each point (P,), in tolerances."""
         probes = training.probes
         assert probes is not None
-        effects = np.zeros(len(probes.names))
-        pairs = [(training.answers, correct.answers), (training.fused_answers, correct.answers)]
-        for i, weights in enumerate(probes.weights):
-            allowed = point_tolerance(self.problem, weights)
-            for mine, right in pairs:
-                if mine is None or right is None:
-                    continue
-                effects[i] = max(effects[i], _in(mine.loss[i], right.loss[i], np.asarray(allowed.loss)))
-                effects[i] = max(effects[i], _in(mine.following[i, -1], right.following[i, -1], allowed.following))
-                if mine.gradient is not None and right.gradient is not None:
-                    effects[i] = max(effects[i], _in(mine.gradient[i], right.gradient[i], allowed.gradient))
+        effects = []
+        for i, route in enumerate(probes.routes):
+            along = self._effect(i, route, training.answers[i], correct.answers[i])
+            if training.fused_answers:
+                along = np.maximum(along, self._effect(i, route, training.fused_answers[i], correct.answers[i]))
+            effects.append(along)
         return effects
 
+    def _effect(self, i: int, route: Route, mine: Answers, right: Answers) -> Array:
+        """The distance at each point of the route number ``i``, (P,). At a point of the scan both visits must show it.
 
-def _in(mine: Array, right: Array, tolerance: Array) -> float:
+        What acts in some of the calls only may act in the scan and not where the verdict looks.
+        """
+        loss, gradient, following = self._tolerances_along(i, route)
+        visits = _in(mine.loss[..., None], right.loss[..., None], loss)
+        if mine.gradient is not None and right.gradient is not None:
+            visits = np.maximum(visits, _in(mine.gradient, right.gradient, gradient))
+        if route.on == SCAN:
+            return np.asarray(visits.min(axis=1))
+        steps = _in(mine.following[:, -1:], right.following[:, -1:], following)
+        return np.asarray(np.maximum(visits.max(axis=1), steps[:, 0]))
+
+    def _tolerances_along(self, i: int, route: Route) -> tuple[Array, Array, Array]:
+        """Of loss (P, 1), gradient (P, m) and next weights (P, m), computed once for all specimens."""
+        if i not in self._tolerances:
+            points = [point_tolerance(self.problem, weights, route.rows) for weights in route.weights]
+            loss = np.array([[point.loss] for point in points])
+            gradient, following = ([getattr(point, name) for point in points] for name in ("gradient", "following"))
+            self._tolerances[i] = loss, np.array(gradient), np.array(following)
+        return self._tolerances[i]
+
+
+def scan(problem: Problem) -> Route:
+    """w = 0 and b = ±1, ±2, … on all data, as far as each form of the loss can be decided; never shown to a verdict."""
+    top, bottom = (int(min(SCANNED, largest_decidable(problem, sign))) for sign in (1.0, -1.0))
+    logits = [*range(-bottom, 0), *range(1, top + 1)]
+    weights = np.zeros((len(logits), problem.features + 1), dtype=problem.dtype)
+    weights[:, -1] = logits
+    return Route(tuple(f"b = {b}" for b in logits), weights, None, SCAN)
+
+
+def _in(mine: Array, right: Array, tolerance: Array) -> Array:
+    """The largest of |mine - right| (P, V, q) in tolerances (P, q), (P, V); undecidable numbers count as 0."""
+    allowed = tolerance[:, None]
     with np.errstate(all="ignore"):
         distance = np.abs(mine.astype(np.float64) - right.astype(np.float64))
-        ratio = np.where(distance == 0.0, 0.0, distance / tolerance)
-    return float(np.where(np.isfinite(distance), ratio, np.inf).max())
+        ratio = np.where(distance == 0.0, 0.0, distance / allowed)
+    ratio = np.where(np.isfinite(distance), ratio, np.inf)
+    return np.asarray(np.where(np.isfinite(allowed), ratio, 0.0).max(axis=2))
 
 
 def _final(training: Training) -> Array:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compare_ag.verify import Probes
+from compare_ag.verify import Probes, Route
 from compare_ag.worker.protocol import Array
 
 H = 1e-6
@@ -24,20 +24,21 @@ def allclose_sees(final: Array, correct: Array) -> bool:
 
 
 def with_differences(probes: Probes) -> Probes:
-    """The route with the points start ± h eⱼ at its end, for `gradcheck_sees`."""
-    start = probes.weights[probes.names.index("start")]
+    """The main route with the points start ± h eⱼ at its end, for `gradcheck_sees`."""
+    main = probes.main
+    start = main.weights[main.names.index("start")]
     steps = H * np.eye(len(start), dtype=start.dtype)
     extra = np.concatenate([start + steps, start - steps])
-    names = (*probes.names, *[MARK] * len(extra))
-    return replace(probes, names=names, weights=np.concatenate([probes.weights, extra]))
+    main = replace(main, names=(*main.names, *[MARK] * len(extra)), weights=np.concatenate([main.weights, extra]))
+    return replace(probes, routes=(main, *probes.routes[1:]))
 
 
-def gradcheck_sees(probes: Probes, loss: Array, gradient: Array) -> bool:
+def gradcheck_sees(main: Route, loss: Array, gradient: Array) -> bool:
     """Whether central differences tell the reported gradient from a right one: loss (P, 2), gradient (P, 2, m)."""
-    first = probes.names.index(MARK)
-    m = probes.weights.shape[1]
+    first = main.names.index(MARK)
+    m = main.weights.shape[1]
     up, down = loss[first : first + m, 0], loss[first + m : first + 2 * m, 0]
     with np.errstate(all="ignore"):
         numerical = (up.astype(np.float64) - down) / (2 * H)
-        reported = gradient[probes.names.index("start"), 0]
+        reported = gradient[main.names.index("start"), 0]
         return not np.allclose(reported, numerical, atol=1e-5, rtol=1e-3)

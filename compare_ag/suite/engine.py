@@ -348,11 +348,12 @@ def checkpoint_of(
     reference: Reference, recorded: Sequence[int], problem: Problem, where: str = "middle"
 ) -> tuple[int, Array, Array]:
     """Step and weights of start, middle or end of the reference trajectory, the last finite ones before it."""
-    finite = np.isfinite(reference.w[:, 0]).all(axis=-1) & np.isfinite(reference.b[:, 0])
+    with np.errstate(over="ignore"):
+        w, b = (ends[:, 0].astype(problem.dtype) for ends in (reference.w, reference.b))
+    finite = np.isfinite(w).all(axis=-1) & np.isfinite(b)
     last = max(0, int(np.argmin(finite)) - 1 if not finite.all() else len(finite) - 1)
     index = {"start": 0, "middle": min(len(recorded) // 2, last), "end": last}[where]
-    dtype = problem.dtype
-    return recorded[index], reference.w[index, 0].astype(dtype), reference.b[index, 0].astype(dtype)
+    return recorded[index], w[index], b[index]
 
 
 def checkpoint(problem: Problem, where: str = "middle") -> tuple[int, Array, Array]:

@@ -8,20 +8,29 @@ import numpy as np
 
 from compare_ag.host.session import Answers, Recording, concatenate
 from compare_ag.problem import recorded_steps
+from compare_ag.records import Repetition, real
 from compare_ag.verify import Evidence, Probes, Sample, Trajectory, probe_samples
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.suite.training import Training
+    from compare_ag.verify import Tolerance
     from compare_ag.worker.protocol import Array
 
 
 def evidence(problem: Problem, training: Training) -> Evidence:
     """Of a training that ran to its end, through the phases."""
-    probes = _samples(training.probes, training.answers)
-    probes += _samples(training.probes, training.part_answers, part=True)
     recording = training.recording
-    return Evidence(trajectory(problem, recording), _gradients(problem, recording), probes, broken_protocol(training))
+    samples = _samples(training.probes, training.answers)
+    again = training.repeated
+    return Evidence(
+        trajectory(problem, recording),
+        _gradients(problem, recording),
+        samples,
+        broken_protocol=broken_protocol(training),
+        repeated=None if again is None else trajectory(problem, again),
+        repeated_gradients={} if again is None else _gradients(problem, again),
+    )
 
 
 def fused_evidence(problem: Problem, training: Training) -> Evidence:
@@ -61,30 +70,48 @@ def _gradients(problem: Problem, recording: Recording) -> dict[int, Array]:
     return {step: np.append(w[i], b[i]) for i, step in enumerate(recording.gradient_steps)}
 
 
-def _samples(probes: Probes | None, answers: Answers | None, *, part: bool = False) -> list[Sample]:
-    if probes is None or answers is None:
-        return []
-    return probe_samples(probes, answers.loss, answers.gradient, answers.following, part=part)
+def _samples(probes: Probes | None, answers: list[Answers]) -> list[Sample]:
+    """The answers along all routes, in the order in which they were given."""
+    routes = () if probes is None else probes.routes
+    samples = []
+    for route, answer in zip(routes, answers, strict=False):  # no answers where the backend failed before
+        samples += probe_samples(route, answer.loss, answer.gradient, answer.following)
+    return samples
 
 
 def broken_protocol(training: Training) -> list[str]:
     """The rules of the contract that the answers at points show to be broken, as clauses for people."""
-    probes, answers = training.probes, training.answers
-    if probes is None or answers is None:
+    if training.probes is None:
         return []
     broken = []
-    if not answers.data_kept:
-        broken.append("forward or backward writes into X or y")
-    if answers.kept is not None:
-        changed = np.flatnonzero((answers.kept != probes.weights).any(axis=1))
+    reading = sorted({name for answers in training.answers for name in answers.changed_by_reading})
+    if reading:
+        broken.append(f"to_numpy writes into {', '.join(reading)}")
+    if any(answers.data_written for answers in training.answers):
+        broken.append("forward, backward or update writes into X or y")
+    for route, answers in zip(training.probes.routes, training.answers, strict=False):
+        changed = answers.changed(route.weights)
         if changed.size:
-            broken.append(f"forward or backward writes into the weights, at the point '{probes.names[changed[0]]}'")
+            where = f"at the point '{route.names[changed[0]]}'{route.on}"
+            broken.append(f"forward or backward writes into the weights, {where}")
+            break
     return broken
 
 
-def repeats(training: Training) -> bool | None:
-    """Whether the second run gave the first one's losses bit by bit."""
+def repetition(training: Training, tolerance: Tolerance) -> Repetition | None:
+    """How the losses of the second run differ from the first one's; None where there was no second run."""
     if training.repeated is None:
         return None
-    first, again = np.concatenate(training.recording.losses), np.concatenate(training.repeated.losses)
-    return first[: len(again)].tobytes() == again.tobytes()
+    again = np.concatenate(training.repeated.losses)
+    first = np.concatenate(training.recording.losses)[: len(again)]
+    differ = np.flatnonzero(first.view(f"u{first.itemsize}") != again.view(f"u{again.itemsize}"))
+    allowed = tolerance.loss[differ]
+    with np.errstate(all="ignore"):
+        ratios = np.abs(first[differ].astype(np.float64) - again[differ]) / allowed
+    decided = ratios[np.isfinite(allowed)]
+    return Repetition(
+        steps=len(again),
+        differing=len(differ),
+        first=int(differ[0]) if len(differ) else None,
+        ratio=real(float(np.nan_to_num(decided, nan=np.inf).max())) if len(decided) else None,
+    )

@@ -227,7 +227,7 @@ class _OneRun:
             record, arrays = self.judge.record(name, bare, self.log_root)
         self.host_faults |= isinstance(training.failure, HostFault)
         # judged: of wide data the answers of one backend take a gigabyte
-        training.answers = training.part_answers = training.fused_answers = training.probes = None
+        training.answers, training.fused_answers, training.probes = [], [], None
         self.arrays[name] = arrays
         self._keep(name, record)
         self.observer.trained(self.records[name])

@@ -94,9 +94,9 @@ def _overflown(problem: Problem, at: Place) -> str:
 def undecided_reason(problem: Problem, at: Place) -> str:
     """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
     stable = point_tolerance(replace(problem, loss="logits"), np.append(at.w, at.b), at.rows)
-    if problem.loss == "probability" and np.isfinite(np.append(stable.gradient, stable.loss)).all():
+    if problem.loss == "probability" and np.isfinite([stable.loss, *stable.gradient, *stable.following]).all():
         return "the probability form saturates"
-    return "the numbers leave the range of float64, in which tolerances are computed"
+    return f"numbers may leave the range of {problem.dtype}"
 
 
 @dataclass(frozen=True)

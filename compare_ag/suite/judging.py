@@ -28,7 +28,7 @@ from compare_ag.records import (
     real,
 )
 from compare_ag.suite.engine import checkpoint_of
-from compare_ag.suite.evidence import evidence, fused_evidence, repeats
+from compare_ag.suite.evidence import evidence, fused_evidence, repetition
 from compare_ag.verify import (
     Evidence,
     Oracle,
@@ -179,12 +179,14 @@ class Judge:
         verdict, fused = self.verdicts(training)
         decisive = verdict if fused is None or verdict.status != "agrees" else fused
         how = "" if decisive is verdict else "the fused step: "
+        again = repetition(training, self._tolerance)
         facts: dict[str, Any] = {
             "status": _STATUS[decisive.status],
             "reason": "" if decisive.status == "agrees" else how + decisive.message,
             "step": decisive.first_step,
             "phase": decisive.phase,
-            "repeatable": repeats(training),
+            "repeatable": None if again is None else not again.differing,
+            "repetition": again,
             "probe_seed": None if training.probes is None else training.probes.seed,
             "verdict": _verdict_record(verdict),
             "fused_verdict": None if fused is None else _verdict_record(fused),
@@ -263,7 +265,9 @@ class Judge:
             for name, record in rows.items()
             if record.status in records.JUDGED and "final_w" in arrays[name]
         ]
-        distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(ends, 2)]
+        with np.errstate(over="ignore", invalid="ignore"):  # two equal infinities differ by NaN
+            differences = [one - other for one, other in itertools.combinations(ends, 2)]
+        distances = [math.hypot(*difference) for difference in differences]  # squares nothing: no overflow
         # max() would pass over a NaN: say it instead
         return real(math.nan if any(map(math.isnan, distances)) else max(distances)) if distances else None
 
@@ -286,7 +290,8 @@ class Judge:
             return False
         allowed = 2.0 * self._tolerance.loss
         losses = [arrays[name]["losses"].astype(np.float64) for name in judged]
-        return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return all(bool((np.abs(one - other) <= allowed).all()) for one, other in itertools.combinations(losses, 2))
 
 
 class _CancelledError(Exception):
@@ -337,6 +342,8 @@ def _verdict_record(verdict: Verdict) -> VerdictRecord:
                 test=test.test,
                 judged=test.judged,
                 undecided=test.undecided,
+                examples=test.examples,
+                undecided_examples=test.undecided_examples,
                 ratio=real(test.ratio),
                 findings=[finding.message for finding in test.findings[:FINDINGS_KEPT]],
             )

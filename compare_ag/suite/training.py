@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.verify.probes import Probes
-    from compare_ag.worker.protocol import Array, Loaded, Mutation, Observed
+    from compare_ag.worker.protocol import Loaded, Mutation, Observed
 
 _POLL_SECONDS = 0.05
 REPEATED_STEPS = 1000
@@ -47,10 +47,10 @@ class Training:
     """the beginning of the first pass once more"""
     probes: Probes | None = None
     """the points it was asked about; None where there was no reference to choose them by"""
-    answers: Answers | None = None
-    part_answers: Answers | None = None
-    """on the smaller batch"""
-    fused_answers: Answers | None = None
+    answers: list[Answers] = field(default_factory=list)
+    """at the points of each route, in the order of `Probes.routes`"""
+    fused_answers: list[Answers] = field(default_factory=list)
+    """the same through the backend's own `step`"""
     loaded: Loaded | None = None
     observed: Observed | None = None
     graph: list[GraphNode] | None = None
@@ -181,7 +181,7 @@ class TrainingPass:
         training.repeated = Recording()
         again = min(problem.steps, REPEATED_STEPS)
         self._stages[name] = ("repeat", again)
-        session.train(problem, [], training.repeated, steps=again)
+        session.train(problem, [k for k in record if k < again], training.repeated, steps=again)
         if training.loaded.overrides_step:
             training.fused = Recording()
             self._stages[name] = ("fused", problem.steps)
@@ -209,16 +209,17 @@ class TrainingPass:
         probes = training.probes = conditions.probes(secrets.randbits(32))
         if probes is None:
             return
-        w, b = _parts(probes.weights)
-        training.answers = session.evaluate(problem, w, b)
-        part = list(probes.part_points)
-        data = problem.X[probes.part], problem.y[probes.part]
-        training.part_answers = session.evaluate(problem, w[part], b[part], data)
+        training.answers = ask_along(session, problem, probes)
         assert training.loaded is not None
         if training.loaded.overrides_step:
-            training.fused_answers = session.evaluate(problem, w, b, fused=True)
+            training.fused_answers = ask_along(session, problem, probes, fused=True)
 
 
-def _parts(weights: Array) -> tuple[Array, Array]:
-    """w (P, d) and b (P,) of weights (P, m)."""
-    return np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
+def ask_along(session: Session, problem: Problem, probes: Probes, *, fused: bool = False) -> list[Answers]:
+    """The backend's answers at the points of each route. Raises `WorkerFailure`."""
+    answers = []
+    for route in probes.routes:
+        w, b = np.ascontiguousarray(route.weights[:, :-1]), np.ascontiguousarray(route.weights[:, -1])
+        data = None if route.rows is None else (problem.X[route.rows], problem.y[route.rows])
+        answers.append(session.evaluate(problem, w, b, data, fused=fused))
+    return answers

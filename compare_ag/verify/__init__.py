@@ -28,7 +28,7 @@ is told a number of it that it is asked for.
 from compare_ag.verify.certificate import Evidence, certify
 from compare_ag.verify.convergence import Convergence, convergence
 from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
-from compare_ag.verify.probes import Probes, probe_points, probe_samples
+from compare_ag.verify.probes import Probes, Route, probe_points, probe_samples
 from compare_ag.verify.published import PublishedCheck, PublishedRow, published_check
 from compare_ag.verify.reference import Magnitudes, Reference, reference_trajectory
 from compare_ag.verify.samples import Finding, Sample, TestResult, judge_samples
@@ -48,6 +48,7 @@ __all__ = [
     "PublishedCheck",
     "PublishedRow",
     "Reference",
+    "Route",
     "Sample",
     "Status",
     "TestResult",

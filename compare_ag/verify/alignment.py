@@ -209,7 +209,7 @@ def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
     """The largest observed/tolerance; None where no tolerance is finite."""
     first = len(observed.values)
     values = np.array([float(one) for one in observed.values])
-    flat = Exact(exact.high.ravel()[:first], exact.low.ravel()[:first], exact.radius)
+    flat = Exact(exact.high.ravel()[:first], exact.low.ravel()[:first], float(np.max(exact.radius)))
     with np.errstate(all="ignore"):
         deviation, allowed = flat.deviation(values), tolerance.ravel()[:first]
         high = exact.high.ravel()

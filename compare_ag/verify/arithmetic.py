@@ -17,6 +17,9 @@ K_EXP = 8.0
 """4 ulp, in units of u: what vectorised exponentials promise (SLEEF and SVML grade them 1 or 4 ulp)"""
 K_SIGMOID = K_EXP + 2.0
 K_AD = 8.0
+HEADROOM = 4.0
+"""Numbers within this factor of the largest one may overflow on a legitimate way to compute them: 2z, or a sum's other
+order. Whoever starts near it cannot be told a wrong program from a right one."""
 SECOND_ORDER = 1.01
 FALSE_ALARM = 1e-9
 """Probability that a correct run violates the one statistical part of a bound anywhere in its verdict."""
@@ -30,13 +33,19 @@ class Arithmetic:
     """unit roundoff, half the distance from 1 to the next number: 2⁻²⁴ or 2⁻⁵³"""
     tiny: float
     """smallest normal number"""
+    top: float
+    """what is larger may overflow: the largest number, less `HEADROOM`"""
     probability: bool
 
     @classmethod
     def of(cls, dtype: str, *, probability: bool) -> Arithmetic:
         """The arithmetic of ``dtype`` for one of the two forms of the loss."""
         info = np.finfo(dtype)
-        return cls(float(info.eps) / 2, float(info.tiny), probability)
+        return cls(float(info.eps) / 2, float(info.tiny), float(info.max) / HEADROOM, probability)
+
+    def invertible(self, value: float) -> bool:
+        """Whether 1/value, as in g/(1/η), is a normal number."""
+        return value * HEADROOM * self.tiny <= 1.0
 
     def gamma(self, k: Array) -> Array:
         """γₖ; inf where k terms may lose every digit."""

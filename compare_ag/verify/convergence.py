@@ -2,6 +2,22 @@
 
 It matters to the reader of a verdict: once gradient descent has converged, final weights hardly depend on the
 gradient's details any more.
+
+A small gradient alone says little: a format may be unable to tell a large one from zero, and where examples are
+saturated a small one may lead far. So two things are asked of the end of a training:
+
+**Small gradient.** ‖∇f‖ has been reduced by `REDUCTION`, or is down to the floor at which the dtype cannot tell it from
+zero. A residual is known to κ_σ u, a logit to about √m u S‖θ‖ of which σ passes on ¼, and a sum of n products to about
+√n u times their size (roundings behave as a random walk: Higham and Mary 2019; the worst case n would call a float32
+gradient on 10,000 examples zero when it is merely small), all carried to the gradient by S = rms ‖x̃ᵢ‖:
+
+    floor = u S (κ_σ + √n rms r + ¼ √m S ‖θ‖)
+
+**Nothing left to gain.** Newton's step would lower the loss by ½ ∇fᵀH⁻¹∇f, half the squared Newton decrement [Boyd and
+Vandenberghe, Convex Optimization, 9.5], which is at most `REMAINING` of the loss itself. This quantity does not depend
+on the scales of features and weights. It is infinite where the gradient points along a direction without curvature (a
+saturated example that is wrong), and about half the loss on separable data, however long the training: there is no
+minimum to come to rest at.
 """
 
 from __future__ import annotations
@@ -14,10 +30,15 @@ import numpy as np
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.arithmetic import K_SIGMOID
-from compare_ag.verify.reference import Objective
+from compare_ag.verify.reference import Magnitudes, Objective
 
 REDUCTION = 1e-6
-"""A gradient norm reduced by this factor counts as converged, whatever the dtype can do."""
+"""A gradient norm reduced by this factor counts as small, whatever the dtype can do."""
+REMAINING = 1e-6
+"""A gain of at most this share of the loss counts as none."""
+MOST_ITERATIONS = 200
+MOST_OPERATIONS = 2e9
+"""of conjugate gradients, some seconds"""
 
 
 @dataclass(frozen=True)
@@ -28,31 +49,73 @@ class Convergence:
     gradient_norm_end: float
     floor: float
     """the gradient norm at which the tested dtype's own rounding takes over"""
+    gain: float | None
+    """½ ∇fᵀH⁻¹∇f at the end, what the loss could still fall by; None where the gradient is not small"""
     converged: bool
     message: str
 
 
 def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
-    """Compare the gradient at the weights w (d,), b () with the gradient at the problem's start.
-
-    Converged: reduced by `REDUCTION`, or down to the floor at which the dtype cannot tell it from zero. A residual
-    is known to κ_σ u, a logit to about √m u S‖θ‖ of which σ passes on ¼, and a sum of n products to about √n u
-    times their size (roundings behave as a random walk: Higham and Mary 2019; the worst case n would call a float32
-    gradient on 10,000 examples zero when it is merely small), all carried to the gradient by S = rms ‖x̃ᵢ‖:
-
-        floor = u S (κ_σ + √n rms r + ¼ √m S ‖θ‖)
-    """
+    """Judge the full-data objective at the weights w (d,), b () beside the one at the problem's start."""
     objective = Objective(problem)
-    n, m = objective.signed.shape
+    theta = np.append(w, b).astype(np.float64)
     with np.errstate(all="ignore"):
         start = objective.at(np.append(problem.w0, problem.b0).astype(np.float64))
-        end = objective.at(np.append(w, b).astype(np.float64))
-        spread = math.sqrt(float(np.einsum("ij,ij->", objective.signed, objective.signed)) / n)
-    u = float(np.finfo(problem.dtype).eps) / 2
-    drift = 0.25 * math.sqrt(m) * spread * float(end.weights[0])
-    floor = u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
-    before, after = float(start.gradient[0]), float(end.gradient[0])
-    converged = after <= max(REDUCTION * before, floor)
+        end = objective.at(theta)
+        floor = _floor(problem, objective, end)
+        before, after = float(start.gradient[0]), float(end.gradient[0])
+        small = after <= max(REDUCTION * before, floor) and math.isfinite(after)
+        gain = _gain(objective, theta) if small else None
+    loss = float(end.loss[0])
+    converged = gain is not None and math.isfinite(gain) and gain <= REMAINING * loss
     verb = "converged" if converged else "not converged"
     message = f"{verb}: the gradient norm went from {before:.2g} to {after:.2g}"
-    return Convergence(before, after, floor, converged, message)
+    if gain is not None and not converged:
+        fall = f"could still fall by {gain:.2g}" if math.isfinite(gain) else "falls along a direction without curvature"
+        message += f", but the loss of {loss:.2g} {fall}"
+    return Convergence(before, after, floor, gain, converged, message)
+
+
+def _floor(problem: Problem, objective: Objective, end: Magnitudes) -> float:
+    n, m = objective.signed.shape
+    spread = math.sqrt(float(np.einsum("ij,ij->", objective.signed, objective.signed)) / n)
+    u = float(np.finfo(problem.dtype).eps) / 2
+    drift = 0.25 * math.sqrt(m) * spread * float(end.weights[0])
+    return u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
+
+
+def _gain(objective: Objective, theta: Array) -> float:
+    """½ gᵀH⁻¹g at θ (m,), by conjugate gradients on the diagonally scaled H: a lower bound that grows to it.
+
+    Infinite where the gradient g has a part along a direction in which H has no curvature.
+    """
+    signed, n = objective.signed, len(objective.signed)
+    margin = signed @ theta
+    decay = np.exp(-np.abs(margin))
+    gradient = np.empty_like(theta)
+    objective.gradient(np.where(margin >= 0, decay, 1.0) / (1.0 + decay), signed, theta, gradient)
+    share = decay / (1.0 + decay) ** 2 / n
+    # with C² = diag H: gᵀH⁻¹g = ĝᵀĤ⁻¹ĝ for ĝ = C⁻¹g, Ĥ = C⁻¹HC⁻¹, whose diagonal is 1
+    scale = np.sqrt(np.einsum("ij,i,ij->j", signed, share, signed) + objective.penalty)
+    flat = scale == 0.0
+    if (gradient[flat] != 0.0).any():
+        return math.inf
+    scale[flat] = 1.0
+    residual = gradient / scale
+    direction, square = residual, float(residual @ residual)
+    gain, enough = 0.0, 1e-20 * square
+    for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / signed.size))):
+        if not square > enough:
+            break
+        moved = direction / scale
+        bent = (signed.T @ (share * (signed @ moved)) + objective.penalty * moved) / scale
+        curvature = float(direction @ bent)
+        if not curvature > 0.0:
+            return math.inf
+        # the step α = |residual|²/curvature along `direction` lowers the quadratic model by ½ α |residual|²
+        length = square / curvature
+        gain += 0.5 * length * square
+        residual = residual - length * bent
+        before, square = square, float(residual @ residual)
+        direction = residual + square / before * direction
+    return gain if math.isfinite(gain) else math.inf

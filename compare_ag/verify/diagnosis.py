@@ -11,8 +11,8 @@ Pure: samples in, sentences out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify import formats
 from compare_ag.verify.course import course
-from compare_ag.verify.faults import Data, Fault, Kind, Point
+from compare_ag.verify.faults import FITTED, Data, Fault, Kind, Point
 from compare_ag.verify.mistakes import GRADIENT, LOSS, UPDATE, Tiers
 from compare_ag.verify.oracle import Evaluation, Exact, Oracle
 from compare_ag.verify.points import point_tolerance, update_tolerance
@@ -33,17 +33,26 @@ from compare_ag.verify.trajectory import Trajectory
 MOST_SENTENCES = 3
 MOST_FAULTS = 24
 """of one kind"""
+MOST_PAIRS = 2
+"""of faults close to each other that are added: how an error changes with the weights tells rounding from a formula"""
+MOST_COMPARED = 200
+"""faults among which such pairs are looked for"""
 FEWEST_FAULTS = 4
 AFFORDABLE_CELLS = 200_000
 """examples x weights that are evaluated exactly for one kind, some 0.1 s, unless that is fewer than `FEWEST_FAULTS`"""
 
+LARGE = 16.0
+"""a logit from which on float32's 1 - p is 0: what is not finite at smaller ones has another cause"""
+MOST_FINITE = 200
+"""finite answers that tell from which logit on they are not"""
+
 AGAIN = "evaluated again"
 """how `probes` calls the second of two answers for the same tensors"""
 
-COARSE: Tiers = ((formats.exponential,), (formats.consistent,))
-"""any error of the right size meets the last of these: they are asked where nothing else explains anything"""
+COARSE: Tiers = ((formats.inaccurate_function,), (formats.consistent,))
+"""any error of the right size meets these: they are asked where nothing else explains anything"""
 # A step without a reported gradient may be wrong in either way: tier by tier, what gradients and updates suffer from.
-STEP: Tiers = [(*update, *gradient) for update, gradient in zip(UPDATE, GRADIENT, strict=True)]
+STEP: Tiers = [(*update, *gradient) for update, gradient in itertools.zip_longest(UPDATE, GRADIENT, fillvalue=())]
 TIERS: dict[Kind, Tiers] = {"gradient": GRADIENT, "update": UPDATE, "step": STEP, "loss": LOSS}
 
 
@@ -63,25 +72,32 @@ def diagnose(
     """
     case = _Case(oracle, samples, found)
     faults = {kind: case.faults(kind) for kind in TIERS}
-    families = [_not_finite(wrong) + _explanations(wrong, TIERS[kind]) for kind, wrong in faults.items()]
+    right = {kind: case.right(kind) if faults[kind] else [] for kind in TIERS}
+    families = [_explanations(wrong, right[kind], TIERS[kind]) for kind, wrong in faults.items()]
     if trajectory is not None:
         families.insert(0, course(problem, trajectory, found, reference, tolerance))
     if not any(families):
-        families = [_explanations(wrong, COARSE) for wrong in faults.values()]
+        families = [_explanations(wrong, right[kind], COARSE) for kind, wrong in faults.items()]
+    families += [_not_finite(samples, kind, wrong) for kind, wrong in faults.items()]
     in_turns = itertools.chain.from_iterable(itertools.zip_longest(*families))
     return tuple(dict.fromkeys(sentence for sentence in in_turns if sentence is not None))[:MOST_SENTENCES]
 
 
-def _explanations(faults: Sequence[Fault], tiers: Tiers) -> list[str]:
-    """What explains the faults of one kind: all of the first tier that has something to say."""
+def _explanations(faults: Sequence[Fault], right: Sequence[Fault], tiers: Tiers) -> list[str]:
+    """What explains the faults of one kind, and the right answers too: all of the first tier that has something to say.
+
+    A mistake that would have spoiled a right answer has not been made, unless it is made in second answers only.
+    """
     finite = [fault for fault in faults if np.isfinite(fault.excess).all()]
     if not finite:
         return []
-    # an update is only made after the second answer
-    repeated = len(finite) > 1 and all(f.kind != "update" and f.sample.where.endswith(AGAIN) for f in finite)
+    second = all(fault.kind != "update" and fault.sample.where.endswith(AGAIN) for fault in finite)
+    same = [fault for fault in right if fault.sample.where.endswith(AGAIN) or not second]
+    # an update is only made after the second answer, and a check may have asked for second answers alone
+    repeated = second and len(finite) > 1 and len(same) < len(right)
     with np.errstate(all="ignore"):
         for tier in tiers:
-            found = [sentence for explain in tier if (sentence := explain(finite)) is not None]
+            found = [sentence for explain in tier if (sentence := explain([*finite, *same])) is not None]
             if found:
                 return [
                     f"{sentence}, but only in the second of two answers" if repeated else sentence for sentence in found
@@ -89,21 +105,36 @@ def _explanations(faults: Sequence[Fault], tiers: Tiers) -> list[str]:
     return []
 
 
-def _not_finite(faults: Sequence[Fault]) -> list[str]:
-    """NaN or inf: whether it appears beyond some logit, where an exponential overflows or a logarithm meets 0."""
-
-    def reach(fault: Fault) -> float:
-        return float(np.abs(fault.point.logits).max())
-
+def _not_finite(samples: Sequence[Sample], kind: Kind, faults: Sequence[Fault]) -> list[str]:
+    """NaN or inf: whether it appears beyond some logit, of either sign or of one, and in the gradient alone."""
     bad = [fault for fault in faults if not np.isfinite(fault.excess).all()]
     if not bad:
         return []
     nan = any(np.isnan(fault.excess).any() for fault in bad)
     what = f"{bad[0].subject} is {'NaN' if nan else 'infinite'} though weights and data are finite"
-    least = min(reach(fault) for fault in bad)
-    if least > 16.0:
-        what += f", at logits of {least:.3g} and more: an exponential overflows, or a logarithm meets 0"
+    finite = [fault.point for fault in faults if np.isfinite(fault.excess).all()]
+    finite += [Point(bad[0].point.data, s.weights, s.rows) for s in _finite_answers(samples, kind)[:MOST_FINITE]]
+    measures: tuple[tuple[str, Callable[[Point], Array]], ...] = (
+        ("logits of {:.3g} and more in size", lambda point: np.abs(point.logits)),
+        ("logits (1 - 2y) z of {:.3g} and more", lambda point: point.wrongness),
+        ("logits of {:.3g} and more", lambda point: point.logits),
+        ("logits of -{:.3g} and less", lambda point: -point.logits),
+    )
+    for words, measure in measures:
+        least = min(float(measure(fault.point).max()) for fault in bad)
+        if least > LARGE and all(float(measure(point).max()) < least for point in finite):
+            why = "an exponential overflows, or a logarithm meets 0"
+            if kind == "gradient" and all(f.sample.loss is not None and np.isfinite(f.sample.loss) for f in bad):
+                why = "where the loss is finite, as when the branch that `where` does not take overflows"
+            return [f"{what}, at {words.format(least)}: {why}"]
     return [what]
+
+
+def _finite_answers(samples: Sequence[Sample], kind: Kind) -> list[Sample]:
+    """The samples with a finite answer of this kind."""
+    answers = {"loss": "loss", "gradient": "gradient", "update": "following", "step": "following"}
+    given = [(sample, getattr(sample, answers[kind])) for sample in samples if _asked(sample, kind)]
+    return [sample for sample, answer in given if np.isfinite(answer).all()]
 
 
 # --- which answers are wrong, and what came before them
@@ -136,25 +167,56 @@ class _Case:
             return []
         places = {(finding.where, finding.step) for finding in result.findings}
         suspects = [i for i, s in enumerate(self.samples) if (s.where, s.step) in places and _asked(s, kind)]
-        cells = problem.examples * (problem.features + 1)
-        most = min(len(suspects), MOST_FAULTS, max(FEWEST_FAULTS, AFFORDABLE_CELLS // cells))
-        chosen = sorted({suspects[i * (len(suspects) - 1) // max(1, most - 1)] for i in range(most)})
-        return [fault for i in chosen if (fault := self._fault(i, kind)) is not None]
+        chosen = self._chosen(suspects)
+        return [fault for i in self._with_neighbours(chosen, suspects) if (fault := self._fault(i, kind)) is not None]
 
-    def _fault(self, i: int, kind: Kind) -> Fault | None:
-        """One sample against its tolerance; None where it is met or nothing can be decided."""
+    def right(self, kind: Kind) -> list[Fault]:
+        """Right answers of one kind, as many as are affordable: what is wrong with the others is not wrong there."""
+        result = self.found.get(kind)
+        if result is None or kind not in ("loss", "gradient"):
+            return []
+        places = {(finding.where, finding.step) for finding in result.findings}
+        innocent = [i for i, s in enumerate(self.samples) if (s.where, s.step) not in places and _asked(s, kind)]
+        answers = [self._fault(i, kind, wrong=False) for i in self._chosen(innocent)]
+        return [answer for answer in answers if answer is not None]
+
+    def _chosen(self, indices: Sequence[int]) -> list[int]:
+        """As many as are affordable, spread evenly."""
+        cells = self.oracle.problem.examples * (self.oracle.problem.features + 1)
+        most = min(len(indices), MOST_FAULTS, max(FEWEST_FAULTS, AFFORDABLE_CELLS // cells))
+        return sorted({indices[i * (len(indices) - 1) // max(1, most - 1)] for i in range(most)})
+
+    def _with_neighbours(self, chosen: Sequence[int], suspects: Sequence[int]) -> list[int]:
+        """``chosen`` and the pairs of suspects whose weights differ most while they differ by little; see `formats`."""
+        some = sorted({*chosen, *suspects[:MOST_COMPARED]})
+        if not some:
+            return []
+        weights = np.array([self.samples[i].weights for i in some], dtype=np.float64)
+        lengths = np.linalg.norm(weights, axis=1)
+        pairs = []
+        for k in range(len(some)):
+            distances = np.linalg.norm(weights[k + 1 :] - weights[k], axis=1)
+            near = np.flatnonzero((distances > 0.0) & (distances < formats.CLOSE * lengths[k]))
+            pairs += [(-float(distances[j] / lengths[k]), some[k], some[k + 1 + int(j)]) for j in near]
+        return sorted({*chosen, *(i for _, *pair in sorted(pairs)[:MOST_PAIRS] for i in pair)})
+
+    def _fault(self, i: int, kind: Kind, *, wrong: bool = True) -> Fault | None:
+        """One sample against its tolerance; None where nothing can be decided, or where it is met but to be wrong."""
         sample, problem = self.samples[i], self.oracle.problem
         with np.errstate(all="ignore"):
             answer = _judged(problem, self.oracle, sample, self.exact(i), kind, len(self.samples))
             if answer is None:
                 return None
             observed, right, excess, tolerance = answer
-            if np.where(np.isfinite(tolerance), np.abs(excess) <= tolerance, True).all():
+            met = bool(np.where(np.isfinite(tolerance), np.abs(excess) <= tolerance, True).all())
+            if met if wrong else not (met and np.isfinite(tolerance).all()):
                 return None
             point = Point(self.data, sample.weights, sample.rows)
         before, last_update = _before(self.samples, i)
-        twin = _twin(self.samples, i, kind)
-        return Fault(kind, point, sample, before, last_update, observed, right, excess, tolerance, twin)
+        fault = Fault(kind, point, sample, before, last_update, observed, right, excess, tolerance)
+        if not wrong:
+            return fault
+        return replace(fault, twin=_twin(self.samples, fault), reported=_reported(self.samples, sample, kind))
 
 
 def _asked(sample: Sample, kind: Kind) -> bool:
@@ -205,13 +267,28 @@ def _before(samples: Sequence[Sample], i: int) -> tuple[Sample | None, Sample | 
     return known, known
 
 
-def _twin(samples: Sequence[Sample], i: int, kind: Kind) -> str | None:
-    """Where the same bits were reported for other weights."""
+def _twin(samples: Sequence[Sample], fault: Fault) -> str | None:
+    """Where the same bits were reported for other weights, at which another answer is right."""
+    if fault.kind not in ("loss", "gradient"):
+        return None
+    answer = getattr(fault.sample, fault.kind)
+    for other in samples:
+        given = getattr(other, fault.kind)
+        if given is None or not np.array_equal(given, answer) or np.array_equal(other.weights, fault.sample.weights):
+            continue
+        with np.errstate(all="ignore"):
+            if fault.in_tolerances(fault.of(fault.at(other)) - fault.right) > FITTED:
+                return other.where
+    return None
+
+
+def _reported(samples: Sequence[Sample], sample: Sample, kind: Kind) -> Array | None:
+    """All losses or gradients that were reported on the batch of ``sample``, (P, q)."""
     if kind not in ("loss", "gradient"):
         return None
-    sample, answer = samples[i], getattr(samples[i], kind)
-    for other in samples:
-        given = getattr(other, kind)
-        if given is not None and np.array_equal(given, answer) and not np.array_equal(other.weights, sample.weights):
-            return other.where
-    return None
+    same = [s for s in samples if _asked(s, kind) and np.array_equal(_rows(s), _rows(sample))]
+    return np.array([np.atleast_1d(getattr(s, kind)) for s in same])
+
+
+def _rows(sample: Sample) -> Array:
+    return np.array([-1]) if sample.rows is None else sample.rows

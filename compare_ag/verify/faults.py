@@ -99,7 +99,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """One answer of q numbers that is out of tolerance: q = 1 for a loss, else m."""
+    """One answer of q numbers against its tolerance, out of it unless it is a right one: q = 1 for a loss, else m."""
 
     kind: Kind
     point: Point
@@ -117,7 +117,14 @@ class Fault:
     tolerance: Array
     """(q,)"""
     twin: str | None = None
-    """where else the very same bits were reported, for other weights"""
+    """where else the very same bits were reported, although another answer is right there"""
+    reported: Array | None = None
+    """(P, q): the answers of this kind at all points on the same batch, right ones too"""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether a number is out of its tolerance."""
+        return not bool((np.abs(self.excess) <= self.tolerance).all())
 
     @property
     def subject(self) -> str:
@@ -137,9 +144,13 @@ class Fault:
     @property
     def terms(self) -> Array:
         """What each example contributes, (n, q)."""
+        return self.spread(self.point.losses, self.point.residual)
+
+    def spread(self, losses: Array, residuals: Array) -> Array:
+        """What changes of the examples' losses (n,) or residuals (n,) contribute, each alone, (n, q)."""
         point = self.point
-        terms = point.losses[:, None] if self.kind == "loss" else point.residual[:, None] * point.design
-        return np.asarray(terms / point.examples)
+        changes = losses[:, None] if self.kind == "loss" else residuals[:, None] * point.design
+        return np.asarray(changes / point.examples)
 
     def of(self, point: Point) -> Array:
         """The same quantity elsewhere."""
@@ -166,6 +177,14 @@ class Fault:
 
 
 Faults: TypeAlias = Sequence[Fault]
+"""wrong answers first, then right ones, which a mistake must leave right"""
+
+
+def wrong_ones(faults: Faults) -> list[Fault]:
+    """Those that are out of tolerance."""
+    return [fault for fault in faults if fault.is_wrong]
+
+
 Explain: TypeAlias = Callable[[Faults], str | None]
 """The sentence of a mistake that explains the faults, or None"""
 
@@ -188,7 +207,7 @@ def explained(faults: Faults, predictions: Iterable[Prediction | None], constant
             return False
         informative += int((np.abs(fault.excess) > slack * fault.tolerance).sum())
         largest, left = max(largest, fault.in_tolerances(fault.excess)), max(left, fault.in_tolerances(remainder))
-    enough = known >= min(2, len(faults)) and informative > constants
+    enough = known >= min(2, len(wrong_ones(faults))) and informative > constants
     return enough and left <= REMAINDER * largest
 
 

@@ -2,25 +2,29 @@
 
 Four signs, the surest first:
 
-    grid         every reported number is a number of the coarser format
+    grid         the wrong numbers are numbers of the coarser format: of all components, of b's alone, …
     products     rounding the factors of the matrix products, as TF32 and bfloat16 units do, predicts the errors
-    exponential  the errors are those of an exponential that is good to float32 only, all else being float64
-    consistent   the errors are larger than the format asked for allows, and within what the coarser one does
+    function     the errors are those of an exponential, a logarithm or a sigmoid that is good to float32 only
+    consistent   the errors are larger than the format asked for allows, within what the coarser one does, and have no
+                 pattern
 
-The last one says no more than its name: any error of the right size meets it. To first order a tolerance is
-proportional to u, so that the tolerance of the coarser format is a multiple of the one at hand.
+The last two are bounds: any error of the right size and place meets them. So they are asked for last, and only where
+the errors look like rounding errors, which change at random from one point to the next (`_looks_random`). To first
+order a tolerance is proportional to u, so that the tolerance of the coarser format is a multiple of the one at hand.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from compare_ag.problem.core import Array
 from compare_ag.verify.arithmetic import K_EXP, K_SIGMOID
-from compare_ag.verify.faults import COMPUTED, Fault, Faults, Prediction, explained
+from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained, wrong_ones
+from compare_ag.verify.samples import coordinate
 
 
 class Format(NamedTuple):
@@ -43,6 +47,20 @@ TYPICAL = 1 / 1000
 """errors smaller than this, in units of a format's tolerance, are too small for that format"""
 INFORMATIVE = 0.5
 """a tolerance beyond this share of the terms that were summed is met by anything"""
+FLOAT32_RANGE = 87.0
+"""a logit beyond which exp(-|z|) is no normal number of float32, and may have no digits there"""
+EXPECTED = 1000.0
+"""tolerances: where a function may be off by more, and nothing is off, it is another that is inaccurate"""
+MANY = 8
+"""points at which errors of one sign are no accident"""
+FEWEST_POINTS = 3
+"""at which errors must be known before they can be said to change at random"""
+ONE_DIRECTION = 0.95
+"""a share of the squares of unit errors beyond which they lie in one direction"""
+CLOSE = 2.0**-7
+"""a relative distance of weights at which another formula's errors are nearly the same"""
+SAME = 0.05
+"""of the larger of two errors"""
 
 
 def rounded(values: Array, digits: int) -> Array:
@@ -55,14 +73,66 @@ def _coarser(faults: Faults) -> list[Format]:
     return [kind for kind in FORMATS if kind.u > faults[0].roundoff]
 
 
-def _within(faults: Faults, kind: Format) -> bool:
-    """Whether the errors have the size of ``kind``'s, where that can be told from any other size."""
-    largest, telling, numbers = 0.0, 0, len(faults) * len(faults[0].right)
+def _within(faults: Faults, kind: Format, wrong: Array) -> bool:
+    """Whether the errors of the components ``wrong`` (q,) have the size of ``kind``'s, where that can be told."""
+    largest, telling, numbers = 0.0, 0, len(faults) * int(wrong.sum())
     for fault in faults:
         tolerance = fault.tolerance * (kind.u / fault.roundoff)
         largest = max(largest, fault.in_tolerances(fault.excess) * fault.roundoff / kind.u)
         telling += bool((tolerance <= INFORMATIVE * _volume(fault)).all())
     return TYPICAL <= largest <= 1.0 and 2 * telling >= len(faults) and numbers > 1
+
+
+def _wrong(faults: Faults) -> Array:
+    """The components (q,) that are out of tolerance somewhere."""
+    return np.asarray(np.any([np.abs(fault.excess) > fault.tolerance for fault in faults], axis=0))
+
+
+def _names(faults: Faults, wrong: Array) -> str:
+    """Of what kind of number, and of which of its components if not of all, as "the gradient of b"."""
+    what = {"loss": "the loss", "gradient": "the gradient", "update": "the update"}.get(faults[0].kind, "the step")
+    size = len(wrong)
+    if wrong.all() or size == 1:
+        return what
+    if wrong[:-1].all() and size > 2:
+        return f"{what} of w"
+    return f"{what} of {', '.join(coordinate(int(j), size) for j in np.flatnonzero(wrong)[:3])}"
+
+
+def _looks_random(faults: Faults, wrong: Array, kind: Format) -> bool:
+    """Whether the errors of the components ``wrong`` (q,) change from point to point as rounding errors do.
+
+    They have both signs, they do not all lie in one direction, and weights that differ by little, but by more than an
+    ulp of the format, have errors that differ by much: an error that is a smooth function of the weights is another
+    formula. Too few points tell nothing.
+    """
+    points = {(fault.point.theta.tobytes(), fault.point.examples): fault for fault in faults}
+    errors = np.array([(fault.excess / fault.tolerance)[wrong] for fault in points.values()])
+    errors = errors[np.isfinite(errors).all(axis=1)]
+    if len(errors) < FEWEST_POINTS:
+        return False
+    negative = np.count_nonzero(errors < 0.0, axis=0)
+    if (np.minimum(negative, len(errors) - negative) < max(1, len(errors) // 10)).all():
+        return False
+    lengths = np.linalg.norm(errors, axis=1, keepdims=True)
+    if errors.shape[1] > 1:
+        values = np.linalg.svd(errors / lengths, compute_uv=False)
+        if values[0] ** 2 > ONE_DIRECTION * len(errors):
+            return False
+    return not _is_smooth(list(points.values()), wrong, kind)
+
+
+def _is_smooth(faults: Faults, wrong: Array, kind: Format) -> bool:
+    """Whether errors at weights that lie close together are nearly the same, where there are such weights."""
+    close, same = 0, 0
+    for one, other in itertools.combinations(faults, 2):
+        a, b = one.point.theta, other.point.theta
+        distance = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-300)
+        if one.point.examples == other.point.examples and kind.u < distance < CLOSE:
+            first, second = one.excess[wrong], other.excess[wrong]
+            close += 1
+            same += bool(np.abs(first - second).max() <= SAME * max(np.abs(first).max(), np.abs(second).max()))
+    return 2 * same > close
 
 
 def _volume(fault: Fault) -> Array:
@@ -76,13 +146,17 @@ def _volume(fault: Fault) -> Array:
 
 
 def on_grid(faults: Faults) -> str | None:
-    """Every reported number is a number of a coarser format, and as near as that format comes."""
-    numbers = np.concatenate([fault.observed for fault in faults]).astype(np.float64)
+    """Every wrong number is a number of a coarser format, and as near as that format comes."""
+    faults = wrong_ones(faults)
+    wrong = _wrong(faults)
+    numbers = np.concatenate([fault.observed[wrong] for fault in faults]).astype(np.float64)
     numbers = numbers[numbers != 0.0]
     for kind in reversed(_coarser(faults)):
         if numbers.size > 1 and (rounded(numbers, kind.digits) == numbers).all() and _near(faults, kind):
-            what = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
-            return f"consistent with {kind.name}: every {what} is a number of that format"
+            if wrong.all():
+                what = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
+                return f"consistent with {kind.name}: every {what} is a number of that format"
+            return f"consistent with {kind.name}: {_names(faults, wrong)}, and nothing else, is given in that format"
     return None
 
 
@@ -138,26 +212,108 @@ def _backward(fault: Fault, kind: Format, forward: bool, divided: bool, bias: bo
     return Prediction(gradient - fault.right, 1.0 + either / point.examples / fault.tolerance)
 
 
-def exponential(faults: Faults) -> str | None:
-    """|Δr| ≤ κ_exp u₃₂ p(1 - p), and nothing else is worse than the format asked for."""
-    if faults[0].roundoff >= FLOAT32.u:
+def inaccurate_function(faults: Faults) -> str | None:
+    """One function is good to float32 only, and all else to float64; named with what it does to the numbers."""
+    if faults[0].roundoff >= FLOAT32.u or faults[0].kind == "update":
         return None
-    for fault in faults:
-        p = np.abs(fault.point.residual)
-        if fault.kind == "loss":
-            # an exponential e = exp(-|z|) in log(1 + e), and the logarithm itself
-            e = np.exp(-np.abs(fault.point.logits))
-            reach = np.array([(e / (1.0 + e) + np.log1p(e)).mean()])
-        else:
-            reach = (p * (1.0 - p)) @ np.abs(fault.point.design) / fault.point.examples
-        if not (np.abs(fault.excess) <= fault.tolerance + K_EXP * FLOAT32.u * reach).all():
-            return None
-    if not _within(faults, FLOAT32):
+    faults = [fault for fault in faults if float(np.abs(fault.point.logits).max()) < FLOAT32_RANGE]
+    bad, right = wrong_ones(faults), [fault for fault in faults if not fault.is_wrong]
+    if not bad:
         return None
-    return "consistent with an exponential or logarithm that is good to float32 only"
+    wrong = _wrong(bad)
+    if not _within(bad, FLOAT32, wrong) or _is_smooth(bad, wrong, FLOAT32) or _has_one_sign(bad):
+        return None
+    for name, bound, everywhere in FUNCTIONS:
+        if not right and not everywhere:
+            return None  # nothing tells it from float32 throughout
+        covered = all((np.abs(f.excess) <= f.tolerance + _reach(f, bound)).all() for f in bad)
+        # where so much is to be expected, not every error happens to be none
+        if covered and not (everywhere and any((_reach(f, bound) > EXPECTED * f.tolerance).any() for f in right)):
+            return f"{name} good to float32 only, inside float64"
+    return None
+
+
+def _has_one_sign(faults: Faults) -> bool:
+    """Whether the errors of a sum of residuals, or of the loss, all point one way, at `MANY` points or more."""
+    signs = {fault.point.theta.tobytes(): bool(fault.excess[-1] > 0.0) for fault in faults}
+    positive = sum(signs.values())
+    return len(signs) >= MANY and min(positive, len(signs) - positive) < max(1, len(signs) // 10)
+
+
+def _reach(fault: Fault, bound: Callable[[Point], tuple[Array, Array]]) -> Array:
+    """What errors of a function may do to a fault's numbers, (q,): they need not cancel."""
+    losses, residuals = bound(fault.point)
+    reach: Array = FLOAT32.u * np.abs(fault.spread(losses, residuals)).sum(axis=0)
+    return reach
+
+
+def _of_exponential(point: Point) -> tuple[Array, Array]:
+    """In ℓ and r, in units of u: a relative error ε of e = exp(-|z|) moves r by ε p(1 - p) and ℓ by ε e/(1 + e).
+
+    ε ≤ (κ_exp + |z|) u where the argument is rounded too; exp 0 is 1 in every format. In the probability form -log p
+    moves by ε (1 - p).
+    """
+    p, size = np.abs(point.residual), np.abs(point.logits)
+    error = np.where(size > 0.0, K_EXP + size, 0.0)
+    e = np.exp(-size)
+    share = p if point.data.problem.loss == "probability" else e / (1.0 + e)
+    return error * share, error * p * (1.0 - p)
+
+
+def _of_logarithm(point: Point) -> tuple[Array, Array]:
+    """A relative error κ_exp u of log(1 + e), or in the probability form of log p."""
+    losses = np.log1p(np.exp(-np.abs(point.logits)))
+    return K_EXP * (point.losses if point.data.problem.loss == "probability" else losses), 0.0 * losses
+
+
+def _of_both(point: Point) -> tuple[Array, Array]:
+    losses, residuals = _of_exponential(point)
+    return losses + _of_logarithm(point)[0], residuals
+
+
+def _of_sigmoid(point: Point) -> tuple[Array, Array]:
+    """A relative error (κ_σ + |z|(1 - p)) u of p = σ(z), which 1 - p inherits in absolute size."""
+    p = np.where(point.y == 1.0, 1.0 - np.abs(point.residual), np.abs(point.residual))
+    p = np.where(point.logits < 0.0, np.exp(-np.logaddexp(0.0, -point.logits)), p)
+    size = np.abs(point.logits)
+    error = p * (K_SIGMOID + size * (1.0 - p))
+    return 0.0 * size, error
+
+
+def _of_loss(point: Point) -> tuple[Array, Array]:
+    """ℓ as a whole, argument and result rounded; in the probability form by way of p = σ(z)."""
+    losses, size = K_EXP * point.losses, np.abs(point.logits)
+    if point.data.problem.loss == "probability":
+        losses = losses + _of_sigmoid(point)[1] * np.exp(point.losses)
+    return losses + size * np.abs(point.residual), 0.0 * size
+
+
+def _of_logits(point: Point) -> tuple[Array, Array]:
+    """|Δz| ≤ m u (|X||w|), and u |z| where the sum is rounded: r moves by p(1 - p) Δz and ℓ by r Δz."""
+    w, p = np.abs(point.theta[:-1]), np.abs(point.residual)
+    error = len(point.theta) * (np.abs(point.design[:, :-1]) @ w) + np.abs(point.logits) * bool(w.any())
+    return p * error, p * (1.0 - p) * error
+
+
+FUNCTIONS: tuple[tuple[str, Callable[[Point], tuple[Array, Array]], bool], ...] = (
+    ("an exponential is", _of_exponential, True),
+    ("a logarithm is", _of_logarithm, True),
+    ("an exponential or a logarithm is", _of_both, True),
+    ("the logits are", _of_logits, True),
+    ("a sigmoid is", _of_sigmoid, False),
+    ("a part of the loss is", _of_loss, False),
+)
+"""the smallest bounds first; and whether an error near the bound is to be expected everywhere: σ(z) may round to 1"""
 
 
 def consistent(faults: Faults) -> str | None:
-    """Errors of the size that the finest sufficient format would leave."""
-    kind = next((kind for kind in _coarser(faults) if _within(faults, kind)), None)
-    return f"consistent with {kind.name}: the errors have its size" if kind else None
+    """Errors without a pattern, of the size that the finest sufficient format would leave."""
+    faults = wrong_ones(faults)
+    wrong = _wrong(faults)
+    for kind in _coarser(faults):
+        if _within(faults, kind, wrong):
+            if not _looks_random(faults, wrong, kind):
+                return None
+            which = "" if wrong.all() else f" of {_names(faults, wrong)}"
+            return f"consistent with {kind.name}: the errors{which} have its size"
+    return None

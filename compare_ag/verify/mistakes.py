@@ -16,7 +16,18 @@ import numpy as np
 
 from compare_ag.problem.core import Array
 from compare_ag.verify import formats, searches
-from compare_ag.verify.faults import Explain, Fault, Faults, Point, Prediction, explained, fit, fitted, named
+from compare_ag.verify.faults import (
+    Explain,
+    Fault,
+    Faults,
+    Point,
+    Prediction,
+    explained,
+    fit,
+    fitted,
+    named,
+    wrong_ones,
+)
 from compare_ag.verify.faults import number as written
 
 Tiers: TypeAlias = Sequence[Sequence[Explain]]
@@ -57,8 +68,15 @@ def _of_nominal(fault: Fault) -> float:
     return fault.point.examples / (fault.point.data.problem.batch_size or fault.point.examples)
 
 
+def _always_zero(faults: Faults) -> str | None:
+    """No answer is anything but 0, where it is right too."""
+    if any(fault.reported is not None and fault.reported.any() for fault in faults):
+        return None
+    return named(_times(lambda _: 0.0), "{subject} is always 0")(faults)
+
+
 SIZES: tuple[Explain, ...] = (
-    named(_times(lambda _: 0.0), "{subject} is always 0"),
+    _always_zero,
     named(_times(lambda _: -1.0), "{subject} has the wrong sign"),
     *_size(_n, "{subject} is a sum over the examples instead of their mean"),
     *_size(lambda f: _n(f) / (_n(f) + 1.0), "{subject} is a mean over n + 1 instead of n"),
@@ -105,6 +123,63 @@ def _unasked(faults: Faults) -> str | None:
     return fitted(_weights_only, lambda s, c: f"{s} has an L2 penalty of {c:.3g} that was not asked for")(faults)
 
 
+# --- a part of it
+
+
+def _of_weights(fault: Fault) -> Array:
+    return np.append(fault.right[:-1], 0.0)
+
+
+def _of_examples(fault: Fault) -> Array:
+    return np.asarray(fault.right - fault.penalty)
+
+
+def _of_label(label: float) -> Callable[[Fault], Array]:
+    """What the examples of one label contribute."""
+    return lambda fault: np.asarray(fault.terms[fault.point.y == label].sum(axis=0))
+
+
+def _smoothed(fault: Fault) -> Array:
+    """A label y + ε(1 - 2y) moves r by -ε(1 - 2y) and ℓ by -ε(1 - 2y) z."""
+    point = fault.point
+    return np.asarray(fault.spread(-point.wrongness, 2.0 * point.y - 1.0).sum(axis=0))
+
+
+def _label_counts(label: float) -> Explain:
+    def sentence(subject: str, c: float) -> str:
+        return f"examples of label {label:g} count {written(1.0 + c)} times in {subject}"
+
+    return fitted(_of_label(label), sentence)
+
+
+PARTS: tuple[Explain, ...] = (
+    _penalised(
+        fitted(_of_examples, lambda s, c: f"{s} is {written(1.0 + c)} times what it should be, its penalty is right")
+    ),
+    _label_counts(0.0),
+    _label_counts(1.0),
+    fitted(_smoothed, lambda s, c: f"{s} is that of labels smoothed by {c:.3g}"),
+    fitted(
+        lambda f: np.ones_like(f.right),
+        lambda s, c: f"{s} is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
+    ),
+)
+
+
+def _constant_vector(faults: Faults) -> str | None:
+    """The excess is the same vector at all points on one batch, as where the data are not those that were given."""
+    if len(faults) < 3 or any(fault.point.rows is not None for fault in faults) or not _many_points(faults):
+        return None
+    weights = np.array([1.0 / fault.tolerance**2 for fault in faults])
+    same = (weights * [fault.excess for fault in faults]).sum(axis=0) / weights.sum(axis=0)
+    found = explained(faults, [Prediction(same) for _ in faults], constants=len(same))
+    return f"{faults[0].subject} is off by the same amount at all points, whatever the weights" if found else None
+
+
+def _many_points(faults: Faults) -> bool:
+    return len({fault.point.theta.tobytes() for fault in faults}) > 2
+
+
 # --- the examples
 
 
@@ -141,19 +216,21 @@ def _after_update(fault: Fault) -> Prediction | None:
 
 def _same_everywhere(faults: Faults) -> str | None:
     """For each batch every answer is the same, and the exact ones are not."""
-    answers, rights = defaultdict(set), defaultdict(set)
-    for fault in faults:
+    answers: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
+    rights: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
+    for fault in wrong_ones(faults):
         batch = None if fault.point.rows is None else fault.point.rows.tobytes()
-        answers[batch].add(fault.observed.tobytes())
+        given = fault.observed[None] if fault.reported is None else fault.reported
+        answers[batch] |= {row.tobytes() for row in given}
         rights[batch].add(fault.right.tobytes())
     same = all(len(given) == 1 for given in answers.values()) and max(map(len, rights.values())) > 1
-    same = same and any(fault.observed.any() for fault in faults)  # always 0 has its own sentence
+    same = same and any(fault.observed.any() for fault in wrong_ones(faults))  # always 0 has its own sentence
     return f"{faults[0].subject} does not depend on the weights" if same else None
 
 
 def _replayed(faults: Faults) -> str | None:
     """Every answer is bit for bit one that was given for other weights."""
-    twins = [fault.twin for fault in faults]
+    twins = [fault.twin for fault in wrong_ones(faults)]
     return f"{faults[0].subject} is replayed: {faults[0].sample.where} repeats {twins[0]}" if all(twins) else None
 
 
@@ -223,9 +300,16 @@ def _clipped_norm(faults: Faults) -> str | None:
 
 def _lengths(faults: Faults) -> str | None:
     """Every answer has the right direction, and a length of its own."""
+    faults = wrong_ones(faults)
     factors = np.array([1.0 + fit([fault], [fault.right]) for fault in faults])
     predictions = [Prediction((c - 1.0) * f.right, 1.0 + abs(c)) for c, f in zip(factors, faults, strict=True)]
-    if len(faults) < 2 or len(faults[0].right) < 2 or not explained(faults, predictions, constants=len(faults)):
+    single = all(fault.point.examples == 1 for fault in faults)  # whose gradient has but one direction
+    if (
+        single
+        or len(faults) < 2
+        or len(faults[0].right) < 2
+        or not explained(faults, predictions, constants=len(faults))
+    ):
         return None
     between = f"{written(factors.min())} to {written(factors.max())} times"
     if faults[0].kind == "gradient":
@@ -240,11 +324,17 @@ LOSS: Tiers = (
         *PENALTIES,
         *CALLS,
         named(_after_update, "the loss is that after the update"),
+        searches.relabelled,
+        searches.columns_exchanged,
         searches.capped,
+        searches.thresholded,
+        searches.tanh_sigmoid,
         formats.on_grid,
     ),
     (SCALED, *PENALTY_SIZES),
-    (searches.one_example, _replayed),
+    PARTS,
+    (searches.one_example,),
+    (_replayed,),
 )
 """tiers of mistakes in a loss"""
 
@@ -257,20 +347,32 @@ GRADIENT: Tiers = (
         named(_added_up, "gradients accumulate: each answer contains the answer before"),
         searches.reordered,
         searches.mean_without_one,
+        searches.relabelled,
+        searches.columns_exchanged,
+        searches.thresholded,
+        searches.tanh_sigmoid,
         formats.on_grid,
     ),
     (
         SCALED,
         *PENALTY_SIZES,
+        *PARTS,
+        fitted(
+            lambda f: np.append(0.0 * f.right[:-1], 1.0),
+            lambda _, c: f"the gradient of b is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
+        ),
+        fitted(
+            _of_weights, lambda _, c: f"the gradient of w is {written(1.0 + c)} times what it should be, b's is right"
+        ),
         _unasked,
         fitted(_kept, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"),
         searches.one_component,
         searches.one_example,
         searches.clipped,
         searches.flushed,
-        _replayed,
     ),
-    (formats.products, _lengths),
+    (searches.softened, formats.products, _lengths, _constant_vector),
+    (_replayed,),
 )
 """tiers of mistakes in a gradient"""
 

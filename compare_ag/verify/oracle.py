@@ -17,6 +17,11 @@ this one step produced
     ‖midpoints - exact trajectory‖ at k+1 ≤ q · (the same at k) + ρₖ,
 
 some 2⁻ᵇ‖θ‖ more for each step at b bits while ηL ≤ 2. A loss at such weights is off by ‖∇f‖e + ½Le² besides its ball.
+
+**Large numbers cost bits.** A sum of products (|X||θ|)ᵢ large, of which little is left, is known to 2⁻ᵇ(|X||θ|)ᵢ, and σ
+needs its margin to an absolute error. So log₂ max(|X||θ|)ᵢ bits are added; and whoever compares with a ball compares
+its radius with the tolerance too, asks for more bits where it is not `NEGLIGIBLE`, and decides nothing where there are
+no more to be had. Beyond `FAR` neither exp μ nor its reciprocal is computed, but enclosed: 0 < exp(-|μ|) < 2⁻ᶠᵃʳ.
 """
 
 from __future__ import annotations
@@ -32,20 +37,35 @@ from flint import arb, arb_mat, ctx
 
 from compare_ag.problem import Problem, batches, recorded_steps
 from compare_ag.problem.core import Array
+from compare_ag.verify.points import PointTolerance, point_tolerance
 
 Ball: TypeAlias = Any
 """flint.arb; python-flint's own annotations stop at its Cython classes"""
 
 RADIUS = 1e-30
-"""The exact trajectory is known to this much at its last step, or it is not called exact."""
+"""The exact trajectory's weights, and the logits at them, are known to this much, or it is not called exact."""
 BITS = 160
 """of a first attempt: 48 digits, of which 10⁴ steps cost four"""
 MOST_BITS = 2048
+"""of a trajectory"""
+MOST_POINT_BITS = 8192
+"""of one evaluation; sums of products of any float64 are exact in 4,300"""
+NEGLIGIBLE = 2.0**-10
+"""A ball's radius of more than this share of a tolerance decides nothing."""
+FAR = 16384
+"""Where |μ| is larger, exp(-|μ|) is far below any float64 times any other: the ball (0, 2⁻ᶠᵃʳ) stands for it."""
+FADED = arb(2) ** -(FAR + 1)
 LIPSCHITZ_SLACK = 1e-9
 """relative error allowed to the problem's L, a float64 eigenvalue"""
 AFFORDABLE_SECONDS = 1.5
 """what an exact trajectory may cost, by the model of `trajectory_seconds`"""
+MOST_SECONDS = 4.0 * AFFORDABLE_SECONDS
+"""what a further attempt with more bits may cost"""
 
+MOST_KNOWN = 1 << 19
+"""weights of all points whose exact answers are kept: ten numbers for each, 40 MB in all"""
+MOST_DESIGN_CELLS = 200_000
+"""examples x weights of the batches that are kept as balls, some 50 MB"""
 PRECISION_LOCK = threading.RLock()
 """python-flint keeps the precision in one global place"""
 
@@ -55,8 +75,8 @@ class Exact(NamedTuple):
 
     high: Array
     low: Array
-    radius: float
-    """the largest radius of the balls of which these are the midpoints (in the 2-norm for weights of a trajectory)"""
+    radius: Array | float
+    """of the ball of which each is the midpoint; one number, in the 2-norm, for weights of a trajectory"""
 
     def deviation(self, observed: Array) -> Array:
         """|observed - exact|, rounded once; NaN or inf where ``observed`` is."""
@@ -64,11 +84,17 @@ class Exact(NamedTuple):
         deviation: Array = np.abs((np.asarray(observed, dtype=np.float64) - self.high) - self.low)
         return deviation
 
+    def decides(self, tolerance: Array) -> Array:
+        """Where a deviation can be compared with ``tolerance``: all is finite, and the radius negligible beside it."""
+        with np.errstate(all="ignore"):
+            known = np.isfinite(self.high) & (np.asarray(self.radius) <= NEGLIGIBLE * tolerance)
+        decidable: Array = known & np.isfinite(tolerance)
+        return decidable
+
     def followed_by(self, other: Exact) -> Exact:
         """These (S, m) and one row more (m,)."""
-        return Exact(
-            np.vstack([self.high, other.high]), np.vstack([self.low, other.low]), max(self.radius, other.radius)
-        )
+        radius = np.maximum(self.radius, other.radius)
+        return Exact(np.vstack([self.high, other.high]), np.vstack([self.low, other.low]), radius)
 
 
 class Evaluation(NamedTuple):
@@ -81,13 +107,22 @@ class Evaluation(NamedTuple):
     following: Exact
     """(m,): the weights after one step"""
 
+    def decides(self, allowed: PointTolerance) -> bool:
+        """Whether every finite tolerance can be compared with."""
+        pairs = (
+            (self.loss, np.asarray(allowed.loss)),
+            (self.gradient, allowed.gradient),
+            (self.following, allowed.following),
+        )
+        return all(bool((exact.decides(tolerance) | np.isinf(tolerance)).all()) for exact, tolerance in pairs)
+
 
 @dataclass(frozen=True)
 class ExactTrajectory:
     """The trajectory for T steps and K recorded steps, enclosed."""
 
     losses: Exact
-    """(T+1,)"""
+    """(T+1,), each with its own radius"""
     weights: Exact
     """(K, 2, m): at the recorded k and at k+1"""
     final: Exact
@@ -104,12 +139,39 @@ class Oracle:
         self.problem = problem
         self.bits = bits
         self.parameters = problem.features + 1
-        self._full: _Design | None = None
-        self._last: tuple[bytes, _Design] | None = None
+        self.largest = float(np.abs(problem.X).max(initial=0.0))
+        self._designs: dict[bytes | None, _Design] = {}
+        """by the bytes of the batch's rows; None: all"""
+        self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
 
-    def at(self, w: Array, b: Array, rows: Array | None = None) -> Evaluation:
-        """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all)."""
-        with PRECISION_LOCK, ctx.workprec(self.bits):
+    def judge_by(self, weights: Array, rows: Array | None, judged: int) -> tuple[PointTolerance, Evaluation]:
+        """Tolerance and exact answers at ``weights`` (m,), b last, on the examples ``rows`` (None: all).
+
+        Each distinct point is evaluated once: a route visits it four times, and backends are asked at the same ladder.
+        judged: as for `point_tolerance`.
+        """
+        key = (weights.tobytes(), _bytes(rows), judged)
+        if key not in self._known:
+            allowed = point_tolerance(self.problem, weights, rows, judged=judged)
+            if len(self._known) * self.parameters > MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = allowed, self.at(weights[:-1], weights[-1], rows, allowed)
+        return self._known[key]
+
+    def at(self, w: Array, b: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
+        """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all).
+
+        allowed: what it will be compared with. More bits are taken until it decides, `MOST_POINT_BITS` at most.
+        """
+        bits = self.bits + bits_of_sums(self.largest, w, b)
+        while True:
+            found = self._evaluated(w, b, rows, bits)
+            if allowed is None or bits >= MOST_POINT_BITS or found.decides(allowed):
+                return found
+            bits *= 2
+
+    def _evaluated(self, w: Array, b: Array, rows: Array | None, bits: int) -> Evaluation:
+        with PRECISION_LOCK, ctx.workprec(bits):
             theta = arb_mat(self.parameters, 1, [*balls(w), arb(float(b))])
             design = self._design(rows)
             loss, gradient = design.evaluate(theta, _l2(self.problem))
@@ -128,15 +190,20 @@ class Oracle:
             return enclosed(steps, (len(steps),))
 
     def _design(self, rows: Array | None) -> _Design:
-        if rows is None:
-            if self._full is None:
-                self._full = _Design(self.problem.X, self.problem.y)
-            return self._full
-        key = np.ascontiguousarray(rows).tobytes()
-        if self._last is None or self._last[0] != key:
-            self._last = None  # its memory goes before the next one comes
-            self._last = key, _Design(self.problem.X[rows], self.problem.y[rows])
-        return self._last[1]
+        key = _bytes(rows)
+        if key not in self._designs:
+            chosen = slice(None) if rows is None else rows
+            X, y = self.problem.X[chosen], self.problem.y[chosen]
+            kept = sum(design.examples for name, design in self._designs.items() if name is not None)
+            if rows is not None and (kept + len(y)) * self.parameters > MOST_DESIGN_CELLS:
+                # their memory goes before the next one comes; that of all data stays
+                self._designs = {name: design for name, design in self._designs.items() if name is None}
+            self._designs[key] = _Design(X, y)
+        return self._designs[key]
+
+
+def _bytes(rows: Array | None) -> bytes | None:
+    return None if rows is None else np.ascontiguousarray(rows).tobytes()
 
 
 class _Design:
@@ -154,18 +221,33 @@ class _Design:
 
     def evaluate(self, theta: Ball, l2: Ball | None) -> tuple[Ball, Ball]:
         """f and ∇f (m, 1) at θ (m, 1), as balls."""
-        margins = (self.signed * theta).entries()
-        growth = [margin.exp() for margin in margins]
-        residual = arb_mat(self.examples, 1, [1 / (1 + g) for g in growth])
-        gradient = self.transposed * residual / -self.examples
-        # softplus(-μ), with the exponential that does not overflow
-        terms = [(1 / g).log1p() if g > 1 else g.log1p() - m for g, m in zip(growth, margins, strict=True)]
+        residuals, terms = zip(*map(_example, (self.signed * theta).entries()), strict=True)
+        gradient = self.transposed * arb_mat(self.examples, 1, list(residuals)) / -self.examples
         loss = sum(terms[1:], terms[0]) / self.examples
         if l2 is not None:
             weights = theta.entries()[:-1]
             gradient += arb_mat(len(weights) + 1, 1, [l2 * w for w in weights] + [arb(0)])
             loss += l2 / 2 * sum((w * w for w in weights), arb(0))
         return loss, gradient
+
+
+def bits_of_sums(largest: float, w: Array, b: Array) -> int:
+    """log₂ of a bound on (|X̃||θ|)ᵢ, for features of ``largest`` size at most; 0 where that is below 1."""
+    weight = max(float(np.abs(w).max(initial=0.0)), abs(float(b)))
+    exponents = [math.frexp(value)[1] for value in (max(1.0, largest), weight, len(w) + 1.0)]
+    return max(0, sum(exponents))
+
+
+def _example(margin: Ball) -> tuple[Ball, Ball]:
+    """|r| = 1/(1 + exp μ) and ℓ = softplus(-μ) of one margin μ."""
+    if margin > FAR:  # 0 < |r| < ℓ < exp(-μ)
+        return arb(FADED, FADED), arb(FADED, FADED)
+    if margin < -FAR:  # 1 - exp μ < |r| < 1, and -μ < ℓ < -μ + exp μ
+        return 1 - arb(FADED, FADED), arb(FADED, FADED) - margin
+    growth = margin.exp()
+    # softplus(-μ), with the exponential that does not overflow
+    loss = (1 / growth).log1p() if growth > 1 else growth.log1p() - margin
+    return 1 / (1 + growth), loss
 
 
 def trajectory_seconds(problem: Problem) -> float:
@@ -183,18 +265,19 @@ def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = N
 
     ``observe(k)`` is called now and then with the number of finished steps.
     """
-    if trajectory_seconds(problem) > AFFORDABLE_SECONDS:
+    seconds, lost = trajectory_seconds(problem), problem.steps * math.log2(_lipschitz(problem))
+    if seconds > AFFORDABLE_SECONDS or not lost < MOST_BITS:
         return None
-    lost = problem.steps * math.log2(_lipschitz(problem))
-    bits = BITS + math.ceil(lost)
-    while bits <= MOST_BITS:
+    # a step from weights that are off by e moves a logit by Re, and its loss by ‖∇f‖e ≤ Re + …
+    wanted = RADIUS / math.sqrt(float(np.square(problem.X.astype(np.float64)).sum(axis=1).max()) + 1.0)
+    bits = BITS + math.ceil(lost - math.log2(wanted / RADIUS))
+    # ten times the bits cost some five times the time
+    while bits <= MOST_BITS and seconds * (1.0 + bits / 400.0) <= MOST_SECONDS:
         with PRECISION_LOCK, ctx.workprec(bits):
             found = _replay(problem, bits, observe)
-        if found.radius <= RADIUS:
+        if found is not None and found.radius <= wanted:
             return found
-        if not math.isfinite(found.radius):
-            return None
-        bits += math.ceil(math.log2(found.radius / RADIUS)) + 16
+        bits += bits if found is None else math.ceil(math.log2(found.radius / wanted)) + 16
     return None
 
 
@@ -203,7 +286,8 @@ def _lipschitz(problem: Problem) -> float:
     return max(1.0, float(problem.learning_rate) * problem.curvature * (1.0 + LIPSCHITZ_SLACK) - 1.0)
 
 
-def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory:
+def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory | None:
+    """The trajectory with so many bits; None where they are too few to say anything, or the numbers leave float64."""
     q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
     l2, m = _l2(problem), problem.features + 1
     theta = arb_mat(m, 1, [*balls(problem.w0), arb(float(problem.b0))])
@@ -211,8 +295,8 @@ def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) 
     pairs = recorded_steps(problem.steps)
     wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
     kept: dict[int, list[Ball]] = {}
-    high, low = np.empty(problem.steps + 1), np.empty(problem.steps + 1)
-    distance = loss_radius = largest = 0.0
+    high, low, radii = (np.empty(problem.steps + 1) for _ in range(3))
+    distance = largest = 0.0
     for k, rows in enumerate(batches(problem)):
         design = full or _Design(problem.X[rows], problem.y[rows])
         if k in wanted:
@@ -221,7 +305,9 @@ def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) 
         loss, gradient = design.evaluate(theta, l2)
         high[k], low[k] = _split(loss)
         slope = _norm(abs(float(entry)) for entry in gradient.entries()) * 1.01
-        loss_radius = max(loss_radius, float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance)
+        radii[k] = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
+        if not (math.isfinite(high[k]) and math.isfinite(radii[k])):
+            return None
         if k == problem.steps:
             break
         following = theta - gradient * rate
@@ -232,10 +318,10 @@ def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) 
     weights = enclosed([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
     final = enclosed(kept[problem.steps], (m,))
     return ExactTrajectory(
-        losses=Exact(high, low, loss_radius),
+        losses=Exact(high, low, radii),
         weights=weights._replace(radius=largest),
         final=final._replace(radius=distance),
-        radius=distance if np.isfinite(high).all() else math.inf,
+        radius=distance,
         bits=bits,
     )
 
@@ -257,10 +343,10 @@ def _split(ball: Ball) -> tuple[float, float]:
 
 
 def enclosed(found: list[Ball], shape: tuple[int, ...]) -> Exact:
-    """Balls in C order as float64 pairs of this shape."""
-    parts = np.array([_split(ball) for ball in found], dtype=np.float64).reshape(-1, 2)
-    radius = max((float(ball.rad()) for ball in found), default=0.0)
-    return Exact(parts[:, 0].reshape(shape), parts[:, 1].reshape(shape), radius)
+    """Balls in C order as float64 pairs of this shape, each with its radius."""
+    parts = np.array([(*_split(ball), float(ball.rad())) for ball in found], dtype=np.float64).reshape(-1, 3)
+    high, low, radius = (parts[:, i].reshape(shape) for i in range(3))
+    return Exact(high, low, radius)
 
 
 def _norm(values: Iterable[float]) -> float:

@@ -34,7 +34,7 @@ from flint import arb, arb_mat, ctx
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.arithmetic import K_AD, K_EXP, SECOND_ORDER, Arithmetic
-from compare_ag.verify.oracle import BITS, PRECISION_LOCK, Exact, balls, enclosed
+from compare_ag.verify.oracle import BITS, FADED, FAR, PRECISION_LOCK, Exact, balls, bits_of_sums, enclosed
 from compare_ag.verify.points import Here, point_tolerance
 
 Ball: TypeAlias = Any
@@ -77,7 +77,8 @@ def seconds(problem: Problem, examples: int) -> float:
 def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = None) -> list[NamedQuantity]:
     """All quantities at the weights w (d,), b () on the examples ``rows`` (None: all), in the order of forward."""
     X, y = (problem.X, problem.y) if rows is None else (problem.X[rows], problem.y[rows])
-    with PRECISION_LOCK, ctx.workprec(BITS), np.errstate(all="ignore"):
+    bits = BITS + bits_of_sums(float(np.abs(X).max(initial=0.0)), np.asarray(w), np.asarray(b))
+    with PRECISION_LOCK, ctx.workprec(bits), np.errstate(all="ignore"):
         sheet = _Sheet(problem, X, y, np.asarray(w), np.asarray(b), rows)
         return sheet.quantities()
 
@@ -123,7 +124,9 @@ class _Real:
 
     def exp(self) -> _Real:
         """exp a."""
-        found = self._new([a.exp() for a in self.exact], np.zeros_like(self.size), K_EXP)
+        found = self._new(
+            [arb(FADED, FADED) if a < -FAR else a.exp() for a in self.exact], np.zeros_like(self.size), K_EXP
+        )
         found.error = found.error + found.size * np.expm1(self.error)
         return found
 
@@ -366,26 +369,31 @@ class _Sheet:
         """The numbers of ``step``, the first of the ways to write it."""
         computed = bool(step.made_from) and not step.constant
         gradient = None if step.constant else step.gradient
+        value = enclosed(step.value.exact, step.shape)
+        slope = None if gradient is None else enclosed(gradient.exact, step.shape)
+        of_slope = (
+            None if gradient is None or slope is None else self._tolerance(step, gradient, slope, step.symbol != "f")
+        )
         return NamedQuantity(
             step.symbol,
             step.meaning,
-            enclosed(step.value.exact, step.shape),
-            self._tolerance(step, step.value, computed),
-            None if gradient is None else enclosed(gradient.exact, step.shape),
-            None if gradient is None else self._tolerance(step, gradient, step.symbol != "f"),
+            value,
+            self._tolerance(step, step.value, value, computed),
+            slope,
+            of_slope,
             tuple(dict.fromkeys(one.symbol for way in ways for one in way.made_from)),
             HINTS.get(step.symbol, ()),
         )
 
-    def _tolerance(self, step: _Step, number: _Real, computed: bool) -> Array:
+    def _tolerance(self, step: _Step, number: _Real, exact: Exact, computed: bool) -> Array:
         found = np.array(number.error)
         if computed:
             found = SECOND_ORDER * found + ROUTE * self.u * number.size
             found += UNDERFLOWS * self.arithmetic.tiny * (1.0 + number.size)
             if step.shape == (self.n,) and self.arithmetic.probability:
                 found = np.where(self.saturated, np.inf, found)
-        found[np.isnan(found)] = np.inf
-        tolerance: Array = found.reshape(step.shape)
+        found = np.where(number.size <= self.arithmetic.top, found, np.inf).reshape(step.shape)
+        tolerance: Array = np.where(exact.decides(found), found, np.inf)
         return tolerance
 
 

@@ -158,8 +158,9 @@ class Objective:
         logit = sign * margin
         # exp(-μ) = exp z = p/(1-p) where y = 0
         odds = np.where(sign < 0, 1.0 + 1.0 / growth, 1.0) if self.probability else None
+        penalty = 0.5 * (theta * theta @ self.penalty) if self.penalty[0] else 0.0  # θ² may overflow: inf · 0 is NaN
         return Magnitudes(
-            loss=loss + 0.5 * (theta * theta @ self.penalty),
+            loss=loss + penalty,
             examples=sizes,
             weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
             gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),

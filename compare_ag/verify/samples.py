@@ -9,7 +9,12 @@ the first sample out of tolerance names step, phase and coordinate:
     update    |reported θ' - (θ - η reported gradient)|  update
     step      |reported θ' - Φ(θ)|                       forward, backward and update together
 
-Knows arrays alone. Finiteness comes first: a NaN deviates by infinitely much, and two of them never agree.
+Knows arrays alone. Finiteness comes first: a NaN deviates by infinitely much, and two of them never agree. A number is
+decided where its tolerance is finite and the exact one is known far better than that (`Exact.decides`).
+
+**Weights kept in a wider format** Θ are read as θ = Θ(1 + ε), |ε| ≤ u, when a training records them; its next step
+starts from Θ. From θ it seems off by u|θ| more, in update and step alone. That is no fault, and explains no other: at
+step 0 and at the host's points Θ = θ. `judge_samples` marks what the reading explains; `certificate` decides.
 """
 
 from __future__ import annotations
@@ -24,12 +29,14 @@ import numpy as np
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.oracle import Exact, Oracle
-from compare_ag.verify.points import point_tolerance, update_tolerance
+from compare_ag.verify.points import reading_error, update_tolerance
 
 Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
 Phase: TypeAlias = Literal["forward", "backward", "update", "step"]
 
 PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update": "update", "step": "step"}
+CHEAP_CELLS = 25_000
+"""examples x weights up to which an exact evaluation takes some milliseconds"""
 BUDGET_SECONDS = 2.0
 """Exact evaluations for one verdict stop being begun after this; samples are taken evenly so that few cover the run."""
 
@@ -68,6 +75,8 @@ class Finding:
     expected: float
     deviation: float
     tolerance: float
+    ratio_as_read: float | None = None
+    """the sample's largest ratio where the weights' reading may have rounded them; None where they are known exactly"""
 
     @property
     def ratio(self) -> float:
@@ -106,6 +115,9 @@ class TestResult:
     """largest observed / tolerance; above 1 is out of tolerance, inf is not finite"""
     findings: tuple[Finding, ...] = ()
     """the worst number of each sample that is out of tolerance, in the samples' order"""
+    examples: int = 0
+    """examples of the samples that could be decided, over all samples"""
+    undecided_examples: int = 0
 
     @property
     def passed(self) -> bool:
@@ -122,18 +134,28 @@ class _Tally:
     undecided: int = 0
     ratio: float = 0.0
     findings: list[Finding] = field(default_factory=list)
+    examples: int = 0
+    undecided_examples: int = 0
 
-    def add(self, sample: Sample, observed: Array, exact: Exact, tolerance: Array) -> None:
-        """Judge one sample, (m,) or ()."""
-        decidable = np.isfinite(tolerance)
+    def add(
+        self, sample: Sample, examples: int, observed: Array, exact: Exact, tolerance: Array, reading: Array | None
+    ) -> None:
+        """Judge one sample, (m,) or (). reading: u|θ| where the weights may have been rounded when they were read."""
+        decidable = exact.decides(tolerance)
         if not decidable.any():
             self.undecided += 1
+            self.undecided_examples += examples
             return
         self.judged += 1
+        self.examples += examples
         seen = np.asarray(observed, dtype=np.float64)
         with np.errstate(all="ignore"):
             deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
-        ratios = np.where(decidable, _ratios(deviation, tolerance), 0.0).ravel()
+
+        def ratios_within(allowed: Array) -> Array:
+            return np.where(decidable, _ratios(deviation, allowed), 0.0).ravel()
+
+        ratios = ratios_within(tolerance)
         worst = int(np.argmax(ratios))
         self.ratio = max(self.ratio, float(ratios[worst]))
         if not ratios[worst] <= 1.0:
@@ -148,47 +170,77 @@ class _Tally:
                     float(exact.high.flat[worst]),
                     float(deviation.flat[worst]),
                     float(tolerance.flat[worst]),
+                    None if reading is None else float(ratios_within(tolerance + reading).max()),
                 )
             )
 
     def result(self) -> TestResult:
-        return TestResult(self.test, self.judged, self.undecided, self.ratio, tuple(self.findings))
+        findings = tuple(self.findings)
+        return TestResult(
+            self.test, self.judged, self.undecided, self.ratio, findings, self.examples, self.undecided_examples
+        )
 
 
 def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> dict[Test, TestResult]:
     """Judge every sample by each test it has numbers for; as many as `BUDGET_SECONDS` allow, spread evenly."""
     tallies: dict[Test, _Tally] = {}
 
-    def tally(test: Test, sample: Sample, observed: Array, exact: Exact, tolerance: Array) -> None:
-        tallies.setdefault(test, _Tally(test)).add(sample, observed, exact, tolerance)
+    def tally(
+        test: Test, sample: Sample, observed: Array, exact: Exact, tolerance: Array, reading: Array | None = None
+    ) -> None:
+        examples = _examples(problem, sample)
+        tallies.setdefault(test, _Tally(test)).add(sample, examples, observed, exact, tolerance, reading)
 
-    for sample in affordable(samples):
+    for sample in affordable(problem, samples):
         if not np.isfinite(sample.weights).all():
             continue  # what made them so is the finding
         weights = np.asarray(sample.weights)
-        exact = oracle.at(weights[:-1], weights[-1], sample.rows)
-        allowed = point_tolerance(problem, weights, sample.rows, judged=len(samples))
+        allowed, exact = oracle.judge_by(weights, sample.rows, len(samples))
         if sample.loss is not None:
             tally("loss", sample, sample.loss, exact.loss, np.asarray(allowed.loss))
         if sample.gradient is not None:
             tally("gradient", sample, sample.gradient, exact.gradient, allowed.gradient)
         if sample.following is not None:
-            tally("step", sample, sample.following, exact.following, allowed.following)
+            reading = reading_error(problem, weights) if sample.step else None
+            tally("step", sample, sample.following, exact.following, allowed.following, reading)
             if sample.gradient is not None and np.isfinite(sample.gradient).all():
                 expected = oracle.update(weights, sample.gradient)
-                tally("update", sample, sample.following, expected, update_tolerance(problem, weights, sample.gradient))
+                limit = update_tolerance(problem, weights, sample.gradient)
+                tally("update", sample, sample.following, expected, limit, reading)
     for entry in tallies.values():
         entry.findings.sort(key=lambda finding: -1 if finding.step is None else finding.step)
     return {test: entry.result() for test, entry in tallies.items()}
 
 
-def affordable(samples: Sequence[Sample]) -> Iterable[Sample]:
-    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed."""
+def explained_by_reading(results: Iterable[TestResult]) -> bool:
+    """Whether something is out of tolerance, and all of it by no more than the reading of wider weights explains."""
+    findings = [finding for result in results for finding in result.findings]
+    return bool(findings) and all(f.ratio_as_read is not None and f.ratio_as_read <= 1.0 for f in findings)
+
+
+def affordable(problem: Problem, samples: Sequence[Sample]) -> Iterable[Sample]:
+    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed.
+
+    What costs little, as the ladders on few examples of large data, comes before that, so that it is judged in any run.
+    """
     end = time.monotonic() + BUDGET_SECONDS
-    for index in _spread(len(samples)):
-        yield samples[index]
+    order = [samples[index] for index in _spread(len(samples))]
+    dear = [sample for sample in order if _cells(problem, sample) > CHEAP_CELLS]
+    cheap = [sample for sample in order if _cells(problem, sample) <= CHEAP_CELLS]
+    for sample in [*cheap, *dear]:
+        yield sample
         if time.monotonic() > end:
             return
+
+
+def _examples(problem: Problem, sample: Sample) -> int:
+    """n of the sample's batch."""
+    return problem.examples if sample.rows is None else len(sample.rows)
+
+
+def _cells(problem: Problem, sample: Sample) -> int:
+    """Examples x weights of the sample's batch."""
+    return _examples(problem, sample) * len(sample.weights)
 
 
 def _spread(count: int) -> list[int]:

@@ -12,7 +12,7 @@ vectors v: ‖|X̃|ᵀ|v|‖/n ≤ S rms(v) and rms(X̃v) ≤ S‖v‖. L is the
 
   z    d products and d sums: |Δzᵢ| ≤ γ_m |x̃ᵢ|ᵀ|θ̃|, so rms Δz ≤ γ_m S‖θ̃‖.
   p    σ' = p (1 - p) ≤ min(¼, |r|) carries Δz over, where |r| grows by exp|Δz| at most on the way:
-       min(¼ rms Δz, rms r max|Δz| exp max|Δz|), max|Δz| ≤ γ_m R‖θ̃‖. The evaluation of σ costs κ_σ u,
+       min(¼ rms Δz, rms r max|Δz| exp max|Δz|, 1), max|Δz| ≤ γ_m R‖θ̃‖. The evaluation of σ costs κ_σ u,
        κ_σ = κ_exp + 2: an exponential good to 4 ulp = 8 u (κ_exp = 8), a sum and a quotient. This bound is taken
        absolute (p ≤ 1), so that tanh, and p - y with its cancellation, are covered.
   r    the subtraction, and what an AD tool's chain of products adds: (1 + κ_AD) u|r|, κ_AD = 8 elementary operations.
@@ -28,7 +28,8 @@ vectors v: ‖|X̃|ᵀ|v|‖/n ≤ S rms(v) and rms(X̃v) ≤ S‖v‖. L is the
 
   δ = η (‖Δg‖ + 2u‖g̃‖) + u‖θ̃'‖, times 1.01 for products of two rounding errors and for this computation's own.
   Underflow: gradual or to zero, one operation loses at most `tiny`, the smallest normal number. A logit has m of
-  them, a residual a handful (each then meets S), a gradient n: η (1 + S)(n + m + 16) tiny.
+  them, a residual a handful (each then meets S), a gradient n, an update a few, which η/n multiplies by nS at most:
+  (1 + η)(1 + S)(n + m + 16) tiny.
 
 **Accumulation.** Φ(θ) = θ - ηg(θ) has the Jacobian I - ηH, and between θ̃ and θ*, both within E = e + ê of θ̂,
 e' = q e + δ with q = max(1 - ημ, ηL - 1), for μ ≤ λmin(H) ≤ λmax(H) ≤ L on that segment. So errors fade where the
@@ -47,6 +48,10 @@ the exponential, whose error counts for little where exp(-z) is small. So 1 - p 
 gives |Δrᵢ| ≤ |rᵢ|(ε/(1 - ε) + (1 + κ_AD) u): for y = 1 the first part is about 2u, for y = 0 it grows like 1/(1 - p).
 Where ε ≥ 1, p may round to 1; where z < ½ log tiny, p², a factor of p' as written, may underflow: from the first step
 at which an example *may* get there, rounding and E included, the form is saturated and nothing can be decided.
+
+**Overflow.** From the first step at which a number of a legitimate program *may* leave the format, rounding and E
+included, inf and NaN are what the format gives, and nothing can be decided. The numbers are those of `points`, here in
+norms: R‖θ̃‖, n V, n S rms r̃ and η times that, ‖θ̃‖² and l2‖θ̃‖², ‖θ̃‖ + η‖g̃‖.
 
 The reference's own error ê is the same bound with u = 2⁻⁵³ and the stable form, and is added; where the exact
 trajectory is known, nothing is, and ê only widens the magnitudes, which are those of θ̂.
@@ -81,6 +86,8 @@ class Tolerance:
     """(K,): the same for the loss over all data, at the recorded k"""
     saturated_from: int | None
     """first step at which a probability may round to 0 or 1; loss and later weights are inf from there"""
+    overflowing_from: int | None
+    """first step at which a number may leave the format; loss and later weights are inf from there"""
     uninformative_from: int | None
     """first step at which the bound exceeds the weights themselves, so that meeting it would mean nothing;
     everything is inf from there"""
@@ -89,8 +96,9 @@ class Tolerance:
 
     @property
     def undecidable_from(self) -> int | None:
-        """The first step whose loss cannot be judged, for either reason."""
-        return min((k for k in (self.saturated_from, self.uninformative_from) if k is not None), default=None)
+        """The first step whose loss cannot be judged, for any of the reasons."""
+        reasons = (self.saturated_from, self.overflowing_from, self.uninformative_from)
+        return min((k for k in reasons if k is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,13 @@ class _Geometry:
 
     def contraction(self, anchored: float, reach: float, shift: float) -> float:
         """q, for λmin(H) ≥ ``anchored`` and |z| ≤ ``reach``, both at θ̂, from where the logits move by ``shift``."""
-        decay = math.exp(-(reach + shift))
+        decay = math.exp(-min(reach + shift, 9999.0))
         mu = max(anchored * math.exp(-shift), 4.0 * self.kappa * decay / (1.0 + decay) ** 2)
         return max(1.0 - self.rate * mu, self.rate * self.curvature - 1.0)
+
+    def square(self, norm: float) -> float:
+        """What may overflow of a penalty at weights of this norm: l2‖w‖², and ‖w‖² on the way to it, for any l2."""
+        return norm * norm * max(1.0, self.l2)
 
 
 def tolerance(problem: Problem, reference: Reference) -> Tolerance:
@@ -136,8 +148,8 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
         tested = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
         along, full = reference.magnitudes, reference.full_magnitudes
         anchored = anchored_curvature(problem, reference, geometry.longest)
-        own, _ = _weights_error(geometry, double, along, anchored, np.zeros_like(anchored))
-        error, saturated = _weights_error(geometry, tested, along, anchored, own)
+        own, _, _ = _weights_error(geometry, double, along, anchored, np.zeros_like(anchored))
+        error, saturated, overflowing = _weights_error(geometry, tested, along, anchored, own)
         compared = own if reference.exact is None else np.full_like(own, reference.exact.weights.radius)
         weights = error + compared
         loss = _loss_error(geometry, tested, along, weights, own)
@@ -148,7 +160,10 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
         recorded = reference.recorded_steps
         full_loss = _loss_error(geometry, tested, full, weights[recorded], own[recorded])
         full_loss += _evaluation_error(geometry, double, full, np.zeros_like(full_loss))
-    uninformative = _uninformative_from(geometry, weights, along.weights, saturated)
+    ends = saturated if overflowing is None else overflowing
+    uninformative = _uninformative_from(geometry, weights, along.weights, ends)
+    if overflowing is not None:
+        loss[overflowing:] = full_loss[recorded >= overflowing] = np.inf
     if uninformative is not None:
         weights[uninformative:] = loss[uninformative:] = np.inf
         full_loss[recorded >= uninformative] = np.inf
@@ -157,6 +172,7 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
         loss=_finite_or_inf(loss),
         full_loss=_finite_or_inf(full_loss),
         saturated_from=saturated,
+        overflowing_from=overflowing,
         uninformative_from=uninformative,
         expansive=geometry.rate * geometry.curvature > 2.0 * (1.0 + 1e-9),
     )
@@ -164,8 +180,10 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
 
 def _weights_error(
     geometry: _Geometry, arithmetic: Arithmetic, along: Magnitudes, anchored: Array, offset: Array
-) -> tuple[Array, int | None]:
-    """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated step. ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖.
+) -> tuple[Array, int | None, int | None]:
+    """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated or the first overflowing step, whichever comes first.
+
+    ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖.
 
     A scalar recursion over Python floats, some 4 µs a step: e feeds δ and q, so that it cannot be one array operation.
     """
@@ -173,20 +191,23 @@ def _weights_error(
     gamma_logit = float(arithmetic.gamma(np.array(geometry.parameters)))
     gamma_sum = arithmetic.gamma_of_sum(along.examples + 2.0, geometry.parameters * len(offset))
     handful = along.examples + geometry.parameters + 16.0
-    underflow = rate * (1.0 + spread) * handful * arithmetic.tiny
+    underflow = (1.0 + rate) * (1.0 + spread) * handful * arithmetic.tiny
     columns = (
         anchored, offset, np.append(offset[1:], 0.0), along.weights, np.append(along.weights[1:], 0.0), along.gradient,
         along.residual, along.highest_logit, along.lowest_logit, along.odds_rms, gamma_sum, underflow,
+        along.examples, along.volume,
     )  # fmt: skip  # one array a line would hide that this is one row of a table
     errors = np.full(len(offset), np.inf)
     e = 0.0
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    for k, (mu, off, off_next, norm, norm_next, gradient, residual, high, low, odds, gamma_n, floor) in enumerate(rows):
+    for k, row in enumerate(rows):
+        mu, off, off_next, norm, norm_next, gradient, residual, high, low, odds, gamma_n, floor, n, volume = row
         distance = e + off
         if not distance < LOST:
             break
         errors[k] = e
         norm += distance
+        norm_next = norm_next + off_next
         shift = longest * distance
         residual = min(residual + 0.25 * spread * distance, residual * math.exp(min(shift, 99.0)), 1.0)
         gradient += geometry.curvature * distance
@@ -196,17 +217,25 @@ def _weights_error(
             reach = shift + logit_error
             epsilon = float(arithmetic.complement_error(high, low, reach))
             if not epsilon < 1.0:
-                return errors, k
+                return errors, k, None
             amplified = (2.0 * odds * math.exp(reach) + (K_EXP + 1.0) * residual) / (1.0 - epsilon)
         carried = min(0.25 * gamma_logit * spread * norm, residual * logit_error * math.exp(min(logit_error, 99.0)))
+        carried = min(carried, 1.0)
         in_residual = u * ((1.0 + K_AD) * residual + amplified) + carried
         in_gradient = spread * (in_residual + gamma_n * (residual + in_residual))
         in_gradient += u * (gradient + 4.0 * geometry.l2 * norm)
         local = SECOND_ORDER * rate * (in_gradient + 2.0 * u * (gradient + in_gradient)) + floor
+        summed = n * spread * (residual + in_residual) + geometry.l2 * norm
+        sizes = [longest * norm, n * (volume + 3.0 * spread * distance), geometry.square(norm), summed]
+        if k + 1 < len(offset):  # the last loss is not followed by an update
+            sizes += [rate * summed, norm + rate * gradient]
+            sizes += [] if arithmetic.invertible(rate) else [math.inf]
+        if not all(size <= arithmetic.top for size in sizes):
+            return errors, None, k
         q = geometry.contraction(mu, max(high, -low), shift)
         # ‖θ̃'‖ ≤ ‖θ̂'‖ + ê' + e', and e' is what is sought: hence the division by 1 - u
-        e = (q * e + local + SECOND_ORDER * u * (norm_next + off_next)) / (1.0 - SECOND_ORDER * u)
-    return errors, None
+        e = (q * e + local + SECOND_ORDER * u * norm_next) / (1.0 - SECOND_ORDER * u)
+    return errors, None, None
 
 
 def _loss_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array) -> Array:
@@ -231,10 +260,13 @@ def _evaluation_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitude
         shift = geometry.longest * (distance + gamma_logit * norm)
         epsilon = arithmetic.complement_error(at.highest_logit, at.lowest_logit, shift)
         error += u * (2.0 * at.odds_mean * np.exp(shift) + K_EXP + 1.0) / (1.0 - np.minimum(epsilon, 1.0))
-    return np.asarray(SECOND_ORDER * error + (at.examples + m + 16.0) * arithmetic.tiny)
+    square = norm**2 * max(1.0, geometry.l2)
+    largest = np.maximum(np.maximum(geometry.longest * norm, at.examples * volume), square)
+    error = SECOND_ORDER * error + (1.0 + geometry.l2) * (at.examples + m + 16.0) * arithmetic.tiny
+    return np.where(largest <= arithmetic.top, error, np.inf)
 
 
-def _uninformative_from(geometry: _Geometry, weights: Array, norms: Array, saturated: int | None) -> int | None:
+def _uninformative_from(geometry: _Geometry, weights: Array, norms: Array, ends: int | None) -> int | None:
     """The first step at which the bound exceeds both the largest weights so far met and 1/R.
 
     1/R is the change of weights that moves no logit by more than 1: less than that is still an answer, also where the
@@ -242,8 +274,8 @@ def _uninformative_from(geometry: _Geometry, weights: Array, norms: Array, satur
     """
     scale = np.maximum(np.fmax.accumulate(norms), 1.0 / geometry.longest)
     lost = ~(weights <= scale) | np.isinf(weights)
-    if saturated is not None:
-        lost[saturated + 1 :] = False
+    if ends is not None:
+        lost[ends + 1 :] = False
     return int(np.argmax(lost)) if lost.any() else None
 
 

@@ -71,7 +71,9 @@ class _Comparison:
     def ratio(self) -> Array:
         """Deviation in units of its tolerance where that is finite, else 0; inf for NaN and for anything against 0."""
         against = np.where(self.tolerance > 0, self.tolerance, 1.0)
-        ratio = np.where(self.tolerance > 0, self.deviation / against, np.where(self.deviation == 0, 0.0, np.inf))
+        with np.errstate(all="ignore"):
+            times = self.deviation / against
+        ratio = np.where(self.tolerance > 0, times, np.where(self.deviation == 0, 0.0, np.inf))
         return np.where(np.isfinite(self.tolerance), np.where(np.isnan(ratio), np.inf, ratio), 0.0)
 
     def first_fault(self) -> int | None:
@@ -189,6 +191,11 @@ def _undecidable(horizon: int, reference: Reference, tolerance: Tolerance, traje
         along = reference.magnitudes
         largest = max(float(along.highest_logit[horizon]), -float(along.lowest_logit[horizon]))
         reason = f"the probability form saturates (max |z| = {largest:.2f}); use --loss logits"
+    elif horizon == tolerance.overflowing_from:
+        reason = (
+            f"numbers may leave the range of {trajectory.losses.dtype}, so inf and nan can be right answers; scale the "
+            "data, or choose a smaller --lr or --l2"
+        )
     elif tolerance.expansive:
         reason = "the learning rate exceeds 2/L, so rounding errors may grow"
     else:

@@ -190,7 +190,7 @@ class Worker:
         from compare_ag.worker.protocol import Evaluated
 
         data = (arrays["X"], arrays["y"]) if "X" in arrays else None
-        answers, kept = evaluate(
+        answers, kept, changed = evaluate(
             self._trainee,
             arrays["w"],
             arrays["b"],
@@ -199,7 +199,7 @@ class Worker:
             fused=request.fused,
             first=request.first,
         )
-        self.send(Evaluated(kept), **answers)
+        self.send(Evaluated(kept, changed), **answers)
 
     def _exchange(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.evaluate import exchange
@@ -215,7 +215,8 @@ class Worker:
         self.board.enter("import")
         mutants = load.load_mutants(request.module)
         facts = [
-            MutantFacts(m.name, m.part, m.meaning, [float(size) for size in m.sizes], m.legitimate) for m in mutants
+            MutantFacts(m.name, m.part, m.meaning, [float(size) for size in m.sizes], m.legitimate, m.shows_in)
+            for m in mutants
         ]
         self.send(MutantList(facts))
 

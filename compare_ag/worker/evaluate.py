@@ -7,11 +7,13 @@ judged in the host: this process is given points, never results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from compare_ag.backend import Batch, Weights
+from compare_ag.worker.protocol import Read
 from compare_ag.worker.training import Array, Trainee
 
 
@@ -24,14 +26,14 @@ def evaluate(
     *,
     fused: bool,
     first: int = 0,
-) -> tuple[dict[str, Array], bool]:
-    """The arrays of an `Evaluated` reply at the points w (P, d), b (P,), and whether the data tensors are unchanged.
+) -> tuple[dict[str, Array], bool, list[Read]]:
+    """The arrays of an `Evaluated` reply at the points w (P, d), b (P,), and its two fields.
 
     first: the number of the first point, for the progress board. data: X (n', d) and y (n',) instead of the prepared.
     """
     backend = trainee.backend
-    X, y = data if data is not None else (trainee.inputs.X, trainee.inputs.y)
-    batch = trainee.data if data is None else Batch(backend.make_tensor(X), backend.make_tensor(y))
+    sent = data if data is not None else (trainee.inputs.X, trainee.inputs.y)
+    batch = trainee.data if data is None else Batch(*map(backend.make_tensor, sent))
     answers = _Answers(trainee)
     for i in range(len(b)):
         if fused:
@@ -40,11 +42,10 @@ def evaluate(
         else:
             _visit(trainee, first + i, Weights(w[i], b[i]), batch, learning_rate, answers)
     trainee.board.enter("finish")
-    kept = all(
-        np.array_equal(trainee.read(name, tensor, sent.shape), sent)
-        for name, tensor, sent in (("X", batch.X, X), ("y", batch.y, y))
-    )
-    return answers.arrays(len(b), fused=fused), kept
+    kept = _same(_read_data(trainee, batch, sent), sent)
+    if not kept and _reading_changes_data(trainee, w, b, sent, learning_rate, fused=fused):
+        answers.changed_by_reading.add("X or y")
+    return answers.arrays(len(b), fused=fused), kept, sorted(answers.changed_by_reading)
 
 
 def exchange(
@@ -84,6 +85,7 @@ class _Answers:
         self.gradients: list[tuple[Array, Array]] = []
         self.following: list[tuple[Array, Array]] = []
         self.kept: list[tuple[Array, Array]] = []
+        self.changed_by_reading: set[Read] = set()
 
     def arrays(self, points: int, *, fused: bool) -> dict[str, Array]:
         d = len(self._trainee.inputs.w0)
@@ -111,7 +113,15 @@ def _visit(trainee: Trainee, i: int, point: Weights, batch: Batch, learning_rate
         gradient = backend.backward(tape)
         answers.loss.append(trainee.read("loss", loss, ()))
         answers.gradients.append(trainee.read_weights(gradient, "gradient"))
+    enter("to_numpy", i)
+    if not _same([trainee.read("loss", loss, ())], answers.loss[-1:]):
+        answers.changed_by_reading.add("the loss")
+    if not _same(trainee.read_weights(gradient, "gradient"), answers.gradients[-1]):
+        answers.changed_by_reading.add("the gradient")
     answers.kept.append(trainee.read_weights(weights))
+    read_again = _same(trainee.read_weights(weights), answers.kept[-1])
+    if not read_again or (not _same(answers.kept[-1], point) and _reading_changes_weights(trainee, i, point, batch)):
+        answers.changed_by_reading.add("the weights")
     enter("update", i)
     answers.following.append(trainee.read_weights(backend.update(weights, gradient, learning_rate)))
 
@@ -122,3 +132,59 @@ def _visit_fused(trainee: Trainee, w: Array, b: Array, batch: Batch, learning_ra
         loss, following = trainee.step(trainee.weights(w, b), batch, learning_rate)
         answers.following.append(trainee.read_weights(following))
         answers.loss.append(trainee.read("loss", loss, ()))
+
+
+# --- whether reading changes what is read: evaluations made again with other readings
+
+
+def _same(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether all have the same bits, signs of zeros apart: NaN is NaN."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, others, strict=True))
+
+
+def _read_data(trainee: Trainee, batch: Batch, sent: tuple[Array, Array]) -> tuple[Array, Array]:
+    return trainee.read("X", batch.X, sent[0].shape), trainee.read("y", batch.y, sent[1].shape)
+
+
+def _reading_changes_weights(trainee: Trainee, i: int, point: Weights, batch: Batch) -> bool:
+    """Whether weights that changed at a point were changed by `to_numpy`, not by forward or backward.
+
+    It is guilty where weights that were only read have changed, and where forward and backward leave the weights as
+    they were as long as neither loss nor gradient is read.
+    """
+    weights = trainee.weights(*point)
+    if not all(_same(trainee.read_weights(weights), point) for _ in range(2)):
+        return True
+    weights = trainee.weights(*point)
+    for _ in range(2):
+        trainee.board.enter("forward", i)
+        _, tape = trainee.forward(weights, batch)
+        trainee.board.enter("backward", i)
+        trainee.backend.backward(tape)
+    return _same(trainee.read_weights(weights), point)
+
+
+def _reading_changes_data(
+    trainee: Trainee, w: Array, b: Array, sent: tuple[Array, Array], learning_rate: float, *, fused: bool
+) -> bool:
+    """The same of X and y that changed somewhere on the route: it is made again, with nothing read on the way."""
+    make, enter = trainee.backend.make_tensor, trainee.board.enter
+    batch = Batch(*map(make, sent))
+    if not all(_same(_read_data(trainee, batch, sent), sent) for _ in range(2)):
+        return True
+    batch = Batch(*map(make, sent))
+    for i in range(len(b)):
+        weights = trainee.weights(w[i], b[i])
+        for _ in range(2):
+            if fused:
+                enter("step", i)
+                trainee.step(trainee.weights(w[i], b[i]), batch, learning_rate)
+                continue
+            enter("forward", i)
+            _, tape = trainee.forward(weights, batch)
+            enter("backward", i)
+            gradient = trainee.backend.backward(tape)
+        if not fused:
+            enter("update", i)
+            trainee.backend.update(weights, gradient, learning_rate)
+    return _same(_read_data(trainee, batch, sent), sent)

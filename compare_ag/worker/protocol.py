@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -118,6 +118,7 @@ class MutantFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     meaning: str
     sizes: list[float]
     legitimate: bool
+    shows_in: str = "anywhere"
 
 
 # --- requests: host to worker ------------------------------------------------------------------------------
@@ -262,6 +263,10 @@ class Bye(Message, frozen=True):
     """No further request: exit."""
 
 
+Read: TypeAlias = Literal["X or y", "the weights", "the loss", "the gradient"]
+"""what an evaluation reads through `to_numpy`"""
+
+
 # --- replies: worker to host ------------------------------------------------------------------------------
 
 
@@ -304,6 +309,8 @@ class Evaluated(Message, frozen=True):
 
     data_kept: bool
     """X and y still hold what was sent"""
+    changed_by_reading: list[Read]
+    """what `to_numpy` changed, where reading a tensor again, or reading and nothing else, gave other bits"""
 
 
 class MutantList(Message, frozen=True):

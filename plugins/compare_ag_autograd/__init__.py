@@ -38,8 +38,8 @@ class AutogradBackend(Backend):
     def prepare(self, setting: Setting) -> None:
         """Make the recorder of the objective, to be differentiated in its arguments 0 and 1.
 
-        In the probability form p rounds to 0 or 1 at large |z|, and f is then inf or nan: for the verdict to
-        judge, not for a warning at every step. As torch's threads, that is set once for the process.
+        At large |z| p rounds to 0 or 1, or z itself overflows, and f is then inf or nan: for the verdict to judge, not
+        for a warning at every step. As torch's threads, that is set once for the process.
         """
         if (setting.model, setting.device) != ("logistic", "cpu"):
             raise NotImplementedError(f"only the logistic model on the cpu, not {setting.model} on {setting.device}")
@@ -51,8 +51,7 @@ class AutogradBackend(Backend):
 
         self.formula = penalised if setting.l2 else loss
         self.record = make_vjp(self.formula, argnum=(0, 1))
-        if setting.loss == "probability":
-            numpy.seterr(over="ignore", divide="ignore", invalid="ignore")
+        numpy.seterr(over="ignore", divide="ignore", invalid="ignore")
 
     def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Array:  # noqa: ARG002 - argnum says it
         """Copy; autograd works on numpy's own arrays."""

@@ -424,6 +424,84 @@ def own_step(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
     return OwnStep
 
 
+class Kept:
+    """Weights, or their gradient, in a wider format than the tested dtype, and what the base sees of them."""
+
+    def __init__(self, values: Array, tensor: Any) -> None:
+        self.values = values
+        self.tensor = tensor
+
+
+def _wider(base: Base) -> Base:
+    """Keeps what requires a gradient in float64 in a float32 run, in long double in a float64 run.
+
+    What goes to the base's verbs, and what is read, is rounded to the tested dtype.
+    """
+
+    class Wider(base):  # type: ignore[misc]  # a class that is only known at run time
+        def prepare(self, setting: Setting) -> None:
+            self.setting = setting
+            self.wide: Any = np.float64 if setting.dtype == "float32" else np.longdouble
+            super().prepare(setting)
+
+        def keep(self, values: Any) -> Kept:
+            """With a tensor of the base beside it."""
+            rounded = np.asarray(values, self.setting.dtype)
+            return Kept(np.asarray(values, self.wide), super().make_tensor(rounded, requires_grad=True))
+
+        def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Any:
+            return self.keep(array.copy()) if requires_grad else super().make_tensor(array)
+
+        def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
+            slopes = (g.values if isinstance(g, Kept) else read(self, g) for g in gradient)
+            rate = self.wide(learning_rate)
+            with np.errstate(all="ignore"):
+                return Weights(*(self.keep(v.values - rate * g) for v, g in zip(weights, slopes, strict=True)))
+
+        def to_numpy(self, tensor: Any) -> Any:
+            return super().to_numpy(tensor.tensor if isinstance(tensor, Kept) else tensor)
+
+        def synchronize(self, *tensors: Any) -> None:
+            super().synchronize(*(t.tensor if isinstance(t, Kept) else t for t in tensors))
+
+        def graph(self, weights: Weights, batch: Batch) -> Any:
+            return super().graph(Weights(*(v.tensor for v in weights)), batch)
+
+        step = Backend.step
+
+    return Wider
+
+
+@collection.add("weights-kept-wider", "update", "float64 weights in a float32 run, rounded to be used", legitimate=True)
+def weights_kept_wider(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    """The base's forward and backward at the rounded weights, as training in mixed precision does it."""
+
+    class Master(_wider(base)):  # type: ignore[misc]  # a class that is only known at run time
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            loss, tape = super().forward(Weights(*(v.tensor for v in weights)), batch)
+            return loss, tape
+
+    return Master
+
+
+@collection.add("all-kept-wider", "update", "computes in a wider format, rounds what is read", legitimate=True)
+def all_kept_wider(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
+    """The textbook's step in the wider format; no verb of the base computes."""
+    recipe = Recipe()
+
+    class Wide(_wider(base)):  # type: ignore[misc]  # a class that is only known at run time
+        def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
+            X, y = (read(self, tensor).astype(self.wide) for tensor in batch)
+            with np.errstate(all="ignore"):
+                loss, *gradient = recipe.evaluate(weights.w.values, weights.b.values, X, y, self.setting)
+            return self.make_tensor(np.asarray(loss, self.setting.dtype)), gradient
+
+        def backward(self, tape: Any) -> Weights:
+            return Weights(*(self.keep(value) for value in tape))
+
+    return Wide
+
+
 def _rows(backend: Backend, batch: Batch, order: Array) -> Batch:
     """The same examples in another order."""
     return Batch(*(backend.make_tensor(read(backend, tensor)[order]) for tensor in batch))

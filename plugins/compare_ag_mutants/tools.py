@@ -45,12 +45,12 @@ class Collection:
         self.mutants: list[Mutant] = []
 
     def add(
-        self, name: str, part: Any, meaning: str, *sizes: float, legitimate: bool = False
+        self, name: str, part: Any, meaning: str, *sizes: float, legitimate: bool = False, shows_in: Any = "anywhere"
     ) -> Callable[[Make], Make]:
         """Decorate a mutation; without sizes it has one."""
 
         def keep(make: Make) -> Make:
-            self.mutants.append(Mutant(name, part, meaning, sizes or (1.0,), make, legitimate))
+            self.mutants.append(Mutant(name, part, meaning, sizes or (1.0,), make, legitimate, shows_in))
             return make
 
         return keep

@@ -64,16 +64,15 @@ class NumpyBackend(Backend):
     def prepare(self, setting: Setting) -> None:
         """Choose the form of the loss.
 
-        In the probability form p rounds to 0 or 1 at large |z|, and f is then inf or nan: for the verdict to
-        judge, not for a warning at every step. As torch's threads, that is set once for the process; `errstate`
-        around the formula would cost 4 % of a tiny step.
+        At large |z| p rounds to 0 or 1, or z itself overflows, and f is then inf or nan: for the verdict to judge, not
+        for a warning at every step. As torch's threads, that is set once for the process; `errstate` around the formula
+        would cost 4 % of a tiny step.
         """
         if (setting.model, setting.device) != ("logistic", "cpu"):
             raise NotImplementedError(f"only the logistic model on the cpu, not {setting.model} on {setting.device}")
         self.form = logits_form if setting.loss == "logits" else probability_form
         self.l2 = setting.l2
-        if setting.loss == "probability":
-            np.seterr(over="ignore", divide="ignore", invalid="ignore")
+        np.seterr(over="ignore", divide="ignore", invalid="ignore")
 
     def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Array:  # noqa: ARG002 - nothing records
         """Copy; the arrays of numpy are this backend's tensors."""

@@ -63,16 +63,55 @@ def test_a_terminal_without_colour_or_without_skills_is_respected(variable, valu
     assert absent not in seen
 
 
-def test_every_failure_is_shown_and_the_next_one_alone_with_its_traceback(install_plugin, good_plugin):
+def test_a_worker_that_fails_is_one_failure_with_its_traceback_and_a_line_on_the_rest(install_plugin, good_plugin):
     install_plugin("broken", good_plugin.replace(*RAISES))
-    done = check("broken", "--only", "gradient-at-zero,update")
+    done = check("broken", "--only", "gradient-at-zero,update,step")
     assert done.returncode == 3
-    for id in ("gradient-at-zero", "update"):
-        assert f"  again: compare-ag check broken --only {id}" in done.stdout
-    assert done.stdout.count("Next: ") == 1
     assert f"Next: gradient-at-zero: {CHECKS['gradient-at-zero'].meaning}" in done.stdout
+    assert "  again: compare-ag check broken --only gradient-at-zero" in done.stdout
     assert done.stdout.count("  | ValueError: not yet") == 1
+    assert done.stdout.count("update") == 1
+    assert "not asked, because 'gradient-at-zero' failed: update, step" in done.stdout
+    assert done.stdout.splitlines()[-1] == "broken: 0 passed, 1 failed, 0 skipped, 2 not asked"
     assert "Traceback" not in done.stderr
+
+
+def test_one_cause_is_told_once_with_all_that_it_fails(install_plugin, good_plugin):
+    install_plugin("broken", good_plugin.replace("v - rate * g", "v + rate * g"))
+    done = check("broken", "--only", "update,step,mini-batches")
+    assert done.returncode == 1
+    assert done.stdout.count("cause: ") == done.stdout.count("again: ") == 1
+    assert "  cause: the update ascends: its sign is wrong\n" in done.stdout
+    assert "  also:  step, mini-batches failed, and nothing shows another cause\n" in done.stdout
+
+
+def test_two_causes_are_told_and_the_smaller_one_is_next(install_plugin, good_plugin):
+    source = good_plugin.replace("v - rate * g", "v + rate * g").replace("+ residual.dtype.type(self.l2) * w", "")
+    install_plugin("broken", source)
+    done = check("broken", "--only", "l2,update")
+    assert "cause: the update ascends: its sign is wrong" in done.stdout
+    last = done.stdout[done.stdout.index("Next: ") :]
+    assert last.startswith("Next: l2: ")
+    assert "cause: the gradient lacks the L2 penalty" in last
+
+
+def test_an_input_that_was_written_to_comes_before_the_numbers_that_follow(install_plugin, good_plugin):
+    spoiled = "batch.X[0, 0] += 1\n        z = batch.X @ w + b"
+    install_plugin("broken", good_plugin.replace("z = batch.X @ w + b", spoiled))
+    done = check("broken", "--only", "gradient-at-points,inputs-untouched,trajectory", "--json")
+    assert done.stderr.count("again: ") == 1
+    assert "Next: inputs-untouched: " in done.stderr
+    document = json.loads(done.stdout)
+    assert (document["next"], document["not_asked"]) == ("inputs-untouched", [])
+    assert document["checks"][0]["root"] == "inputs-untouched"
+
+
+def test_the_timeout_is_the_callers(install_plugin, good_plugin):
+    install_plugin("broken", good_plugin.replace(RAISES[0], "import time; time.sleep(1e6)"))
+    done = check("broken", "--timeout", "3")
+    assert done.returncode == 3
+    assert "timeout: no answer within 3 s (in backward)" in done.stdout
+    assert check("numpy", "--timeout", "0").returncode == 2
 
 
 def test_json_is_all_of_stdout_and_has_everything_that_people_see(install_plugin, good_plugin):
@@ -81,7 +120,9 @@ def test_json_is_all_of_stdout_and_has_everything_that_people_see(install_plugin
     document = json.loads(done.stdout)
     assert document["schema"]["name"] == "compare-ag/check"
     (row,) = document["checks"]
-    assert set(row) == {"id", "status", "message", "meaning", "advice", "command", "seconds", "log"}
+    assert set(row) == {
+        *("id", "status", "message", "meaning", "advice", "command", "seconds", "log", "cause", "root"),
+    }
     assert "ValueError: not yet" in row["log"]
     assert row["advice"] in done.stderr
 

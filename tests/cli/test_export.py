@@ -68,7 +68,7 @@ def test_a_run_with_nothing_to_draw_says_so(make_run, tmp_path, capsys):
     manifest.write_text(manifest.read_text().replace('"reference_sha256"', '"unknown"'))
     code, _, err = call(capsys, tmp_path / "run", "--format", "png")
     assert code == 2
-    assert "nothing to draw: no backend of this run has been trained or timed" in err
+    assert "nothing to draw: no backend of this run has finite losses or was timed" in err
 
 
 @pytest.mark.parametrize(

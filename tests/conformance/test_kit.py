@@ -60,6 +60,48 @@ def test_a_mistake_fails_first_at_its_own_rung(mistake, install_plugin, good_plu
     assert failed[0].command == f"compare-ag check broken --only {rung}"
 
 
+GRADIENT = "gradient = residual @ batch.X / n + residual.dtype.type(self.l2) * w"
+STABLE = "losses = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))"
+LITERAL = "p = one / (one + np.exp(-z))"
+CONDITIONS = {
+    "softplus with a threshold": (STABLE, "losses = np.where(s > 20, s, np.log1p(np.exp(np.minimum(s, 20))))", "logits"),
+    "NaN from a dead branch": (
+        "return np.asarray(loss, dtype=z.dtype), (w, batch, p - batch.y)",
+        "return np.asarray(loss, dtype=z.dtype), (w, batch, p - batch.y + 0 * np.exp(z))",
+        "logits",
+    ),
+    "a clip at 1e-15": (LITERAL, LITERAL + "\n            p = np.clip(p, z.dtype.type(1e-15), one)", "probability-logits"),
+    "a clip of 1 - p at 1e-12": (LITERAL, LITERAL + "\n            p = np.minimum(p, one - 1e-12)", "probability-logits"),
+    "a sigmoid by tanh": (LITERAL, "p = (one + np.tanh(z / 2)) / 2", "probability-logits"),
+    "logarithms clamped at -100": ("np.log(p)", "np.maximum(np.log(p), -100)", "probability-logits"),
+    "a clip in float32": (
+        LITERAL,
+        LITERAL + "\n            p = np.maximum(p, 1e-15).astype(p.dtype) if p.dtype == 'float32' else p",
+        "float32-logits",
+    ),
+    "a product with X, not its transpose": (
+        GRADIENT, GRADIENT.replace("residual @ batch.X", "(batch.X @ residual if len(set(batch.X.shape)) == 1 else residual @ batch.X)"), "square",
+    ),
+    "blocks of 128 examples": (GRADIENT, "m = len(residual) - (len(residual) % 128 if len(residual) > 128 else 0)\n        " + GRADIENT.replace("residual @ batch.X", "residual[:m] @ batch.X[:m]"), "many-examples"),
+    "blocks of 256 features": (GRADIENT, GRADIENT + "\n        gradient[gradient.size - gradient.size % 256 :] *= gradient.size < 256", "many-features"),
+    "one example": (GRADIENT, GRADIENT + "\n        gradient *= 1 + (n == 1)", "batch-sizes"),
+    "two threads": (GRADIENT, GRADIENT + "\n        gradient *= self.threads", "two-threads"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", CONDITIONS)
+def test_a_mistake_that_acts_under_a_condition_is_seen_by_the_rung_for_it(mistake, install_plugin, good_plugin):
+    old, new, rung = CONDITIONS[mistake]
+    assert good_plugin.count(old) == 1
+    source = good_plugin.replace(old, new).replace(
+        "self.l2, self.loss =", "self.threads = setting.threads; self.l2, self.loss ="
+    )
+    install_plugin("broken", source)
+    (result,) = check_backend("broken", [rung])
+    assert result.status == "failed", result.message
+    assert not result.worker_failed
+
+
 def test_a_right_third_party_backend_passes(install_plugin, good_plugin):
     install_plugin("mine", good_plugin)
     assert [(r.id, r.message) for r in check_backend("mine") if r.status == "failed"] == []
@@ -73,7 +115,7 @@ def test_a_float64_whose_exponential_is_float32_is_told_so(install_plugin, good_
     install_plugin("rough", source)
     (result,) = check_backend("rough", ["float64-honest"])
     assert result.status == "failed"
-    assert "as accurate as float32" in result.message
+    assert "good to float32 only" in result.cause
     (honest,) = check_backend("rough", ["float32"])
     assert honest.status == "passed"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -21,8 +23,16 @@ INVISIBLE = {"nan-late", "step-skipped", "step-twice"}
 LATE = {
     specimen.facts.name: specimen for specimen in specimens() if specimen.facts.name in INVISIBLE and specimen.size <= 3
 }
-MUTANTS = LARGEST | LATE
+MUTANTS = {name: specimen for name, specimen in (LARGEST | LATE).items() if name != "rare"}
 PHASES = {"loss": {"forward"}, "gradient": {"backward"}, "update": {"update"}}
+BOTH = {"form-clipped", "form-clamped", "softplus-threshold"}
+"""change loss and gradient alike, as what clips a probability before its logarithm does"""
+PLACES = {
+    "anywhere": {},
+    "probability": {"loss": "probability"},
+    "large": {"name": "synthetic:n=67,d=67"},
+    "threads": {"threads": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +41,8 @@ def numpy_offer():
 
 
 def problem(**changes):
-    facts = {"l2": 0.05, "steps": 40, "learning_rate": 0.05} | changes
-    return problem_by_name("synthetic:n=40,d=4", **facts)
+    facts = {"name": "synthetic:n=40,d=4", "l2": 0.05, "steps": 40, "learning_rate": 0.05} | changes
+    return problem_by_name(facts.pop("name"), **facts)
 
 
 @pytest.mark.parametrize("name", sorted(MUTANTS))
@@ -40,7 +50,8 @@ def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(n
     specimen = MUTANTS[name]
     offers = {"right": numpy_offer, "wrong": numpy_offer}
     steps = 420 if name == "trajectory-cached" else 40  # it remembers four hundred
-    found = bisect(offers, problem(steps=steps), folder=tmp_path, mutations={"wrong": specimen.mutation})
+    place = problem(steps=steps, **PLACES[specimen.facts.shows_in])
+    found = bisect(offers, place, folder=tmp_path, mutations={"wrong": specimen.mutation})
     assert list(found.faults) == ["wrong"], found.message
     fault, script = found.faults["wrong"], found.reproducers["wrong"]
     part = specimen.facts.part
@@ -49,10 +60,36 @@ def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(n
         assert (fault.coordinate is None) is (part == "loss")
     assert fault.ratio > 1
     assert script.reproduces, script.output
+    assert not script.looks_random
     text = script.path.read_text()
     assert len(text.splitlines()) <= MOST_LINES
     for module in ("host", "suite", "verify", "worker", "divergence"):
         assert f"compare_ag.{module}" not in text
+
+
+def test_a_fault_in_few_of_the_calls_is_said_to_look_random_and_repeated(numpy_offer, tmp_path):
+    rare = replace(LARGEST["rare"], size=0.005)  # of 2,300 calls that are looked at none is wrong in 1 of 100,000 runs
+    offers = {"right": numpy_offer, "wrong": numpy_offer}
+    found = bisect(offers, problem(steps=1500), folder=tmp_path, mutations={"wrong": rare.mutation})
+    script = found.reproducers["wrong"]
+    assert script.looks_random
+    _, wrong, calls = re.fullmatch(
+        r"(.*) in (\d+) of (\d+) equal calls: the fault looks random", script.output
+    ).groups()
+    assert 0.0005 < int(wrong) / int(calls) < 0.05
+
+
+def test_a_fault_with_two_threads_is_reproduced_with_two_threads(install_plugin, good_plugin, tmp_path):
+    source = good_plugin.replace(
+        "w, batch, residual = tape", "w, batch, residual = tape\n        residual = residual * SCALE"
+    )
+    source += "\nimport os\n\nSCALE = 1 + (os.environ.get('OMP_NUM_THREADS') == '2')\n"
+    install_plugin("pooled", source)
+    offers = select(["pooled"])
+    assert bisect(offers, problem(threads=1)).faults == {}
+    script = bisect(offers, problem(threads=2), folder=tmp_path).reproducers["pooled"]
+    assert script.reproduces, script.output
+    assert "threads=2" in script.path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -63,9 +100,11 @@ def test_transplant_names_the_guilty_part(name, numpy_offer):
 
 
 def _guilty(specimen, offer):
-    found = transplant({"right": offer, "wrong": offer}, problem(), steps=4, mutations={"wrong": specimen.mutation})
-    assert found.guilty == (("wrong", specimen.facts.part),), found.message
-    assert f"the {specimen.facts.part} of wrong is wrong" in found.message
+    place = problem(**PLACES[specimen.facts.shows_in])
+    found = transplant({"right": offer, "wrong": offer}, place, steps=4, mutations={"wrong": specimen.mutation})
+    parts = ("loss", "gradient") if specimen.facts.name in BOTH else (specimen.facts.part,)
+    assert found.guilty == tuple(("wrong", part) for part in parts), found.message
+    assert all(f"the {part} of wrong is wrong" in found.message for part in parts)
     assert len(found.combinations) == 8
 
 

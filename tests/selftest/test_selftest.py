@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from compare_ag.cli.selftest import _in_float32
 from compare_ag.selftest import Specimen, selftest, specimens
 from compare_ag.selftest.judge import EFFECT
+from compare_ag.selftest.peers import with_differences
 from compare_ag.suite import select
 from compare_ag.worker.protocol import MutantFacts
 
@@ -57,6 +60,55 @@ def test_published_rules_miss_what_is_caught_here(result):
     assert sum(not o.gradcheck for o in small) > len(small) / 2
     large = [o for o in small if o.specimen.facts.name == "gradient-sign"]
     assert all(o.allclose and o.gradcheck for o in large)
+
+
+CONDITIONS = {
+    "form-clipped": "probability",
+    "form-clipped-in-the-loss": "probability",
+    "form-clamped": "probability",
+    "sigmoid-by-tanh": "probability",
+    "softplus-threshold": "anywhere",
+    "dead-branch": "anywhere",
+    "examples-beyond-a-block": "large",
+    "features-beyond-a-block": "large",
+    "square-transposed": "large",
+    "second-thread": "threads",
+    "rare": "anywhere",
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_what_acts_under_a_condition_is_tried_where_it_acts_and_caught(result, name):
+    mine = [o for o in result.mutants if o.specimen.facts.name == name]
+    assert {o.specimen.facts.shows_in for o in mine} == {CONDITIONS[name]}
+    sizes = {o.specimen.size for o in mine if o.subject.dtype == "float64"}
+    caught = {o.specimen.size for o in mine if o.caught and o.subject.dtype == "float64"}
+    assert caught == (sizes if name != "rare" else caught)
+    assert max(sizes) in caught
+
+
+def test_what_float32_cannot_decide_is_said(result):
+    single = [o for o in result.mutants if o.subject.dtype == "float32" and o.specimen.label == "form-clamped@1"]
+    assert [(o.caught, o.effect < EFFECT) for o in single] == [(False, True)]
+    assert _in_float32(single) == "undecidable: 1"
+    clips = [o for o in result.mutants if o.subject.dtype == "float32" and o.specimen.facts.name == "form-clipped"]
+    assert len(clips) == 4
+    assert _in_float32(clips) == "yes"
+
+
+def test_the_scan_that_measures_effects_is_hidden_from_the_verdict(numpy_offer, monkeypatch):
+    """A mistake at one logit that no ladder has must count as missed: else the promise would be about our own points."""
+    monkeypatch.setattr("compare_ag.selftest.judge._Bench._probes", _without_ladders)
+    (thresholded,) = (s for s in specimens("softplus-threshold") if s.size == 5.0)
+    result = selftest(numpy_offer, [thresholded])
+    assert [o.caught for o in result.outcomes] == [False]
+    assert len(result.missed) == 1
+    assert not result.passed
+
+
+def _without_ladders(bench, _):
+    probes = with_differences(bench.judge.probes(20))
+    return replace(probes, routes=(probes.main, bench.scan))
 
 
 def specimen(name, size=1.0, *, legitimate=False, part="gradient"):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 import compare_ag
-from compare_ag.report.terminal import answer
+from compare_ag.problem import problem_by_name
+from compare_ag.report import terminal
+from compare_ag.verify import probe_points, reference_trajectory
 
 PROBLEM = "synthetic:n=30,d=3"
+
+
+def whole(found) -> str:
+    """What `show` prints of a run, at any width."""
+    console = Console(file=io.StringIO(), width=400, color_system=None)
+    console.print(terminal.tests(found))
+    return console.file.getvalue()
 
 
 def run(tmp_path, names, **options):
@@ -23,6 +35,60 @@ def test_a_right_backend_has_four_tests_within_tolerance_and_repeats(tmp_path):
     assert tests["trajectory"].judged == 61
     assert record.repeatable is True
     assert record.probe_seed is not None
+
+
+def test_the_table_says_how_many_points_and_examples_were_decided(tmp_path):
+    found = run(tmp_path, ["numpy"], loss="probability")
+    test = {test.test: test for test in found["numpy"].verdict.tests}["gradient"]
+    assert test.undecided > 0
+    assert test.undecided_examples > 0
+    assert test.examples > 30 * 60  # the ladder alone: all thirty at every logit
+    text = whole(found)
+    assert f"({test.judged:,} of {test.judged + test.undecided:,})" in text
+    assert f"{test.examples:,} of {test.examples + test.undecided_examples:,}" in text
+
+
+LATE = """
+    calls = 0
+
+    def _factor(self, n):
+        self.calls += 1
+        return 1 + 1e-3 * (self.calls > LIMIT)
+"""
+
+
+def _late(source: str, limit: int) -> str:
+    source = source.replace("    def backward(", LATE.replace("LIMIT", str(limit)) + "\n    def backward(")
+    return source.replace(
+        "        return Weights(gradient,", "        gradient *= self._factor(n)\n        return Weights(gradient,"
+    )
+
+
+def test_a_fault_that_comes_in_the_second_run_alone_is_found(install_plugin, good_plugin, tmp_path):
+    problem = problem_by_name(PROBLEM, steps=60)
+    routes = probe_points(problem, reference_trajectory(problem), 1).routes
+    before = 60 + sum(2 * len(route.names) for route in routes)
+    install_plugin("late", _late(good_plugin, before + 10))
+    found = run(tmp_path, ["late"])["late"]
+    assert found.status == "disagree"
+    assert "in the second run" in found.reason
+    assert found.repeatable is False
+    assert (found.repetition.first, found.repetition.steps) == (11, 61)
+    assert float(found.repetition.ratio) > 1
+    install_plugin("later", _late(good_plugin, before + 1000))
+    assert run(tmp_path / "later", ["later"])["later"].status == "ok"
+
+
+def test_other_bits_within_the_tolerance_are_counted_and_no_fault(install_plugin, good_plugin, tmp_path):
+    source = good_plugin.replace("losses.mean()", "losses[np.random.default_rng().permutation(len(losses))].mean()")
+    install_plugin("shuffling", source)
+    found = run(tmp_path, ["shuffling"])
+    record = found["shuffling"]
+    assert record.status == "ok"
+    again = record.repetition
+    assert 0 < again.differing <= again.steps == 61
+    assert 0 < float(again.ratio) < 1
+    assert f"other bits: {again.differing} of 61, by" in whole(found)
 
 
 def test_a_wrong_gradient_has_step_phase_and_coordinate_and_is_in_the_record(install_plugin, good_plugin, tmp_path):
@@ -56,7 +122,10 @@ def test_two_that_agree_with_each_other_and_not_with_the_oracle_are_a_wrong_cons
     install_plugin("two", wrong)
     found = run(tmp_path, ["one", "two"])
     assert found.manifest.consensus_is_wrong
-    assert "The consensus is wrong: they agree with each other, but not with the exact result." in answer(found).plain
+    assert (
+        "The consensus is wrong: they agree with each other, but not with the exact result."
+        in terminal.answer(found).plain
+    )
     assert found.exit_code == 1
 
 

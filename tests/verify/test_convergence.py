@@ -68,6 +68,66 @@ def test_non_finite_weights_have_not_converged(noisy):
     assert not convergence(problem, np.array([np.nan, 1.0]), np.array(0.0)).converged
 
 
+def test_a_large_gradient_that_the_dtype_cannot_tell_from_zero_has_not(bench):
+    """Data of 1e9 in float32: no update moves the weights, and the loss of 2e8 is far from a minimum."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(8, 2)) * 1e9
+    problem = bench.make(X, np.arange(8) % 2, [0.5, 0.5], dtype="float32", steps=50)
+    end = bench.train(problem)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert result.gradient_norm_end <= result.floor
+    assert result.gain == np.inf
+    assert not result.converged
+    assert "falls along a direction without curvature" in result.message
+
+
+def test_a_small_gradient_along_a_flat_direction_has_something_left_to_gain(bench, noisy):
+    """One feature in other units: its gradient is a millionth, and so is its curvature, squared."""
+    problem = noisy(dtype="float64", steps=4000)
+    end = bench.train(problem)
+    assert convergence(problem, end.final_w, end.final_b).converged
+    X = np.column_stack([problem.X[:, 0], 1e-6 * problem.X[:, 1]])
+    flat = bench.make(X, problem.y, [end.final_w[0], 0.0], end.final_b, steps=4000)
+    last = bench.train(flat)
+    far = replace(flat, w0=np.array([1e6, 0.0]))  # so that the norm has been reduced a lot
+    result = convergence(far, last.final_w, last.final_b)
+    assert not result.converged
+    assert "could still fall by" in result.message
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_what_is_left_to_gain_does_not_depend_on_units_and_is_newtons(bench, noisy, scale):
+    problem = noisy(dtype="float64", steps=100)
+    end = bench.train(problem)
+    scaled = bench.make(problem.X * [scale, 1.0], problem.y, end.final_w / [scale, 1.0], end.final_b)
+    close = replace(scaled, w0=np.array([1e12, -1e12]) / [scale, 1.0])
+    result = convergence(close, scaled.w0, scaled.b0)
+    X = np.column_stack([problem.X, np.ones(60)])
+    p = 1 / (1 + np.exp(-X @ np.append(end.final_w, end.final_b)))
+    gradient = X.T @ (p - problem.y) / 60
+    hessian = X.T @ (X * (p * (1 - p))[:, None]) / 60
+    newton = 0.5 * gradient @ np.linalg.solve(hessian, gradient)
+    if result.gain is not None:
+        assert result.gain == pytest.approx(newton, rel=1e-6)
+
+
+def test_separable_data_never_converge(bench):
+    """The loss falls for ever: half of it is always left to gain, as small as it is."""
+    problem = bench.make([[1.0], [-1.0]], [1, 0], [0.5], learning_rate=100.0, steps=300)
+    end = bench.train(problem)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert result.gradient_norm_end < 1e-6 * result.gradient_norm_start
+    assert not result.converged
+
+
+def test_a_penalty_of_1e30_leaves_the_intercept_where_it_was(bench):
+    problem = bench.make([[1.0], [-1.0], [0.5]], [1, 0, 0], [0.5], l2=1e30, steps=20, dtype="float32")
+    end = bench.train(problem)
+    result = convergence(problem, end.final_w, end.final_b)
+    assert result.gradient_norm_end < 1e-6 * result.gradient_norm_start
+    assert not result.converged
+
+
 TABLE = ((1, 0.9426676034927368), (501, 0.5936437249183655), (1001, 0.4318988025188446))
 
 

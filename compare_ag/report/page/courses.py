@@ -36,13 +36,15 @@ def losses_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         values, tolerance = run.reference["losses"], run.reference["loss_tolerance"]
         at = thinned(values)
         width = np.where(np.isfinite(tolerance[at]), tolerance[at], np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            low, high = values[at] - width, values[at] + width
         band = {
             "name": "tolerance",
             "look": "band",
             "draw": "band",
             "x": {"array": packer.add(at)},
-            "low": {"array": packer.add(values[at].astype(np.float64) - width)},
-            "high": {"array": packer.add(values[at].astype(np.float64) + width)},
+            "low": {"array": packer.add(low)},
+            "high": {"array": packer.add(high)},
         }
         series = [band, course(packer, "reference", "reference", values, at), *series]
         known = np.flatnonzero(np.isfinite(values))
@@ -86,7 +88,7 @@ def difference_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     equal, worst = [], []
     for name, look, losses in _courses(run):
         n = min(len(losses), len(reference))
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             off = np.abs(losses[:n].astype(np.float64) - reference[:n])
         off = np.where(off > 0, off, np.nan)  # a logarithmic axis has no 0
         if not np.isfinite(off).any():
@@ -94,11 +96,11 @@ def difference_chart(run: Run, packer: Packer) -> Iterator[Chart]:
             continue
         worst.append(f"{name} at most {difference(float(np.nanmax(np.where(np.isfinite(off), off, np.nan))))}")
         at = thinned(off)
-        cloud = course(packer, name, look, off.astype(np.float32), at)
+        cloud = course(packer, name, look, _in_half_the_size(off), at)
         series += [{**cloud, "draw": "cloud"}, course(packer, name, look, off, _peaks(off, at))]
     bound = np.where(np.isfinite(tolerance) & (tolerance > 0), tolerance, np.nan)
     if np.isfinite(bound).any():
-        series.insert(0, course(packer, "tolerance", "bound", bound.astype(np.float32), thinned(bound)))
+        series.insert(0, course(packer, "tolerance", "bound", _in_half_the_size(bound), thinned(bound)))
     if not series:
         return
     notes = [
@@ -141,7 +143,8 @@ def weights_charts(run: Run, packer: Packer) -> Iterator[Chart]:
             continue
         values.append(dots(name, look, w, thinned(w)))
         if reference is not None:
-            away = np.abs(w.astype(np.float64) - reference)
+            with np.errstate(over="ignore", invalid="ignore"):
+                away = np.abs(w.astype(np.float64) - reference)
             away = np.where(away > 0, away, np.nan)
             if np.isfinite(away).any():
                 off.append(dots(name, look, away, thinned(away)))
@@ -169,6 +172,12 @@ def weights_charts(run: Run, packer: Packer) -> Iterator[Chart]:
             "zoom": True,
             "notes": ["Weights that equal the reference's exactly have no dot.", *thinning_note(off)],
         }
+
+
+def _in_half_the_size(values: Array) -> Array:
+    """In single precision, where that can hold all of them."""
+    large = np.abs(values) > np.finfo(np.float32).max
+    return values if (large & np.isfinite(values)).any() else values.astype(np.float32)
 
 
 def _count(number: int) -> str:

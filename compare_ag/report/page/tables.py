@@ -78,7 +78,7 @@ def _heads(section: str, words: Sequence[str], own: Sequence[str] = ()) -> list[
 
 def verdicts(run: Run) -> Table:
     """Each backend's state, its largest observed/tolerance in each test, and what was found."""
-    heads = [*_heads("Verdicts", ["backend", "status"]), *_heads("Tests", [*TESTS, "repeated run"])]
+    heads = [*_heads("Verdicts", ["backend", "status"]), *_heads("Tests", [*TESTS, "examples", "repeated run"])]
     heads += [replace(head, words=True) for head in _heads("Verdicts", ["what was found"])]
     rows = []
     undecided = False
@@ -92,15 +92,18 @@ def verdicts(run: Run) -> Table:
                     Cell(record.name + how),
                     Cell(record.status, _TONES.get(record.status, BAD)),
                     *(_outcome(tests.get(name)) for name in TESTS),
+                    Cell("n/a" if verdict is None else cells.examples(verdict)),
                     Cell("n/a" if how else cells.repeated(record)),
                     Cell(_said(record, verdict, how), words=True),
                 ]
             )
     notes = [
-        "Observed/tolerance: up to 1 rounding explains it, above 1 it does not. In brackets: how many were judged."
+        "Observed/tolerance: up to 1 rounding explains it, above 1 it does not. In brackets: how many were decided."
     ]
     if undecided:
-        notes.append("* More were undecidable: their tolerance is infinite, as where the probability form saturates.")
+        notes.append("Of …: the others' tolerance is infinite, as where the probability form saturates.")
+    if any(record.repetition is not None and record.repetition.differing for record in run.records.values()):
+        notes.append(f"{cells.REPEATED_NOTE.capitalize()}.")
     if run.manifest.reference:
         notes.append(f"Compared with {run.manifest.reference}.")
     return Table(
