@@ -257,7 +257,7 @@ class WorkerProcess:
         """Whether the worker has sent more than its last reply."""
         poll = select.poll()
         poll.register(self._from_worker, select.POLLIN)
-        return any(event & select.POLLIN for _, event in poll.poll(0))
+        return [event for _, event in poll.poll(0)] == [select.POLLIN]  # with POLLHUP it is a death
 
     def _read(self, size: int) -> bytearray:
         buffer = bytearray(size)

@@ -293,7 +293,8 @@ def _evaluated_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_evaluated(c: Conversation, _: p.Evaluated, arrays: Arrays) -> None:
+def _check_evaluated(c: Conversation, message: p.Evaluated, arrays: Arrays) -> None:
+    _check_unique("Evaluated.changed_by_reading", [*message.changed_by_reading])
     _check_arrays(arrays, _evaluated_shapes(c), c.dtype)
 
 

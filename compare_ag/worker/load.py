@@ -90,7 +90,8 @@ def load_mutants(module_name: str) -> list[Mutant]:
 
 def _check_mutant(mutant: Any) -> None:
     """Make sure that a mutant's texts and sizes can be told to the host."""
-    texts = ((mutant.name, MOST_WORD), (mutant.part, MOST_WORD), (mutant.meaning, MOST_REASON))
+    words = [(word, MOST_WORD) for word in (mutant.name, mutant.part, mutant.shows_in)]
+    texts = [*words, (mutant.meaning, MOST_REASON)]
     good = all(isinstance(text, str) and len(text) <= most for text, most in texts) and mutant.name
     sizes = isinstance(mutant.sizes, tuple | list) and 0 < len(mutant.sizes) <= MOST_LISTED
     if not good or not sizes or not all(isinstance(size, int | float) and isfinite(size) for size in mutant.sizes):
