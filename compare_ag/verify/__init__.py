@@ -6,7 +6,7 @@ What is compared with:
     arithmetic   a floating-point format, and what one operation may lose in it
     curvature    how fast gradient descent forgets its rounding errors
     tolerance    how far a correct run may lie from the reference after k steps, derived
-    points       how far loss, gradient and one step may be off at one point, component by component; where numbers overflow
+    points       how far loss, gradient and one step may be off at one point, component by component
 
 What is judged:
     trajectory   what a worker claims, and whether it is well-formed
