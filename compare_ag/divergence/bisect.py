@@ -86,7 +86,8 @@ def _first_bits(one: Trace, other: Trace) -> str:
     if not different.any():
         return ""
     step = int(np.argmax(different))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         apart = np.abs(one.weights[step].astype(np.float64) - other.weights[step].astype(np.float64))
     worst = int(np.argmax(apart))
-    return f"they first differ at step {step}, in {coordinate(worst, len(apart))}, by {apart[worst]:.2g}"
+    size = f"by {apart[worst]:.2g}" if np.isfinite(apart[worst]) else "which is not finite in both"
+    return f"they first differ at step {step}, in {coordinate(worst, len(apart))}, {size}"

@@ -24,7 +24,8 @@ _STATUS = {
     "ok": "It trained, and every number that could be judged lies within its tolerance.",
     "disagree": "At least one number is out of tolerance: rounding in a correct program cannot explain it.",
     "undecidable": "It trained, but from some step on no finite tolerance can be given, so that nothing is concluded: "
-    "the probability form has saturated, or rounding errors may add up to more than the weights themselves.",
+    "the probability form has saturated, numbers may leave the range of the dtype, or rounding errors may add up to "
+    "more than the weights themselves.",
     "non-finite": "A loss, a gradient or a weight is NaN or infinite where the exact one is finite.",
     "crashed": "Its worker process ended by an exception or a signal; the log has the traceback.",
     "timeout": "It did not answer within the deadline (--timeout) and was ended.",

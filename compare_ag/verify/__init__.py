@@ -1,7 +1,7 @@
 """Verdicts: did a backend train as the mathematics says, up to the rounding errors that its arithmetic may make?
 
 What is compared with:
-    oracle       the exact trajectory and exact single steps, in ball arithmetic
+    oracle       the exact trajectory and exact single steps, in ball arithmetic, with as many bits as that takes
     reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs
     arithmetic   a floating-point format, and what one operation may lose in it
     curvature    how fast gradient descent forgets its rounding errors
@@ -18,7 +18,7 @@ What is judged:
 
 What is said about it:
     diagnosis    which known mistake explains the numbers (faults, mistakes, searches, formats, course)
-    convergence  whether the training came to rest
+    convergence  whether the training came to rest, and whether anything is left to gain
     published    whether a published table of losses is reproduced
 
 Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend, or sees a worker; and no worker

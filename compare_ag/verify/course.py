@@ -12,6 +12,7 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.curvature import EIGENVALUE_LIMIT
 from compare_ag.verify.faults import Data, Point
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Test, TestResult
@@ -94,6 +95,8 @@ def stagnation(problem: Problem, trajectory: Trajectory) -> str | None:
     pairs, steps = _weights(trajectory), trajectory.recorded_steps
     if problem.batch_size is not None or len(steps) < 2 or not np.isfinite(pairs).all():
         return None
+    if pairs.shape[2] > EIGENVALUE_LIMIT:
+        return None
     data = Data(problem)
     with np.errstate(all="ignore"):
         stalled = _stalled(data, pairs)
@@ -122,13 +125,15 @@ def _stalled(data: Data, pairs: Array) -> Array:
 
 
 def _still_to_go(point: Point, steps: int) -> Array:
-    """How far N more steps of gradient descent would move, (m,), on the local quadratic model.
+    """How far N more steps of gradient descent would move, (m,), on the local quadratic model; 0 where that is unknown.
 
     Σᵢ vᵢ (vᵢᵀg) (1 - (1 - ηλᵢ)ᴺ)/λᵢ over the eigenpairs of the Hessian; ηN vᵢ (vᵢᵀg) where λᵢ = 0.
     """
     problem, p = point.data.problem, np.abs(point.residual)
     hessian = (point.design * (p * (1.0 - p))[:, None]).T @ point.design / point.examples
     hessian += np.diag(np.append(np.full(problem.features, float(problem.l2)), 0.0))
+    if not np.isfinite(hessian).all():
+        return np.zeros_like(point.gradient)
     values, vectors = np.linalg.eigh(hessian)
     rate = float(problem.learning_rate)
     decayed = -np.expm1(steps * np.log1p(-np.clip(rate * values, 0.0, 0.999)))

@@ -18,10 +18,10 @@ this one step produced
 
 some 2⁻ᵇ‖θ‖ more for each step at b bits while ηL ≤ 2. A loss at such weights is off by ‖∇f‖e + ½Le² besides its ball.
 
-**Large numbers cost bits.** A sum of products (|X||θ|)ᵢ large, of which little is left, is known to 2⁻ᵇ(|X||θ|)ᵢ, and σ
-needs its margin to an absolute error. So log₂ max(|X||θ|)ᵢ bits are added; and whoever compares with a ball compares
-its radius with the tolerance too, asks for more bits where it is not `NEGLIGIBLE`, and decides nothing where there are
-no more to be had. Beyond `FAR` neither exp μ nor its reciprocal is computed, but enclosed: 0 < exp(-|μ|) < 2⁻ᶠᵃʳ.
+**Large numbers cost bits.** A margin is known to 2⁻ᵇ times the size (|X̃||θ|)ᵢ of its products, however much of them
+cancels, and σ needs it to an absolute error. So log₂ max (|X̃||θ|)ᵢ bits are added. A ball's radius is compared with the
+tolerance, too: where it is not `NEGLIGIBLE`, the evaluation is repeated with more bits, and a number that
+`MOST_POINT_BITS` do not settle is not decided.
 """
 
 from __future__ import annotations
@@ -52,9 +52,6 @@ MOST_POINT_BITS = 8192
 """of one evaluation; sums of products of any float64 are exact in 4,300"""
 NEGLIGIBLE = 2.0**-10
 """A ball's radius of more than this share of a tolerance decides nothing."""
-FAR = 16384
-"""Where |μ| is larger, exp(-|μ|) is far below any float64 times any other: the ball (0, 2⁻ᶠᵃʳ) stands for it."""
-FADED = arb(2) ** -(FAR + 1)
 LIPSCHITZ_SLACK = 1e-9
 """relative error allowed to the problem's L, a float64 eigenvalue"""
 AFFORDABLE_SECONDS = 1.5
@@ -241,10 +238,6 @@ def bits_of_sums(largest: float, w: Array, b: Array) -> int:
 
 def _example(margin: Ball) -> tuple[Ball, Ball]:
     """|r| = 1/(1 + exp μ) and ℓ = softplus(-μ) of one margin μ."""
-    if margin > FAR:  # 0 < |r| < ℓ < exp(-μ)
-        return arb(FADED, FADED), arb(FADED, FADED)
-    if margin < -FAR:  # 1 - exp μ < |r| < 1, and -μ < ℓ < -μ + exp μ
-        return 1 - arb(FADED, FADED), arb(FADED, FADED) - margin
     growth = margin.exp()
     # softplus(-μ), with the exponential that does not overflow
     loss = (1 / growth).log1p() if growth > 1 else growth.log1p() - margin

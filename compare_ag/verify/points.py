@@ -8,7 +8,7 @@ s = (1 - 2y) z, r = dℓ/dz = (1 - 2y) σ(s), η the learning rate:
     |Δzᵢ| ≤ γ_m (|X̃||θ|)ᵢ
     |Δrᵢ| ≤ min(1, min(¼, |rᵢ| exp|Δzᵢ|) |Δzᵢ|) + κ_σ u + (1 + κ_AD) u |rᵢ|
     |Δgⱼ| ≤ 1/n Σᵢ |x̃ᵢⱼ| (|Δrᵢ| + Γ (|rᵢ| + |Δrᵢ|)) + u|gⱼ| + 4u l2|wⱼ|
-    |Δf|  ≤ mean(|rᵢ| exp|Δzᵢ| |Δzᵢ| + (κ_exp + 4) u (ℓᵢ + 2|zᵢ|)) + Γ mean(ℓ + 2|z|) + γ_{m+3} ½ l2‖w‖² + u f
+    |Δf|  ≤ mean(min(1, |rᵢ| exp|Δzᵢ|) |Δzᵢ| + (κ_exp + 4) u (ℓᵢ + 2|zᵢ|)) + Γ mean(ℓ + 2|z|) + γ_{m+3} ½ l2‖w‖² + u f
     |Δθ'ⱼ| ≤ η|Δgⱼ| + 2uη|gⱼ| + u|θ'ⱼ|
 
 The probability form amplifies: with ε = u (2/(1 - p) + κ_exp + 1), the relative error of 1 - p, it adds |rᵢ| ε/(1 - ε)
@@ -144,7 +144,7 @@ class Here:
         """Δz, Δr and Δℓ of each example (n,)."""
         u, r = arithmetic.u, self.residual
         in_logit = float(arithmetic.gamma(np.array(self.m))) * self.size
-        carried = r * np.exp(np.minimum(in_logit, 99.0))
+        carried = np.minimum(r * np.exp(np.minimum(in_logit, 99.0)), 1.0)  # softplus is 1-Lipschitz
         # two probabilities differ by 1 at most, however far off the logit is
         in_residual = np.minimum(np.minimum(0.25, carried) * in_logit, 1.0) + K_SIGMOID * u + (1.0 + K_AD) * u * r
         in_losses = carried * in_logit + (K_EXP + 4.0) * u * (self.losses + 2.0 * np.abs(self.z))

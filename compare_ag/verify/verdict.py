@@ -111,10 +111,7 @@ def _no_fault(
     problem: Problem, reference: Reference, tolerance: Tolerance, trajectory: Trajectory, worst: _Comparison
 ) -> Verdict:
     index = int(np.argmax(worst.ratio))
-    observed: float | None = float(worst.deviation[index])
-    allowed: float | None = float(worst.tolerance[index])
-    if allowed is not None and not np.isfinite(allowed):  # nothing at all was judged
-        observed = allowed = None
+    observed, allowed = float(worst.deviation[index]), float(worst.tolerance[index])
     horizon = tolerance.undecidable_from
     if horizon is not None and horizon <= trajectory.steps:
         message = _undecidable(horizon, reference, tolerance, trajectory)

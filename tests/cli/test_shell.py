@@ -219,3 +219,28 @@ def test_a_current_folder_that_is_gone_is_no_obstacle(tmp_path, install_plugin):
     done = python(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "-m pip install 'frobnicate>=2'" in done.stdout
+
+
+WARNS = "import warnings\nwarnings.warn('old', DeprecationWarning)\nwarnings.warn('odd', RuntimeWarning)\n"
+
+
+@pytest.mark.parametrize("how", [{"arguments": ["-W", "error"]}, {"environment": {"PYTHONWARNINGS": "error"}}])
+def test_warnings_that_are_made_errors_change_nothing(how, install_plugin, good_plugin, tmp_path):
+    """Neither in the host nor in a worker: what a library or a plugin warns of is not the user's."""
+    noisy = good_plugin.replace("    def backward", "    def backward_again(self): pass\n\n    def backward", 1)
+    noisy = noisy.replace(
+        "        w, batch, residual = tape", "        warnings.warn('old')\n        w, batch, residual = tape"
+    )
+    install_plugin("noisy", WARNS + noisy)
+    host = (
+        "import warnings, sys\nimport compare_ag.suite as suite\nselect = suite.select\n"
+        "def warning(*names):\n    warnings.warn('of the host', RuntimeWarning)\n    return select(*names)\n"
+        "suite.select = warning\nfrom compare_ag.cli import main\n"
+        f"main(['run', '--backends', 'noisy', '--no-timing', '--quiet', '--steps', '9', '-o', {str(tmp_path / 'run')!r}])"
+    )
+    command = [sys.executable, *how.get("arguments", []), "-c", host]
+    environment = dict(os.environ) | how.get("environment", {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "noisy agrees with the reference" in done.stdout
+    assert "RuntimeWarning: of the host" in done.stderr  # as without: a warning, and no error

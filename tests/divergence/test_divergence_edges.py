@@ -15,7 +15,7 @@ import pytest
 
 from compare_ag.divergence import bisect, transplant
 from compare_ag.divergence.reproducer import MOST_LINES
-from compare_ag.problem import problem_by_name
+from compare_ag.problem import Data, make_problem, problem_by_name
 from compare_ag.selftest import specimens
 from compare_ag.suite import select
 
@@ -108,7 +108,7 @@ def test_what_the_probability_form_leaves_open_is_said():
     assert found.faults == {}
     assert found.undecided == 0
     assert "every step that can be decided" in found.message
-    assert "undecidable from step 0" in found.message
+    assert "undecidable from step 0: the probability form saturates" in found.message
 
 
 def test_the_same_nan_in_both_is_no_difference(install_plugin, good_plugin):
@@ -196,3 +196,62 @@ def test_the_command_shows_an_own_step_that_is_wrong_and_exits_1(install_plugin,
     assert "mine's own step" in done.stderr
     (step,) = json.loads(done.stdout)["own_steps"]
     assert (step["backend"], step["right"]) == ("mine", False)
+
+
+# --- numbers beyond the format, weights in a wider one, warnings
+
+
+def test_what_the_format_cannot_hold_is_left_open_and_said():
+    far = problem(dtype="float32", steps=6, learning_rate=1e30)
+    found = bisect(select(["numpy", "autograd"]), far)
+    assert found.faults == {}
+    assert found.undecided == 1
+    assert "undecidable from step 1: numbers may leave the range of float32" in found.message
+
+
+def test_a_fault_before_the_overflow_has_a_script_with_finite_numbers(install_plugin, good_plugin, tmp_path):
+    """One component of the gradient may overflow: only the others are compared."""
+    wrong = good_plugin.replace("return Weights(gradient, np.asarray(residual.sum() / n))",
+        "return Weights(np.array([np.nan, *gradient[1:]], gradient.dtype), np.asarray(residual.sum() / n * 2))")  # fmt: skip  # one line
+    install_plugin("mine", wrong)
+    X = np.array([[1e38, 1.0], [1e38, -1.0], [1e38, 0.5], [1e38, 2.0]])
+    facts = {"dtype": "float32", "steps": 3, "learning_rate": 1e-30}
+    huge = make_problem(Data(X, np.array([0.0, 1.0, 0.0, 0.0]), "huge", "made by hand"), **facts)
+    huge = replace(huge, w0=np.zeros_like(huge.w0))
+    found = bisect(select(["numpy", "mine"]), huge, folder=tmp_path)
+    assert (found.faults["mine"].phase, found.faults["mine"].coordinate) == ("backward", "b")
+    script = found.reproducers["mine"]
+    assert script.reproduces, script.output
+    (expected,) = [line for line in script.path.read_text().splitlines() if line.startswith("expected = ")]
+    assert "inf" not in expected
+    assert "nan" not in expected
+    cured = (tmp_path / "site" / "mine_plugin.py").read_text().replace("/ n * 2", "/ n")
+    (tmp_path / "site" / "mine_plugin.py").write_text(cured)
+    done = subprocess.run([sys.executable, script.path], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "not reproduced", done.stdout + done.stderr
+
+
+WIDER = ("weights-kept-wider", "all-kept-wider")
+
+
+@pytest.mark.parametrize("name", WIDER)
+@pytest.mark.parametrize("facts", [{"dtype": "float32", "learning_rate": 1e-3}, {"batch_size": 7}])
+def test_weights_kept_in_a_wider_format_are_right_at_every_step(name, facts):
+    specimen = next(specimen for specimen in specimens(name) if specimen.facts.name == name)
+    wider = {"wider": select(["numpy"])["numpy"]}
+    assert bisect(wider, problem(steps=60, **facts), mutations={"wider": specimen.mutation}).faults == {}
+
+
+def test_a_wrong_rate_is_found_at_its_first_step_also_where_the_reading_could_explain_it(install_plugin, good_plugin):
+    """The host's points show that the weights are not wider; the step that is named is the training's."""
+    install_plugin("mine", good_plugin.replace("v - rate * g", "v - rate * g * v.dtype.type(1.001)"))
+    found = bisect(select(["mine", "numpy"]), problem(dtype="float32", learning_rate=1e-3))
+    assert found.faults["mine"].phase == "update"
+
+
+def test_warnings_that_are_made_errors_change_no_script(install_plugin, good_plugin, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    wrong = good_plugin.replace("residual.sum() / n", "residual.sum() / (n + 1)")
+    install_plugin("mine", "import warnings\nwarnings.warn('old')\n" + wrong)
+    found = bisect(select(["mine", "numpy"]), problem(), folder=tmp_path)
+    assert found.reproducers["mine"].reproduces, found.reproducers["mine"].output

@@ -182,3 +182,14 @@ def test_step_is_the_contracts_own(backend):
 def test_what_it_cannot_run_is_refused(backend, setting):
     with pytest.raises(NotImplementedError, match="only the logistic model on the cpu"):
         backend().prepare(setting)
+
+
+@pytest.mark.parametrize("loss", FORMS)
+@pytest.mark.parametrize("l2", [0.0, 1e30])
+def test_numbers_beyond_the_dtype_do_not_warn(backend, loss, l2):
+    """They are for the verdict to judge; a warning would be written at every step."""
+    data = separated([1e30, -1e30], [0, 1])
+    training = Training(backend(), make_problem(data, dtype="float32", loss=loss, l2=l2, learning_rate=1.0))
+    objective, *_ = numbers(training, [1e30], 0)
+    assert not np.isfinite(objective)
+    assert training.read_weights("weights", training.backend.update(training.weights(), training.weights(), 1e38))

@@ -92,3 +92,11 @@ def test_losses_that_fall_by_orders_want_a_log_scale():
     assert not scale_of([np.array([1.0, 0.0])])
     assert not scale_of([np.array([np.nan])])
     assert not scale_of([])
+
+
+def test_losses_near_the_largest_number_have_labels():
+    largest = np.finfo(np.float64).max
+    for log in (False, True):
+        lines = drawn(Plot("large", {"one": np.linspace(0.5, 1.0, 50) * largest}, log=log))
+        assert lines[1].split()[0] in ("1.8e+308", "2e+308")
+        assert not any("inf" in line or "nan" in line for line in lines)

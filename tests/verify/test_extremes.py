@@ -216,3 +216,12 @@ def test_a_rate_whose_reciprocal_underflows_decides_no_update(bench):
     problem = large_data(bench, 1.0, "float64", learning_rate=1e308)
     assert np.isinf(update_tolerance(problem, np.zeros(3), np.zeros(3))).all()
     assert np.isfinite(update_tolerance(replace(problem, learning_rate=1e300), np.zeros(3), np.zeros(3))).all()
+
+
+def test_a_wrong_loss_of_huge_data_is_seen(bench):
+    """However far off a logit is, a loss is off by no more: one of 1e58 is known to 1e43."""
+    problem = large_data(bench, 1e58, "float64")
+    sample = answer(problem, np.array([0.5, 0.25, 0.0]), bench.by_hand)
+    assert judge_samples(problem, Oracle(problem), [sample])["loss"].passed
+    off = replace(sample, loss=sample.loss * (1 + 1e-12))
+    assert not judge_samples(problem, Oracle(problem), [off])["loss"].passed

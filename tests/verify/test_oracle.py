@@ -11,6 +11,7 @@ from flint import arb, ctx
 from compare_ag.problem import batches, recorded_steps
 from compare_ag.verify import Oracle, exact_trajectory, reference_trajectory
 from compare_ag.verify.oracle import RADIUS
+from compare_ag.verify.points import point_tolerance
 
 
 def textbook(problem, w, b, rows):
@@ -135,3 +136,63 @@ def test_batches_are_told_apart_whatever_their_integer_type(bench):
     losses = [float(oracle.judge_by(weights, rows, 1)[1].loss.high) for rows in (pair, single)]
     alone = [float(Oracle(problem).at(weights[:-1], weights[-1], rows).loss.high) for rows in (pair, single)]
     assert losses == alone
+
+
+# --- as many bits as it takes
+
+
+def test_margins_far_out_are_enclosed_not_computed(bench):
+    """softplus(μ) = μ and σ(μ) = 1, and 0 on the other side, as far as any number of bits can tell."""
+    size, weight = 2.0**500, 2.0**500
+    problem = bench.make([[size], [-size]], [0, 0], [1.0])
+    found = Oracle(problem).at(np.array([weight]), np.array(0.0))
+    assert (float(found.loss.high), found.gradient.high.tolist()) == (size * weight / 2, [size / 2, 0.5])
+    assert np.isfinite([found.loss.radius, *found.gradient.radius]).all()
+
+
+def test_cancelling_products_get_the_bits_they_need(bench):
+    """Of two products of 1e135 nothing is left: the third one counts, and is known to 30 digits."""
+    large = 2.0**450
+    problem = bench.make([[large, -large, 0.5], [0.0, 0.0, 0.5]], [0, 1], [1.0, 1.0, 1.0])
+    small = bench.make([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]], [0, 1], [1.0, 1.0, 1.0])
+    w, b = np.array([1.0, 1.0, 1.0]), np.array(0.25)
+    found, expected = Oracle(problem).at(w, b), Oracle(small).at(w, b)
+    assert found.loss.radius < 1e-30
+    assert (found.loss.high, found.loss.low) == (expected.loss.high, expected.loss.low)
+    assert found.gradient.high[2:].tolist() == expected.gradient.high[2:].tolist()
+
+
+def test_a_radius_that_is_not_negligible_takes_more_bits_or_decides_nothing(bench):
+    problem = bench.random_problem(1)
+    w, b = problem.w0.astype(float), problem.b0.astype(float)
+    allowed = point_tolerance(problem, np.append(w, b))
+    few = Oracle(problem, bits=30)
+    rough = few.at(w, b)
+    assert not rough.decides(allowed)
+    assert few.at(w, b, None, allowed).decides(allowed)
+    assert not rough.loss.decides(np.asarray(allowed.loss))
+    assert rough.loss.decides(np.asarray(1e9))
+    assert not rough.loss.decides(np.asarray(np.inf))
+    unknown = rough.loss._replace(high=np.asarray(np.nan))
+    assert not unknown.decides(np.asarray(1e9))
+
+
+def test_each_number_has_a_radius_of_its_own(bench):
+    problem = bench.make([[2.0**300], [-(2.0**301)]], [0, 1], [0.0])
+    radius = Oracle(problem).at(np.array([1e-91]), np.array(0.1)).gradient.radius
+    assert radius.shape == (2,)
+    assert radius[0] > 2.0**200 * radius[1]
+
+
+@pytest.mark.parametrize("rate", [1e300, 1e308])
+def test_a_rate_beyond_all_bits_has_no_exact_trajectory(bench, rate):
+    problem = bench.make([[1e5], [-1.0], [0.5]], [1, 0, 0], steps=100, learning_rate=rate)
+    assert exact_trajectory(problem) is None
+
+
+def test_large_data_have_an_exact_trajectory_whose_losses_are_known_too(bench):
+    problem = bench.make([[1e120, 2e119], [-1e120, 1e120], [5e119, 1e119]], [0, 1, 1], [0.5, 0.25], steps=5)
+    exact = exact_trajectory(problem)
+    assert (exact.losses.radius <= 1e-20 * exact.losses.high).all()
+    reference = reference_trajectory(problem)
+    assert np.abs(exact.losses.high / reference.losses - 1).max() < 1e-12

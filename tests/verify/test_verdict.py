@@ -257,3 +257,10 @@ def test_a_run_of_one_step(bench):
     problem = bench.seed_problem(steps=1)
     assert judged(problem, bench.train(problem)).status == "agrees"
     assert judged(problem, bench.train(problem, rate=1.01)).status == "diverges"
+
+
+def test_where_nothing_can_be_decided_but_the_start_no_deviation_is_nan(bench):
+    problem = bench.make([[1e30], [-1e30]], [1, 0], [1e20], dtype="float32", learning_rate=1.0, steps=4)
+    found = judged(problem, bench.train(problem))
+    assert (found.status, found.first_step) == ("undecidable", 0)
+    assert (found.observed, found.tolerance, found.worst_ratio) == (0, 0, 0)
