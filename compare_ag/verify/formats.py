@@ -161,7 +161,7 @@ def on_grid(faults: Faults) -> str | None:
             if wrong.all():
                 what = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
                 return f"consistent with {kind.name}: every {what} is a number of that format"
-            return f"consistent with {kind.name}: {_names(faults, wrong)}, and nothing else, is given in that format"
+            return f"{_names(faults, wrong)}, and nothing else, is in {kind.name}"
     return None
 
 
