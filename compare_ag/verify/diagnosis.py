@@ -123,10 +123,10 @@ def _not_finite(samples: Sequence[Sample], kind: Kind, faults: Sequence[Fault]) 
     for words, measure in measures:
         least = min(float(measure(fault.point).max()) for fault in bad)
         if least > LARGE and all(float(measure(point).max()) < least for point in finite):
-            why = "an exponential overflows, or a logarithm meets 0"
+            why = ": an exponential overflows, or a logarithm meets 0"
             if kind == "gradient" and all(f.sample.loss is not None and np.isfinite(f.sample.loss) for f in bad):
-                why = "where the loss is finite, as when the branch that `where` does not take overflows"
-            return [f"{what}, at {words.format(least)}: {why}"]
+                why = ", where the loss is finite: the branch that `where` does not take may overflow"
+            return [f"{what}, at {words.format(least)}{why}"]
     return [what]
 
 

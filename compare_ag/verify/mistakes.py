@@ -395,6 +395,7 @@ def _lengths(faults: Faults) -> str | None:
 
 
 LOSS: Tiers = (
+    (searches.tanh_sigmoid,),
     (
         *SIZES,
         named(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
@@ -405,10 +406,9 @@ LOSS: Tiers = (
         searches.columns_exchanged,
         searches.capped,
         searches.thresholded,
-        searches.tanh_sigmoid,
         _beyond_a_block,
-        formats.on_grid,
     ),
+    (formats.on_grid,),
     (SCALED, *PENALTY_SIZES),
     PARTS,
     (searches.one_example,),
@@ -417,6 +417,7 @@ LOSS: Tiers = (
 """tiers of mistakes in a loss"""
 
 GRADIENT: Tiers = (
+    (searches.tanh_sigmoid,),
     (
         *SIZES,
         named(_without_bias, "the gradient of b is missing"),
@@ -428,12 +429,11 @@ GRADIENT: Tiers = (
         searches.relabelled,
         searches.columns_exchanged,
         searches.thresholded,
-        searches.tanh_sigmoid,
         *PART_SIZES,
         _beyond_a_block,
         named(_untransposed, "the gradient of w comes from X where its transpose belongs"),
-        formats.on_grid,
     ),
+    (formats.on_grid,),
     (
         SCALED,
         *PENALTY_SIZES,
@@ -459,6 +459,7 @@ GRADIENT: Tiers = (
 """tiers of mistakes in a gradient"""
 
 UPDATE: Tiers = (
+    (),
     (
         _unmoved,
         named(_times(lambda _: -1.0), "the update ascends: its sign is wrong"),
@@ -466,8 +467,8 @@ UPDATE: Tiers = (
         _rounded_rate,
         named(_without_bias, "the update leaves b as it was"),
         named(_old_gradient, "the update uses the gradient of the call before"),
-        formats.on_grid,
     ),
+    (formats.on_grid,),
     (
         fitted(lambda f: f.right, lambda _, c: f"the learning rate is {written(1.0 + c)} times what was given"),
         fitted(
@@ -478,6 +479,7 @@ UPDATE: Tiers = (
         fitted(_last_step, lambda _, c: f"momentum: {c:.3g} of the step before is made again"),
         searches.one_component,
     ),
+    (),
     (_lengths,),
 )
-"""tiers of mistakes in an update by a known gradient"""
+"""tiers of mistakes in an update by a known gradient, empty where only gradients have one"""

@@ -279,7 +279,7 @@ CAUSES = {
         "        return Weights(*(np.where(np.abs(g) < 1e-8, 0, g).astype(g.dtype) for g in slopes))",
         "float64-honest",
     ),
-    "consistent with float32: the gradient of b, and nothing else, is given in that format": (
+    "the gradient of b, and nothing else, is in float32": (
         "np.asarray(residual.sum() / n)",
         "np.asarray(residual.astype('f4').sum() / np.float32(n), dtype=n.dtype)",
         "gradient-at-zero",

@@ -228,7 +228,7 @@ def test_a_sigmoid_by_tanh_in_the_probability_form(literal, dtype, bench):
 )
 def test_a_dead_branch_of_where_is_told_with_its_side(argument, where, bench):
     (sentence,) = bench.diagnosed(bench.small_problem(), residuals=lambda h: np.where(argument(h) > 650, np.nan, h.r))
-    assert sentence.startswith("the gradient is NaN though weights and data are finite, at logits " + where + ": ")
+    assert sentence.startswith("the gradient is NaN though weights and data are finite, at logits " + where + ", ")
     assert "the branch that `where` does not take" in sentence
 
 
