@@ -118,6 +118,13 @@ def test_separable_data_never_converge(bench):
     assert not result.converged
 
 
+def test_a_feature_without_curvature_has_no_limit_to_its_gain(bench):
+    """Only the saturated example, which is wrong, has this feature; the intercept is curved by the others."""
+    problem = bench.make([[1e9], [0.0], [0.0]], [0, 1, 0], [1.0])
+    with np.errstate(all="ignore"):
+        assert _gain(Objective(problem), np.array([1.0, 0.0])) == np.inf
+
+
 def test_weights_whose_squares_overflow_have_a_loss_without_a_penalty(bench):
     """inf · 0 is NaN: a penalty of 0 adds nothing."""
     problem = bench.make([[1.0], [-1.0], [0.5]], [1, 0, 0], [1.0])
