@@ -37,8 +37,8 @@ REDUCTION = 1e-6
 REMAINING = 1e-6
 """A gain of at most this share of the loss counts as none."""
 MOST_ITERATIONS = 200
-MOST_OPERATIONS = 2e9
-"""of conjugate gradients, some seconds"""
+MOST_OPERATIONS = 5e8
+"""of conjugate gradients, about a second"""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.arithmetic import K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
+from compare_ag.verify.arithmetic import HEADROOM, K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def _step_rounding(arithmetic: Arithmetic, problem: Problem, weights: Array, gra
     product = np.abs(rate * gradient)
     following = np.abs(np.asarray(weights, dtype=np.float64) - rate * gradient)
     rounding = SECOND_ORDER * arithmetic.u * (2.0 * product + following)
-    rounding += 4.0 * arithmetic.tiny * (1.0 + summed)
+    rounding += 4.0 * arithmetic.tiny
+    if rate < HEADROOM * problem.examples * arithmetic.tiny:  # η/n underflows, before the sum multiplies it
+        rounding += 4.0 * arithmetic.tiny * summed
     largest = np.maximum(rate * summed, np.abs(np.asarray(weights, dtype=np.float64)) + product)
     return np.where((largest <= arithmetic.top) & arithmetic.invertible(rate), rounding, np.inf)
 
@@ -125,7 +127,9 @@ class Here:
         in_loss += float(arithmetic.gamma(np.array(self.m + 3.0))) * self.penalty
         reach = 1.0 + np.append(np.abs(self.X).mean(axis=0), 1.0)
         underflow = (n + self.m + 16.0) * arithmetic.tiny
-        in_loss = SECOND_ORDER * in_loss + underflow * (1.0 + self.l2)
+        # wⱼ² underflows, and l2 multiplies what is lost
+        faint = (self.w != 0.0) & (np.abs(self.w) < HEADROOM * np.sqrt(arithmetic.tiny))
+        in_loss = SECOND_ORDER * in_loss + underflow + self.l2 * float(faint.sum()) * arithmetic.tiny
         in_gradient = SECOND_ORDER * in_gradient + underflow * reach
         summed = self._over_examples(r + in_residual) + shrinkage
         top = arithmetic.top

@@ -214,10 +214,9 @@ def test_a_fault_before_the_overflow_has_a_script_with_finite_numbers(install_pl
     wrong = good_plugin.replace("return Weights(gradient, np.asarray(residual.sum() / n))",
         "return Weights(np.array([np.nan, *gradient[1:]], gradient.dtype), np.asarray(residual.sum() / n * 2))")  # fmt: skip  # one line
     install_plugin("mine", wrong)
-    X = np.array([[1e38, 1.0], [1e38, -1.0], [1e38, 0.5], [1e38, 2.0]])
-    facts = {"dtype": "float32", "steps": 3, "learning_rate": 1e-30}
-    huge = make_problem(Data(X, np.array([0.0, 1.0, 0.0, 0.0]), "huge", "made by hand"), **facts)
-    huge = replace(huge, w0=np.zeros_like(huge.w0))
+    data = Data(np.array([[1.0, 1.0], [2.0, -1.0], [0.5, 0.5]]), np.array([0.0, 1.0, 0.0]), "few", "made by hand")
+    huge = make_problem(data, steps=3, learning_rate=1e-30, l2=1e308)
+    huge = replace(huge, w0=np.array([10.0, 0.0]))  # l2 w is 1e309
     found = bisect(select(["numpy", "mine"]), huge, folder=tmp_path)
     assert (found.faults["mine"].phase, found.faults["mine"].coordinate) == ("backward", "b")
     script = found.reproducers["mine"]

@@ -21,6 +21,10 @@ EXTREMES = {
     "penalty 1e30": ("seed", {"l2": 1e30}),
     "penalty 1e30 at a rate of 1": ("synthetic:n=30,d=3", {"l2": 1e30, "learning_rate": 1.0, "dtype": "float32"}),
     "penalty 1e308": ("synthetic:n=30,d=3", {"l2": 1e308, "learning_rate": 1.0}),
+    "infinite weights": (
+        "synthetic:n=30,d=3",
+        {"l2": 1e30, "learning_rate": 1e20, "dtype": "float32", "steps": 1},
+    ),
     "doubling weights": ("synthetic:n=30,d=3", {"l2": 3.0, "learning_rate": 1.0, "steps": 1100}),
 }
 

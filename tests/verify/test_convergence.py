@@ -118,6 +118,21 @@ def test_separable_data_never_converge(bench):
     assert not result.converged
 
 
+def test_a_feature_without_curvature_has_no_limit_to_its_gain(bench):
+    """Only the saturated example, which is wrong, has this feature; the intercept is curved by the others."""
+    problem = bench.make([[1e9], [0.0], [0.0]], [0, 1, 0], [1.0])
+    with np.errstate(all="ignore"):
+        assert _gain(Objective(problem), np.array([1.0, 0.0])) == np.inf
+
+
+def test_weights_whose_squares_overflow_have_a_loss_without_a_penalty(bench):
+    """inf · 0 is NaN: a penalty of 0 adds nothing."""
+    problem = bench.make([[1.0], [-1.0], [0.5]], [1, 0, 0], [1.0])
+    with np.errstate(all="ignore"):
+        assert Objective(problem).at(np.array([3e200, 0.0])).loss == pytest.approx([5e199])
+    assert convergence(problem, np.array([3e200]), np.array(0.0)).gradient_norm_end == pytest.approx(np.hypot(1, 2) / 6)
+
+
 def test_a_penalty_of_1e30_leaves_the_intercept_where_it_was(bench):
     problem = bench.make([[1.0], [-1.0], [0.5]], [1, 0, 0], [0.5], l2=1e30, steps=20, dtype="float32")
     end = bench.train(problem)

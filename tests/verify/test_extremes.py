@@ -225,3 +225,27 @@ def test_a_wrong_loss_of_huge_data_is_seen(bench):
     assert judge_samples(problem, Oracle(problem), [sample])["loss"].passed
     off = replace(sample, loss=sample.loss * (1 + 1e-12))
     assert not judge_samples(problem, Oracle(problem), [off])["loss"].passed
+
+
+def test_what_a_huge_penalty_makes_of_an_underflow_is_no_fault(bench):
+    """w² = 8e-39 is no normal float32 and may be flushed to 0, and ½ l2 w² is 0.4."""
+    problem = large_data(bench, 1.0, "float32", l2=1e38)
+
+    def passes_without_penalty(w):
+        weights = np.array([w, 0.0, 0.0], "float32")
+        sample = Sample("here", weights, loss=np.float32(np.log(2.0)))
+        return judge_samples(problem, Oracle(problem), [sample])["loss"].passed
+
+    assert passes_without_penalty(9e-20)
+    assert not passes_without_penalty(1e-18)
+    usual = point_tolerance(replace(problem, l2=0.0), np.zeros(3)).loss
+    assert point_tolerance(problem, np.zeros(3)).loss == pytest.approx(usual)
+
+
+def test_a_rate_that_underflows_when_it_is_divided_by_n_is_no_fault(bench):
+    """η/n = 3e-46 is 0 in float32, and the sum over the examples is 1e38."""
+    problem = large_data(bench, 2e37, "float32", learning_rate=1.4e-45)
+    weights = np.array([0.0, 0.0, 0.0], "float32")
+    reordered = Sample("here", weights, following=weights)
+    assert judge_samples(problem, Oracle(problem), [reordered])["step"].passed
+    assert point_tolerance(replace(problem, learning_rate=1e-36), weights).following[0] < 1e-3
