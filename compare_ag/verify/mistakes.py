@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from compare_ag.problem.core import Array
-from compare_ag.verify import formats, searches
+from compare_ag.verify import formats, limits, searches
 from compare_ag.verify.faults import (
     Explain,
     Fault,
@@ -318,7 +318,7 @@ def _lengths(faults: Faults) -> str | None:
 
 
 LOSS: Tiers = (
-    (searches.tanh_sigmoid,),
+    (limits.tanh_sigmoid,),
     (
         *SIZES,
         named(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
@@ -327,8 +327,8 @@ LOSS: Tiers = (
         named(_after_update, "the loss is that after the update"),
         searches.relabelled,
         searches.columns_exchanged,
-        searches.capped,
-        searches.thresholded,
+        limits.capped,
+        limits.thresholded,
     ),
     (formats.on_grid,),
     (SCALED, *PENALTY_SIZES),
@@ -339,7 +339,7 @@ LOSS: Tiers = (
 """tiers of mistakes in a loss"""
 
 GRADIENT: Tiers = (
-    (searches.tanh_sigmoid,),
+    (limits.tanh_sigmoid,),
     (
         *SIZES,
         named(_without_bias, "the gradient of b is missing"),
@@ -350,7 +350,7 @@ GRADIENT: Tiers = (
         searches.mean_without_one,
         searches.relabelled,
         searches.columns_exchanged,
-        searches.thresholded,
+        limits.thresholded,
     ),
     (formats.on_grid,),
     (
@@ -368,10 +368,10 @@ GRADIENT: Tiers = (
         fitted(_kept, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"),
         searches.one_component,
         searches.one_example,
-        searches.clipped,
+        limits.clipped,
         searches.flushed,
     ),
-    (searches.softened,),
+    (limits.softened,),
     (formats.products, _lengths, _constant_vector),
     (_replayed,),
 )
