@@ -17,7 +17,7 @@ What is judged:
     relations    checks that need no reference: metamorphic relations, Taylor's remainder
 
 What is said about it:
-    diagnosis    which known mistake explains the numbers (faults, mistakes, searches, formats, course)
+    diagnosis    which known mistake explains the numbers (faults, mistakes, searches, limits, formats, course)
     convergence  whether the training came to rest, and whether anything is left to gain
     published    whether a published table of losses is reproduced
 

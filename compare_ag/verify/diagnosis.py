@@ -2,8 +2,9 @@
 
 A diagnosis helps people to find their mistake; no verdict rests on it. Each mistake predicts what a backend that makes
 it would have reported, and is named only if it explains *all* the answers of one kind that are wrong (`faults` has the
-rule), at most three in all, and of mistakes that explain the same numbers those with the fewest unknowns (`mistakes`).
-A sentence "consistent with …" comes last: it explains little, for every error of the right size meets it.
+rule) and would have left the right ones right, at most three in all; of mistakes that explain the same numbers, those
+with the fewest unknowns (`mistakes`). Sentences on the size of errors come last (`formats`), for any error of the right
+size meets them, and only where the errors have no pattern, which rounding errors have not.
 
 Pure: samples in, sentences out.
 """

@@ -116,7 +116,8 @@ def _looks_random(faults: Faults, wrong: Array, kind: Format) -> bool:
     if len(errors) < FEWEST_POINTS:
         return False
     negative = np.count_nonzero(errors < 0.0, axis=0)
-    if (np.minimum(negative, len(errors) - negative) < max(1, len(errors) // 10)).all():
+    one_sign = np.minimum(negative, len(errors) - negative) < max(1, len(errors) // 10)
+    if one_sign.all() or (len(errors) >= MANY and one_sign.any()):
         return False
     lengths = np.linalg.norm(errors, axis=1, keepdims=True)
     if errors.shape[1] > 1:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from compare_ag.problem.core import Array
-from compare_ag.verify import formats, searches
+from compare_ag.verify import formats, limits, searches
 from compare_ag.verify.faults import (
     Explain,
     Fault,
@@ -395,7 +395,7 @@ def _lengths(faults: Faults) -> str | None:
 
 
 LOSS: Tiers = (
-    (searches.tanh_sigmoid,),
+    (limits.tanh_sigmoid,),
     (
         *SIZES,
         named(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
@@ -404,8 +404,8 @@ LOSS: Tiers = (
         named(_after_update, "the loss is that after the update"),
         searches.relabelled,
         searches.columns_exchanged,
-        searches.capped,
-        searches.thresholded,
+        limits.capped,
+        limits.thresholded,
         _beyond_a_block,
     ),
     (formats.on_grid,),
@@ -417,7 +417,7 @@ LOSS: Tiers = (
 """tiers of mistakes in a loss"""
 
 GRADIENT: Tiers = (
-    (searches.tanh_sigmoid,),
+    (limits.tanh_sigmoid,),
     (
         *SIZES,
         named(_without_bias, "the gradient of b is missing"),
@@ -428,7 +428,7 @@ GRADIENT: Tiers = (
         searches.mean_without_one,
         searches.relabelled,
         searches.columns_exchanged,
-        searches.thresholded,
+        limits.thresholded,
         *PART_SIZES,
         _beyond_a_block,
         named(_untransposed, "the gradient of w comes from X where its transpose belongs"),
@@ -449,10 +449,10 @@ GRADIENT: Tiers = (
         fitted(_kept, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"),
         searches.one_component,
         searches.one_example,
-        searches.clipped,
+        limits.clipped,
         searches.flushed,
     ),
-    (searches.softened,),
+    (limits.softened,),
     (formats.products, _lengths, _constant_vector),
     (_replayed,),
 )

@@ -181,11 +181,11 @@ def _reading_changes_data(
         return True
     batch = Batch(*map(make, sent))
     for i in range(len(b)):
-        weights = trainee.weights(w[i], b[i])
+        weights = trainee.weights(w[i], np.asarray(b[i]))
         for _ in range(2):
             if fused:
                 enter("step", i)
-                trainee.step(trainee.weights(w[i], b[i]), batch, learning_rate)
+                trainee.step(trainee.weights(w[i], np.asarray(b[i])), batch, learning_rate)
                 continue
             enter("forward", i)
             _, tape = trainee.forward(weights, batch)

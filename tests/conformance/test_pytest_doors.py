@@ -101,3 +101,21 @@ def test_an_error_of_the_kit_is_not_taken_for_the_expected_failure(tmp_path):
     done = pytest_in(tmp_path, "-k", "numpy-update", "-rfx")
     assert done.returncode == 1
     assert "FAILED test_mine.py::test_backend[numpy-update] - RuntimeError: a bug of the kit" in done.stdout
+
+
+@pytest.mark.parametrize(("expected", "outcome"), [({}, "failed"), ({"probability-form": "not yet"}, "passed")])
+def test_a_check_that_was_not_asked_fails_unless_what_ended_the_run_was_expected(
+    expected, outcome, install_plugin, good_plugin, tmp_path
+):
+    old = "w, batch, residual = tape"
+    raises = f"if self.loss == 'probability':\n            raise ValueError('not yet')\n        {old}"
+    install_plugin("broken", good_plugin.replace(old, raises))
+    (tmp_path / "test_mine.py").write_text(
+        "from compare_ag.conformance import parametrize_backend_checks\n\n"
+        f"@parametrize_backend_checks(['broken'], expected_failed={expected!r})\n"
+        "def test_backend(check):\n    check()\n"
+    )
+    done = pytest_in(tmp_path, "-k", "broken-mini-batches")
+    assert f"1 {outcome}" in done.stdout
+    said = "mini-batches was not asked, because 'probability-form' failed: crashed: ValueError: not yet"
+    assert (said in done.stdout) is (outcome == "failed")

@@ -97,6 +97,16 @@ NOT_ROUNDING = {
 }
 
 
+def test_errors_of_one_sign_are_not_those_of_a_function(bench):
+    """They keep within what an exponential in float32 may do."""
+    generator = np.random.default_rng(5)
+
+    def residuals(h):
+        return h.r + 1e-8 * h.p * (1 - h.p) * generator.uniform(0.5, 1, len(h.r))
+
+    assert bench.diagnosed(bench.small_problem(), residuals=residuals) == ()
+
+
 @pytest.mark.parametrize("pattern", NOT_ROUNDING)
 def test_errors_with_a_pattern_are_not_called_rounding(pattern, bench):
     sentences = bench.diagnosed(bench.small_problem(), gradient=NOT_ROUNDING[pattern])

@@ -1,0 +1,209 @@
+"""Clips, thresholds and cancellation: examples beyond some limit get another loss or another gradient.
+
+A limit is searched for, between the examples that show it and those that do not, or tried in the sizes that people
+choose. p is a probability, q = exp(-ℓ) that of the right label, s = (1 - 2y) z as in `faults`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from compare_ag.problem.core import Array
+from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained
+from compare_ag.verify.searches import MOST_CELLS
+
+CLAMPS = (
+    1e-2,
+    1e-3,
+    1e-4,
+    1e-5,
+    1e-6,
+    1e-7,
+    2.0**-23,
+    1e-8,
+    1e-9,
+    1e-10,
+    1e-12,
+    1e-15,
+    2.0**-52,
+    1e-16,
+    math.exp(-100.0),
+)
+"""what people keep a probability away from 0 by before its logarithm; torch's BCELoss clamps the logarithm at -100"""
+THRESHOLDS = (20.0, 15.0, 10.0, 16.0, 18.0, 25.0, 30.0, 32.0, 33.0, 34.0, 35.0, 36.0, 40.0)
+"""logits beyond which people take softplus(x) for x; torch's softplus takes 20"""
+
+
+def clipped(faults: Faults) -> str | None:
+    """Examples beyond some limit contribute no gradient: of a logit, of their loss, or of their residual.
+
+    What is dropped is nearly all of an example's gradient where it is wrong, and nearly nothing where it is right.
+    """
+    for measure, words in (
+        (
+            lambda point: np.abs(point.wrongness),
+            "beyond a logit of {0:.3g} have no gradient: logits, or probabilities at {1}, are clipped",
+        ),
+        (lambda point: point.wrongness, "with a loss beyond {0:.3g} have no gradient: probabilities of at least {1}"),
+        (lambda point: -point.wrongness, "with a residual below {1} have no gradient"),
+    ):
+        limits = _bracket(faults, measure, [-fault.terms for fault in faults])
+        if limits is not None:
+            low, high = limits
+            least, most = 1.0 / (1.0 + math.exp(min(high, 700.0))), 1.0 / (1.0 + math.exp(max(low, -700.0)))
+            return "examples " + words.format(max(low, 0.99 * high), _clamp_between(least, most))
+    return None
+
+
+def _clamp_between(least: float, most: float) -> str:
+    """The size of a clip, between two bounds: of those that people choose, if it is one; else the range."""
+    usual = [clamp for clamp in CLAMPS if least <= clamp <= most]
+    if len(usual) == 1:
+        return f"{usual[0]:.1e}"
+    return f"some {least:.1e} to {most:.1e}" if most > 2.0 * least else f"some {most:.1e}"
+
+
+def thresholded(faults: Faults) -> str | None:
+    """softplus(x) is x beyond a threshold, for x = s, z or -z: its loss lacks log(1 + exp(-|z|)), its slope is 1."""
+    for name, sign in (("(1 - 2y) z", None), ("z", 1.0), ("-z", -1.0)):
+
+        def signed(point: Point, sign: float | None = sign) -> Array:
+            return point.wrongness if sign is None else sign * point.logits
+
+        changes = []
+        for fault in faults:
+            point = fault.point
+            decay = np.exp(-np.abs(point.logits))
+            factor = 1.0 - 2.0 * point.y if sign is None else sign
+            changes.append(fault.spread(-np.log1p(decay), factor * decay / (1.0 + decay)))
+        limits = _bracket(faults, signed, changes)
+        if limits is not None:
+            usual = [threshold for threshold in THRESHOLDS if limits[0] <= threshold < limits[1]]
+            beyond = f"{usual[0]:g}" if usual else f"some {limits[0]:.3g} to {limits[1]:.3g}"
+            return f"softplus(x) is taken for x beyond a threshold of {beyond}, at x = {name}"
+    return None
+
+
+def _bracket(faults: Faults, measure: Callable[[Point], Array], changes: Sequence[Array]) -> tuple[float, float] | None:
+    """Between which limits of ``measure`` it explains all faults that the examples beyond are changed, or None.
+
+    changes: what each example's change contributes to each fault, (n, q).
+    """
+    if any(fault.point.examples * len(fault.right) > MOST_CELLS for fault in faults):
+        return None
+    low, high, predictions = -math.inf, math.inf, []
+    for fault, change in zip(faults, changes, strict=True):
+        sizes = measure(fault.point)
+        (beyond, within), count = _limits(fault, sizes, change)
+        low, high = max(low, beyond), min(high, within)
+        predictions.append(Prediction(change[np.argsort(-sizes, kind="stable")[:count]].sum(axis=0)))
+    # a limit below every example's would be none: that is another mistake's
+    known = -math.inf < low < high < math.inf
+    return (low, high) if known and explained(faults, predictions, constants=1) else None
+
+
+def _limits(fault: Fault, sizes: Array, change: Array) -> tuple[tuple[float, float], int]:
+    """Between which limits of ``sizes`` (n,) changing the larger ones explains a fault, and how many those are."""
+    order = np.argsort(-sizes, kind="stable")
+    steps = np.concatenate([[math.inf], sizes[order], [-math.inf]])
+    # row k: the k largest are changed; equal ones lie on one side of a limit
+    changed = np.concatenate([0.0 * change[:1], np.cumsum(change[order], axis=0)])
+    met = (np.abs(fault.excess - changed) <= COMPUTED * fault.tolerance).all(axis=1) & (steps[1:] < steps[:-1])
+    if not met.any():
+        return (math.inf, 0.0), 0
+    first, last = int(np.argmax(met)), len(met) - 1 - int(np.argmax(met[::-1]))
+    return (float(steps[last + 1]), float(steps[first])), first
+
+
+def capped(faults: Faults) -> str | None:
+    """The loss of a probability that is kept away from 0, by a maximum, by an addition, or away from 0 and 1."""
+    ways = (
+        ("the loss is that of {}: it is clipped", _at_least),
+        ("the loss is that of {}: it is clipped", _increased),
+        ("the loss is that of {}: it is clipped", _between),
+    )
+    for clamp in CLAMPS:
+        for words, way in ways:
+            predictions = [Prediction(np.array([(way(f, clamp) - f.point.losses).mean()])) for f in faults]
+            if explained(faults, predictions, constants=1):
+                names = {_at_least: "probabilities at least {:.1e}", _increased: "probabilities plus {:.1e}"}
+                what = names.get(way, "probabilities clipped at {:.1e}, from 0 and from 1").format(clamp)
+                if way is _at_least and clamp == CLAMPS[-1]:
+                    what = "logarithms of at least -100"
+                return words.format(what)
+    return None
+
+
+def _at_least(fault: Fault, clamp: float) -> Array:
+    """-log max(p, c), (n,), for the probability p = exp(-ℓ) of the right label."""
+    return np.asarray(np.minimum(fault.point.losses, -math.log(clamp)))
+
+
+def _increased(fault: Fault, clamp: float) -> Array:
+    """-log(p + c)."""
+    return np.asarray(-np.logaddexp(-fault.point.losses, math.log(clamp)))
+
+
+def _between(fault: Fault, clamp: float) -> Array:
+    """-log of the probability, which is kept between c and 1 - c in the dtype; 1 - (1 - c) is not c there."""
+    y, real = fault.point.y, np.dtype(fault.point.data.problem.dtype).type
+    least, most = float(real(clamp)), float(real(1) - real(clamp))
+    ceiling = np.where(y == 1.0, -np.log(least), -np.log(1.0 - most))
+    floor = np.where(y == 1.0, -np.log(most), -np.log1p(-least))
+    return np.asarray(np.clip(fault.point.losses, floor, ceiling))
+
+
+def softened(faults: Faults) -> str | None:
+    """The slope of a logarithm that is kept away from 0: p + c or max(p(1 - p), c) stands where p or p(1 - p) should.
+
+    With q = exp(-ℓ), the probability of the right label, r becomes r q/(q + c) or r min(1, p(1 - p)/c).
+    """
+    for clamp in CLAMPS:
+        for words in (
+            "is that of probabilities plus {:.1e}",
+            "is divided by p(1 - p) of {:.1e} at least, as torch's BCELoss",
+        ):
+
+            def predict(fault: Fault, clamp: float = clamp, words: str = words) -> Prediction:
+                point = fault.point
+                right = np.exp(-point.losses)
+                share = right / (right + clamp)
+                if "divided" in words:
+                    share = np.minimum(1.0, np.abs(point.residual) * right / clamp)
+                return Prediction(fault.spread(point.losses, (share - 1.0) * point.residual).sum(axis=0))
+
+            if explained(faults, (predict(fault) for fault in faults), constants=1):
+                return f"the gradient {words.format(clamp)}"
+    return None
+
+
+def tanh_sigmoid(faults: Faults) -> str | None:
+    """p is (1 + tanh(z/2))/2, whose digits cancel where z is negative: -log p and its slope follow the few left."""
+    problem = faults[0].point.data.problem
+    if problem.loss != "probability":
+        return None
+    real = np.dtype(problem.dtype).type
+    half = real(0.5)
+
+    def predict(fault: Fault, *, literal: bool) -> Prediction | None:
+        y = fault.point.y
+        tanh = np.tanh(half * fault.point.logits.astype(real)).astype(np.float64)
+        p = (1.0 + tanh) / 2.0
+        # one ulp of tanh, and the logit's own rounding, move p by 2u and more
+        reach = 2.0 * fault.roundoff / np.maximum(p, fault.roundoff)
+        if fault.kind == "loss":
+            losses = np.where(y == 1.0, -np.log(p), -np.log1p(-p))
+            off, either = losses.mean() - fault.point.losses.mean(), np.array([(y * reach).mean()])
+            return Prediction(np.array([off]), 1.0 + either / fault.tolerance)
+        slope = (-y / p + (1.0 - y) / (1.0 - p)) * (1.0 - tanh * tanh) / 4.0 if literal else p - y
+        off = fault.spread(slope, slope - fault.point.residual).sum(axis=0)
+        either = np.abs(fault.spread(slope, reach * y)).sum(axis=0)
+        return Prediction(off, 1.0 + either / fault.tolerance)
+
+    for literal in (False, True):
+        if explained(faults, [predict(fault, literal=literal) for fault in faults], constants=1):
+            return "the sigmoid is (1 + tanh(z/2))/2, or another that has no small numbers: its digits cancel at z < 0"
+    return None
