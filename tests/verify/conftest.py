@@ -175,7 +175,7 @@ LADDER = (2.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 32.0, 36.0, 40.0, 60.0, 1
 
 def route(problem: Problem) -> dict[str, Any]:
     """Names and weights: the host's points, and w = 0, b = ±L."""
-    points = probe_points(problem, reference_trajectory(problem), 1)
+    points = probe_points(problem, reference_trajectory(problem), 1).main
     names = dict(zip(points.names, points.weights, strict=True))
     for logit in (sign * size for size in LADDER for sign in (1.0, -1.0)):
         names[f"logit {logit:g}"] = np.append(np.zeros(problem.features), logit).astype(problem.dtype)
