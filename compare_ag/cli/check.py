@@ -76,7 +76,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
 @click.argument("name", required=False, type=BackendNames(), metavar="NAME")
 @click.option("--only", type=CheckIds(), metavar="ID,ID", help="Only these checks.")
 @click.option(
-    "--timeout", type=float, default=300.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option("--list", "listing", is_flag=True, help="Show the checks and what each means; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
