@@ -76,7 +76,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
 @click.argument("name", required=False, type=BackendNames(), metavar="NAME")
 @click.option("--only", type=CheckIds(), metavar="ID,ID", help="Only these checks.")
 @click.option(
-    "--timeout", type=float, default=300.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option("--list", "listing", is_flag=True, help="Show the checks and what each means; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
@@ -157,10 +157,15 @@ def _summary(name: str, results: list[CheckResult], failed: list[CheckResult], u
         others = [result for result in failed if result is not first]
         if not first.cause and not first.worker_failed and first.id != INPUTS:  # few numbers tell little
             first = replace(first, cause=next((result.cause for result in others if result.cause), ""))
-        own = [result for result in others if _has_its_own_cause(result, first)]
-        for result in reversed(own):
-            lines += ["", *_explanation(result)]
-        same = [result.id for result in others if result not in own]
+        own: dict[str, list[CheckResult]] = {}
+        same = []
+        for result in others:
+            if _has_its_own_cause(result, first):
+                own.setdefault(result.cause or result.message, []).append(result)
+            else:
+                same.append(result.id)
+        for result, *more in reversed(own.values()):
+            lines += ["", *_explanation(result, same=[other.id for other in more])]
         lines += ["", *_explanation(first, "Next: ", same), *(f"  | {line}" for line in first.log.splitlines())]
     count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
     counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array, DType, LossForm
     from compare_ag.worker.protocol import Loaded, Mutation
 
-SECONDS = 300.0
-"""that the worker of one problem may take, all in all"""
+SECONDS = 600.0
+"""that the worker of one problem may take, all in all; an eager backend that compiles each operation needs minutes"""
 LOG_LINES = 12
 """kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"

@@ -228,16 +228,19 @@ def inaccurate_function(faults: Faults) -> str | None:
         return None
     if sum(len(fault.right) for fault in bad) < 2 or _is_smooth(bad, _wrong(bad), FLOAT32) or _has_one_sign(bad):
         return None
+    names: list[str] = []
     for name, bound, everywhere in FUNCTIONS:
         if not right and not everywhere:
-            return None  # nothing tells it from float32 throughout
+            continue  # nothing tells it from float32 throughout
         shares = [np.abs(f.excess) / (f.tolerance + _reach(f, bound)) for f in bad]
         least = SHARE / np.sqrt(bad[0].point.examples)
         # where so much is to be expected, not every error happens to be none
         refuted = everywhere and any((_reach(f, bound) > EXPECTED * f.tolerance).any() for f in right)
         if least <= np.max(shares) <= 1.0 and not refuted:
-            return f"{name} good to float32 only, inside float64"
-    return None
+            names.append(name)
+    if names[:1] == ["an exponential is"] and "the logits are" in names:
+        names = ["an exponential or the logits are"]
+    return f"{names[0]} good to float32 only, inside float64" if names else None
 
 
 def _has_one_sign(faults: Faults) -> bool:

@@ -82,8 +82,8 @@ def thresholded(faults: Faults) -> str | None:
         limits = _bracket(faults, signed, changes)
         if limits is not None:
             usual = [threshold for threshold in THRESHOLDS if limits[0] <= threshold < limits[1]]
-            beyond = f"{usual[0]:g}" if usual else f"some {limits[0]:.3g} to {limits[1]:.3g}"
-            return f"softplus(x) is taken for x beyond a threshold of {beyond}, at x = {name}"
+            if usual:
+                return f"softplus(x) is taken for x beyond a threshold of {usual[0]:g}, at x = {name}"
     return None
 
 
@@ -159,25 +159,34 @@ def _between(fault: Fault, clamp: float) -> Array:
 def softened(faults: Faults) -> str | None:
     """The slope of a logarithm that is kept away from 0: p + c or max(p(1 - p), c) stands where p or p(1 - p) should.
 
-    With q = exp(-ℓ), the probability of the right label, r becomes r q/(q + c) or r min(1, p(1 - p)/c).
+    With q = exp(-ℓ), the probability of the right label, r becomes r q/(q + c), r min(1, p(1 - p)/c), or clip(p) - y.
     """
     for clamp in CLAMPS:
-        for words in (
-            "is that of probabilities plus {:.1e}",
-            "is divided by p(1 - p) of {:.1e} at least, as torch's BCELoss",
+        for words, slope in (
+            ("is that of probabilities plus {:.1e}", _increased_slope),
+            ("is divided by p(1 - p) of {:.1e} at least, as torch's BCELoss", _divided_slope),
+            ("is p - y of probabilities clipped at {:.1e}", _clipped_residual),
         ):
-
-            def predict(fault: Fault, clamp: float = clamp, words: str = words) -> Prediction:
-                point = fault.point
-                right = np.exp(-point.losses)
-                share = right / (right + clamp)
-                if "divided" in words:
-                    share = np.minimum(1.0, np.abs(point.residual) * right / clamp)
-                return Prediction(fault.spread(point.losses, (share - 1.0) * point.residual).sum(axis=0))
-
-            if explained(faults, (predict(fault) for fault in faults), constants=1):
+            changes = [
+                fault.spread(fault.point.losses, slope(fault.point, clamp) - fault.point.residual) for fault in faults
+            ]
+            if explained(faults, (Prediction(change.sum(axis=0)) for change in changes), constants=1):
                 return f"the gradient {words.format(clamp)}"
     return None
+
+
+def _increased_slope(point: Point, clamp: float) -> Array:
+    right = np.exp(-point.losses)
+    return np.asarray(point.residual * (right / (right + clamp)))
+
+
+def _divided_slope(point: Point, clamp: float) -> Array:
+    return np.asarray(point.residual * np.minimum(1.0, np.abs(point.residual) * np.exp(-point.losses) / clamp))
+
+
+def _clipped_residual(point: Point, clamp: float) -> Array:
+    """|r| is 1 - q, which a clip of p keeps between c and 1 - c."""
+    return np.asarray((1.0 - 2.0 * point.y) * np.clip(np.abs(point.residual), clamp, 1.0 - clamp))
 
 
 def tanh_sigmoid(faults: Faults) -> str | None:

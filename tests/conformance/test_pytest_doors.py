@@ -93,7 +93,7 @@ def test_wrong_arguments_of_the_decorator_end_the_collection(backends, expected,
 def test_an_error_of_the_kit_is_not_taken_for_the_expected_failure(tmp_path):
     (tmp_path / "test_mine.py").write_text(
         "from compare_ag.conformance import marks\n\n"
-        "def check_backend(name):\n    raise RuntimeError('a bug of the kit')\n\n"
+        "def check_backend(name, **_):\n    raise RuntimeError('a bug of the kit')\n\n"
         "marks.check_backend = check_backend\n\n"
         "@marks.parametrize_backend_checks(['numpy'], {'update': 'ascends'})\n"
         "def test_backend(check):\n    check()\n"

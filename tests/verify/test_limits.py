@@ -143,3 +143,13 @@ def test_an_overflow_of_loss_and_gradient_is_no_dead_branch(bench):
     )
     assert len(sentences) == 2
     assert all("an exponential overflows" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize("form", ["logits", "probability"])
+def test_a_clip_of_the_probability_in_the_residual(form, dtype, bench):
+    def residuals(h):
+        return np.clip(h.p, h.real(1e-3), h.real(1) - h.real(1e-3)) - h.y
+
+    assert bench.diagnosed(bench.small_problem(dtype, form), residuals=residuals) == (
+        "the gradient is p - y of probabilities clipped at 1.0e-03",
+    )
