@@ -45,7 +45,7 @@ LADDER_EXAMPLES = 130
 """of a ladder's batch at most: more than a block of 128, few enough to be evaluated exactly at every rung"""
 LADDER_CELLS = 20_000
 """examples x weights of a ladder's batch at most, but for one example of each label"""
-MOST_NUMBERS = 1 << 24
+MOST_NUMBERS = 1 << 23
 """weights of all points of the first route at most: of wide data fewer points are visited, and each once"""
 MOST_LADDER_NUMBERS = 1 << 22
 """the same for each ladder"""
