@@ -65,7 +65,7 @@ def examples(verdict: VerdictRecord) -> str:
 
 
 def _decided(decided: int, undecided: int) -> str:
-    return f"{decided:,} of {decided + undecided:,}" if undecided else f"{decided:,}"
+    return f"{decided} of {decided + undecided}" if undecided else f"{decided}"
 
 
 def repeated(record: BackendRecord) -> str:
@@ -74,7 +74,7 @@ def repeated(record: BackendRecord) -> str:
     if again is None or not again.differing:
         return {None: "n/a", True: "same bits", False: "other bits"}[record.repeatable]
     size = "" if again.ratio is None else f", by {fraction(again.ratio)}"
-    return f"other bits: {again.differing:,} of {again.steps:,}{size}"
+    return f"other bits: {again.differing} of {again.steps}{size}"
 
 
 REPEATED_NOTE = "of a second run: how many of its losses differ from the first one's, and by how many tolerances"

@@ -49,7 +49,7 @@ _TESTS = {
     "they are compared with, with the accumulated rounding bound as tolerance.",
     "loss": "Largest observed/tolerance of the reported loss against the exact loss at the reported weights.",
     "examples": "How many examples took part in evaluations of the gradient that could be decided, each evaluation "
-    "counted; “of …” where some could not, because the probability form saturates or the format overflows.",
+    "counted; of how many, where some could not be, because the probability form saturates or the format overflows.",
     "repeated run": "Whether training again in the same process gave the same losses bit by bit; if not, how many of "
     "them differ, and by how many tolerances. Other bits within the tolerance are no fault: a sum may be taken in "
     "another order. What is out of tolerance in the second run alone is a fault like any other.",

@@ -148,7 +148,7 @@ def tests(run: Run) -> Group:
         "examples: how many took part in decided evaluations of the gradient, each evaluation counted",
     ]
     if undecided:
-        notes.append("of …: the others' tolerance is infinite, as where the probability form saturates")
+        notes.append("what was not decided has an infinite tolerance, as where the probability form saturates")
     if any(record.repetition is not None and record.repetition.differing for record in run.records.values()):
         notes.append(cells.REPEATED_NOTE)
     if run.manifest.reference:

@@ -238,7 +238,7 @@ def test_the_conformance_kit_works_from_the_wheel_in_an_empty_folder(installed):
     assert "4 passed, 0 failed" in installed.run("compare-ag", "check", "numpy", "--only", rungs).stdout
     kit = ("-p", "compare_ag.conformance.plugin", "--pyargs", "compare_ag.conformance", "--backend", "numpy")
     done = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *kit)
-    assert "33 passed, 2 skipped" in done.stdout
+    assert "41 passed, 2 skipped" in done.stdout
 
 
 def test_the_selftest_and_the_template_work_from_the_wheel(installed):

@@ -287,7 +287,7 @@ def test_the_jax_plugin_is_certified(tmp_path):
     assert results["passed"]
     skipped = {check["id"] for check in results["checks"] if check["status"] == "skipped"}
     assert {check["status"] for check in results["checks"]} == {"passed", "skipped"}
-    assert (skipped, len(results["checks"])) == ({"graph", "answers"}, 35)
+    assert (skipped, len(results["checks"])) == ({"graph", "answers"}, 43)
     assert "41 checks pass, the fused step among them, and two are skipped" in GUIDE
 
 

@@ -100,10 +100,12 @@ def test_what_float32_cannot_decide_is_said(result):
 def test_the_scan_that_measures_effects_is_hidden_from_the_verdict(numpy_offer, monkeypatch):
     """A mistake at one logit that no ladder has must count as missed: else the promise would be about our own points."""
     monkeypatch.setattr("compare_ag.selftest.judge._Bench._probes", _without_ladders)
-    (thresholded,) = (s for s in specimens("softplus-threshold") if s.size == 5.0)
-    result = selftest(numpy_offer, [thresholded])
-    assert [o.caught for o in result.outcomes] == [False]
-    assert len(result.missed) == 1
+    (clipped,) = (s for s in specimens("form-clipped-in-the-loss") if s.size == 1e-15)
+    result = selftest(numpy_offer, [clipped])
+    (single,) = (o for o in result.outcomes if o.subject.dtype == "float32")
+    assert not single.caught
+    assert single.effect >= EFFECT
+    assert single in result.missed
     assert not result.passed
 
 

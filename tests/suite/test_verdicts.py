@@ -44,8 +44,8 @@ def test_the_table_says_how_many_points_and_examples_were_decided(tmp_path):
     assert test.undecided_examples > 0
     assert test.examples > 30 * 60  # the ladder alone: all thirty at every logit
     text = whole(found)
-    assert f"({test.judged:,} of {test.judged + test.undecided:,})" in text
-    assert f"{test.examples:,} of {test.examples + test.undecided_examples:,}" in text
+    assert f"({test.judged} of {test.judged + test.undecided})" in text
+    assert f"{test.examples} of {test.examples + test.undecided_examples}" in text
 
 
 LATE = """

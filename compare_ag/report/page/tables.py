@@ -101,7 +101,7 @@ def verdicts(run: Run) -> Table:
         "Observed/tolerance: up to 1 rounding explains it, above 1 it does not. In brackets: how many were decided."
     ]
     if undecided:
-        notes.append("Of …: the others' tolerance is infinite, as where the probability form saturates.")
+        notes.append("What was not decided has an infinite tolerance, as where the probability form saturates.")
     if any(record.repetition is not None and record.repetition.differing for record in run.records.values()):
         notes.append(f"{cells.REPEATED_NOTE.capitalize()}.")
     if run.manifest.reference:
