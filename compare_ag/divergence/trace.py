@@ -23,7 +23,7 @@ from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
 from compare_ag.verify.arithmetic import Arithmetic
-from compare_ag.verify.certificate import first_finding
+from compare_ag.verify.certificate import IN_SECOND_RUN, first_finding
 from compare_ag.verify.points import point_tolerance, update_tolerance
 from compare_ag.verify.samples import explained_by_reading
 
@@ -167,7 +167,22 @@ def _first_fault(
         return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
     at_points = _judged(problem, oracle, list(evidence(problem, training).probes))
     # what the reading of wider weights would explain is a fault all the same where the points show one
-    return as_read if at_points is not None and as_read is not None else at_points or _fused_fault(problem, training)
+    if at_points is not None:
+        return at_points if as_read is None else as_read
+    return _second_run_fault(problem, training, losses) or _fused_fault(problem, training)
+
+
+def _second_run_fault(problem: Problem, training: Training, losses: Array) -> Fault | None:
+    """Of the training's second run, where it came out in other bits: a fault may act in few of the calls."""
+    again = training.repeated
+    if again is None:
+        return None
+    repeated = concatenate(again.losses, problem.dtype)
+    if repeated.tobytes() == losses[: len(repeated)].tobytes():
+        return None
+    samples = _samples(problem, repeated, _weights(problem, again), _gradients(problem, again))
+    samples = [replace(sample, where=f"{sample.where}, {IN_SECOND_RUN}") for sample in samples]
+    return _first_wrong(problem, Oracle(problem), samples)[0]
 
 
 def _fused_fault(problem: Problem, training: Training) -> Fault | None:

@@ -18,6 +18,7 @@ from compare_ag.divergence.reproducer import MOST_LINES
 from compare_ag.problem import Data, make_problem, problem_by_name
 from compare_ag.selftest import specimens
 from compare_ag.suite import select
+from compare_ag.verify import probe_points, reference_trajectory
 
 FUSED = """
     def step(self, weights, batch, learning_rate):
@@ -254,3 +255,15 @@ def test_warnings_that_are_made_errors_change_no_script(install_plugin, good_plu
     install_plugin("mine", "import warnings\nwarnings.warn('old')\n" + wrong)
     found = bisect(select(["mine", "numpy"]), problem(), folder=tmp_path)
     assert found.reproducers["mine"].reproduces, found.reproducers["mine"].output
+
+
+def test_a_fault_in_the_second_run_alone_is_found_and_said_so(install_plugin, good_plugin, tmp_path):
+    """Here one that comes after many calls; one in a thousand of them may come at any."""
+    late = problem(steps=30)
+    before = 30 + sum(2 * len(route.names) for route in probe_points(late, reference_trajectory(late), 1).routes)
+    old = "        return Weights(gradient,"
+    counted = f"        self.calls = getattr(self, 'calls', 0) + 1\n        gradient = gradient * (1 + (self.calls > {before + 10}))\n"
+    install_plugin("late", good_plugin.replace(old, counted + old))
+    fault = bisect(select(["late"]), late).faults["late"]
+    assert (fault.step, fault.phase) == (10, "backward")
+    assert "at step 10, in the second run" in fault.message
