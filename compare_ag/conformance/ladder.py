@@ -26,7 +26,7 @@ __all__ = ["CHECKS"]
 L2 = 0.1
 SEED_STEPS = 2000
 SQUARE = "synthetic:n=19,d=19"
-TALL = "synthetic:n=1031,d=3"
+TALL = "synthetic:n=1031,d=1"
 WIDE = "synthetic:n=7,d=1031"
 """1031 is prime: whatever the size of a vector register or a block, there is a remainder"""
 BROAD = "synthetic:n=521,d=17"
@@ -379,8 +379,8 @@ _shape(
 )
 _shape(
     "many-examples",
-    "with 1,031 examples, beyond a vector register and a block, everything is right to rounding",
-    "Look at what is left over when the examples are cut into blocks.",
+    "with 1,031 examples of one feature, beyond a vector register and a block, everything is right to rounding",
+    "Look at what is left over when the examples are cut into blocks, and whether X of shape (n, 1) keeps its shape.",
     TALL,
 )
 _shape(
