@@ -21,6 +21,7 @@ Schema history
     1.4  settings of the machine, thread variables
     1.5  graph.json: the graph of the loss as each backend recorded it (see `compare_ag.graphs`)
     1.6  how a second run differs from the first; examples that were decided
+    1.7  blocks of each backend's own length, judged; disturbed and unranked timings; a twin of each backend in turn
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
 refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
@@ -51,7 +52,7 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 6
+SCHEMA_MINOR = 7
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -198,6 +199,32 @@ class Cost(_Record, frozen=True, kw_only=True):
     """largest numerical thread pool seen after warm-up, at least 1"""
     steady: bool | None = None
     """first and last third of a launch agree within 3 %"""
+    timed_by: str = "blocks"
+    """what a step's time is: the median of the steps of a block ("steps"), or its wall time by its steps ("blocks")"""
+    steps_per_block: int = 0
+    """on average; 0 in records before 1.7, where all backends had the `SpeedRecord`'s"""
+    lead_in: int = 0
+    """untimed steps before a block, on average"""
+    fused: bool = False
+    """`step` is the backend's own: its phases need not add up to it"""
+    disturbed: bool = False
+    """other programs interrupted so many of its blocks that there is no verdict on its speed"""
+    unranked: str = ""
+    """why it has no rank although it was timed: a clause with the backend as its subject; empty where it has one"""
+    blocks_judged: int = 0
+    """timed blocks whose final loss and weights were compared with the reference"""
+    blocks_exact: int = 0
+    """of these, with the exact trajectory"""
+    blocks_not_judged: int = 0
+    """timed blocks that moved the weights by less than 10 tolerances: right results would prove nothing"""
+    untimed_ratio: float | None = None
+    """time per step outside the clock, restoring the weights included, over the time inside"""
+    host_ratio: float | None = None
+    """what the worker claims of the time that the host saw pass, 1 where nothing is missing"""
+    others_cpu_seconds: float = 0.0
+    """CPU time of other processes that it started"""
+    control: Interval | None = None
+    """its ratio to a twin that has imported and allocated something else before"""
 
 
 class PairRecord(_Record, frozen=True, kw_only=True):
@@ -256,18 +283,21 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     instances: int
     rounds: int
     """per instance, the first discarded"""
-    steps_per_block: int
-    lead_in: int
+    steps_per_block: int = 0
+    """the same for all before 1.7; since then each `Cost` has its own"""
+    lead_in: int = 0
     checkpoint: str
     """start, middle or end of the training"""
     checkpoint_step: int
     threads: int
     hash_seeds: list[int]
     """PYTHONHASHSEED of each launch, the same for all its workers"""
-    control_backend: str | None
-    """the backend that ran twice"""
+    twins: list[str] = []
+    """the backend that ran twice in each launch; each has its turn"""
+    control_backend: str | None = None
+    """the one that ran twice in every launch, before 1.7"""
     control: Interval | None
-    """its ratio to itself"""
+    """ratio of a backend to its twin, over all launches"""
     noise_floor: float | None
     """the farther end of that interval from 1: no verdict may rest on less"""
     pairs: list[PairRecord] = []
