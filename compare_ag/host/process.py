@@ -119,7 +119,7 @@ class WorkerProcess:
         self._received = 0
         self._conversation = Conversation()
         self._ended = False
-        self._asked = self._heard = time.monotonic()
+        self._asked = self._heard = self._waiting = time.monotonic()
         self._left = launch.deadline_seconds
         self._reported = False
         self._hung = False
@@ -187,15 +187,19 @@ class WorkerProcess:
     def allow(self, seconds: float) -> None:
         """From now on the worker has so much time, whatever it has used up: one question's share."""
         self._left = seconds
-        self._asked = self._heard = time.monotonic()
+        self._asked = self._heard = self._waiting = time.monotonic()
+
+    def begin_waiting(self) -> None:
+        """The worker's time for the reply that is due counts from now: until now nobody has listened to it."""
+        self._waiting = time.monotonic()
 
     def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
         if not isinstance(message, protocol.Bye) and self._is_unread():
             raise self._broken("wrote into the result channel without being asked")
         self._conversation.ask(message, arrays)
-        self._left -= self._heard - self._asked
-        self._asked = self._heard = time.monotonic()
+        self._left -= max(0.0, self._heard - self._waiting)
+        self._asked = self._heard = self._waiting = time.monotonic()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
@@ -279,11 +283,30 @@ class WorkerProcess:
             ready = bool(poll.poll(POLL_SECONDS * 1000))
             if self._cancel.is_set():
                 raise self._failure("cancelled", "the run was interrupted")
-            if time.monotonic() - self._asked > self._left:
+            if time.monotonic() - self._waiting > self._left:
                 self._hung = True
                 limit = f"{self.launch.deadline_seconds:g} s"
                 where = self._position()
                 raise self._failure("timeout", f"no result within {limit}{where}; raise --timeout if it needs longer")
+
+    def others_cpu_seconds(self) -> float:
+        """CPU seconds, so far, of the processes that the worker started: its descendants and its session's."""
+        import psutil
+
+        pid = self._process.pid
+        try:
+            worker = psutil.Process(pid)
+            times = worker.cpu_times()
+            total = float(times.children_user + times.children_system)  # of those that it has waited for
+            others = {child.pid for child in worker.children(recursive=True)}
+        except (psutil.Error, OSError):  # it has ended
+            return 0.0
+        for other in psutil.pids():
+            with contextlib.suppress(psutil.Error, OSError):  # not ours to look into, or gone meanwhile
+                if other != pid and (other in others or os.getsid(other) == pid):
+                    spent = psutil.Process(other).cpu_times()
+                    total += spent.user + spent.system + spent.children_user + spent.children_system
+        return total
 
     # --- the end ---
 

@@ -27,6 +27,8 @@ SLACK_NS = 100_000_000
 MOST_CPU_PER_WALL = 1e6
 MOST_THREADS = 1 << 20
 MOST_SWITCHES = 1 << 40
+MOST_IDLE_NS = 1e15
+"""CPU time between two blocks: eleven days on each CPU"""
 MOST_INTEGER = 1 << 53
 """of evidence: larger integers are floats"""
 DROPPED_NOTE = 60
@@ -356,13 +358,38 @@ def _first_steps_limit(c: Conversation) -> int:
 
 
 def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
-    kind = c.request.kind
-    _check_range("Timed.wall_ns", message.wall_ns, 1, c.most_ns)
-    _check_range("Timed.cpu_ns", message.cpu_ns, 0, c.most_ns * (os.cpu_count() or 1) if kind == "whole" else 0)
-    _check_range("Timed.switches", message.switches, 0, MOST_SWITCHES if kind == "whole" else 0)
-    _check_phases(c, "Timed.phases", message.phases, 3 if kind == "phased" else 0)
-    for name, nanoseconds in (("pending_ns", message.pending_ns), ("interface_ns", message.interface_ns)):
-        _check_range(f"Timed.{name}", nanoseconds, 0, c.most_ns if kind == "audit" else 0)
+    cpus = os.cpu_count() or 1
+    for name, least, most in (
+        ("wall_ns", 1, c.most_ns),
+        ("lead_ns", 0, c.most_ns),
+        ("make_ns", 0, c.most_ns),
+        ("span_ns", 1, c.most_ns),
+        ("cpu_ns", 0, c.most_ns * cpus),
+        ("switches", 0, MOST_SWITCHES),
+        ("waits", 0, MOST_SWITCHES),
+        ("idle_cpu_ns", 0, MOST_IDLE_NS * cpus),
+    ):
+        _check_range(f"Timed.{name}", getattr(message, name), least, most)
+    _check_phases(c, "Timed.phases", message.phases, 3 if c.request.phased else 0)
+    computed, step_ns = dict(arrays), arrays.get("step_ns")
+    if not c.request.phased:
+        steps = c.request.steps if c.request.steps <= p.MOST_BLOCK_STEPS else 0
+        _check_arrays({"step_ns": step_ns} if step_ns is not None else {}, {"step_ns": (steps,)}, "int64")
+        times = computed.pop("step_ns").tolist()
+        _check_range("step_ns", min(times, default=1), 1, c.most_ns)
+        _check_range("the sum of step_ns", sum(times), 0, c.most_ns)
+    _check_arrays(computed, {"loss": (), "w": (c.features,), "b": ()}, c.dtype)
+
+
+def _timed_limit(c: Conversation) -> int:
+    steps = 0 if c.request.phased else min(int(c.request.steps), p.MOST_BLOCK_STEPS)
+    return 8 * steps + _weights_limit(c)
+
+
+def _check_audited(c: Conversation, message: p.Audited, arrays: Arrays) -> None:
+    _check_range("Audited.wall_ns", message.wall_ns, 1, c.most_ns)
+    for name in ("pending_ns", "noise_ns", "interface_ns"):
+        _check_range(f"Audited.{name}", getattr(message, name), 0, c.most_ns)
     _check_arrays(arrays, {}, c.dtype)
 
 
@@ -525,7 +552,8 @@ _RULES: dict[type, _Rule] = {
     p.Pin: _Rule((p.Pinned,), _check_pinned),
     p.Cold: _Rule((p.FirstSteps,), _check_first_steps, _first_steps_limit),
     p.Renew: _Rule((p.Renewed,), _check_nothing),
-    p.Block: _Rule((p.Timed,), _check_timed),
+    p.Block: _Rule((p.Timed,), _check_timed, _timed_limit),
+    p.Audit: _Rule((p.Audited,), _check_audited),
     p.Observe: _Rule((p.Observed,), _check_observed),
     p.Hold: _Rule((p.Held,), _check_held),
     p.MeasureTape: _Rule((p.TapeSize,), _check_tape_size),

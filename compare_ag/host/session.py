@@ -7,6 +7,7 @@ worth is judged afterwards (`verify`), and the reference never comes near this f
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,19 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class TimedBlock:
+    """A block as its worker timed it, and how long the host waited for it."""
+
+    timed: p.Timed
+    host_ns: int
+    """from request to reply, by the host's clock"""
+    steps: int
+    lead_in: int
+    step_ns: p.Array
+    """(k,): each step; empty for a phased block, and for one of very many steps"""
+
+
+@dataclass(frozen=True)
 class ProbeResult:
     """What really loading a plugin showed."""
 
@@ -115,12 +129,15 @@ class Session:
         self.begin_load(dtype, mutation)
         return self.loaded()
 
-    def begin_load(self, dtype: str | None = None, mutation: p.Mutation | None = None) -> None:
-        """Ask for `load` without waiting, so that several workers import at the same time."""
-        self.process.send(p.Load(self.offer.name, self.offer.module, dtype, mutation))
+    def begin_load(
+        self, dtype: str | None = None, mutation: p.Mutation | None = None, before: p.Ahead | None = None
+    ) -> None:
+        """Ask for `load` without waiting, so that several workers import at the same time; see `protocol.Load`."""
+        self.process.send(p.Load(self.offer.name, self.offer.module, dtype, mutation, before))
 
     def loaded(self) -> p.Loaded:
         """Wait for the answer to `begin_load`."""
+        self.process.begin_waiting()
         message, _ = self.process.expect(p.Loaded)
         loaded: p.Loaded = message
         return loaded
@@ -228,11 +245,22 @@ class Session:
         """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
         self.process.ask(p.Renew(padding), p.Renewed)
 
-    def block(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, kind: str = "whole") -> p.Timed:
-        """Time a block of steps from the weights (w, b)."""
-        message, _ = self.process.ask(p.Block(steps, lead_in, problem.learning_rate, kind), p.Timed, w=w, b=b)
-        timed: p.Timed = message
-        return timed
+    def block(
+        self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, *, phased: bool = False
+    ) -> tuple[TimedBlock, dict[str, p.Array]]:
+        """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
+        request = p.Block(steps, lead_in, problem.learning_rate, phased)
+        asked = time.monotonic_ns()
+        message, arrays = self.process.ask(request, p.Timed, w=w, b=b)
+        host_ns = time.monotonic_ns() - asked
+        step_ns = arrays.pop("step_ns", np.empty(0, dtype=np.int64))
+        return TimedBlock(message, host_ns, steps, lead_in, step_ns), arrays
+
+    def audit(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int) -> p.Audited:
+        """What is left to do after a block of steps from the weights (w, b)."""
+        message, _ = self.process.ask(p.Audit(steps, lead_in, problem.learning_rate), p.Audited, w=w, b=b)
+        audited: p.Audited = message
+        return audited
 
     def pin(self, cpus: list[int]) -> list[int]:
         """Move the worker to these CPUs; [] where the system cannot."""

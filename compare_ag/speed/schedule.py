@@ -7,7 +7,7 @@ the machine does just then, and only blocks taken side by side share both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,19 +18,21 @@ from compare_ag.speed.verdicts import MARGIN
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK_NS = 500_000
-"""aimed length of the fastest backend's block: short enough to be rarely preempted, 10^4 clock readings long"""
-SLOWEST_BLOCK_NS = 5_000_000
-LEAST_STEPS = 8
-"""What surrounds a block costs 9 µs (numpy) to 36 µs (torch) where large data have just pushed its code out of the
-caches: 3 to 6 % of one step of 300 to 650 µs, less than 1 % of eight or of the seven that `SLOWEST_BLOCK_NS` admits."""
-LEAD_IN = 0.4
+BLOCK_NS = 700_000
+"""aimed length of every backend's block: short enough to be rarely interrupted, where a scheduler's slice is 3 ms"""
+MOST_STEPS = 1024
+"""in a block"""
+LEAD_IN = 1.2
 """untimed steps before each block, as a share of it: caches and branch predictors find their state"""
+CACHED_BYTES = 1 << 20
+"""data that the caches of one CPU hold beside those of the other contestants"""
 LEAST_LEAD_IN = 4
 LONGEST_LEAD_IN_NS = 10_000_000
 """Data of 8 MB that another process's block has pushed out of the caches need more than one pass to come back: after
 one untimed step, the next two of torch were 44 % slower than after twelve, of numpy 25 %; after two to four, steady.
 Steps so slow that four take longer than this warm their own caches."""
+UNPREDICTABLE = 0.3
+"""by how much the steps of a block, and of its lead-in, vary from round to round: nobody can make them beforehand"""
 PERTURBATION = 1e-3
 LEAST_ROUNDS = 5
 CHECKPOINTS = ("start", "middle", "end")
@@ -65,13 +67,25 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The same for every backend and launch of a run, from the launch that does not count."""
+class Length:
+    """Of one backend's blocks, on average."""
 
     steps: int
-    """timed steps in a block"""
+    """timed"""
     lead_in: int
-    """untimed steps before it"""
+    """untimed, before them"""
+
+    def varied(self, by: float, lead_by: float) -> Length:
+        """Another one, ``by`` times as long, its lead-in ``lead_by`` times."""
+        return Length(max(1, round(self.steps * by)), max(1, round(self.lead_in * lead_by)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The same for every launch of a run, from the launch that does not count."""
+
+    lengths: Mapping[str, Length]
+    """of each contestant's blocks, by its name"""
     instances: int
     rounds: int
 
@@ -81,21 +95,28 @@ class Plan:
         return self.rounds // 2
 
 
-def plan(step_ns: Sequence[float], settings: Settings) -> Plan:
-    """Choose the block, and what a launch holds, from each backend's rough nanoseconds per step.
+def length(step_ns: float, data_bytes: int = 0) -> Length:
+    """The block of a backend whose step takes so many nanoseconds, about, on so many bytes: as long as everybody's.
 
-    A block is about `BLOCK_NS` for the fastest but at least `LEAST_STEPS`, at most `SLOWEST_BLOCK_NS` for the slowest,
-    at least one step: all sides time the same window of the training, and a long window is one in which the state
-    drifts. Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first,
-    then instances.
+    All sides are interrupted equally seldom, and none is shortened by a slow partner. A step longer than a block
+    cannot be cut.
     """
-    fastest, slowest = min(step_ns), max(step_ns)
-    steps = max(1, min(max(LEAST_STEPS, round(BLOCK_NS / fastest)), int(SLOWEST_BLOCK_NS / slowest)))
-    lead_in = max(1, round(LEAD_IN * steps), min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / slowest)))
-    one_round = 1.5 * (steps + lead_in) * sum(step_ns) * 1e-9
-    affordable = settings.budget_seconds / (settings.least_launches + 1) / one_round
+    steps = min(MOST_STEPS, max(1, round(BLOCK_NS / step_ns)))
+    least = 1 if data_bytes <= CACHED_BYTES else min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / step_ns))
+    return Length(steps, max(1, round(LEAD_IN * steps), least))
+
+
+def plan(step_ns: Mapping[str, float], settings: Settings, data_bytes: int = 0) -> Plan:
+    """Choose the blocks, and what a launch holds, from each contestant's rough nanoseconds per step.
+
+    Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first, then
+    instances.
+    """
+    lengths = {name: length(nanoseconds, data_bytes) for name, nanoseconds in step_ns.items()}
+    one_round = 1.5e-9 * sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
+    affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)
     rounds = max(min(LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable / settings.instances)))
-    return Plan(steps, lead_in, max(1, min(settings.instances, int(affordable / rounds))), rounds)
+    return Plan(lengths, max(1, min(settings.instances, int(affordable / rounds))), rounds)
 
 
 def orders(names: Sequence[str], rounds: int, generator: np.random.Generator) -> Iterator[list[str]]:
@@ -117,16 +138,19 @@ def perturbed(w: Array, b: Array, generator: np.random.Generator) -> tuple[Array
     return near(w), near(b)
 
 
-def enough(settings: Settings, found: Sequence[LogInterval], seconds: float, per_launch: float) -> str | None:
-    """Why to stop after these intervals (all of one number of launches): "width", "budget", "launches" or None.
+def enough(
+    settings: Settings, found: Sequence[LogInterval], launches: int, seconds: float, per_launch: float
+) -> str | None:
+    """Why to stop after so many launches with these intervals: "width", "budget", "launches" or None.
 
     Only on widths and on time, never on what the intervals say: who stops when a difference looks significant finds
-    differences that are not there.
+    differences that are not there. An interval rests on the launches that were not disturbed, of which there must be
+    the least number too, as long as the budget lasts.
     """
-    launches = min((one.launches for one in found), default=0)
     if launches < min(settings.least_launches, settings.most_launches):
         return None
-    if all(one.half <= settings.target for one in found):
+    rested = min((one.launches for one in found), default=0)
+    if rested >= settings.least_launches and all(one.half <= settings.target for one in found):
         return "width"
     if launches >= settings.most_launches:
         return "launches"

@@ -12,7 +12,7 @@ import numpy as np
 from compare_ag.speed.statistics import hodges_lehmann, interval
 
 PREEMPTED = 0.2
-"""share of blocks in which another program ran; medians over rounds bear less than half"""
+"""share of blocks in which another program ran; they are left out, but what is left may have felt it too"""
 CPU_PER_WALL = 0.9
 """a block that got less of its CPU than this waited for something"""
 THREADS_SLACK = 0.1
@@ -29,7 +29,10 @@ UNEQUAL = 0.85
 """speed of the slowest CPU; equal ones differ by a few per cent in a probe"""
 DRIFT = 0.05
 CLOSURE = 0.03
-PENDING = 0.02
+PENDING_LEAST = 0.003
+"""of a block: two sets of readings may happen to take the same time"""
+PENDING_NOISE = 3.0
+"""work put off is more than so many times what two sets of readings of values that are there differ by"""
 
 
 class StabilityNote(NamedTuple):
@@ -61,8 +64,12 @@ class Observation(NamedTuple):
 
     name: str
     preempted: float
+    disturbed: bool
     cpu_per_wall: float
-    pending_share: float
+    pending_shares: Sequence[float]
+    """one for each launch: work left over after a block, in blocks"""
+    pending_noise: Sequence[float]
+    """what that would be from readings alone of values that are there"""
     steady: bool
     closure: float | None
     pinned: bool
@@ -131,11 +138,17 @@ def _of_machine(seen: Surroundings) -> Iterator[StabilityNote]:
 
 def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
     name = one.name
-    if one.preempted > PREEMPTED:
+    if one.disturbed:
+        yield StabilityNote(
+            "disturbed",
+            f"{name} has no verdict: other programs interrupted {one.preempted:.0%} of its blocks",
+            "Close what is busy and run again",
+        )
+    elif one.preempted > PREEMPTED:
         yield StabilityNote(
             "preempted",
-            f"other programs interrupted {one.preempted:.0%} of {name}'s blocks",
-            "Close what is busy and run again",
+            f"other programs interrupted {one.preempted:.0%} of {name}'s blocks, which do not count",
+            "Close what is busy and run again: what is left may have felt it too",
         )
     if one.cpu_per_wall < CPU_PER_WALL:
         yield StabilityNote(
@@ -149,10 +162,11 @@ def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
             f"{name} kept {one.cpu_per_wall:.1f} CPUs busy, more than the {threads} it was given",
             "Compare it with --threads as large, or limit its threads in prepare",
         )
-    if one.pending_share > PENDING:
+    if _puts_off(one):
+        share = float(np.median(one.pending_shares))
         yield StabilityNote(
             "lazy",
-            f"{name} left {one.pending_share:.0%} of a block's work undone when synchronize had returned",
+            f"{name} left {share / (1 + share):.0%} of a block's work undone when synchronize had returned",
             "Its times are too short: let synchronize wait until the values exist",
         )
     if not one.steady:
@@ -168,6 +182,15 @@ def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
             "Trust the whole step: the phases were disturbed, or step does something else than the three verbs",
         )
     yield from _over_launches(one)
+
+
+def _puts_off(one: Observation) -> bool:
+    """Whether work is left over in every launch but for chance, and more than reading alone varies by."""
+    if not one.pending_shares:
+        return False
+    usual, noise = float(np.median(one.pending_shares)), float(np.median(one.pending_noise))
+    certain = len(one.pending_shares) < 2 or interval(list(one.pending_shares)).low > 0
+    return certain and usual > PENDING_NOISE * max(noise, PENDING_LEAST)
 
 
 def _over_launches(one: Observation) -> Iterator[StabilityNote]:

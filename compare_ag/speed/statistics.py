@@ -5,7 +5,7 @@ blocks inside one launch tell (address-space layout: 1.3 % per process at 10 µs
 blocks finds differences between a backend and itself. Hence:
 
     block      log(t_A / t_B) of one round, both sides from the same weights, next to each other in time
-    instance   the median over its rounds
+    instance   the median over its undisturbed rounds (`speed.blocks`)
     launch     the mean over its instances: one number, and the unit of replication
     effect     the mean over launches, with Student's t interval
 
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from compare_ag.speed.student import chi_square_quantile, t_quantile
 
@@ -42,26 +41,6 @@ class LogInterval(NamedTuple):
     def high(self) -> float:
         """The upper end."""
         return self.mean + self.half
-
-
-def instance_medians(wall_ns: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Median of the log of block times (M, R), for each of the M instances: (M,)."""
-    return np.median(np.log(np.asarray(wall_ns, dtype=np.float64)), axis=1)
-
-
-def launch_log_ratio(wall_ns: ArrayLike, baseline_ns: ArrayLike) -> float:
-    """One launch's log-ratio from block times (M instances, R rounds) of the same rounds.
-
-    The median over an instance's rounds, because a preempted block is no property of the backend; the mean over
-    instances, because memory layout is.
-    """
-    log_ratio = np.log(np.asarray(wall_ns, dtype=np.float64)) - np.log(np.asarray(baseline_ns, dtype=np.float64))
-    return float(np.mean(np.median(log_ratio, axis=1)))
-
-
-def launch_log_time(wall_ns: ArrayLike, steps: int) -> float:
-    """One launch's log of seconds per step, from block times (M, R) of ``steps`` steps each."""
-    return float(np.mean(instance_medians(wall_ns))) + math.log(1e-9 / steps)
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> LogInterval:

@@ -3,14 +3,16 @@
 A launch starts one worker for each contestant (all import at the same time: import is not timed here), moves them to
 the same CPU, times each one's first steps alone, and then, for several instances of the data, rounds in which every
 contestant makes one block of steps from the same freshly perturbed weights, in random order. Then the workers end.
-What varies between processes (hash seed, size of the environment; the system draws the address-space layout) is drawn
-anew for each launch and is the same for all its workers, so that the mean over launches is over it, and no contestant
-gets the lucky draw. So is, for each instance, what lies in the heap before the data.
+While a launch is timed, the workers of the next one start on the other CPUs. What varies between processes (hash seed,
+size of the environment; the system draws the address-space layout) is drawn anew for each launch and is the same for
+all its workers, so that the mean over launches is over it, and no contestant gets the lucky draw. So is, for each
+instance, what lies in the heap before the data. One contestant of each launch, each in its turn, has a twin: the same
+backend in a process that has imported and allocated something else before.
 
-    blocks -> `speed.statistics.launch_log_ratio` -> one number per launch -> interval
+    blocks -> `speed.blocks` -> one number per launch -> interval
 
-The engine knows no verdicts and no records: `suite.timing` turns a series of launches into a run's, `selfcheck` and
-the project's own benchmarks into figures about the engine itself.
+The engine knows no verdicts on speed and no records: `suite.timing` turns a series of launches into a run's,
+`selfcheck` and the project's own benchmarks into figures about the engine itself.
 """
 
 from __future__ import annotations
@@ -21,35 +23,47 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.session import Session, TimedBlock, check_digest
 from compare_ag.records import file_stem
-from compare_ag.speed.schedule import Plan, Settings, orders, perturbed, plan
-from compare_ag.speed.statistics import launch_log_ratio
+from compare_ag.speed.blocks import AGREEMENT, Blocks, log_ratio, undisturbed
+from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
+from compare_ag.worker.protocol import Ahead
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.suite.training import Conditions
     from compare_ag.verify.reference import Reference
-    from compare_ag.worker.protocol import Array, Loaded, Mutation, Observed, Prepared, Timed
+    from compare_ag.worker.protocol import Array, Audited, Loaded, Mutation, Observed, Prepared
 
 T = TypeVar("T")
 
 FIRST_STEPS = 400
 FIRST_STEPS_NS = 100_000_000
 """a fresh process is watched for so many steps, or for so long after its first"""
+WATCHED_LAUNCHES = 3
+WARM_UP_NS = 5_000_000
+"""in later launches, whose first steps are like those before"""
 CALIBRATION_NS = 5_000_000
 """least length of the burst from which the block length is chosen"""
 MOST_STEPS = 1 << 26
 """of a burst: so many take longer than `CALIBRATION_NS` in any Python, even if they do nothing"""
 LONGEST_PADDING = 4096
 PADS = 64
+TWIN = "{} again"
+TWIN_MODULES = (
+    "asyncio", "bz2", "calendar", "concurrent.futures", "csv", "ctypes.util", "decimal", "difflib", "fractions",
+    "http.client", "optparse", "sqlite3", "unittest", "xml.dom.minidom", "zipfile",
+)  # fmt: skip
+TWIN_IMPORTS = 5
+LARGEST_TWIN_BLOCK = 1 << 22
 
 
 class Contestant(NamedTuple):
@@ -58,38 +72,65 @@ class Contestant(NamedTuple):
     name: str
     offer: Offer
     mutation: Mutation | None = None
+    before: Ahead | None = None
+    """what its process does before it imports the backend: a twin's"""
 
 
 @dataclass
 class Bench:
-    """One timing worker and what it measured: the fused blocks (M instances, R rounds), the phased (M, R', 3)."""
+    """One timing worker and what it measured: the blocks of M instances, R rounds each, and the phased ones, R'."""
 
     session: Session
     loaded: Loaded
     prepared: Prepared
+    threads: int
     step_ns: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """(T,): its first steps one by one"""
+    watched: bool = False
+    """whether these were many"""
     first_phases: list[int] = field(default_factory=list)
     pinned: list[int] = field(default_factory=list)
-    blocks: list[list[Timed]] = field(default_factory=list)
-    phased: list[list[list[int]]] = field(default_factory=list)
-    audit: Timed | None = None
+    blocks: list[list[TimedBlock]] = field(default_factory=list)
+    phased: list[list[TimedBlock]] = field(default_factory=list)
+    audit: Audited | None = None
     observed: Observed | None = None
+    others_cpu_seconds: float = 0.0
+    """CPU time of other processes that the worker started, from its first blocks to its last"""
 
-    def column(self, name: str) -> Array:
-        """wall_ns, cpu_ns or switches of every counted block: (M, R)."""
-        return np.array([[getattr(block, name) for block in instance] for instance in self.blocks], dtype=np.int64)
+    def column(self, name: str, *, phased: bool = False) -> Array:
+        """A field of `Timed`, or host_ns, steps or lead_in, of every counted block: (M, R)."""
+        made = self.phased if phased else self.blocks
+        rows = [[getattr(one if hasattr(one, name) else one.timed, name) for one in instance] for instance in made]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(rows[0]) if rows else 0)
 
     @property
     def wall(self) -> Array:
         """Wall nanoseconds of every counted block: (M, R)."""
         return self.column("wall_ns")
 
+    def clean(self, *, phased: bool = False) -> Array:
+        """(M, R) bool: the blocks in which no other program ran."""
+        counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "span_ns")]
+        return undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
+
+    @property
+    def by_block(self) -> Array:
+        """Nanoseconds per step of every block, its wall time divided by its steps: (M, R)."""
+        return np.asarray(self.wall / self.column("steps"))
+
+    @property
+    def by_steps(self) -> Array:
+        """Nanoseconds of every block's median step: (M, R); NaN where the steps have no times."""
+        medians = [[np.median(one.step_ns) if len(one.step_ns) else np.nan for one in each] for each in self.blocks]
+        return np.array(medians, dtype=np.float64).reshape(self.wall.shape)
+
     @property
     def phases(self) -> Array:
-        """Nanoseconds of forward, backward, update in every phased block: (M, R', 3)."""
+        """Nanoseconds per step of forward, backward, update in every phased block: (M, R', 3)."""
         rounds = len(self.phased[0]) if self.phased else 0
-        return np.array(self.phased, dtype=np.int64).reshape(len(self.phased), rounds, 3)
+        times = np.array([[one.timed.phases for one in each] for each in self.phased], dtype=np.float64)
+        steps = self.column("steps", phased=True)
+        return np.asarray(times.reshape(len(self.phased), rounds, 3) / steps[:, :, None])
 
 
 @dataclass(frozen=True)
@@ -100,18 +141,40 @@ class LaunchResult:
     hash_seed: int
     benches: dict[str, Bench]
     seconds: float
+    twin: str = ""
+    """the contestant that ran twice"""
 
-    def log_ratio(self, name: str, baseline: str) -> float:
-        """This launch's log of time(name) / time(baseline)."""
-        return launch_log_ratio(self.benches[name].wall, self.benches[baseline].wall)
+
+@dataclass
+class _Crew:
+    """The workers of one launch, from their start to their end."""
+
+    index: int
+    generator: np.random.Generator
+    """the launch's own randomness, from the run's seed and the number of the launch"""
+    hash_seed: int
+    padding: int
+    twin: str
+    contestants: dict[str, Contestant]
+    stack: ExitStack = field(default_factory=ExitStack)
+    processes: dict[str, WorkerProcess] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    benches: dict[str, Bench] = field(default_factory=dict)
+
+    def drop(self, name: str) -> None:
+        """One of them leaves."""
+        self.benches.pop(name, None)
+        if name in self.processes:
+            self.processes[name].close()
 
 
 class Engine:
-    """Launches contestants until its owner has seen enough.
+    """Launches contestants until its owner has seen enough. Leaving it as a context ends every worker.
 
     conditions: problem, logs, deadline of each worker, the event that cancels.
     checkpoint: step and weights w (d,), b () of the training from which blocks start; only its perturbations leave the
       host.
+    twins: whether each contestant, in its turn, runs twice in a launch.
     """
 
     def __init__(
@@ -120,6 +183,8 @@ class Engine:
         conditions: Conditions,
         settings: Settings,
         checkpoint: tuple[int, Array, Array],
+        *,
+        twins: bool = False,
     ) -> None:
         self.contestants = {one.name: one for one in contestants}
         self.settings = settings
@@ -128,63 +193,122 @@ class Engine:
         self.checkpoint_step, self._w, self._b = checkpoint
         self.failures: dict[str, WorkerFailure] = {}
         """contestants that have left, with the reason"""
-        self.plan = Plan(1, 1, settings.instances, settings.rounds)
+        self.plan = Plan({}, settings.instances, settings.rounds)
         """the same for every launch; chosen by `calibrate`"""
         self.calibration: LaunchResult | None = None
-        self._launches = 0
+        self.launches: list[LaunchResult] = []
+        """those that count"""
+        self._twins = twins
+        self._begun = 0
+        self._cpus = usable_cpus()
+        self._timed = timed_cpus(self.problem.threads)
+        self._others = [cpu for cpu in self._cpus if cpu not in self._timed]
+        # a library counts the CPUs that it may use when it is imported: threads would be too few where it may use one
+        self._ahead = bool(self._others) and self.problem.threads == 1
+        # Beside the workers that start, the host would wait for its CPU; where blocks are timed it sleeps during each.
+        self._host = self._timed if self.problem.threads == 1 else self._others
+        self._next: _Crew | None = None
+        self._open = False
+
+    def __enter__(self) -> Engine:
+        self._open = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open = False
+        if self._next is not None:
+            self._next.stack.close()
+            self._next = None
 
     # --- what its owner calls ---
 
     def calibrate(self) -> LaunchResult:
-        """A launch that does not count: block length, and the first step phase by phase."""
+        """A launch that does not count: block lengths, and the first step phase by phase."""
         started = time.monotonic()
-        generator = self._generator()
         rough: dict[str, float] = {}
-        with self._workers(generator) as (benches, hash_seed):
-            for name in self._shuffled(benches, generator):
-                self._guard(benches, name, partial(self._first_steps, benches[name], phased=True))
-            for name in self._shuffled(benches, generator):
-                self._guard(benches, name, partial(self._rough, rough, name, benches[name], generator))
-        self.plan = plan([rough[name] for name in benches] or [1.0], self.settings)
-        self._launches += 1
-        self.calibration = LaunchResult(0, hash_seed, benches, time.monotonic() - started)
+        with self._crew() as crew:
+            for name in self._shuffled(crew):
+                self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))
+            for name in self._shuffled(crew):
+                self._guard(crew, name, partial(self._rough, rough, name, crew))
+        self.plan = plan({name: rough[name] for name in crew.benches}, self.settings, self.problem.X.nbytes)
+        self.calibration = LaunchResult(crew.index, crew.hash_seed, crew.benches, time.monotonic() - started)
         return self.calibration
 
     def launch(self) -> LaunchResult:
         """One launch that counts. Contestants that fail are in `failures` afterwards and in no later launch."""
         started = time.monotonic()
-        generator = self._generator()
-        with self._workers(generator) as (benches, hash_seed):
-            for name in self._shuffled(benches, generator):
-                self._guard(benches, name, partial(self._first_steps, benches[name]))
+        with self._crew() as crew:
+            for name in self._shuffled(crew):
+                self._guard(crew, name, partial(self._first_steps, name, crew))
             for _ in range(self.plan.instances):
-                self._instance(benches, generator)
-            for name in self._shuffled(benches, generator):
-                self._guard(benches, name, partial(self._look, benches[name], generator))
-        index, self._launches = self._launches, self._launches + 1
-        return LaunchResult(index, hash_seed, benches, time.monotonic() - started)
+                self._instance(crew)
+            for name in self._shuffled(crew):
+                self._guard(crew, name, partial(self._look, name, crew))
+        seconds = time.monotonic() - started
+        self.launches.append(LaunchResult(crew.index, crew.hash_seed, crew.benches, seconds, crew.twin))
+        return self.launches[-1]
+
+    # --- what the launches say ---
+
+    def timed_by(self, name: str) -> str:
+        """What a step's time is: "steps" where a block's wall time is that of its median step, else "blocks".
+
+        A backend whose steps end when `step` returns has both, and the median step is what nobody interrupted. One that
+        puts work off to the end of the block, or to every other step, has only the block.
+        """
+        gaps = []
+        for bench in self._benches(name):
+            by_steps = bench.by_steps
+            known = bench.clean() & np.isfinite(by_steps)
+            if known.any():
+                gaps.append(float(np.median(np.log(bench.by_block[known] / by_steps[known]))))
+        return "steps" if gaps and abs(float(np.median(gaps))) <= AGREEMENT else "blocks"
+
+    def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:
+        """The counted blocks of a contestant, or of a twin, in a launch; None where it was not there."""
+        bench = launch.benches.get(name)
+        if bench is None:
+            return None
+        by_steps = self.timed_by(self.backend_of(name, launch)) == "steps"
+        return Blocks(bench.by_steps if by_steps else bench.by_block, bench.clean())
+
+    @staticmethod
+    def backend_of(name: str, launch: LaunchResult) -> str:
+        """The contestant whose twin this is, or the contestant itself."""
+        return launch.twin if launch.twin and name == TWIN.format(launch.twin) else name
+
+    def log_ratio(self, name: str, baseline: str, launch: LaunchResult) -> float:
+        """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed."""
+        mine, other = self.blocks(name, launch), self.blocks(baseline, launch)
+        return float("nan") if mine is None or other is None else log_ratio(mine, other)
+
+    def log_ratios(self, name: str, baseline: str) -> list[float]:
+        """One for each launch in which both were there and undisturbed."""
+        values = [self.log_ratio(name, baseline, launch) for launch in self.launches]
+        return [value for value in values if np.isfinite(value)]
+
+    def _benches(self, name: str) -> list[Bench]:
+        return [launch.benches[name] for launch in self.launches if name in launch.benches]
 
     # --- workers ---
 
-    def _generator(self) -> np.random.Generator:
-        """Each launch's own randomness, from the run's seed and the number of the launch."""
-        return np.random.default_rng([self.problem.seed, 0x71AE, self._launches])
-
     @staticmethod
-    def _shuffled(benches: dict[str, Bench], generator: np.random.Generator) -> list[str]:
-        return next(orders(list(benches), 1, generator))
+    def _shuffled(crew: _Crew) -> list[str]:
+        return next(orders(list(crew.benches), 1, crew.generator))
 
-    def _guard(self, benches: dict[str, Bench], name: str, action: Callable[[], T]) -> T | None:
+    def _guard(self, crew: _Crew, name: str, action: Callable[[], T]) -> T | None:
         """Do something with one worker; where it fails, the contestant leaves and the others go on."""
-        if name not in benches:
+        if name in self.failures:
+            crew.drop(name)
             return None
         try:
             return action()
         except WorkerFailure as failure:
             self._leave(name, failure)
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this contestant, not the run
-            self._leave(name, host_fault(error, benches[name].session.process.launch))
-        benches.pop(name).session.process.close()
+            self._leave(name, host_fault(error, self._how(name, crew)))
+        crew.drop(name)
         return None
 
     def _leave(self, name: str, failure: WorkerFailure) -> None:
@@ -193,121 +317,132 @@ class Engine:
         self.failures[name] = failure
 
     @contextmanager
-    def _workers(self, generator: np.random.Generator) -> Iterator[tuple[dict[str, Bench], int]]:
+    def _crew(self) -> Iterator[_Crew]:
         """Fresh workers, loaded and prepared, all on the same CPUs and the host elsewhere; ended on leaving."""
+        crew, self._next = self._next or self._assemble(), None
+        with crew.stack:
+            for name in next(orders(list(crew.sessions), 1, crew.generator)):
+                self._guard(crew, name, partial(self._prepare, name, crew))
+            if self._open and self._ahead:
+                with host_on(self._others):
+                    self._next = self._assemble()
+            with host_on(self._host):
+                yield crew
+
+    def _assemble(self) -> _Crew:
+        """Start every worker and have all import at once; in random order."""
+        generator = np.random.default_rng([self.problem.seed, 0x71AE, self._begun])
         hash_seed = int(generator.integers(1 << 32))
         padding = int(generator.integers(LONGEST_PADDING))
-        with ExitStack() as stack:
-            benches = self._open(stack, hash_seed, padding, generator)
-            cpus, timed = usable_cpus(), timed_cpus(self.problem.threads)
-            for name in list(benches):
-                self._guard(benches, name, partial(self._pin, benches[name], timed))
-            with host_on([cpu for cpu in cpus if cpu not in timed]):
-                yield benches, hash_seed
+        names = [name for name in self.contestants if name not in self.failures]
+        taking_part = {name: self.contestants[name] for name in names}
+        twin = names[(self._begun - 1) % len(names)] if self._twins and names and self._begun else ""
+        if twin:
+            other = TWIN.format(twin)
+            taking_part[other] = self.contestants[twin]._replace(name=other, before=_ahead(generator))
+        crew = _Crew(self._begun, generator, hash_seed, padding, twin, taking_part)
+        self._begun += 1
+        with ExitStack() as on_error:
+            on_error.callback(crew.stack.close)
+            for action in (self._start, self._begin_load):
+                for name in next(orders(list(taking_part), 1, generator)):
+                    self._guard(crew, name, partial(action, name, crew))
+            on_error.pop_all()
+        return crew
 
-    def _open(self, stack: ExitStack, hash_seed: int, padding: int, generator: np.random.Generator) -> dict[str, Bench]:
-        """Start every worker, then have all import at once, then prepare one after the other, in random order."""
-        alive = [name for name in self.contestants if name not in self.failures]
-        sessions: dict[str, Session] = {}
-        loaded: dict[str, Loaded] = {}
-        benches: dict[str, Bench] = {}
+    def _start(self, name: str, crew: _Crew) -> None:
+        process = WorkerProcess(self._how(name, crew), self.conditions.cancel)
+        crew.processes[name] = crew.stack.enter_context(process)
 
-        def guarded(name: str, action: Callable[[], None]) -> None:
-            try:
-                action()
-            except WorkerFailure as failure:
-                self._leave(name, failure)
-            except Exception as error:  # noqa: BLE001 - as in `_guard`
-                self._leave(name, host_fault(error, self._how(name, hash_seed, padding)))
+    def _begin_load(self, name: str, crew: _Crew) -> None:
+        one = crew.contestants[name]
+        crew.sessions[name] = Session(one.offer, crew.processes[name])
+        crew.sessions[name].begin_load(self.problem.dtype, one.mutation, one.before)
 
-        def start(name: str) -> None:
-            launch = self._how(name, hash_seed, padding)
-            process = stack.enter_context(WorkerProcess(launch, self.conditions.cancel))
-            processes[name] = process
+    def _prepare(self, name: str, crew: _Crew) -> None:
+        session = crew.sessions[name]
+        loaded = session.loaded()
+        prepared = session.prepare(self.problem)
+        check_digest(self.problem, prepared)
+        crew.benches[name] = Bench(session, loaded, prepared, self.problem.threads, pinned=session.pin(self._timed))
 
-        def begin(name: str) -> None:
-            one = self.contestants[name]
-            sessions[name] = Session(one.offer, processes[name])
-            sessions[name].begin_load(self.problem.dtype, one.mutation)
-
-        def end(name: str) -> None:
-            loaded[name] = sessions[name].loaded()
-
-        def prepare(name: str) -> None:
-            prepared = sessions[name].prepare(self.problem)
-            check_digest(self.problem, prepared)
-            benches[name] = Bench(sessions[name], loaded[name], prepared)
-
-        processes: dict[str, WorkerProcess] = {}
-        for action in (start, begin, end, prepare):
-            for name in next(orders(alive, 1, generator)):
-                if name not in self.failures:
-                    guarded(name, partial(action, name))
-        return benches
-
-    def _how(self, name: str, hash_seed: int, padding: int) -> Launch:
-        label = f"{file_stem(name)}.time{self._launches}"
+    def _how(self, name: str, crew: _Crew) -> Launch:
+        label = f"{file_stem(name)}.time{crew.index}"
         conditions = self.conditions
-        return Launch(label, conditions.log_folder, self.problem.threads, hash_seed, conditions.timeout, padding)
-
-    @staticmethod
-    def _pin(bench: Bench, cpus: list[int]) -> None:
-        bench.pinned = bench.session.pin(cpus)
+        return Launch(
+            label, conditions.log_folder, self.problem.threads, crew.hash_seed, conditions.timeout, crew.padding
+        )
 
     # --- measuring ---
 
-    def _first_steps(self, bench: Bench, *, phased: bool = False) -> None:
-        bench.step_ns, bench.first_phases = bench.session.cold(self.problem, FIRST_STEPS, FIRST_STEPS_NS, phased=phased)
+    def _first_steps(self, name: str, crew: _Crew, *, phased: bool = False) -> None:
+        bench = crew.benches[name]
+        bench.watched = crew.index <= WATCHED_LAUNCHES
+        nanoseconds = FIRST_STEPS_NS if bench.watched else WARM_UP_NS
+        bench.others_cpu_seconds = -bench.session.process.others_cpu_seconds()
+        bench.step_ns, bench.first_phases = bench.session.cold(self.problem, FIRST_STEPS, nanoseconds, phased=phased)
 
-    def _rough(self, rough: dict[str, float], name: str, bench: Bench, generator: np.random.Generator) -> None:
+    def _rough(self, rough: dict[str, float], name: str, crew: _Crew) -> None:
         """Nanoseconds per step of a burst that lasts long enough, from weights near the checkpoint."""
         steps = 1
         while True:
-            timed = bench.session.block(self.problem, *perturbed(self._w, self._b, generator), steps, 1)
-            rough[name] = timed.wall_ns / steps
-            if timed.wall_ns >= CALIBRATION_NS:
+            w, b = perturbed(self._w, self._b, crew.generator)
+            block, _ = crew.benches[name].session.block(self.problem, w, b, steps, 1)
+            wall_ns = block.timed.wall_ns
+            # the median, where there are some: other programs may run meanwhile
+            rough[name] = float(np.median(block.step_ns)) if steps > 2 and len(block.step_ns) else wall_ns / steps
+            if wall_ns >= CALIBRATION_NS:
                 return
             steps *= 4
             if steps > MOST_STEPS:
-                raise ProtocolFailure("malformed", f"its worker made {steps // 4} steps in {timed.wall_ns} ns", "step")
+                raise ProtocolFailure("malformed", f"its worker made {steps // 4} steps in {wall_ns} ns", "step")
 
-    def _instance(self, benches: dict[str, Bench], generator: np.random.Generator) -> None:
+    def _instance(self, crew: _Crew) -> None:
         """Data made anew, in random order; then rounds of blocks, of which the first is discarded."""
-        padding = paddings(generator)
-        for name in self._shuffled(benches, generator):
-            self._guard(benches, name, partial(benches[name].session.renew, padding))
-        for bench in benches.values():
+        padding = paddings(crew.generator)
+        for name in self._shuffled(crew):
+            self._guard(crew, name, partial(crew.benches[name].session.renew, padding))
+        for bench in crew.benches.values():
             bench.blocks.append([])
             bench.phased.append([])
         for done in range(self.plan.rounds):
-            self._round(benches, generator, count=done > 0)
+            self._round(crew, count=done > 0)
         for _ in range(self.plan.phased_rounds):
-            self._round(benches, generator, phased=True)
+            self._round(crew, phased=True)
 
-    def _round(
-        self, benches: dict[str, Bench], generator: np.random.Generator, *, count: bool = True, phased: bool = False
-    ) -> None:
-        """One block of each contestant from the same weights."""
-        w, b = perturbed(self._w, self._b, generator)
-        kind = "phased" if phased else "whole"
-        for name in self._shuffled(benches, generator):
-            bench = benches.get(name)
-            if bench is None or (phased and not bench.loaded.splits):
+    def _round(self, crew: _Crew, *, count: bool = True, phased: bool = False) -> None:
+        """One block of each contestant from the same weights; of how many steps, nobody can know beforehand."""
+        w, b = perturbed(self._w, self._b, crew.generator)
+        by, lead_by = crew.generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, 2)
+        for name in self._shuffled(crew):
+            bench = crew.benches[name]
+            if phased and not bench.loaded.splits:
                 continue
-            block = partial(bench.session.block, self.problem, w, b, self.plan.steps, self.plan.lead_in, kind)
-            timed = self._guard(benches, name, block)
-            if timed is None or not count:
+            one = self.plan.lengths[self._planned(name, crew)].varied(by, lead_by)
+            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased)
+            made = self._guard(crew, name, make)
+            if made is None:
                 continue
-            if phased:
-                bench.phased[-1].append(timed.phases)
-            else:
-                bench.blocks[-1].append(timed)
+            if count:
+                (bench.phased if phased else bench.blocks)[-1].append(made[0])
 
-    def _look(self, bench: Bench, generator: np.random.Generator) -> None:
+    @staticmethod
+    def _planned(name: str, crew: _Crew) -> str:
+        return crew.twin if crew.twin and name == TWIN.format(crew.twin) else name
+
+    def _look(self, name: str, crew: _Crew) -> None:
         """Is work left over after a block, and how many threads has it?"""
-        w, b = perturbed(self._w, self._b, generator)
-        bench.audit = bench.session.block(self.problem, w, b, self.plan.steps, self.plan.lead_in, "audit")
+        bench, one = crew.benches[name], self.plan.lengths[self._planned(name, crew)]
+        w, b = perturbed(self._w, self._b, crew.generator)
+        bench.audit = bench.session.audit(self.problem, w, b, one.steps, one.lead_in)
         bench.observed = bench.session.observe()
+        bench.others_cpu_seconds += bench.session.process.others_cpu_seconds()
+
+
+def _ahead(generator: np.random.Generator) -> Ahead:
+    """What a twin imports and allocates: another draw for each."""
+    modules = generator.choice(TWIN_MODULES, TWIN_IMPORTS, replace=False).tolist()
+    return Ahead(modules, [int(size) for size in generator.integers(1, LARGEST_TWIN_BLOCK, TWIN_IMPORTS)])
 
 
 def paddings(generator: np.random.Generator) -> list[int]:

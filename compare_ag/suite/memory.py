@@ -93,8 +93,8 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
         check_digest(problem, session.prepare(problem))
         session.cold(problem, 1, 0)  # makes the batches that blocks are made of
         prepared = session.hold(clear=True)
-        first = session.block(problem, w, b, FIRST_STEPS, 1)
-        affordable = int(GROWTH_SECONDS * 1e9 / max(1.0, first.wall_ns / FIRST_STEPS))
+        first, _ = session.block(problem, w, b, FIRST_STEPS, 1)
+        affordable = int(GROWTH_SECONDS * 1e9 / max(1.0, first.timed.wall_ns / FIRST_STEPS))
         steps = max(10, min(GROWTH_STEPS, affordable))
         looks = []
         for _ in range(2):

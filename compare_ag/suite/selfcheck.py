@@ -76,19 +76,19 @@ def collect(
         if slowdown:
             series.turns = _turns(offer, conditions, checkpoint, settings, slowdown)
             contestants.append(Contestant(slow, offer, Mutation(*PLANTED, float(series.turns))))
-        engine = Engine(contestants, conditions, settings, checkpoint)
-        engine.calibrate()
-        while True:
-            _raise(engine)
-            launch = engine.launch()
-            _raise(engine)
-            for values, (one, other) in zip(series.alike, twins, strict=True):
-                values.append(launch.log_ratio(one, other))
-            if slowdown:
-                series.planted.append(launch.log_ratio(slow, twins[0][0]))
-            series.seconds.append(launch.seconds)
-            if enough(series):
-                break
+        with Engine(contestants, conditions, settings, checkpoint) as engine:
+            engine.calibrate()
+            while True:
+                _raise(engine)
+                launch = engine.launch()
+                _raise(engine)
+                for values, (one, other) in zip(series.alike, twins, strict=True):
+                    values.append(engine.log_ratio(one, other, launch))
+                if slowdown:
+                    series.planted.append(engine.log_ratio(slow, twins[0][0], launch))
+                series.seconds.append(launch.seconds)
+                if enough(series):
+                    break
     except KeyboardInterrupt:
         if not series.launches:
             raise
@@ -108,7 +108,7 @@ def _turns(
     engine.calibrate()
     _raise(engine)
     (bench,) = engine.launch().benches.values()
-    step_ns = float(np.median(bench.wall)) / engine.plan.steps
+    step_ns = float(np.median(bench.by_block))
     entry, turn = _entry_and_turn_ns()
     return max(1, round((slowdown * step_ns - entry) / turn))
 

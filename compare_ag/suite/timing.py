@@ -2,8 +2,10 @@
 
     bare imports -> the launch that calibrates -> launches that count -> costs, pairs, warnings
 
-The baseline runs twice in every launch: what it differs from itself is the run's noise floor, and no verdict rests on
-less. All correctness workers have ended before this begins.
+In each launch one backend, each in its turn, runs twice: what it differs from itself is the run's noise floor, and no
+verdict rests on less. Only undisturbed blocks count; a backend that has too few of them is disturbed, and one whose
+time lies elsewhere than inside the clock is not to be ranked (`speed.trust`). All correctness workers have ended before
+this begins.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,29 +24,25 @@ from compare_ag.host.bare import bare_import_seconds
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import host_fault
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
+from compare_ag.speed.blocks import Blocks, log_ratio
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Observation, Surroundings, notes
-from compare_ag.speed.statistics import (
-    LogInterval,
-    instance_medians,
-    interval,
-    launch_log_ratio,
-    launch_log_time,
-    simultaneous_level,
-)
+from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
+from compare_ag.speed.trust import Whereabouts, why_unranked
 from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
-from compare_ag.suite.engine import Bench, Contestant, Engine, LaunchResult, timed_cpus
+from compare_ag.suite.engine import TWIN, Bench, Contestant, Engine, timed_cpus
 from compare_ag.suite.observer import Observer, TimingProgress
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.host.process import WorkerFailure
     from compare_ag.suite.training import Conditions
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.protocol import Array, Audited
 
 PHASES = ("forward", "backward", "update")
-CONTROL = "{} again"
+DISTURBED = 0.5
+"""share of a backend's launches that may be disturbed"""
 
 
 @dataclass
@@ -79,16 +77,11 @@ class TimingPass:
         self._observer = observer
         self._baseline = choose_baseline(list(offers), baseline)
         self._imports: dict[str, float | None] = {}
-        self._launches: list[LaunchResult] = []
         self._started = time.monotonic()
         self._stopped = "interrupt"
         self._surroundings = Surroundings()
         contestants = [Contestant(name, offer) for name, offer in offers.items()]
-        self._control = ""
-        if self._baseline is not None:
-            self._control = CONTROL.format(self._baseline)
-            contestants.append(Contestant(self._control, offers[self._baseline]))
-        self._engine = Engine(contestants, conditions, settings, checkpoint)
+        self._engine = Engine(contestants, conditions, settings, checkpoint, twins=True)
 
     def run(self) -> TimingResult:
         """Measure and judge. An interrupt ends it early with what there is."""
@@ -107,13 +100,14 @@ class TimingPass:
             self._import_bare()
             for name in self._offers:
                 self._observer.progress(name, "timing", 0, 1)
-            self._engine.calibrate()
-            self._measure()
+            with self._engine:
+                self._engine.calibrate()
+                self._measure()
         except KeyboardInterrupt as error:
             interrupted = error
         stolen = machine.steal_share(ticks, machine.cpu_times(cpus))
         self._surroundings = self._surroundings._replace(steal=stolen)
-        result = _Conclusion(self).result() if self._launches else TimingResult()
+        result = _Conclusion(self).result() if self._engine.launches else TimingResult()
         result.failures = {name: why for name, why in self._engine.failures.items() if name in self._offers}
         result.interrupted = interrupted
         return result
@@ -135,14 +129,11 @@ class TimingPass:
         """Launch until it is enough."""
         longest = 0.0
         while self._left():
-            launch = self._engine.launch()
-            self._launches.append(launch)
-            longest = max(longest, launch.seconds)
+            longest = max(longest, self._engine.launch().seconds)
             found = self._intervals()
-            elapsed = self._elapsed()
-            why = enough(self._settings, found, elapsed, longest)
+            launches, elapsed = len(self._engine.launches), self._elapsed()
+            why = enough(self._settings, found, launches, elapsed, longest)
             half = max((one.half for one in found), default=math.inf)
-            launches = len(self._launches)
             left = self._forecast(launches, half, elapsed, elapsed / (launches + 1))
             self._observer.timing(TimingProgress(launches, elapsed, left, half, self._settings.target))
             if why is not None:
@@ -155,13 +146,21 @@ class TimingPass:
         return [name for name in self._offers if name not in self._engine.failures]
 
     def _intervals(self) -> list[LogInterval]:
-        """What decides about stopping: every pair's interval, or the time's own where there is one backend."""
+        """What decides about stopping: every pair's interval, or a lone backend's with its twin."""
         left = self._left()
         names = list(itertools.combinations(left, 2))
-        if not names and self._control and left:
-            names = [(left[0], self._control)] if self._control not in self._engine.failures else []
         level = simultaneous_level(len(names))
-        return [interval(self.log_ratios(one, other), level) for one, other in names]
+        values = [self._engine.log_ratios(one, other) for one, other in names] or [self.controls()]
+        return [interval(found, level) for found in values if found]
+
+    def controls(self, name: str | None = None) -> list[float]:
+        """The log-ratios of twins to their backends, of all launches or of those in which ``name`` had one."""
+        found = [
+            self._engine.log_ratio(TWIN.format(launch.twin), launch.twin, launch)
+            for launch in self._engine.launches
+            if launch.twin and name in (None, launch.twin)
+        ]
+        return [value for value in found if math.isfinite(value)]
 
     def _forecast(self, launches: int, half: float, elapsed: float, per_launch: float) -> float:
         """Seconds left: until the width is reached as it falls with the square root of the launches, or the budget."""
@@ -171,10 +170,6 @@ class TimingPass:
         by_least = (settings.least_launches - launches) * per_launch
         return max(0.0, by_least, min(by_width, settings.budget_seconds - elapsed))
 
-    def log_ratios(self, name: str, baseline: str) -> list[float]:
-        """One log-ratio for each launch in which both took part to the end."""
-        return [one.log_ratio(name, baseline) for one in self._launches if {name, baseline} <= one.benches.keys()]
-
 
 class _Conclusion:
     """From a pass that has measured to its records."""
@@ -183,13 +178,13 @@ class _Conclusion:
         self._pass = timing
         self._engine = timing._engine
         self._settings = timing._settings
-        self._launches = timing._launches
+        self._launches = timing._engine.launches
         self._names = [name for name in timing._left() if self._benches(name)]
         self._baseline = timing._baseline if timing._baseline in self._names else None
 
     def result(self) -> TimingResult:
         """Costs, pairs, warnings and the raw blocks."""
-        result = TimingResult(baseline=self._baseline)
+        result = TimingResult()
         for name in list(self._names):
             try:
                 result.costs[name], result.arrays[name] = self._cost(name), self._arrays(name)
@@ -197,10 +192,9 @@ class _Conclusion:
                 self._names.remove(name)
                 self._engine.failures[name] = host_fault(error, self._engine.conditions.launch(name, "cost"))
         if self._baseline not in self._names:
-            result.baseline = self._baseline = None
-        control = self._pass._control
-        if self._baseline is not None and self._benches(control):
-            result.control_arrays = self._arrays(control)
+            self._baseline = None
+        result.baseline = self._baseline
+        result.control_arrays = self._control_arrays()
         result.speed = self._speed(result.costs)
         return result
 
@@ -209,17 +203,33 @@ class _Conclusion:
 
     # --- one backend ---
 
+    def _blocks(self, name: str) -> list[Blocks]:
+        """The blocks of every launch."""
+        found = (self._engine.blocks(name, launch) for launch in self._launches)
+        return [one for one in found if one is not None]
+
+    def _log_times(self, name: str) -> list[float]:
+        """One log of seconds per step for each launch that was not disturbed."""
+        return [value for value in (one.log_time() for one in self._blocks(name)) if math.isfinite(value)]
+
     def _cost(self, name: str) -> Cost:
-        benches, plan = self._benches(name), self._engine.plan
-        step = _ratio(interval([launch_log_time(bench.wall, plan.steps) for bench in benches]))
+        benches, blocks, log_times = self._benches(name), self._blocks(name), self._log_times(name)
+        disturbed = len(log_times) < min(2, len(blocks)) or len(log_times) < (1 - DISTURBED) * len(blocks)
+        # where nothing is undisturbed the time is shown all the same: it has no rank
+        times = log_times or [Blocks(one.time_ns, np.ones_like(one.clean)).log_time() for one in blocks]
         phases, closure, gradient = self._phases(benches)
         construct = _plain([bench.prepared.construct_seconds for bench in benches])
         make_tensor = _plain([bench.prepared.make_tensor_seconds for bench in benches])
         imported = self._pass._imports.get(name)
-        excess = float(np.median([excess_ns(bench.step_ns) for bench in benches])) * 1e-9
-        audits = [bench.audit for bench in benches if bench.audit is not None]
+        watched = [bench.step_ns for bench in benches if bench.watched]
+        excess = float(np.median([excess_ns(step_ns) for step_ns in watched])) * 1e-9
+        audits = _audits(benches)
+        steps = self._engine.plan.lengths[name].steps
         observed = benches[-1].observed
-        wall = sum(int(bench.wall.sum()) for bench in benches)
+        span = sum(int(bench.column("span_ns").sum()) for bench in benches)
+        where = self._whereabouts(name)
+        control = self._pass.controls(name)
+        step = _ratio(interval(times))
         return Cost(
             step=step,
             phases=phases,
@@ -229,62 +239,129 @@ class _Conclusion:
             construct_seconds=construct,
             make_tensor_seconds=make_tensor,
             first_step_seconds=_plain([float(bench.step_ns[0]) * 1e-9 for bench in benches]),
-            steps_to_steady=steps_to_steady([bench.step_ns for bench in benches]),
+            steps_to_steady=steps_to_steady(watched),
             cold_seconds=(imported or 0.0) + construct.value + make_tensor.value + excess,
-            interface_seconds=float(np.median([a.interface_ns for a in audits])) * 1e-9 / plan.steps,
+            interface_seconds=float(np.median([a.interface_ns for a in audits])) * 1e-9 / steps,
             pending_share=float(np.median([a.pending_ns / (a.wall_ns + a.pending_ns) for a in audits])),
-            cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / wall,
-            preempted=float(np.mean([np.mean(bench.column("switches") > 0) for bench in benches])),
+            cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / span,
+            preempted=float(np.mean([np.mean(~bench.clean()) for bench in benches])),
             pinned=benches[-1].pinned,
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
-            steady=bool(abs(self._trend(benches)) < math.log(1.03)),
+            steady=bool(abs(self._trend(blocks)) < math.log(1.03)),
+            timed_by=self._engine.timed_by(name),
+            steps_per_block=steps,
+            lead_in=self._engine.plan.lengths[name].lead_in,
+            fused=benches[0].loaded.overrides_step,
+            disturbed=disturbed,
+            unranked=why_unranked(where, self._engine.problem.threads),
+            untimed_ratio=where.untimed_ratio,
+            host_ratio=1 - where.unexplained_ns / where.host_ns,
+            others_cpu_seconds=where.others_cpu_seconds,
+            control=_ratio(interval(control)) if control else None,
         )
 
     def _phases(self, benches: list[Bench]) -> tuple[dict[str, Interval] | None, Interval | None, Interval | None]:
         """Time of each phase, how they add up to the whole step, and what a gradient costs in units of the loss."""
         if not benches[0].loaded.splits:
             return None, None, None
-        steps = self._engine.plan.steps
-        times = np.array([[_phase_log_time(bench, i, steps) for i in range(len(PHASES))] for bench in benches])
-        whole = np.array([launch_log_time(bench.wall, steps) for bench in benches])
+        found = []
+        for bench in benches:
+            phased, clean = bench.phases, bench.clean(phased=True)
+            times = [Blocks(np.maximum(phased[:, :, i], 1), clean).log_time() for i in range(len(PHASES))]
+            found.append([*times, Blocks(bench.by_block, bench.clean()).log_time()])
+        logs = np.array(found)
+        logs = logs[np.isfinite(logs).all(axis=1)]
+        if not len(logs):
+            return None, None, None
+        times, whole = logs[:, :3], logs[:, 3]
         phases = {name: _ratio(interval(times[:, i].tolist())) for i, name in enumerate(PHASES)}
         closure = _ratio(interval((np.log(np.exp(times).sum(axis=1)) - whole).tolist()))
         gradient = _ratio(interval(np.log1p(np.exp(times[:, 1] - times[:, 0])).tolist()))
         return phases, closure, gradient
 
     @staticmethod
-    def _trend(benches: list[Bench]) -> float:
-        """Mean over launches of log(last third / first third) of the blocks."""
-        trends = []
-        for bench in benches:
-            blocks = np.log(bench.wall.ravel())
-            third = max(1, len(blocks) // 3)
-            trends.append(float(np.median(blocks[-third:]) - np.median(blocks[:third])))
-        return float(np.mean(trends))
+    def _trend(blocks: list[Blocks]) -> float:
+        """Mean over launches of log(last third / first third) of the undisturbed blocks; 0 where there are few."""
+        trends = [0.0]
+        for one in blocks:
+            times = np.log(one.time_ns[one.clean])
+            if third := len(times) // 3:
+                trends.append(float(np.median(times[-third:]) - np.median(times[:third])))
+        return float(np.mean(trends[1:] or trends))
+
+    def _whereabouts(self, name: str) -> Whereabouts:
+        """Medians over launches of medians over undisturbed blocks: over all of them where none is undisturbed."""
+        rows = []
+        for launch in self._launches:
+            if name not in launch.benches:
+                continue
+            least_reply, least_idle = (
+                min(_least(one, of) for one in launch.benches.values()) for of in (_reply, _idle)
+            )
+            bench = launch.benches[name]
+            of = bench.clean() if bench.clean().any() else np.ones_like(bench.clean())
+            reply, host, wall = _reply(bench)[of], bench.column("host_ns")[of], bench.wall[of]
+            untimed = (bench.column("lead_ns") + bench.column("make_ns"))[of] / bench.column("lead_in")[of]
+            rows.append(
+                (
+                    float(np.median(untimed / bench.by_block[of])),
+                    float(np.median(host)),
+                    float(np.median(reply) - least_reply),
+                    float(np.median(np.abs(reply - np.median(reply)))),
+                    float(np.median(_idle(bench)[of]) - least_idle),
+                    float(np.median(wall)),
+                )
+            )
+        benches = self._benches(name)
+        others = sum(bench.others_cpu_seconds for bench in benches)
+        seconds = sum(launch.seconds for launch in self._launches)
+        untimed_ratio, host_ns, unexplained, spread, idle, block_ns = np.median(np.array(rows), axis=0).tolist()
+        return Whereabouts(untimed_ratio, host_ns, unexplained, spread, idle, block_ns, others, seconds)
 
     def _arrays(self, name: str) -> dict[str, Array]:
         """The raw blocks of every launch L: (L, M, R) each, phases (L, M, R', 3), first steps (L, T) padded with -1."""
-        benches = self._benches(name)
+        benches, blocks = self._benches(name), self._blocks(name)
         longest = max(len(bench.step_ns) for bench in benches)
         padded = [np.pad(bench.step_ns, (0, longest - len(bench.step_ns)), constant_values=-1) for bench in benches]
+        columns = {
+            "block_wall_ns": "wall_ns",
+            "block_cpu_ns": "cpu_ns",
+            "block_span_ns": "span_ns",
+            "block_switches": "switches",
+            "block_steps": "steps",
+            "block_host_ns": "host_ns",
+        }
         return {
-            "block_wall_ns": np.array([bench.wall for bench in benches]),
-            "block_cpu_ns": np.array([bench.column("cpu_ns") for bench in benches]),
-            "block_switches": np.array([bench.column("switches") for bench in benches]),
+            **{key: np.array([bench.column(name) for bench in benches]) for key, name in columns.items()},
+            "block_median_ns": np.array([bench.by_steps for bench in benches]),
+            "block_time_ns": np.array([one.time_ns for one in blocks]),
+            "block_clean": np.array([one.clean for one in blocks], dtype=np.int64),
             "phase_ns": np.array([bench.phases for bench in benches]),
             "first_step_ns": np.array(padded),
+        }
+
+    def _control_arrays(self) -> dict[str, Array]:
+        """The twins' blocks of every launch, (L, M, R) each; none of them clean where there was no twin."""
+        found = [self._engine.blocks(TWIN.format(launch.twin), launch) for launch in self._launches]
+        shape = next((one.time_ns.shape for one in found if one is not None), None)
+        if shape is None:
+            return {}
+        missing = Blocks(np.ones(shape), np.zeros(shape, dtype=bool))
+        there = [one or missing for one in found]
+        return {
+            "block_time_ns": np.array([one.time_ns for one in there]),
+            "block_clean": np.array([one.clean for one in there], dtype=np.int64),
         }
 
     # --- all of them ---
 
     def _speed(self, costs: dict[str, Cost]) -> SpeedRecord:
         settings, engine = self._settings, self._engine
-        names = list(itertools.combinations(self._names, 2))
+        ranked = [name for name, cost in costs.items() if not cost.disturbed and not cost.unranked]
+        names = list(itertools.combinations(ranked, 2))
         level = simultaneous_level(len(names))
-        control = None
-        if self._baseline is not None:
-            values = self._pass.log_ratios(self._pass._control, self._baseline)
-            control = interval(values) if len(values) > 1 else None
+        values = self._pass.controls()
+        control = interval(values) if len(values) > 1 else None
         floor = None if control is None else noise_floor(control)
         return SpeedRecord(
             mode=settings.mode,
@@ -296,13 +373,11 @@ class _Conclusion:
             launches=len(self._launches),
             instances=engine.plan.instances,
             rounds=engine.plan.rounds,
-            steps_per_block=engine.plan.steps,
-            lead_in=engine.plan.lead_in,
             checkpoint=settings.checkpoint,
             checkpoint_step=engine.checkpoint_step,
             threads=engine.problem.threads,
             hash_seeds=[launch.hash_seed for launch in self._launches],
-            control_backend=None if control is None else self._baseline,
+            twins=[launch.twin for launch in self._launches],
             control=None if control is None else _ratio(control),
             noise_floor=floor,
             pairs=[
@@ -319,7 +394,13 @@ class _Conclusion:
         return (other, one) if one == self._baseline or other != self._baseline else (one, other)
 
     def _pair(self, name: str, baseline: str, costs: dict[str, Cost], level: float, floor: float) -> PairRecord:
-        found = interval(self._pass.log_ratios(name, baseline), level)
+        values = self._engine.log_ratios(name, baseline)
+        # both were undisturbed in half of the launches at least, but perhaps not in the same ones
+        found = (
+            interval(values, level)
+            if values
+            else LogInterval(math.log(costs[name].step.value / costs[baseline].step.value), math.inf, 0)
+        )
         margin = self._settings.margin
         decision = decide(found, margin, floor)
         mine, other = costs[name], costs[baseline]
@@ -347,30 +428,57 @@ class _Conclusion:
             return {}
         ratios = {}
         for i, phase in enumerate(PHASES):
-            sides = [[np.maximum(benches[one].phases[:, :, i], 1) for one in (name, baseline)] for benches in both]
-            ratios[phase] = _ratio(interval([launch_log_ratio(mine, other) for mine, other in sides]))
+            values = [
+                log_ratio(*(Blocks(np.maximum(bench.phases[:, :, i], 1), bench.clean(phased=True)) for bench in sides))
+                for sides in ((benches[name], benches[baseline]) for benches in both)
+            ]
+            finite = [value for value in values if math.isfinite(value)]
+            if finite:
+                ratios[phase] = _ratio(interval(finite))
         return ratios
 
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
-        control = self._pass.log_ratios(self._pass._control, self._baseline) if self._baseline is not None else []
-        found = notes(seen, control, self._engine.problem.threads, self._pass._surroundings)
+        found = notes(seen, self._pass.controls(), self._engine.problem.threads, self._pass._surroundings)
         return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
 
     def _observation(self, name: str, cost: Cost) -> Observation:
-        plan = self._engine.plan
         baseline = self._baseline
+        audits = _audits(self._benches(name))
         return Observation(
             name=name,
             preempted=cost.preempted or 0.0,
+            disturbed=cost.disturbed,
             cpu_per_wall=cost.cpu_per_wall or 0.0,
-            pending_share=cost.pending_share or 0.0,
+            pending_shares=[a.pending_ns / a.wall_ns for a in audits],
+            pending_noise=[a.noise_ns / a.wall_ns for a in audits],
             steady=cost.steady is not False,
-            closure=None if cost.closure is None else cost.closure.value,
+            closure=None if cost.closure is None or cost.fused else cost.closure.value,
             pinned=bool(cost.pinned),
-            log_times=[launch_log_time(bench.wall, plan.steps) for bench in self._benches(name)],
-            log_ratios=[] if baseline in (None, name) else self._pass.log_ratios(name, str(baseline)),
+            log_times=self._log_times(name),
+            log_ratios=[] if baseline in (None, name) else self._engine.log_ratios(name, str(baseline)),
         )
+
+
+def _audits(benches: Sequence[Bench]) -> list[Audited]:
+    """Of those whose launch was not broken off before."""
+    return [bench.audit for bench in benches if bench.audit is not None]
+
+
+def _reply(bench: Bench) -> Array:
+    """Nanoseconds of every block that the host waited beyond what the worker claims: (M, R)."""
+    return bench.column("host_ns") - bench.column("span_ns")
+
+
+def _idle(bench: Bench) -> Array:
+    """CPU nanoseconds of the process before every block: (M, R)."""
+    return bench.column("idle_cpu_ns")
+
+
+def _least(bench: Bench, of: Callable[[Bench], Array]) -> float:
+    """The median over the undisturbed blocks; infinite where there is none."""
+    clean = bench.clean()
+    return float(np.median(of(bench)[clean])) if clean.any() else math.inf
 
 
 def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:
@@ -380,11 +488,6 @@ def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:
     if "numpy" in timed:
         return "numpy"
     return timed[0] if timed else None
-
-
-def _phase_log_time(bench: Bench, phase: int, steps: int) -> float:
-    """Log of seconds per step of one phase in one launch; a phase below the clock's resolution counts as 1 ns."""
-    return float(np.mean(instance_medians(np.maximum(bench.phases[:, :, phase], 1)))) + math.log(1e-9 / steps)
 
 
 def _ratio(found: LogInterval) -> Interval:

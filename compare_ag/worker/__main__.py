@@ -8,6 +8,7 @@ goes to stderr, which is the log.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -37,6 +38,7 @@ class Worker:
         self._answers: dict[str, Any] = {}
         self._cpu_per_wall = 0.0
         self._padding: list[bytearray] = []
+        self._kept: list[bytearray] = []
         self.board = Board(board_path)
 
     # --- bytes ---
@@ -92,6 +94,7 @@ class Worker:
             p.Cold: self._cold,
             p.Renew: self._renew,
             p.Block: self._block,
+            p.Audit: self._audit,
             p.Observe: self._observe,
             p.Hold: self._hold,
             p.MeasureTape: self._measure_tape,
@@ -136,6 +139,10 @@ class Worker:
         from compare_ag.worker.protocol import MOST_WORD, Loaded
 
         self.board.enter("import")
+        if request.before is not None:
+            for name in request.before.modules:
+                importlib.import_module(name)
+            self._kept = [bytearray(size) for size in request.before.padding]
         start = perf_counter()
         backend = load.load_backend(request.module, request.dtype, request.mutation)
         seconds = perf_counter() - start
@@ -251,12 +258,19 @@ class Worker:
         from compare_ag.worker import clock
 
         self.board.enter("step")
-        block = {"whole": clock.whole_block, "phased": clock.phased_block, "audit": clock.audit_block}[request.kind]
+        block = clock.phased_block if request.phased else clock.whole_block
         steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
-        timed = block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
+        timed, computed = block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
         if self._trainee.threads > 1:
             clock.settle()  # the next block on these CPUs is another worker's
-        self.send(timed)
+        self.send(timed, **computed)
+
+    def _audit(self, request: Any, arrays: dict[str, Any]) -> None:
+        from compare_ag.worker import clock
+
+        self.board.enter("step")
+        steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
+        self.send(clock.audit_block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate))
 
     def _observe(self, _request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import observe

@@ -1,14 +1,21 @@
 """The clock: what is timed, and nothing else inside.
 
-Every function here restores its state outside the clock, reads the clock around complete work (`synchronize` has
-returned and the results have been read), and looks at no value before the clock has stopped. Loops call bound methods:
-a pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
+A block restores its state outside the clock, makes a lead-in of untimed steps, and then the steps that count, with a
+reading of the clock after each:
+
+    make_tensor │ lead-in │ step │ step │ … │ step │ synchronize, read loss and weights
+                          start  t₁     t₂   …     t_k                                 end
+
+end − start is the block's wall time, and the differences of the t are its steps one by one. An eager backend has done a
+step's work when `step` returns, so that the two agree; one that puts work off pays at the end, so that only the block
+counts: the host compares and decides. No value is looked at before the clock has stopped. Loops call bound methods: a
+pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
 """
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle, islice
 from time import perf_counter_ns, process_time_ns, sleep
 from typing import Any, TypeAlias
@@ -16,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag.backend import Backend, Batch, Weights
-from compare_ag.worker.protocol import Timed
+from compare_ag.worker.protocol import MOST_BLOCK_STEPS, Audited, Timed
 from compare_ag.worker.training import Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -58,7 +65,7 @@ def first_steps(
     while len(times) < most and (not times or perf_counter_ns() < deadline):
         if phased and not times and trainee.backend.splits:
             phases = [0, 0, 0]
-            weights = _phased(trainee, weights, [batch], 1, learning_rate, phases)
+            _, weights = _phased(trainee, weights, [batch], learning_rate, phases)
             times.append(max(1, sum(phases)))
         else:
             start = perf_counter_ns()
@@ -70,95 +77,160 @@ def first_steps(
     return np.array(times, dtype=np.int64), phases
 
 
+class _Block:
+    """What surrounds the steps of a block: the weights restored, the lead-in made, what the process did meanwhile."""
+
+    def __init__(self, trainee: Trainee, batches: list[Batch], w: Array, b: Array) -> None:
+        self._trainee = trainee
+        self._idle_cpu = process_time_ns() - trainee.cpu_mark if trainee.cpu_mark else 0
+        self.looking = looking_ns(trainee, w, b)
+        self.upcoming = cycle(batches)
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._cpu = process_time_ns()
+        self._began = perf_counter_ns()
+        self.weights = trainee.weights(w, b)
+        self._made = perf_counter_ns()
+
+    def begin(self) -> int:
+        """Nanoseconds at the start of what counts; the lead-in ends here."""
+        self._started = perf_counter_ns()
+        return self._started
+
+    def timed(self, wall: int, phases: list[int]) -> Timed:
+        """The reply, once the clock has stopped."""
+        span = perf_counter_ns() - self._began
+        self._trainee.cpu_mark = process_time_ns()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return Timed(
+            wall_ns=max(1, wall),
+            lead_ns=self._started - self._made,
+            make_ns=self._made - self._began,
+            span_ns=span,
+            cpu_ns=self._trainee.cpu_mark - self._cpu,
+            switches=usage.ru_nivcsw - self._usage.ru_nivcsw,
+            waits=usage.ru_nvcsw - self._usage.ru_nvcsw,
+            idle_cpu_ns=self._idle_cpu,
+            phases=phases,
+        )
+
+    def computed(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
+        """Copies of what `to_numpy` returned for the last loss and weights, in the contract's form."""
+        checked, d = self._trainee.checked, self._trainee.inputs.w0.shape
+        w, b = weights
+        return {
+            "loss": checked("loss", loss, ()),
+            "w": checked("weights.w", w, d),
+            "b": checked("weights.b", b, ()),
+        }
+
+
 def whole_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
-) -> Timed:
+) -> tuple[Timed, dict[str, Array]]:
     """Time ``steps`` whole steps from the checkpoint (w, b), after ``lead_in`` untimed ones.
 
     The last loss and weights are read inside the clock: they depend on every update, so that none can be put off. What
     reading costs where there is nothing to wait for is subtracted: it is no part of a step, and of one step of 300 µs
-    it would be 2 % (numpy) to 4 % (torch).
+    it would be 2 % (numpy) to 4 % (torch). So is what reading the clock after each step costs.
     """
-    backend = trainee.backend
-    step, read = backend.step, backend.to_numpy
-    weights = _lead_in(trainee, batches, w, b, lead_in, learning_rate)
-    looking = looking_ns(trainee, w, b)
+    step, read, now = trainee.backend.step, trainee.backend.to_numpy, perf_counter_ns
+    stamping = trainee.stamping_ns = trainee.stamping_ns or stamp_ns()
+    stamps = [0] * min(steps, MOST_BLOCK_STEPS)
+    block = _Block(trainee, batches, w, b)
+    upcoming, weights = block.upcoming, block.weights
     loss: Any = None
-    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    cpu = process_time_ns()
-    start = perf_counter_ns()
-    for batch in islice(cycle(batches), steps):
-        loss, weights = step(weights, batch, learning_rate)
+    for batch in islice(upcoming, lead_in):
+        _, weights = step(weights, batch, learning_rate)
+    trainee.synchronize(weights)
+    start = block.begin()
+    if len(stamps) == steps:
+        for i, batch in enumerate(islice(upcoming, steps)):
+            loss, weights = step(weights, batch, learning_rate)
+            stamps[i] = now()
+    else:
+        for batch in islice(upcoming, steps):
+            loss, weights = step(weights, batch, learning_rate)
+        stamps, stamping = [], 0
     trainee.synchronize((loss,), weights)
-    read(loss), read(weights[0]), read(weights[1])
-    wall = perf_counter_ns() - start
-    cpu = process_time_ns() - cpu
-    wall, cpu = max(1, wall - looking), max(0, cpu - looking)
-    return Timed(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches, [], 0, 0)
+    found = read(loss), (read(weights[0]), read(weights[1]))
+    wall = now() - start - block.looking - steps * stamping
+    timed = block.timed(wall, [])
+    step_ns = np.maximum(np.diff(np.array([start, *stamps], dtype=np.int64)) - stamping, 1)
+    return timed, {"step_ns": step_ns, **block.computed(*found)}
 
 
 def phased_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
-) -> Timed:
+) -> tuple[Timed, dict[str, Array]]:
     """The same steps with a clock reading between the phases, less what reading and an empty wait cost."""
-    weights = trainee.weights(w, b)
-    weights = _phased(trainee, weights, batches, lead_in, learning_rate, [0, 0, 0])
+    read = trainee.backend.to_numpy
+    block = _Block(trainee, batches, w, b)
+    _, weights = _phased(trainee, block.weights, islice(block.upcoming, lead_in), learning_rate, [0, 0, 0])
     trainee.synchronize(weights)
+    block.begin()
     phases = [0, 0, 0]
-    weights = _phased(trainee, weights, batches, steps, learning_rate, phases)
+    loss, weights = _phased(trainee, weights, islice(block.upcoming, steps), learning_rate, phases)
+    found = read(loss), (read(weights[0]), read(weights[1]))
     overhead = steps * reading_ns(lambda: trainee.backend.synchronize(*weights))
     phases = [max(0, phase - overhead) for phase in phases]
-    return Timed(max(1, sum(phases)), 0, 0, phases, 0, 0)
+    return block.timed(sum(phases), phases), block.computed(*found)
 
 
 def audit_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
-) -> Timed:
+) -> Audited:
     """The same steps with every loss kept: is anything still to be done once the clock has stopped?
 
-    After `synchronize`, all losses and weights are read. What that takes beyond as many reads of a tensor whose value
-    is certainly there is work that was put off. Also measures the same number of steps of a backend that does nothing.
+    After `synchronize`, all losses and weights are read. What that takes beyond reading as many tensors whose values
+    are certainly there is work that was put off: beyond fresh tensors of the same shapes, each of them read for the
+    first time too, and beyond reading the same ones again, since a framework may read what it computed more slowly than
+    what it was given. Two sets of fresh ones differ by noise. Also measures as many steps of a backend that does
+    nothing.
     """
     backend = trainee.backend
-    step, read = backend.step, backend.to_numpy
-    weights = _lead_in(trainee, batches, w, b, lead_in, learning_rate)
+    step = backend.step
+    weights = trainee.weights(w, b)
+    upcoming = cycle(batches)
+    for batch in islice(upcoming, lead_in):
+        _, weights = step(weights, batch, learning_rate)
+    trainee.synchronize(weights)
     losses: list[Any] = [None] * steps
     start = perf_counter_ns()
-    for i, batch in enumerate(islice(cycle(batches), steps)):
+    for i, batch in enumerate(islice(upcoming, steps)):
         losses[i], weights = step(weights, batch, learning_rate)
     trainee.synchronize((losses[-1],), weights)
     wall = perf_counter_ns() - start
-    for tensor in (*losses, *weights):
-        read(tensor)
-    pending = perf_counter_ns() - start - wall
-    there = backend.make_tensor(b)
-    backend.synchronize(there)
-    read(there)
-    again = perf_counter_ns()
-    for _ in range(steps + len(weights)):
-        read(there)
-    pending -= perf_counter_ns() - again
-    return Timed(max(1, wall), 0, 0, [], max(0, pending), _interface(backend, batches, steps))
 
+    def reading(tensors: Sequence[Any]) -> int:
+        begun = perf_counter_ns()
+        for tensor in tensors:
+            backend.to_numpy(tensor)
+        return perf_counter_ns() - begun
 
-def _lead_in(trainee: Trainee, batches: list[Batch], w: Array, b: Array, lead_in: int, learning_rate: float) -> Weights:
-    """The checkpoint (w, b) restored and a few untimed steps made: caches and branch predictors find their state."""
-    step = trainee.backend.step
-    weights = trainee.weights(w, b)
-    for batch in islice(cycle(batches), lead_in):
-        _, weights = step(weights, batch, learning_rate)
-    trainee.synchronize(weights)
-    return weights
+    def fresh() -> list[Any]:
+        made = [*(backend.make_tensor(b) for _ in range(steps)), *trainee.weights(w, b)]
+        trainee.synchronize(tuple(made))
+        return made
+
+    first, again = reading([*losses, *weights]), reading([*losses, *weights])
+    there = [reading(fresh()) for _ in range(2)]
+    return Audited(
+        wall_ns=max(1, wall),
+        pending_ns=max(0, first - max(again, *there)),
+        noise_ns=abs(there[1] - there[0]),
+        interface_ns=_interface(backend, batches, steps),
+    )
 
 
 def _phased(
-    trainee: Trainee, weights: Weights, batches: list[Batch], steps: int, learning_rate: float, phases: list[int]
-) -> Weights:
-    """Make steps by phases and add the nanoseconds of each to ``phases``."""
+    trainee: Trainee, weights: Weights, batches: Iterable[Batch], learning_rate: float, phases: list[int]
+) -> tuple[Any, Weights]:
+    """Make a step on each batch by phases and add the nanoseconds of each to ``phases``; the last loss and weights."""
     backend = trainee.backend
     forward, backward, update, synchronize = backend.forward, backend.backward, backend.update, backend.synchronize
     f = g = u = 0
-    for batch in islice(cycle(batches), steps):
+    loss: Any = None
+    for batch in batches:
         t0 = perf_counter_ns()
         loss, tape = forward(weights, batch)
         synchronize(loss)
@@ -173,7 +245,7 @@ def _phased(
     phases[0] += f
     phases[1] += g
     phases[2] += u
-    return weights
+    return loss, weights
 
 
 def looking_ns(trainee: Trainee, w: Array, b: Array) -> int:
@@ -190,6 +262,15 @@ def looking_ns(trainee: Trainee, w: Array, b: Array) -> int:
         read(loss), read(weights[0]), read(weights[1])
         taken.append(perf_counter_ns() - start)
     return min(taken)
+
+
+def stamp_ns(readings: int = READINGS) -> int:
+    """What a step's share of the loop and one reading of the clock after it cost: a loop of readings alone."""
+    stamps = [0] * readings
+    now = perf_counter_ns
+    for i, _ in enumerate(islice(cycle([None]), readings)):
+        stamps[i] = now()
+    return int(np.median(np.diff(stamps)))
 
 
 def settle() -> bool:

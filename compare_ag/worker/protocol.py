@@ -60,6 +60,8 @@ MOST_VALUES = 1000
 MOST_DEPTH = 8
 """of lists in the evidence"""
 MOST_WARNINGS = 5
+MOST_BLOCK_STEPS = 1 << 12
+"""steps of a block whose times cross one by one"""
 WHOLE = 64
 """numbers of one value or gradient of a graph that are sent all; of more, a few and their norm and sum"""
 HEAD = 8
@@ -110,6 +112,15 @@ class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     size: float
 
 
+class Ahead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a twin imports and allocates before the plugin: as another program would that runs the same backend."""
+
+    modules: list[str]
+    """of the standard library"""
+    padding: list[int]
+    """bytes of blocks that are kept"""
+
+
 class MutantFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A `compare_ag.Mutant` without its function."""
 
@@ -133,6 +144,8 @@ class Load(Message, frozen=True):
     """the dtype about to be asked for, refused early where it is not declared; None to only look"""
     mutation: Mutation | None = None
     """a mistake to make to the backend class before it is built"""
+    before: Ahead | None = None
+    """what the process does before that: a twin's"""
 
 
 class Prepare(Message, frozen=True):
@@ -213,13 +226,24 @@ class Renew(Message, frozen=True):
 
 
 class Block(Message, frozen=True):
-    """Time a block of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock."""
+    """Time a block of steps from given weights. Arrays: w, b: a checkpoint, restored outside the clock.
+
+    Step j, counted from the first one of the lead-in, is on timed batch j modulo their number. Answered by `Timed`.
+    """
 
     steps: int
     lead_in: int
     learning_rate: float
-    kind: str
-    """whole: through `Backend.step`; phased: with a clock reading between the phases; audit: see `Timed.pending_ns`"""
+    phased: bool = False
+    """with a clock reading between the phases, in place of `Backend.step`"""
+
+
+class Audit(Message, frozen=True):
+    """Make a block of steps, and say what is left to do when it has ended. Arrays: w, b. Answered by `Audited`."""
+
+    steps: int
+    lead_in: int
+    learning_rate: float
 
 
 class Observe(Message, frozen=True):
@@ -361,17 +385,41 @@ class Renewed(Message, frozen=True):
 
 
 class Timed(Message, frozen=True):
-    """Nanoseconds of a block; `phases` (forward, backward, update) is empty unless it was phased."""
+    """Nanoseconds of a block. Arrays: loss (), w (d,), b (): what it computed; step_ns (k,) unless it was phased.
+
+    The loss is that of the last step, before its update. step_ns: each step by the clock's readings between the steps.
+    Readings of the clock and of values that are there have been taken off all of them.
+    """
 
     wall_ns: int
+    """of the steps, from the end of the lead-in to the values of loss and weights; of phased ones their phases' sum"""
+    lead_ns: int
+    """of the lead-in, until its weights are there"""
+    make_ns: int
+    """of making tensors from the checkpoint"""
+    span_ns: int
+    """of all of that together, by the same clock: what the next three are about"""
     cpu_ns: int
     switches: int
-    """involuntary context switches during the block"""
+    """involuntary context switches"""
+    waits: int
+    """voluntary ones: the process gave its CPU away"""
+    idle_cpu_ns: int
+    """CPU time of the process between its last block and this one: to read a request, and nothing of a backend's"""
     phases: list[int]
+    """forward, backward, update; empty unless it was phased"""
+
+
+class Audited(Message, frozen=True):
+    """Nanoseconds of what is left to do after a block, and of what no backend does."""
+
+    wall_ns: int
     pending_ns: int
-    """audit: what reading all losses and weights took after the clock, beyond as many reads of what is there"""
+    """what reading all losses and weights took after the clock, beyond as many reads of what is certainly there"""
+    noise_ns: int
+    """by how much two such sets of reads of what is there differ"""
     interface_ns: int
-    """audit: what as many steps of a backend that does nothing took"""
+    """what as many steps of a backend that does nothing took"""
 
 
 class Observed(Message, frozen=True):
@@ -480,12 +528,12 @@ class Failed(Message, frozen=True):
 
 
 Request: TypeAlias = (
-    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Observe | Hold
+    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Audit | Observe | Hold
     | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
+    | Timed | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
 
 

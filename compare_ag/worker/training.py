@@ -58,6 +58,10 @@ class Trainee:
         self.board = board
         self.dtype = np.dtype(setting.dtype)
         self.threads = setting.threads
+        self.cpu_mark = 0
+        """CPU time of the process, in ns, when its last timed block had ended"""
+        self.stamping_ns = 0
+        """what reading the clock after a step costs; 0 where it has not been measured"""
         board.enter("prepare")
         start = perf_counter()
         backend.prepare(setting)
@@ -117,7 +121,10 @@ class Trainee:
 
     def read(self, name: str, tensor: Any, shape: tuple[int, ...]) -> Array:
         """A copy of the tensor's values. Raises `MalformedError` where type, dtype or shape are not the contract's."""
-        value: object = self.backend.to_numpy(tensor)
+        return self.checked(name, self.backend.to_numpy(tensor), shape)
+
+    def checked(self, name: str, value: object, shape: tuple[int, ...]) -> Array:
+        """A copy of what `to_numpy` has returned. Raises `MalformedError` as `read` does."""
         if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
             raise MalformedError(f"{name}: to_numpy must return a numpy array, got {type(value).__name__}")
         if value.dtype != self.dtype or value.shape != shape:
