@@ -16,6 +16,7 @@ from compare_ag.report.units import difference, fraction, seconds, size
 
 STYLES = {
     "wrong": "red", "still wrong": "red", "slower": "red", "gone": "yellow", "inconclusive": "yellow",
+    "not decided": "yellow",
     "faster": "green", "equivalent": "green", "cured": "green",
 }  # fmt: skip
 WORDS = {
@@ -61,10 +62,12 @@ def _news(comparison: Comparison) -> tuple[str, str]:
     if count:
         return what, f"{count} change{'s' if count > 1 else ''} that should not pass."
     compared = {one.speed.verdict for one in comparison.backends} - {"not compared", "yardstick"}
-    if compared == {"inconclusive"}:
-        return what, f"nothing {verb} wrong; whether anything is slower is not decided."
+    if compared and compared <= {"inconclusive", "not decided"}:
+        why = " (a timing was disturbed)" if "not decided" in compared else ""
+        return what, f"nothing {verb} wrong; whether anything is slower is not decided{why}."
     slower = f", nothing is seen to be slower by more than {percent(comparison.threshold)}" if compared else ""
     undecided = "; where it says inconclusive, that is not decided" if "inconclusive" in compared else ""
+    undecided += "; where it says not decided, a timing was disturbed" if "not decided" in compared else ""
     return what, f"nothing {verb} wrong{slower}{undecided}."
 
 
@@ -179,7 +182,11 @@ def speed_notes(comparison: Comparison) -> Iterator[str]:
         yield f"noise floor {percent(max(floors))}: no verdict rests on less"
     for one in comparison.backends:
         if one.speed.note:
-            yield f"{clean(one.name)}: {clean(one.speed.note)}"
+            subject = "" if one.speed.note.startswith(f"{one.name} ") else f"{clean(one.name)}: "
+            yield f"{subject}{clean(one.speed.note)}"
+    if any(one.speed.verdict == "not decided" for one in comparison.backends):
+        outcome = "it fails here because of --strict" if comparison.strict else "it passes here, --strict makes it fail"
+        yield f"not decided: close what is busy and run again; {outcome}"
     yield from map(clean, comparison.notes)
 
 

@@ -98,7 +98,7 @@ def test_markdown_and_json_say_the_same(runs, capsys):
     code, text, _ = call(capsys, runs / "before", runs / "slower", "--json")
     found = json.loads(text)
     assert (code, found["exit_code"]) == (1, 1)
-    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 1}
+    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 2}
     assert [one["speed"]["verdict"] for one in found["backends"]] == ["yardstick", "slower"]
 
 
