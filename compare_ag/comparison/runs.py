@@ -29,6 +29,8 @@ from compare_ag.speed.verdicts import decide
 
 THRESHOLD = 0.05
 NO_YARDSTICK = "none"
+WAYS = {"steps": "the median of its steps", "blocks": "whole blocks"}
+"""`Cost.timed_by` in words"""
 
 
 def compare_runs(
@@ -110,7 +112,9 @@ class _Speeds:
         self._apart = bool(apart)
         self._threshold = threshold
         names = [run.path.resolve().name for run in (before, after)]
-        self._places = [f"in {name}" for name in names] if names[0] != names[1] else ["in the run before", "in the run after"]
+        if names[0] == names[1]:
+            names = ["the run before", "the run after"]
+        self._places = [f"in {name}" for name in names]
         both = [name for name in before.records if name in after.records]
         self._timed = [name for name in both if all(step_time(run[name]) is not None for run in (before, after))]
         self._launched = [
@@ -138,8 +142,14 @@ class _Speeds:
         return "; ".join(filter(None, (disturbance(*side) for side in self._sides(name))))
 
     def _excluded(self, name: str) -> str:
-        """Why it has no rank for another reason, in one run or in both; empty where it has one."""
-        return "; ".join(filter(None, (exclusion(*side) for side in self._sides(name))))
+        """Why it has no rank for another reason, in one run or in both, or was timed in two ways; else empty."""
+        sides = self._sides(name)
+        reasons = [*filter(None, (exclusion(*side) for side in sides))]
+        ways = [record.cost.timed_by for record, _ in sides if record.cost is not None]
+        if len(set(ways)) > 1:
+            told = " and ".join(f"{WAYS.get(way, way)} {place}" for way, place in zip(ways, self._places, strict=True))
+            reasons.append(f"{name} was timed by {told}: another way of measuring")
+        return "; ".join(reasons)
 
     def _chosen(self, wanted: str | None) -> tuple[str | None, str]:
         """The yardstick; or none, and what disturbed the backend that would be one.
@@ -150,6 +160,8 @@ class _Speeds:
             return None, ""
         if wanted is not None:
             if wanted not in self._launched:
+                if reason := self._excluded(wanted):
+                    raise ComparisonError(f"the yardstick {wanted!r} cannot serve: {reason}")
                 timed = ", ".join(self._launched) or "none"
                 raise ComparisonError(f"the yardstick {wanted!r} was not timed in both runs; those that were: {timed}")
             lost = self._disturbed(wanted)

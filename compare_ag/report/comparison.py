@@ -32,6 +32,8 @@ def sections(comparison: Comparison) -> Iterator[RenderableType]:
     yield Text(headline(comparison), style="bold green" if comparison.exit_code == 0 else "bold red")
     if comparison.regressions:
         yield Text("\n".join(f"- {clean(sentence)}" for sentence in comparison.regressions), style="red")
+    if undecided := list(undecided_sentences(comparison)):
+        yield Text("\n".join(f"- {clean(sentence)}" for sentence in undecided), style="yellow")
     if comparison.alike:
         yield Text(comparison.alike, style="bold yellow")
     if comparison.times_differ:
@@ -51,6 +53,19 @@ def headline(comparison: Comparison, shown: Callable[[str], str] = clean) -> str
     what, said = _news(comparison)
     still = [shown(one.name) for one in comparison.backends if one.became == "still wrong"]
     return f"{shown(what)}: {said}" + (f" Still wrong: {listing(still)}." if still else "")
+
+
+def undecided_sentences(comparison: Comparison) -> Iterator[str]:
+    """What was disturbed, a sentence for each reason; where --strict makes regressions of them, they stand there."""
+    if comparison.strict:
+        return
+    names_by_note: dict[str, list[str]] = {}
+    for one in comparison.backends:
+        if one.speed.verdict == "not decided":
+            names_by_note.setdefault(one.speed.note, []).append(one.name)
+    for note, names in names_by_note.items():
+        subject = "" if note.startswith(f"{names[0]} ") else f" for {listing(names)}"
+        yield f"not decided{subject}: {note}"
 
 
 def _news(comparison: Comparison) -> tuple[str, str]:
@@ -181,7 +196,7 @@ def speed_notes(comparison: Comparison) -> Iterator[str]:
     if floors:
         yield f"noise floor {percent(max(floors))}: no verdict rests on less"
     for one in comparison.backends:
-        if one.speed.note:
+        if one.speed.note and one.speed.verdict != "not decided":
             subject = "" if one.speed.note.startswith(f"{one.name} ") else f"{clean(one.name)}: "
             yield f"{subject}{clean(one.speed.note)}"
     if any(one.speed.verdict == "not decided" for one in comparison.backends):
