@@ -94,13 +94,14 @@ def make_run(
     backends: dict[str, records.BackendRecord] = {}
     cache: dict[str, dict[str, Any]] = {}
     blocks: dict[str, Any] = {}
+    calm: dict[str, Any] = {}
     clean: dict[str, Any] = {}
     timed = {name: t for name, t in times.items() if t > 0 and statuses.get(name, "ok") in ("ok", "undecidable")}
     baseline = "numpy" if "numpy" in timed else next(iter(timed), None)
     for name in [*timed, *(["again"] if baseline else [])]:
-        blocks[name] = _blocks(times.get(name, times.get(baseline or "", 0.0)) * mood, launches, spread, generator)
-        clean[name] = generator.random(blocks[name].shape) >= disturbed.get(name, 0.0)
-        blocks[name] = np.where(clean[name], blocks[name], 3 * blocks[name])
+        calm[name] = _blocks(times.get(name, times.get(baseline or "", 0.0)) * mood, launches, spread, generator)
+        clean[name] = generator.random(calm[name].shape) >= disturbed.get(name, 0.0)
+        blocks[name] = np.where(clean[name], calm[name], 3 * calm[name])
     for name in times:
         status = statuses.get(name, "ok")
         cache[name] = _trajectory(reference, dtype, generator, off=status == "disagree") if status in STATUSES else {}
@@ -130,7 +131,7 @@ def make_run(
         reference="the exact trajectory in ball arithmetic",
         speed=None
         if baseline is None
-        else _speed(ranked, baseline, blocks, launches, _twins(list(timed), launches) if judged else []),
+        else _speed(ranked, baseline, calm, launches, _twins(list(timed), launches) if judged else []),
     )
     if path is None:
         run = records.Run(Path("runs/made"), manifest, backends, cache)

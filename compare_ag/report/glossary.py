@@ -85,9 +85,8 @@ _SPEED = {
     "launches of the median block.",
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
-    "ratio": "Time per step over that of the baseline; above 1 is slower. In its place: “disturbed” where other "
-    "programs interrupted too many of the backend's blocks, “unranked” where its time means nothing for another reason, "
-    "which a note gives.",
+    "ratio": "Time per step over that of the baseline; above 1 is slower. In its place: “disturbed” or "
+    "“unranked” where the backend has no rank, as explained under “Speed verdict”.",
     "timed by": "What the time of a step is: the median of the steps of a block, with the clock read between them, or "
     "the wall time of a block over its steps, as for backends that compute asynchronously or in a step of their own.",
     "interrupted": "The share of blocks in which another program ran. They do not count.",
@@ -118,8 +117,8 @@ _PAIRS = {
 _SPEED_VERDICT = {
     "disturbed": "Other programs interrupted so many of its blocks that nothing is said of its speed. Close what is "
     "busy and run again.",
-    "unranked": "It was timed, but its time says nothing: its timed results were wrong, or the work was done outside the "
-    "clock or by other processes. A note says which.",
+    "unranked": "It was timed, but its time says nothing: its timed results were wrong, or the work was done "
+    "outside the clock or by other processes. A note says which.",
     "faster": "The whole interval lies below 1, beyond the margin and beyond the noise floor.",
     "slower": "The whole interval lies above 1, beyond the margin and beyond the noise floor.",
     "equivalent": "The whole interval lies within the margin, and so does the noise floor.",
@@ -234,7 +233,7 @@ _COMPARED = {
     "ratio": "Time per step after over before; relative to the yardstick's own change where there is one.",
     "interval": "The confidence interval of that ratio; those of all backends hold together with at least 95 %.",
     "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike or a "
-    "backend has no rank, not decided where other programs disturbed its timing, which passes unless --strict is given.",
+    "backend is unranked; not decided where other programs disturbed a timing, which passes unless --strict is given.",
     "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's mood.",
     "threshold": "The share by which a backend may become slower before the comparison fails (--threshold).",
     "change": "By how much the peak of the resident memory grew.",
