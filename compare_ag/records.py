@@ -226,6 +226,11 @@ class Cost(_Record, frozen=True, kw_only=True):
     control: Interval | None = None
     """its ratio to a twin that has imported and allocated something else before"""
 
+    @property
+    def ranked(self) -> bool:
+        """Whether its speed may be compared with others'."""
+        return not (self.disturbed or self.unranked)
+
 
 class PairRecord(_Record, frozen=True, kw_only=True):
     """Time per step of one backend over that of another."""
@@ -683,7 +688,10 @@ def _require_usable(path: Path, manifest: Manifest) -> None:
     dtype, speed = manifest.problem.dtype, manifest.speed
     if dtype not in DTYPES:
         raise RecordError(f"{path} is damaged: the dtype {dtype!r} is none of {', '.join(DTYPES)}")
-    if speed is not None and min(speed.steps_per_block, speed.launches, speed.rounds) < 1:
+    if speed is None:
+        return
+    least = 1 if manifest.schema.minor < 7 else 0  # since then each backend's blocks have a number of their own
+    if speed.steps_per_block < least or min(speed.launches, speed.rounds) < 1:
         raise RecordError(f"{path} is damaged: steps_per_block, launches and rounds must be 1 or more")
 
 

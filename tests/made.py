@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from compare_ag import records
-from compare_ag.speed.statistics import LogInterval, interval, launch_log_ratio, launch_log_time, simultaneous_level
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time
+from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
 from compare_ag.speed.verdicts import decide, noise_floor
 
 STEPS_PER_BLOCK = 50
@@ -73,12 +74,19 @@ def make_run(
     problem: Mapping[str, Any] | None = None,
     machine: Mapping[str, Any] | None = None,
     path: Path | None = None,
+    judged: bool = False,
+    disturbed: Mapping[str, float] | None = None,
+    unranked: Mapping[str, str] | None = None,
 ) -> records.Run:
     """A run of these backends with their seconds per step; 0 seconds: not timed.
 
     spread: standard deviation from launch to launch, of logs. mood: what the machine multiplies all times by.
     statuses: what became of some; the others are ok. problem, machine: fields that differ. path: save it there.
+    judged: timed as since schema 1.7. disturbed: the share of each one's blocks that other programs interrupted,
+    beyond what is bearable. unranked: why each has no rank. Either makes the run a judged one.
     """
+    disturbed, unranked = disturbed or {}, unranked or {}
+    judged = judged or bool(disturbed) or bool(unranked)
     generator = np.random.default_rng(seed)
     statuses = statuses or {}
     name_of = records.replace(PROBLEM, steps=steps, features=features, dtype=dtype, **(problem or {}))
@@ -86,20 +94,29 @@ def make_run(
     backends: dict[str, records.BackendRecord] = {}
     cache: dict[str, dict[str, Any]] = {}
     blocks: dict[str, Any] = {}
+    calm: dict[str, Any] = {}
+    clean: dict[str, Any] = {}
     timed = {name: t for name, t in times.items() if t > 0 and statuses.get(name, "ok") in ("ok", "undecidable")}
     baseline = "numpy" if "numpy" in timed else next(iter(timed), None)
     for name in [*timed, *(["again"] if baseline else [])]:
-        blocks[name] = _blocks(times.get(name, times.get(baseline or "", 0.0)) * mood, launches, spread, generator)
+        calm[name] = _blocks(times.get(name, times.get(baseline or "", 0.0)) * mood, launches, spread, generator)
+        clean[name] = generator.random(calm[name].shape) >= disturbed.get(name, 0.0)
+        blocks[name] = np.where(clean[name], calm[name], 3 * calm[name])
     for name in times:
         status = statuses.get(name, "ok")
         cache[name] = _trajectory(reference, dtype, generator, off=status == "disagree") if status in STATUSES else {}
         backends[name] = _record(name, status, cache[name], (versions or {}).get(name, "1.0"))
         if name in timed:
-            cost = _cost(blocks[name])
+            cost = _cost(Blocks(blocks[name] / STEPS_PER_BLOCK, clean[name]))
+            if judged:
+                cost = _judged(cost, clean[name], name in disturbed, unranked.get(name, ""))
+                cache[name] |= _judged_blocks(blocks[name], clean[name])
             backends[name] = records.replace(backends[name], cost=cost, memory=_memory(name))
             cache[name] |= {"block_wall_ns": blocks[name], "first_step_ns": np.full((launches, 20), 90_000)}
             cache[name]["phase_ns"] = (blocks[name][..., None] * np.array(PHASES)).astype(np.int64)
+    ranked = [name for name in timed if name not in {*disturbed, *unranked}]
     manifest = records.Manifest(
+        schema=records.Schema(minor=7 if judged else 6),
         tool_version="0.1.0",
         created="2026-01-31T12:00:00+00:00",
         state="complete",
@@ -112,7 +129,9 @@ def make_run(
         options={"timeout": 600.0, "timing": "default"},
         warnings=[],
         reference="the exact trajectory in ball arithmetic",
-        speed=None if baseline is None else _speed(list(timed), baseline, blocks, launches),
+        speed=None
+        if baseline is None
+        else _speed(ranked, baseline, calm, launches, _twins(list(timed), launches) if judged else []),
     )
     if path is None:
         run = records.Run(Path("runs/made"), manifest, backends, cache)
@@ -205,8 +224,42 @@ def _interval(found: LogInterval) -> records.Interval:
     return records.Interval.of_logs(found.mean, found.half)
 
 
-def _cost(blocks: Any) -> records.Cost:
-    step = _interval(interval([launch_log_time(one, STEPS_PER_BLOCK) for one in blocks]))
+def _twins(timed: list[str], launches: int) -> list[str]:
+    """The backend that runs twice in each launch."""
+    return [timed[launch % len(timed)] for launch in range(launches)]
+
+
+def _judged_blocks(wall: Any, clean: Any) -> dict[str, Any]:
+    """What the timing arrays hold beside the wall times since schema 1.7: all (L, M, R)."""
+    return {
+        "block_steps": np.full(wall.shape, STEPS_PER_BLOCK),
+        "block_time_ns": wall / STEPS_PER_BLOCK,
+        "block_clean": clean,
+    }
+
+
+def _judged(cost: records.Cost, clean: Any, disturbed: bool, unranked: str) -> records.Cost:
+    """The cost with what is known since schema 1.7."""
+    return records.replace(
+        cost,
+        timed_by="steps",
+        steps_per_block=STEPS_PER_BLOCK,
+        lead_in=7,
+        preempted=float(1 - clean.mean()),
+        disturbed=disturbed,
+        unranked=unranked,
+        blocks_judged=48,
+        blocks_exact=2,
+        blocks_not_judged=6,
+        untimed_ratio=1.05,
+        host_ratio=0.99,
+        control=records.Interval(value=1.001, low=0.995, high=1.007),
+    )
+
+
+def _cost(blocks: Blocks) -> records.Cost:
+    logs = [float(log) for log in launch_log_time(blocks) if math.isfinite(log)]
+    step = _interval(interval(logs or [math.log(np.median(blocks.time_ns) * 1e-9)]))
 
     def share(part: float) -> records.Interval:
         return records.Interval(
@@ -252,9 +305,15 @@ def _memory(name: str) -> records.Memory:
     )
 
 
-def _speed(timed: Sequence[str], baseline: str, blocks: dict[str, Any], launches: int) -> records.SpeedRecord:
+def _speed(
+    timed: Sequence[str], baseline: str, blocks: dict[str, Any], launches: int, twins: list[str]
+) -> records.SpeedRecord:
+    """timed: those with a rank. twins: the one that ran beside a twin in each launch, since schema 1.7."""
+
     def ratios(one: str, other: str) -> list[float]:
-        return [launch_log_ratio(a, b) for a, b in zip(blocks[one], blocks[other], strict=True)]
+        every = np.ones(blocks[one].shape, dtype=bool)
+        mine, theirs = (Blocks(blocks[name] / STEPS_PER_BLOCK, every) for name in (one, other))
+        return [float(log) for log in launch_log_ratio(mine, theirs)]
 
     control = interval(ratios("again", baseline))
     floor = noise_floor(control) if launches > 1 else None
@@ -277,13 +336,14 @@ def _speed(timed: Sequence[str], baseline: str, blocks: dict[str, Any], launches
         launches=launches,
         instances=INSTANCES,
         rounds=ROUNDS + 1,
-        steps_per_block=STEPS_PER_BLOCK,
-        lead_in=20,
+        steps_per_block=0 if twins else STEPS_PER_BLOCK,
+        lead_in=0 if twins else 20,
         checkpoint="middle",
         checkpoint_step=100,
         threads=1,
         hash_seeds=list(range(launches)),
-        control_backend=baseline if launches > 1 else None,
+        twins=twins,
+        control_backend=baseline if launches > 1 and not twins else None,
         control=_interval(control) if launches > 1 else None,
         noise_floor=floor,
         pairs=pairs,
@@ -301,7 +361,7 @@ def _saved(
     for name, record in backends.items():
         kept = record
         for suffix, fields, timing in ((".npz", "arrays", False), (".timing.npz", "timing_arrays", True)):
-            mine = {key: value for key, value in arrays[name].items() if key.endswith("_ns") == timing}
+            mine = {key: value for key, value in arrays[name].items() if _of_timing(key) == timing}
             if mine:
                 file = f"arrays/{records.file_stem(name)}{suffix}"
                 sha256 = records.write_arrays(path / file, mine)
@@ -310,3 +370,7 @@ def _saved(
     sha256 = records.write_arrays(path / "arrays" / "reference.npz", reference)
     records.write_manifest(path, records.replace(manifest, reference_sha256=sha256))
     return records.load_run(path)
+
+
+def _of_timing(key: str) -> bool:
+    return key.endswith("_ns") or key.startswith("block_")

@@ -117,7 +117,7 @@ def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
 
 
 @pytest.mark.parametrize(
-    ("part", "field", "value"), [("problem", "dtype", "x"), ("speed", "steps_per_block", 0), ("speed", "launches", -1)]
+    ("part", "field", "value"), [("problem", "dtype", "x"), ("speed", "steps_per_block", -1), ("speed", "launches", -1)]
 )
 def test_what_no_number_can_be_read_with_is_refused(copy, part, field, value):
     path = copy / "manifest.json"
@@ -178,3 +178,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         records.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(("minor", "readable"), [(6, False), (7, True)])
+def test_a_run_without_a_common_length_of_blocks_is_read_since_each_backend_has_its_own(copy, minor, readable):
+    path = copy / "manifest.json"
+    document = json.loads(path.read_text())
+    document["schema"]["minor"] = minor
+    document["speed"]["steps_per_block"] = 0
+    path.write_text(json.dumps(document))
+    if readable:
+        assert compare_ag.load_run(copy).manifest.speed.steps_per_block == 0
+    else:
+        with pytest.raises(records.RecordError, match="is damaged: steps_per_block"):
+            compare_ag.load_run(copy)

@@ -13,7 +13,7 @@ from compare_ag.cli.common import Command, click
 if TYPE_CHECKING:
     from compare_ag.comparison import Comparison
 
-EPILOG = """Exit codes: 0 nothing became wrong or slower, 1 something did, 2 the runs cannot be compared.
+EPILOG = """Exit codes: 0 nothing became wrong or slower, 1 something did (or --strict), 2 the runs cannot be compared.
 
 Examples:
   compare-ag compare runs/before runs/after
@@ -59,6 +59,11 @@ class Share(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
     help="With two runs: an unchanged backend whose own change is taken for the machine's mood, or none. "
     "Default: one that comes with compare-ag, as numpy, if its versions are the same.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit 1 also where a speed is not decided because other programs disturbed its timing.",
+)
 @click.option("--md", "as_md", is_flag=True, help="Markdown on stdout, for a comment on a pull request.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def compare(
@@ -66,27 +71,30 @@ def compare(
     baseline: str | None,
     threshold: float,
     yardstick: str | None,
+    strict: bool,
     as_md: bool,
     as_json: bool,
 ) -> None:
     """Compare two runs, or one run's backends with one of them: verdicts, accuracy, speed, memory, environment.
 
     Exits 1 where something became wrong, or slower beyond noise and the threshold. Numbers are compared on one problem
-    only, times on one machine only.
+    only, times on one machine only, and only where other programs did not disturb the timing.
     """
     if as_md and as_json:
         raise click.UsageError("--md and --json exclude each other: choose one")
-    _show(_compared(runs, baseline, threshold, yardstick), as_md=as_md, as_json=as_json)
+    _show(_compared(runs, baseline, threshold, yardstick, strict=strict), as_md=as_md, as_json=as_json)
 
 
-def _compared(runs: tuple[Path, ...], baseline: str | None, threshold: float, yardstick: str | None) -> Comparison:
+def _compared(
+    runs: tuple[Path, ...], baseline: str | None, threshold: float, yardstick: str | None, *, strict: bool
+) -> Comparison:
     from compare_ag.comparison import compare_runs, compare_within
     from compare_ag.records import load_run
 
     if len(runs) == 2 and baseline is None:
-        return compare_runs(*map(load_run, runs), threshold=threshold, yardstick=yardstick)
+        return compare_runs(*map(load_run, runs), threshold=threshold, yardstick=yardstick, strict=strict)
     if len(runs) == 1 and baseline is not None and yardstick is None:
-        return compare_within(load_run(runs[0]), baseline, threshold=threshold)
+        return compare_within(load_run(runs[0]), baseline, threshold=threshold, strict=strict)
     if len(runs) == 1 and baseline is not None:
         raise click.UsageError("--yardstick is for two runs: within one run all backends shared the machine's mood")
     if len(runs) == 2:

@@ -3,6 +3,7 @@
 Schema history
     1.0  first version
     1.1  alike
+    1.2  "not decided", for timings that other programs disturbed; strict
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import msgspec
 from compare_ag.records import Interval, Real, Schema
 from compare_ag.text import everywhere, without_paths
 
-SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=1)
+SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=2)
 
 BECAME = ("same", "wrong", "cured", "new", "gone", "still wrong")
 """What can become of a backend's verdict. "wrong": it was ok, or was not there, and is not ok; or its numbers are wrong
 and were not seen to be; "new": it was not there and is ok; "still wrong": neither time ok otherwise, be it for another
 reason. Within one run, whose baseline is no former state, whatever is not ok is "wrong"."""
 
-SPEED_VERDICTS = ("faster", "slower", "equivalent", "inconclusive", "yardstick", "not compared")
+SPEED_VERDICTS = ("faster", "slower", "equivalent", "inconclusive", "yardstick", "not compared", "not decided")
+"""How a backend's speed changed. "not decided": other programs disturbed the timing of one side, which may be repeated;
+"not compared": there is nothing to compare, or it would mean nothing. The note says why."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +111,10 @@ class Comparison(_Part, frozen=True, kw_only=True):
     regressions: list[str]
     """sentences: what became wrong or slower"""
     notes: list[str]
+    strict: bool = False
+    """whether a speed that is not decided, because its timing was disturbed, must not pass"""
     exit_code: int
-    """1 where something became wrong, or slower beyond noise and threshold; else 0"""
+    """1 where something became wrong, or slower beyond noise and threshold, or strict does not let it pass; else 0"""
 
 
 def document(comparison: Comparison) -> dict[str, Any]:

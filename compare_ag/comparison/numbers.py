@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from compare_ag.comparison.changes import BackendChange, SpeedChange
 from compare_ag.comparison.guards import version_changes
 from compare_ag.records import BackendRecord, Interval, Real, Run, decisive, real
-from compare_ag.speed.statistics import LogInterval, launch_log_ratio, launch_log_time
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time, recorded_blocks
+from compare_ag.speed.statistics import LogInterval
 
 FINE = frozenset({"ok", "imported"})
 """statuses that are nobody's fault: nothing is wrong with the numbers as far as they were judged"""
@@ -90,23 +90,27 @@ def _loss_difference(before: Any, after: Any) -> Real | None:
 # --- launches -----------------------------------------------------------------------------------------------
 
 
-def blocks(run: Run, name: str) -> Any:
-    """Block times (L launches, M, R) in ns; None where the run holds none, as an imported one."""
-    found = run.arrays(name).get("block_wall_ns")
-    return None if found is None or found.ndim != 3 or not found.size else found
+def blocks(run: Run, name: str) -> Blocks | None:
+    """The timed blocks (L launches, M, R) of a backend; None where the run holds none, as an imported one."""
+    speed = run.manifest.speed
+    return None if speed is None else recorded_blocks(run.arrays(name), speed.steps_per_block)
 
 
 def log_times(run: Run, name: str) -> list[float]:
-    """One log of seconds per step for each launch."""
-    speed = run.manifest.speed
-    assert speed is not None
-    return [launch_log_time(one, speed.steps_per_block) for one in blocks(run, name)]
+    """One log of seconds per step for each launch in which the backend was not disturbed."""
+    own = blocks(run, name)
+    return [] if own is None else _numbers(launch_log_time(own))
 
 
 def log_ratios(run: Run, name: str, other: str) -> list[float]:
-    """One log of time(name) / time(other) for each launch: both took part in all of them to the end."""
-    pairs: Iterator[tuple[Any, Any]] = zip(blocks(run, name), blocks(run, other), strict=True)
-    return [launch_log_ratio(mine, theirs) for mine, theirs in pairs]
+    """One log of time(name) / time(other) for each launch in which enough rounds were undisturbed for both."""
+    mine, theirs = blocks(run, name), blocks(run, other)
+    return [] if mine is None or theirs is None else _numbers(launch_log_ratio(mine, theirs))
+
+
+def _numbers(launches: Any) -> list[float]:
+    """Without the launches that have no number (NaN)."""
+    return [float(value) for value in launches if math.isfinite(value)]
 
 
 def as_log(ratio: Interval, launches: int) -> LogInterval:
@@ -119,3 +123,21 @@ def as_log(ratio: Interval, launches: int) -> LogInterval:
 def step_time(record: BackendRecord | None) -> Interval | None:
     """Seconds per step; None where it was not timed."""
     return None if record is None or record.cost is None else record.cost.step
+
+
+def disturbance(record: BackendRecord, where: str) -> str:
+    """That its timing was disturbed, as a sentence without a full stop; empty where it was not.
+
+    where: "in " and the run's name.
+    """
+    cost = record.cost
+    if cost is None or not cost.disturbed:
+        return ""
+    share = "" if cost.preempted is None else f" ({100 * cost.preempted:.0f} % of blocks interrupted)"
+    return f"{record.name} was disturbed {where}{share}"
+
+
+def exclusion(record: BackendRecord, where: str) -> str:
+    """Why it has no rank though nothing disturbed it, as a sentence without a full stop; empty where it has one."""
+    cost = record.cost
+    return "" if cost is None or not cost.unranked else f"{record.name} {cost.unranked} ({where})"

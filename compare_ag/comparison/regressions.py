@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from compare_ag.comparison.changes import BackendChange
 
 
-def regressions(backends: Iterable[BackendChange], had: str, threshold: float) -> list[str]:
-    """One sentence for each backend that became wrong, and for each that became slower.
+def regressions(backends: Iterable[BackendChange], had: str, threshold: float, *, strict: bool = False) -> list[str]:
+    """One sentence for each backend that became wrong, for each that became slower, and for each that may have.
 
-    had: what the status is held against: "before", or the baseline's name.
+    had: what the status is held against: "before", or the baseline's name. strict: a disturbed timing does not pass.
     """
     found = []
     for one in backends:
@@ -23,6 +23,8 @@ def regressions(backends: Iterable[BackendChange], had: str, threshold: float) -
             found.append(
                 f"{name} takes {ratio.value:.3f} times as long{ends}: slower by more than {100 * threshold:.3g} %"
             )
+        if strict and one.speed.verdict == "not decided":
+            found.append(f"{name}: its speed is not decided, which --strict does not let pass: {one.speed.note}")
     return found
 
 

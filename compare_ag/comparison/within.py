@@ -8,15 +8,17 @@ import msgspec
 
 from compare_ag.comparison.changes import BackendChange, Comparison, SpeedChange
 from compare_ag.comparison.guards import ComparisonError
-from compare_ag.comparison.numbers import as_log, change, step_time
+from compare_ag.comparison.numbers import as_log, change, disturbance, exclusion, step_time
 from compare_ag.comparison.regressions import regressions
 from compare_ag.comparison.runs import THRESHOLD
 from compare_ag.records import Run
 from compare_ag.speed.verdicts import decide
 
 
-def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD) -> Comparison:
-    """How each backend of the run differs from ``baseline``; threshold: ratio less one that may be slower.
+def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD, strict: bool = False) -> Comparison:
+    """How each backend of the run differs from ``baseline``.
+
+    threshold: ratio less one that may be slower. strict: a disturbed timing does not pass.
 
     Raises `ComparisonError` where the baseline is not in the run, or nothing else is.
     """
@@ -30,7 +32,7 @@ def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD) -> 
         for name in run.records
         if name != baseline
     ]
-    found = regressions(backends, baseline, threshold)
+    found = regressions(backends, baseline, threshold, strict=strict)
     speed = run.manifest.speed
     return Comparison(
         kind="within",
@@ -47,6 +49,7 @@ def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD) -> 
         backends=backends,
         regressions=found,
         notes=[] if run.manifest.state == "complete" else ["the run did not finish"],
+        strict=strict,
         exit_code=1 if found else 0,
     )
 
@@ -60,6 +63,11 @@ def _speed(run: Run, name: str, baseline: str, threshold: float) -> SpeedChange:
     """The recorded ratio, judged by this threshold."""
     before, after = step_time(run[baseline]), step_time(run[name])
     speed = run.manifest.speed
+    sides = [(run[side], f"in {run.path.resolve().name}") for side in (baseline, name)]
+    if before is not None and after is not None:
+        for verdict, reason in (("not compared", exclusion), ("not decided", disturbance)):
+            if note := "; ".join(filter(None, (reason(*side) for side in sides))):
+                return SpeedChange(before=before, after=after, ratio=None, verdict=verdict, note=note)
     pair = None if speed is None else speed.pair(name, baseline)
     if pair is None or speed is None:
         note = "the run has no ratio of the two"

@@ -6,7 +6,7 @@ Names and reasons come back as they are recorded; who prints them makes them har
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import SupportsFloat
 
 from compare_ag.records import (
@@ -18,6 +18,7 @@ from compare_ag.records import (
     PairRecord,
     PublishedRow,
     Run,
+    SpeedRecord,
     TestRecord,
     VerdictRecord,
     decisive,
@@ -168,15 +169,100 @@ def memories(run: Run) -> dict[str, Memory]:
 
 
 def step(run: Run, name: str, cost: Cost) -> list[str]:
-    """Time per step, its interval, ratio to the baseline, digits kept."""
+    """Time per step, its interval, ratio to the baseline or why there is none, digits kept."""
     speed, baseline, digits = run.manifest.speed, run.manifest.baseline, digits_kept(run, name)
     pair = None if speed is None or baseline is None else speed.pair(name, baseline)
     ratio = "1 (baseline)" if name == baseline else "n/a" if pair is None else times(pair.ratio.value)
-    return [seconds(cost.step.value), span(cost.step), ratio, "n/a" if digits is None else f"{digits:.1f}"]
+    ratio = no_rank(cost) or ratio
+    interval = "n/a" if cost.disturbed and cost.step.low is None else span(cost.step)
+    return [seconds(cost.step.value), interval, ratio, "n/a" if digits is None else f"{digits:.1f}"]
 
 
-def phase_ratios(pair: PairRecord) -> list[str]:
-    """Ratios of forward, backward, update."""
+def no_rank(cost: Cost) -> str:
+    """The word that stands in the place of a ratio or a verdict; empty where the backend has a rank."""
+    return "unranked" if cost.unranked else "disturbed" if cost.disturbed else ""
+
+
+def no_rank_reason(cost: Cost) -> tuple[str, str]:
+    """Why a backend has no rank, as a clause with it as the subject, and what to do; empty where it has one."""
+    if cost.unranked:
+        return cost.unranked, "its plugin must be repaired before its time says anything"
+    if cost.disturbed:
+        share = "too many" if cost.preempted is None else f"{100 * cost.preempted:.0f} %"
+        return f"was disturbed: other programs interrupted {share} of its blocks", "close what is busy and run again"
+    return "", ""
+
+
+def no_ranks(known: dict[str, Cost]) -> Iterator[tuple[str, str]]:
+    """(backend, why it has no rank and what to do) for each that has none."""
+    for name, cost in known.items():
+        reason, advice = no_rank_reason(cost)
+        if reason:
+            yield name, f"{reason}; {advice}"
+
+
+TIMED = ("timed by", "interrupted", "blocks judged", "over its twin")
+
+
+def timed_heads(known: dict[str, Cost]) -> tuple[str, ...]:
+    """The heads of `timed`; none for runs of which only the times are known, as those before schema 1.7."""
+    return TIMED if any(cost.steps_per_block for cost in known.values()) else ()
+
+
+def timed(cost: Cost) -> list[str]:
+    """The cells under `TIMED`: what a step's time is, how many blocks were interrupted, how many judged, the A/A."""
+    return [
+        _timed_by(cost),
+        "n/a" if cost.preempted is None else f"{cost.preempted:.0%}",
+        _blocks_judged(cost),
+        "n/a" if cost.control is None else f"{times(cost.control.value)} ({span(cost.control, ratio=True)})",
+    ]
+
+
+def _timed_by(cost: Cost) -> str:
+    if not cost.steps_per_block:
+        return "n/a"
+    if cost.steps_per_block == 1:
+        return "single steps"
+    how = "median of" if cost.timed_by == "steps" else "blocks of"
+    return f"{how} {cost.steps_per_block} steps"
+
+
+def _blocks_judged(cost: Cost) -> str:
+    if not cost.blocks_judged + cost.blocks_not_judged:
+        return "n/a"
+    exact = f", {cost.blocks_exact} exactly" if cost.blocks_exact else ""
+    omitted = f"; {cost.blocks_not_judged} not judged" if cost.blocks_not_judged else ""
+    return f"{cost.blocks_judged} judged{exact}{omitted}"
+
+
+TIMED_NOTE = (
+    "timed by: the median of the steps of a block, or its wall time over its steps; blocks judged: their final loss "
+    "and weights were compared with the reference; not judged: the weights had moved too little for that"
+)
+
+
+def noise(speed: SpeedRecord | None, shown: Callable[[str], str] = str) -> str:
+    """Where the noise floor comes from, as a sentence without capital and full stop; empty where there is none."""
+    if speed is None or speed.noise_floor is None or speed.control is None:
+        return ""
+    ratio = f"{speed.control.value:.4f} ({span(speed.control, ratio=True)})"
+    names = list(dict.fromkeys(speed.twins))
+    if not names:
+        found = f"{shown(speed.control_backend or '')} against itself is {ratio}"
+    else:
+        who = shown(names[0]) if len(names) == 1 else "each backend in turn"
+        found = (
+            f"{who} ran beside a twin that had imported and allocated something else; over all launches, a backend "
+            f"over its twin is {ratio}"
+        )
+    return f"noise floor {speed.noise_floor:.1%}: {found}; no verdict rests on less"
+
+
+def phase_ratios(run: Run, pair: PairRecord) -> list[str]:
+    """Ratios of forward, backward, update; n/a where those of one of the two were disturbed."""
+    if {pair.backend, pair.baseline} & {name for name, _ in phases_off(run)}:
+        return ["n/a"] * len(PHASES)
     return [times(pair.phases[phase].value) if phase in pair.phases else "n/a" for phase in PHASES]
 
 
@@ -202,12 +288,44 @@ def undecided(pair: PairRecord) -> tuple[str, str]:
     return f"{who}: about {pair.launches_needed} launches would decide", "--precise or --timing-budget"
 
 
-def phases(cost: Cost) -> list[str]:
+CLOSURE = (0.85, 1.15)
+"""sum of the phases over the step beyond which something disturbed one of them, unless the step is another program"""
+
+
+def fused(record: BackendRecord) -> bool:
+    """Whether the step that was timed is the backend's own: its phases need not add up to it."""
+    return bool(record.overrides_step) or (record.cost is not None and record.cost.fused)
+
+
+def known_phases(record: BackendRecord) -> dict[str, Interval] | None:
+    """Forward, backward, update; None where they were not measured, or do not add up to the step though they must."""
+    cost = record.cost
+    return None if cost is None or _off(record) is not None else cost.phases
+
+
+def _off(record: BackendRecord) -> float | None:
+    """The sum of the phases over the step where it shows that they were disturbed."""
+    cost = record.cost
+    if cost is None or cost.phases is None or cost.closure is None or fused(record):
+        return None
+    return None if CLOSURE[0] <= cost.closure.value <= CLOSURE[1] else cost.closure.value
+
+
+def phases_off(run: Run) -> Iterator[tuple[str, str]]:
+    """(backend, why its phases are not shown) for each whose phases do not add up to its step."""
+    for name, record in run.records.items():
+        off = _off(record)
+        if off is not None:
+            yield name, f"its phases add up to {off:.2f} of its step: disturbed"
+
+
+def phases(record: BackendRecord, cost: Cost) -> list[str]:
     """Forward, backward, update; their sum in steps; a gradient in losses; the contract's share of a step."""
-    cells = ["n/a"] * 5
-    if cost.phases is not None and cost.closure is not None and cost.gradient_ratio is not None:
-        cells = [seconds(cost.phases[phase].value) for phase in PHASES]
-        cells += [f"{cost.closure.value:.3f}", f"{cost.gradient_ratio.value:.2f}"]
+    cells, known = ["n/a"] * 5, known_phases(record)
+    if known is not None and cost.closure is not None and cost.gradient_ratio is not None:
+        cells = [seconds(known[phase].value) for phase in PHASES]
+        cells.append("step is fused" if fused(record) else f"{cost.closure.value:.3f}")
+        cells.append(f"{cost.gradient_ratio.value:.2f}")
     return [*cells, "n/a" if cost.interface_seconds is None else f"{cost.interface_seconds / cost.step.value:.1%}"]
 
 

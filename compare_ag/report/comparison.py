@@ -16,6 +16,7 @@ from compare_ag.report.units import difference, fraction, seconds, size
 
 STYLES = {
     "wrong": "red", "still wrong": "red", "slower": "red", "gone": "yellow", "inconclusive": "yellow",
+    "not decided": "yellow",
     "faster": "green", "equivalent": "green", "cured": "green",
 }  # fmt: skip
 WORDS = {
@@ -31,6 +32,8 @@ def sections(comparison: Comparison) -> Iterator[RenderableType]:
     yield Text(headline(comparison), style="bold green" if comparison.exit_code == 0 else "bold red")
     if comparison.regressions:
         yield Text("\n".join(f"- {clean(sentence)}" for sentence in comparison.regressions), style="red")
+    if undecided := list(undecided_sentences(comparison)):
+        yield Text("\n".join(f"- {clean(sentence)}" for sentence in undecided), style="yellow")
     if comparison.alike:
         yield Text(comparison.alike, style="bold yellow")
     if comparison.times_differ:
@@ -52,6 +55,19 @@ def headline(comparison: Comparison, shown: Callable[[str], str] = clean) -> str
     return f"{shown(what)}: {said}" + (f" Still wrong: {listing(still)}." if still else "")
 
 
+def undecided_sentences(comparison: Comparison) -> Iterator[str]:
+    """What was disturbed, a sentence for each reason; where --strict makes regressions of them, they stand there."""
+    if comparison.strict:
+        return
+    names_by_note: dict[str, list[str]] = {}
+    for one in comparison.backends:
+        if one.speed.verdict == "not decided":
+            names_by_note.setdefault(one.speed.note, []).append(one.name)
+    for note, names in names_by_note.items():
+        subject = "" if note.startswith(f"{names[0]} ") else f" for {listing(names)}"
+        yield f"not decided{subject}: {note}"
+
+
 def _news(comparison: Comparison) -> tuple[str, str]:
     if comparison.kind == "runs":
         what, verb = f"{comparison.before} → {comparison.after}", "became"
@@ -61,10 +77,12 @@ def _news(comparison: Comparison) -> tuple[str, str]:
     if count:
         return what, f"{count} change{'s' if count > 1 else ''} that should not pass."
     compared = {one.speed.verdict for one in comparison.backends} - {"not compared", "yardstick"}
-    if compared == {"inconclusive"}:
-        return what, f"nothing {verb} wrong; whether anything is slower is not decided."
+    if compared and compared <= {"inconclusive", "not decided"}:
+        why = " (a timing was disturbed)" if "not decided" in compared else ""
+        return what, f"nothing {verb} wrong; whether anything is slower is not decided{why}."
     slower = f", nothing is seen to be slower by more than {percent(comparison.threshold)}" if compared else ""
     undecided = "; where it says inconclusive, that is not decided" if "inconclusive" in compared else ""
+    undecided += "; where it says not decided, a timing was disturbed" if "not decided" in compared else ""
     return what, f"nothing {verb} wrong{slower}{undecided}."
 
 
@@ -178,8 +196,12 @@ def speed_notes(comparison: Comparison) -> Iterator[str]:
     if floors:
         yield f"noise floor {percent(max(floors))}: no verdict rests on less"
     for one in comparison.backends:
-        if one.speed.note:
-            yield f"{clean(one.name)}: {clean(one.speed.note)}"
+        if one.speed.note and one.speed.verdict != "not decided":
+            subject = "" if one.speed.note.startswith(f"{one.name} ") else f"{clean(one.name)}: "
+            yield f"{subject}{clean(one.speed.note)}"
+    if any(one.speed.verdict == "not decided" for one in comparison.backends):
+        outcome = "it fails here because of --strict" if comparison.strict else "it passes here, --strict makes it fail"
+        yield f"not decided: close what is busy and run again; {outcome}"
     yield from map(clean, comparison.notes)
 
 

@@ -28,11 +28,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from compare_ag.comparison.numbers import blocks
 from compare_ag.records import Cost, Run
+from compare_ag.report.cells import no_rank
 from compare_ag.report.escape import clean
 from compare_ag.report.kept import digits_kept
 from compare_ag.report.units import seconds
-from compare_ag.speed.statistics import launch_log_time
+from compare_ag.speed.blocks import launch_log_time
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Format: TypeAlias = Literal["svg", "png"]
@@ -294,12 +296,12 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
     figure, axes = _figure(run, 1.4 + 0.42 * len(timed), columns, sharey=True)
     times = axes[0]
     for row, (look, cost) in enumerate(timed):
-        launches = run.arrays(look.name).get("block_wall_ns")
-        if launches is not None and speed is not None:
-            each = [math.exp(launch_log_time(one, speed.steps_per_block)) for one in launches]
+        own = blocks(run, look.name)
+        if own is not None:
+            each = [math.exp(log) for log in launch_log_time(own) if math.isfinite(log)]
             times.plot(each, [row + 0.24] * len(each), "|", color=look.colour, markersize=7, alpha=0.6)
         _point(times, cost.step.value, cost.step.low, cost.step.high, row, look)
-    times.set_yticks(range(len(timed)), [_short(look.name) for look, _ in timed])
+    times.set_yticks(range(len(timed)), [_with_rank(look, cost) for look, cost in timed])
     times.set_ylim(len(timed) - 0.5, -0.5)
     times.grid(axis="y", visible=False)
     _log_ticks(times, _seconds)
@@ -319,9 +321,14 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
     return figure
 
 
+def _with_rank(look: Look, cost: Cost) -> str:
+    """The backend's name, and below it why it has no ratio where it has none."""
+    return "\n".join(filter(None, (_short(look.name), no_rank(cost))))
+
+
 def _accuracy_cost(run: Run, looks: list[Look]) -> Figure | None:
     points = [(look, cost, digits_kept(run, look.name)) for look, cost in _timed(run, looks)]
-    judged = [(look, cost, digits) for look, cost, digits in points if digits is not None]
+    judged = [(look, cost, digits) for look, cost, digits in points if digits is not None and cost.ranked]
     if not judged:
         return None
     figure, (axes,) = _figure(run, 3.4)

@@ -85,7 +85,15 @@ _SPEED = {
     "launches of the median block.",
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
-    "ratio": "Time per step over that of the baseline; above 1 is slower.",
+    "ratio": "Time per step over that of the baseline; above 1 is slower. In its place: “disturbed” or "
+    "“unranked” where the backend has no rank, as explained under “Speed verdict”.",
+    "timed by": "What the time of a step is: the median of the steps of a block, with the clock read between them, or "
+    "the wall time of a block over its steps, as for backends that compute asynchronously or in a step of their own.",
+    "interrupted": "The share of blocks in which another program ran. They do not count.",
+    "blocks judged": "How many timed blocks had their final loss and weights compared with the reference, and how many "
+    "of these with the exact trajectory; not judged are blocks that moved the weights by less than 10 tolerances.",
+    "over its twin": "Time per step over that of a twin, a second worker of the same backend that imported and "
+    "allocated something else before: 1, but for noise.",
     "digits kept": "Decimal digits of the reference's final weights (the exact ones where they could be computed) that "
     "it reproduced: -log10 of the relative error, and at most what its dtype can hold, 7.2 for float32 and 16.0 for "
     "float64. Beside the time per step: accuracy against cost.",
@@ -107,6 +115,10 @@ _PAIRS = {
 }
 
 _SPEED_VERDICT = {
+    "disturbed": "Other programs interrupted so many of its blocks that nothing is said of its speed. Close what is "
+    "busy and run again.",
+    "unranked": "It was timed, but its time says nothing: its timed results were wrong, or the work was done "
+    "outside the clock or by other processes. A note says which.",
     "faster": "The whole interval lies below 1, beyond the margin and beyond the noise floor.",
     "slower": "The whole interval lies above 1, beyond the margin and beyond the noise floor.",
     "equivalent": "The whole interval lies within the margin, and so does the noise floor.",
@@ -119,8 +131,9 @@ _PHASES = {
     "forward": "Seconds per step for the loss and what backward needs; n/a where a backend cannot split its step.",
     "backward": "Seconds per step for the gradient.",
     "update": "Seconds per step for the new weights.",
-    "sum / step": "The three phases added up over the whole step that was timed without stopping in between: near 1, "
-    "unless stopping disturbs the backend or its fused step does something else.",
+    "sum / step": "The three phases added up over the whole step that was timed without stopping in between: near 1. "
+    "Outside 0.85 to 1.15 something disturbed them, and they are not shown. “step is fused”: the backend has a step of "
+    "its own, to which its phases need not add up.",
     "gradient / loss": "(forward + backward) / forward: what a gradient costs in units of the loss. Reverse-mode "
     "differentiation needs about 4 to 5 times the operations of the loss at most, however many weights there are.",
     "contract": "The share of a step that the loop and the plugin contract take with a backend that does nothing.",
@@ -155,12 +168,14 @@ _TIMING = {
     "instance": "One fresh copy of data and weights within a launch: memory layout varies with it.",
     "round": "One turn in which every backend times one block from the same freshly perturbed weights, in random "
     "order. The first round of each instance warms up and is not counted.",
-    "block": "A short burst of consecutive steps that is timed as a whole, after a few untimed steps that lead in.",
+    "block": "A short burst of consecutive steps, after a few that lead in and do not count; each backend has its own "
+    "number of steps, so that all blocks take about as long. One in which another program ran does not count.",
     "checkpoint": "The step of the training whose weights, slightly perturbed, blocks start from.",
-    "baseline": "The backend that the others are compared with: --baseline, else numpy, else the first. It runs twice.",
-    "control": "The baseline's second worker in every launch: the baseline compared with itself.",
-    "noise floor": "The farther end of the baseline's interval against itself, as distance from 1. No verdict rests on "
-    "a smaller difference.",
+    "baseline": "The backend that the others are compared with: --baseline, else numpy, else the first.",
+    "twin": "The second worker of one backend in each launch, each backend in turn, which first imports and allocates "
+    "something else: the backend compared with itself. Before schema 1.7 it was the baseline's, and did nothing else.",
+    "noise floor": "The farther end of the interval of a backend over its twin, from all launches, as distance from 1. "
+    "No verdict rests on a smaller difference.",
     "margin": "The difference that counts as none (--margin, 2 % unless told otherwise).",
     "budget": "The time after which no further launch begins (--timing-budget).",
 }
@@ -217,7 +232,8 @@ _COMPARED = {
     "losses": "The largest difference between the two trajectories of the loss.",
     "ratio": "Time per step after over before; relative to the yardstick's own change where there is one.",
     "interval": "The confidence interval of that ratio; those of all backends hold together with at least 95 %.",
-    "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike.",
+    "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike or a "
+    "backend is unranked; not decided where other programs disturbed a timing, which passes unless --strict is given.",
     "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's mood.",
     "threshold": "The share by which a backend may become slower before the comparison fails (--threshold).",
     "change": "By how much the peak of the resident memory grew.",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from compare_ag.comparison import Comparison
 from compare_ag.records import BackendRecord, Run, decisive
 from compare_ag.report import comparison as changes
-from compare_ag.report.cells import PHASES, found
+from compare_ag.report.cells import PHASES, costs, found, known_phases, no_rank, no_ranks
 from compare_ag.report.escape import markdown
 from compare_ag.report.terminal import answer_sentences
 from compare_ag.report.units import difference, fraction, seconds, size
@@ -36,10 +36,10 @@ def run_markdown(run: Run) -> str:
 
 def results(run: Run) -> str:
     """A row for each backend: verdict, accuracy, time with its interval, ratio, phases, memory."""
-    costs = any(record.cost is not None for record in run.records.values())
+    timed = bool(costs(run))
     memory = any(record.memory is not None for record in run.records.values())
     heads = ["backend", "status", "worst observed / tolerance", "final error"]
-    if costs:
+    if timed:
         heads += ["time per step", "95 % interval", f"ratio to {markdown(run.manifest.baseline or 'the baseline')}"]
         heads += ["verdict", *PHASES]
     if memory:
@@ -51,7 +51,7 @@ def results(run: Run) -> str:
         row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), markdown(record.status)]
         row.append("n/a" if verdict is None else fraction(verdict.worst_ratio))
         row.append("n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error))
-        row += _cost_cells(run, record) if costs else []
+        row += _cost_cells(run, record) if timed else []
         if memory:
             row.append("n/a" if record.memory is None else size(record.memory.peak_bytes))
         rows.append(row)
@@ -70,7 +70,10 @@ def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
     if pair is not None:
         inside = f" ({changes.span(pair.ratio)})" if pair.ratio.low is not None else ""
         ratio, verdict = f"{pair.ratio.value:.4g}{inside}", markdown(pair.verdict)
-    phases = ["n/a"] * len(PHASES) if cost.phases is None else [seconds(cost.phases[p].value) for p in PHASES]
+    if word := no_rank(cost):
+        ratio, verdict = "n/a", word
+    known = known_phases(record)
+    phases = ["n/a"] * len(PHASES) if known is None else [seconds(known[phase].value) for phase in PHASES]
     return [seconds(step.value), ends, ratio, verdict, *phases]
 
 
@@ -81,6 +84,8 @@ def _reasons(run: Run) -> Iterator[str]:
             continue
         said = found(record)
         yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
+    for name, why in no_ranks(costs(run)):
+        yield f"{markdown(name)} {markdown(why)}"
     for text in run.manifest.warnings:
         yield f"warning: {markdown(text)}"
     if run.manifest.speed is not None:
@@ -121,6 +126,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     if comparison.regressions:
         parts.append("\n".join(f"- {markdown(sentence)}" for sentence in comparison.regressions))
+    if undecided := list(changes.undecided_sentences(comparison)):
+        parts.append("\n".join(f"- {markdown(sentence)}" for sentence in undecided))
     if comparison.alike:
         parts.append(f"> **{markdown(comparison.alike)}**")
     if comparison.times_differ:

@@ -26,8 +26,8 @@ def speed_sections(run: Run) -> Iterator[RenderableType]:
         return
     yield steps(run, costs)
     if run.manifest.speed is not None and run.manifest.speed.pairs:
-        yield pairs(run.manifest.speed, costs)
-    yield phases(costs)
+        yield pairs(run, run.manifest.speed, costs)
+    yield phases(run, costs)
     if any(cost.cold_seconds is not None for cost in costs.values()):
         yield cold(costs)
     if memories := cells.memories(run):
@@ -41,9 +41,24 @@ def titled(title: str, table: RenderableType, note: str = "") -> Group:
 
 
 def fastest(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
-    """One sentence on the ranking, and no word more than the intervals carry; ``shown`` makes names harmless."""
-    costs, speed = cells.costs(run), run.manifest.speed
-    if speed is None or len(costs) < 2:
+    """The ranking, and no word more than the intervals carry; who has no rank; ``shown`` makes names harmless."""
+    timed, speed = cells.costs(run), run.manifest.speed
+    if speed is None:
+        return
+    yield from _ranking(speed, {name: cost for name, cost in timed.items() if cost.ranked}, shown)
+    disturbed = [shown(name) for name, cost in timed.items() if cells.no_rank(cost) == "disturbed"]
+    if disturbed:
+        verb = "was" if len(disturbed) == 1 else "were"
+        yield f"{listing(disturbed)} {verb} disturbed while timed: close what is busy and run again."
+    unranked = [shown(name) for name, cost in timed.items() if cells.no_rank(cost) == "unranked"]
+    if unranked:
+        verb = "is" if len(unranked) == 1 else "are"
+        yield f"{listing(unranked)} {verb} not ranked: the reason stands with the times."
+
+
+def _ranking(speed: SpeedRecord, costs: dict[str, Cost], shown: Callable[[str], str]) -> Iterator[str]:
+    """One sentence on those that have a rank."""
+    if len(costs) < 2:
         return
     ranked = sorted(costs, key=lambda name: costs[name].step.value)
     first = ranked[0]
@@ -81,16 +96,21 @@ def _against(speed: SpeedRecord, name: str, other: str) -> tuple[str, Interval]:
 def steps(run: Run, costs: dict[str, Cost]) -> Group:
     """Steady time per step with its interval, and how it was measured."""
     speed = run.manifest.speed
-    table = Grid("backend", "time per step", "95 % interval", "ratio", "digits kept")
+    heads = cells.timed_heads(costs)
+    table = Grid("backend", "time per step", "95 % interval", "ratio", "digits kept", *heads)
     for name, cost in costs.items():
-        table.add_row(printable(name), *cells.step(run, name, cost))
-    notes = [f"{printable(record.name)}: {printable(record.timing_note)}" for record in _unranked(run)]
+        time, interval, ratio, digits = cells.step(run, name, cost)
+        word = Text(ratio, style="yellow" if cells.no_rank(cost) else "")
+        table.add_row(printable(name), time, interval, word, digits, *(cells.timed(cost) if heads else []))
+    notes = [f"{printable(name)} {printable(why)}" for name, why in cells.no_ranks(costs)]
+    notes += [f"{printable(record.name)}: {printable(record.timing_note)}" for record in _untimed(run)]
+    notes += [cells.TIMED_NOTE] if heads else []
     if speed is not None:
         notes += _method(speed, costs)
     return titled("Speed: a whole step in the steady state", table, "\n".join(notes))
 
 
-def _unranked(run: Run) -> list[BackendRecord]:
+def _untimed(run: Run) -> list[BackendRecord]:
     return [record for record in run.records.values() if record.cost is None and record.timing_note]
 
 
@@ -108,21 +128,17 @@ def _method(speed: SpeedRecord, costs: dict[str, Cost]) -> Iterator[str]:
         "failure": "no backend was left",
         "interrupt": "the run was interrupted",
     }.get(speed.stopped, printable(speed.stopped))
+    length = f"blocks of {speed.steps_per_block} steps each" if speed.steps_per_block else "blocks of each backend"
     yield (
-        f"{speed.launches} launches of fresh processes, {speed.instances} x {speed.rounds - 1} blocks of "
-        f"{speed.steps_per_block} steps each, in random order, {where}, {threads}, from perturbed weights of step "
+        f"{speed.launches} launches of fresh processes, {speed.instances} x {speed.rounds - 1} {length}, in random "
+        f"order, {where}, {threads}, from perturbed weights of step "
         f"{speed.checkpoint_step} ({printable(speed.checkpoint)}); {speed.seconds:.0f} s, then {why}"
     )
-    if speed.control is not None and speed.noise_floor is not None:
-        yield (
-            f"noise floor {speed.noise_floor:.1%}: {printable(speed.control_backend or '')} against itself is "
-            f"{speed.control.value:.4f} ({span(speed.control, ratio=True)}); no verdict rests on less"
-        )
-    else:
-        yield "no noise floor: a backend against itself needs two launches at least, so that nothing is concluded"
+    missing = "no noise floor: a backend against itself needs two launches at least, so that nothing is concluded"
+    yield cells.noise(speed, printable) or missing
 
 
-def pairs(speed: SpeedRecord, costs: dict[str, Cost]) -> Group:
+def pairs(run: Run, speed: SpeedRecord, costs: dict[str, Cost]) -> Group:
     """Every two backends: the ratio with its simultaneous interval, the verdict, and when the cheaper step pays."""
     table = Grid("time of / time of", "ratio", "interval", "verdict", *PHASES, "pays after")
     for pair in speed.pairs:
@@ -131,7 +147,7 @@ def pairs(speed: SpeedRecord, costs: dict[str, Cost]) -> Group:
             cells.times(pair.ratio.value),
             span(pair.ratio, ratio=True),
             Text(printable(pair.verdict), style=_STYLES.get(pair.verdict, "")),
-            *cells.phase_ratios(pair),
+            *cells.phase_ratios(run, pair),
             cells.pays_after(pair, costs),
         )
     if speed.mode == "pytest-benchmark":
@@ -147,16 +163,17 @@ def pairs(speed: SpeedRecord, costs: dict[str, Cost]) -> Group:
     return titled("Who is faster", table, "\n".join(notes))
 
 
-def phases(costs: dict[str, Cost]) -> Group:
+def phases(run: Run, costs: dict[str, Cost]) -> Group:
     """Forward, backward, update; how they add up; what a gradient costs; what the contract costs."""
     table = Grid("backend", *PHASES, "sum / step", "gradient / loss", "contract")
     for name, cost in costs.items():
-        table.add_row(printable(name), *cells.phases(cost))
-    note = (
+        table.add_row(printable(name), *cells.phases(run[name], cost))
+    notes = [f"{printable(name)}: {why}" for name, why in cells.phases_off(run)]
+    notes.append(
         "gradient / loss: (forward + backward) / forward, about 4 to 5 at most in theory (Baur & Strassen 1983); "
         "contract: share of a step that a backend which does nothing takes too"
     )
-    return titled("Phases of a step", table, note)
+    return titled("Phases of a step", table, "\n".join(notes))
 
 
 def cold(costs: dict[str, Cost]) -> Group:

@@ -3,7 +3,8 @@
     summary.csv   a row for each backend: status, accuracy, time with its interval, phases, what is paid once, memory
     losses.csv    a row for each step: reference, tolerance, and each backend's loss
     weights.csv   a row for each backend and recorded step: b, w[0], w[1], …
-    timings.csv   a row for each timed block: launch, instance, round, nanoseconds of so many steps; or, of a run that
+    timings.csv   a row for each timed block: launch, instance, round, steps, nanoseconds, seconds per step, whether it
+                  counts (1, or 0 where another program ran in it; empty before schema 1.7); or, of a run that
                   pytest-benchmark measured, for each round
     phases.csv    a row for each block that was timed phase by phase
 
@@ -20,7 +21,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compare_ag.records import BackendRecord, Interval, Run, decisive
+from compare_ag.comparison.numbers import blocks
+from compare_ag.records import BackendRecord, Cost, Interval, Run, decisive
+from compare_ag.report import cells
 from compare_ag.report.escape import cell
 from compare_ag.report.kept import digits_kept
 
@@ -88,9 +91,13 @@ def _backend(run: Run, record: BackendRecord) -> dict[str, Value]:
     pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
     row |= _ends("ratio to baseline", None if pair is None else pair.ratio)
     own = "baseline" if record.name == baseline and cost is not None else None
-    row["speed verdict"] = own if pair is None else pair.verdict
+    no_rank = "" if cost is None else cells.no_rank(cost)
+    row["speed verdict"] = no_rank or (own if pair is None else pair.verdict)
+    row["no rank because"] = None if cost is None else cells.no_rank_reason(cost)[0]
+    row |= _timing(cost)
+    phases = cells.known_phases(record)
     for phase in PHASES:
-        row[f"{phase} s"] = None if cost is None or cost.phases is None else cost.phases[phase].value
+        row[f"{phase} s"] = None if phases is None else phases[phase].value
     row |= {
         "import s": None if cost is None else cost.import_seconds,
         "construct s": None if cost is None else _value(cost.construct_seconds),
@@ -101,6 +108,17 @@ def _backend(run: Run, record: BackendRecord) -> dict[str, Value]:
         "tape bytes": None if memory is None else memory.tape_bytes,
     }
     return row
+
+
+def _timing(cost: Cost | None) -> dict[str, Value]:
+    """How its step was timed; empty before schema 1.7."""
+    heads = ("timed by", "steps per block", "blocks interrupted", "blocks judged", "exactly", "blocks not judged")
+    row: dict[str, Value] = dict.fromkeys(heads)
+    if cost is not None and cost.steps_per_block:
+        values = (cost.timed_by, cost.steps_per_block, cost.preempted)
+        counts = (cost.blocks_judged, cost.blocks_exact, cost.blocks_not_judged)
+        row = dict(zip(heads, (*values, *counts), strict=True))
+    return row | dict(_ends("ratio to twin", None if cost is None else cost.control))
 
 
 def _number(value: float | str | None) -> float | None:
@@ -161,16 +179,21 @@ def _timings(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
     speed = run.manifest.speed
     if speed is not None and speed.mode == "pytest-benchmark":
         return ["backend", "phase", "round", "s"], _rounds(run)
-    steps = 0 if speed is None else speed.steps_per_block
-    return ["backend", "launch", "instance", "round", "steps", "wall ns", "step s"], _blocks(run, steps)
+    return ["backend", "launch", "instance", "round", "steps", "wall ns", "step s", "counts"], _blocks(run)
 
 
-def _blocks(run: Run, steps: int) -> Iterator[list[Value]]:
+def _blocks(run: Run) -> Iterator[list[Value]]:
+    common = 0 if run.manifest.speed is None else run.manifest.speed.steps_per_block
     for name in run.records:
-        blocks = run.arrays(name).get("block_wall_ns")
-        if blocks is not None and steps:
-            for place, wall in np.ndenumerate(blocks):
-                yield [name, *place, steps, int(wall), int(wall) * 1e-9 / steps]
+        arrays, own = run.arrays(name), blocks(run, name)
+        wall = arrays.get("block_wall_ns")
+        if own is None or wall is None or wall.shape != own.time_ns.shape:
+            continue
+        steps = arrays.get("block_steps", np.full(wall.shape, common))
+        known = "block_clean" in arrays
+        for place, nanoseconds in np.ndenumerate(wall):
+            counts = int(own.clean[place]) if known else None
+            yield [name, *place, int(steps[place]), int(nanoseconds), float(own.time_ns[place]) * 1e-9, counts]
 
 
 def _rounds(run: Run) -> Iterator[list[Value]]:
@@ -183,13 +206,13 @@ def _rounds(run: Run) -> Iterator[list[Value]]:
 
 
 def _phases(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
-    steps = 0 if run.manifest.speed is None else run.manifest.speed.steps_per_block
+    common = 0 if run.manifest.speed is None else run.manifest.speed.steps_per_block
 
     def rows() -> Iterator[list[Value]]:
         for name in run.records:
             phases = run.arrays(name).get("phase_ns")
             if phases is not None and phases.size:
                 for place in np.ndindex(phases.shape[:-1]):
-                    yield [name, *place, steps, *phases[place].tolist()]
+                    yield [name, *place, common or None, *phases[place].tolist()]
 
     return ["backend", "launch", "instance", "round", "steps", *(f"{phase} ns" for phase in PHASES)], rows()

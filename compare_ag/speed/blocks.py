@@ -1,65 +1,51 @@
-"""Timed blocks of one backend in one launch, and what they amount to: one number, from the undisturbed ones alone.
+"""Timed blocks and which of them count: from the blocks of a launch to its one number.
 
 A block in which another program ran says how long that program ran. Whether one did is known without looking at the
-block's time: the kernel counts involuntary context switches, and the process's CPU time falls behind the wall's. Such
-blocks are left out by that, and never by their length: a rule that drops what is slow would make its backend fast.
+block's time (`undisturbed`), and such a block does not count: how long it took has no part in that decision, for a rule
+that drops what is slow would make its backend fast. Of what counts:
+
+    instance   the median of log(t) over its clean rounds, where it has `LEAST_CLEAN` at least
+    launch     the mean over those instances; NaN where there is none, or where too few blocks are left: it is disturbed
+
+The median, because what disturbs a block may leave no trace; the mean, because memory layout is a property of each
+instance that a user meets as well.
+
+A ratio is formed within a round, between blocks that ran next to each other from the same weights, hence over the
+rounds that are clean for both backends.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
+LOG_NANOSECOND = math.log(1e-9)
 LEAST_CLEAN = 3
-"""undisturbed rounds of an instance, below which it has no median"""
+"""clean rounds without which an instance says nothing: the median of two is a mean"""
 LEAST_SHARE = 0.25
-"""of a launch's blocks must be undisturbed, else the launch is disturbed: what is left may be an odd choice"""
+"""of a launch's rounds must be clean, else it is disturbed: what is left may be an odd choice"""
 CPU_SHARE = 0.9
 """a block whose process had its CPU for less of the time was held up by the hypervisor or by interrupts"""
-AGREEMENT = 0.05
-"""by how much the block's wall time may differ from its steps' median, for the latter to be a step's time"""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of M instances with R rounds each."""
+    """The blocks of one backend, (..., M instances, R rounds): one launch, or several along leading axes.
+
+    time_ns: nanoseconds per step, NaN where there was no block. clean: not interrupted, and may count.
+    """
 
     time_ns: Array
-    """(M, R): nanoseconds per step"""
     clean: Array
-    """(M, R) bool: no other program ran"""
 
-    @property
-    def instances(self) -> Array:
-        """(M,) bool: those with a median; none where the launch is disturbed."""
-        enough = np.count_nonzero(self.clean, axis=1) >= min(LEAST_CLEAN, self.clean.shape[1])
-        return np.asarray(enough & (bool(self.clean.size) and float(np.mean(self.clean)) >= LEAST_SHARE))
-
-    def log_time(self) -> float:
-        """Log of seconds per step: the median over an instance's clean rounds, the mean over instances; NaN for none.
-
-        The median, because what disturbs a block may leave no trace; the mean, because memory layout is a property of
-        each instance that a user meets as well.
-        """
-        medians = [
-            float(np.median(np.log(times[clean])))
-            for times, clean, usable in zip(self.time_ns, self.clean, self.instances, strict=True)
-            if usable
-        ]
-        return float(np.mean(medians)) + math.log(1e-9) if medians else math.nan
-
-
-def log_ratio(mine: Blocks, other: Blocks) -> float:
-    """One launch's log of time(mine) / time(other), of the instances that both have; NaN for none.
-
-    Round by round where both blocks are clean: they lie milliseconds apart and start from the same weights.
-    """
-    return Blocks(mine.time_ns / other.time_ns, mine.clean & other.clean).log_time() - math.log(1e-9)
+    def __post_init__(self) -> None:
+        if self.time_ns.ndim < 2 or self.time_ns.shape != self.clean.shape:
+            raise ValueError(f"blocks of shape {self.time_ns.shape} with marks of shape {self.clean.shape}")
 
 
 def undisturbed(switches: Array, waits: Array, cpu_ns: Array, span_ns: Array, threads: int) -> Array:
@@ -70,3 +56,55 @@ def undisturbed(switches: Array, waits: Array, cpu_ns: Array, span_ns: Array, th
     """
     held_up = (cpu_ns < CPU_SHARE * span_ns) & (waits == 0) & (threads == 1)
     return np.asarray((switches == 0) & ~held_up)
+
+
+def recorded_blocks(arrays: Mapping[str, Array], steps_per_block: int) -> Blocks | None:
+    """The blocks (L, M, R) in a backend's timing arrays; None where there are none.
+
+    steps_per_block: that of the run, for arrays from before schema 1.7, which hold wall times alone: all their blocks
+    count.
+    """
+    time_ns, clean = arrays.get("block_time_ns"), arrays.get("block_clean")
+    if time_ns is None or clean is None:
+        wall_ns = arrays.get("block_wall_ns")
+        if wall_ns is None or steps_per_block < 1:
+            return None
+        time_ns, clean = wall_ns / steps_per_block, np.ones(wall_ns.shape, dtype=bool)
+    if time_ns.ndim != 3 or not time_ns.size or time_ns.shape != clean.shape:
+        return None
+    return Blocks(time_ns.astype(np.float64), clean.astype(bool))
+
+
+def launch_log_time(blocks: Blocks) -> Array:
+    """The log of seconds per step of each launch: (...), or an array without axes for one launch; NaN: disturbed."""
+    return _over_clean_rounds(_logs(blocks)) + LOG_NANOSECOND
+
+
+def launch_log_ratio(blocks: Blocks, baseline: Blocks) -> Array:
+    """log(t / t_baseline) of each launch: (...); NaN where too few rounds are clean for both.
+
+    Raises `ValueError` where the two did not take part in the same rounds.
+    """
+    if blocks.time_ns.shape != baseline.time_ns.shape:
+        raise ValueError(f"blocks of shapes {blocks.time_ns.shape} and {baseline.time_ns.shape} are not of one run")
+    return _over_clean_rounds(_logs(blocks) - _logs(baseline))
+
+
+def _logs(blocks: Blocks) -> Array:
+    """The log of each time, NaN where the block does not count. A time that is no positive number cannot count."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(blocks.time_ns)
+    return np.where(blocks.clean & np.isfinite(logs), logs, np.nan)
+
+
+def _over_clean_rounds(values: Array) -> Array:
+    """(..., M, R) → (...): the median over the rounds that are no NaN, the mean over instances with enough of them."""
+    counts = np.isfinite(values).sum(axis=-1)
+    enough = counts >= min(LEAST_CLEAN, values.shape[-1])  # a schedule may have fewer rounds: then it needs them all
+    enough &= counts > 0
+    usable = np.where(enough[..., None], values, 0.0)  # no median of nothing, which numpy warns of
+    medians = np.where(enough, np.nanmedian(usable, axis=-1), 0.0)
+    enough &= (np.isfinite(values).mean(axis=(-2, -1)) >= LEAST_SHARE)[..., None]
+    instances = enough.sum(axis=-1)
+    means: Array = np.where(instances > 0, medians.sum(axis=-1) / np.maximum(instances, 1), np.nan)
+    return means

@@ -32,7 +32,7 @@ from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, TimedBlock, check_digest
 from compare_ag.records import file_stem
-from compare_ag.speed.blocks import AGREEMENT, Blocks, log_ratio, undisturbed
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.worker.protocol import Ahead
 
@@ -64,6 +64,8 @@ TWIN_MODULES = (
 )  # fmt: skip
 TWIN_IMPORTS = 5
 LARGEST_TWIN_BLOCK = 1 << 22
+AGREEMENT = 0.05
+"""by how much a block's wall time may differ from its steps' median, for the latter to be a step's time"""
 
 
 class Contestant(NamedTuple):
@@ -281,7 +283,7 @@ class Engine:
     def log_ratio(self, name: str, baseline: str, launch: LaunchResult) -> float:
         """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed."""
         mine, other = self.blocks(name, launch), self.blocks(baseline, launch)
-        return float("nan") if mine is None or other is None else log_ratio(mine, other)
+        return float("nan") if mine is None or other is None else float(launch_log_ratio(mine, other))
 
     def log_ratios(self, name: str, baseline: str) -> list[float]:
         """One for each launch in which both were there and undisturbed."""

@@ -24,7 +24,7 @@ from compare_ag.host.bare import bare_import_seconds
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import host_fault
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
-from compare_ag.speed.blocks import Blocks, log_ratio
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Observation, Surroundings, notes
@@ -210,13 +210,13 @@ class _Conclusion:
 
     def _log_times(self, name: str) -> list[float]:
         """One log of seconds per step for each launch that was not disturbed."""
-        return [value for value in (one.log_time() for one in self._blocks(name)) if math.isfinite(value)]
+        return [value for value in (float(launch_log_time(one)) for one in self._blocks(name)) if math.isfinite(value)]
 
     def _cost(self, name: str) -> Cost:
         benches, blocks, log_times = self._benches(name), self._blocks(name), self._log_times(name)
         disturbed = len(log_times) < min(2, len(blocks)) or len(log_times) < (1 - DISTURBED) * len(blocks)
         # where nothing is undisturbed the time is shown all the same: it has no rank
-        times = log_times or [Blocks(one.time_ns, np.ones_like(one.clean)).log_time() for one in blocks]
+        times = log_times or [float(launch_log_time(Blocks(one.time_ns, np.ones_like(one.clean)))) for one in blocks]
         phases, closure, gradient = self._phases(benches)
         construct = _plain([bench.prepared.construct_seconds for bench in benches])
         make_tensor = _plain([bench.prepared.make_tensor_seconds for bench in benches])
@@ -267,8 +267,8 @@ class _Conclusion:
         found = []
         for bench in benches:
             phased, clean = bench.phases, bench.clean(phased=True)
-            times = [Blocks(np.maximum(phased[:, :, i], 1), clean).log_time() for i in range(len(PHASES))]
-            found.append([*times, Blocks(bench.by_block, bench.clean()).log_time()])
+            times = [float(launch_log_time(Blocks(np.maximum(phased[:, :, i], 1), clean))) for i in range(len(PHASES))]
+            found.append([*times, float(launch_log_time(Blocks(bench.by_block, bench.clean())))])
         logs = np.array(found)
         logs = logs[np.isfinite(logs).all(axis=1)]
         if not len(logs):
@@ -428,10 +428,11 @@ class _Conclusion:
             return {}
         ratios = {}
         for i, phase in enumerate(PHASES):
-            values = [
-                log_ratio(*(Blocks(np.maximum(bench.phases[:, :, i], 1), bench.clean(phased=True)) for bench in sides))
-                for sides in ((benches[name], benches[baseline]) for benches in both)
+            sides = [
+                [Blocks(np.maximum(bench.phases[:, :, i], 1), bench.clean(phased=True)) for bench in pair]
+                for pair in ((benches[name], benches[baseline]) for benches in both)
             ]
+            values = [float(launch_log_ratio(mine, other)) for mine, other in sides]
             finite = [value for value in values if math.isfinite(value)]
             if finite:
                 ratios[phase] = _ratio(interval(finite))

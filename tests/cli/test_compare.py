@@ -98,8 +98,45 @@ def test_markdown_and_json_say_the_same(runs, capsys):
     code, text, _ = call(capsys, runs / "before", runs / "slower", "--json")
     found = json.loads(text)
     assert (code, found["exit_code"]) == (1, 1)
-    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 1}
+    assert found["schema"] == {"name": "compare-ag/comparison", "major": 1, "minor": 2}
     assert [one["speed"]["verdict"] for one in found["backends"]] == ["yardstick", "slower"]
+
+
+@pytest.fixture(scope="module")
+def noisy(make_run, tmp_path_factory):
+    """A run in which all went well, and one in which other programs disturbed a backend."""
+    folder = tmp_path_factory.mktemp("noisy")
+    make_run(TIMES, judged=True, path=folder / "A")
+    make_run(TIMES | {"mine": 60e-6}, seed=1, disturbed={"mine": 0.63}, path=folder / "B")
+    return folder
+
+
+@pytest.mark.parametrize("form", [(), ("--md",)])
+def test_a_disturbed_timing_passes_unless_strict_and_says_so_before_all_tables(noisy, capsys, form):
+    code, out, _ = call(capsys, noisy / "A", noisy / "B", *form)
+    assert code == 0
+    head = out.split("erdict")[0].split("| backend")[0]
+    assert "A → B: nothing became wrong; whether anything is slower is not decided (a timing was disturbed)." in head
+    assert "- not decided: mine was disturbed in B (" in head
+    assert "of blocks interrupted)" in head
+    assert "it passes here, --strict makes it fail" in out
+    code, out, _ = call(capsys, noisy / "A", noisy / "B", "--strict", *form)
+    assert code == 1
+    assert "A → B: 1 change that should not pass." in out
+    assert "it fails here because of --strict" in out
+
+
+def test_json_says_what_was_not_decided(noisy, capsys):
+    code, text, _ = call(capsys, noisy / "A", noisy / "B", "--json", "--strict")
+    found = json.loads(text)
+    assert (code, found["exit_code"], found["strict"]) == (1, 1, True)
+    assert [one["speed"]["verdict"] for one in found["backends"]] == ["yardstick", "not decided"]
+    assert found["backends"][1]["speed"]["ratio"] is None
+
+
+def test_strict_holds_within_one_run(noisy, capsys):
+    assert call(capsys, noisy / "B", "--baseline", "numpy")[0] == 0
+    assert call(capsys, noisy / "B", "--baseline", "numpy", "--strict")[0] == 1
 
 
 def test_one_run_with_a_baseline(runs, capsys):

@@ -140,6 +140,129 @@ def test_runs_without_launches_show_ratios_and_judge_none(make_run):
     assert "no launches" in found.note
 
 
+# --- what was disturbed, and what has no rank ---------------------------------------------------------------
+
+CHEATS = "was timed with wrong results: after step 5034 w[3] is off by 0.1, 1e+09 tolerances"
+
+
+def placed(run, name, cost=None, **changes):
+    """The run under another name, with another cost of one backend."""
+    records_of = dict(run.records)
+    if cost is not None:
+        records_of[cost] = records.replace(run[cost], cost=records.replace(run[cost].cost, **changes))
+    return records.Run(run.path.with_name(name), run.manifest, records_of, run._cache)
+
+
+@pytest.fixture(scope="module")
+def judged(make_run):
+    return placed(make_run(TIMES, judged=True), "A")
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_disturbed_side_is_never_slower_or_faster(judged, make_run, factor, turned):
+    noisy = placed(make_run(TIMES | {"mine": factor * 20e-6}, seed=1, disturbed={"mine": 0.63}), "B")
+    sides = (noisy, judged) if turned else (judged, noisy)
+    found = compare_runs(*sides)
+    speed = changed(found, "mine").speed
+    assert (speed.verdict, speed.ratio) == ("not decided", None)
+    share = 100 * noisy["mine"].cost.preempted
+    assert speed.note == f"mine was disturbed in B ({share:.0f} % of blocks interrupted)"
+    assert (found.exit_code, found.regressions, found.yardstick) == (0, [], "numpy")
+    assert verdicts(found)["torch"] == "equivalent"
+    strict = compare_runs(*sides, strict=True)
+    assert (strict.exit_code, strict.strict) == (1, True)
+    assert strict.regressions == [f"mine: its speed is not decided, which --strict does not let pass: {speed.note}"]
+
+
+def test_strict_lets_pass_what_was_not_disturbed(judged, make_run):
+    assert compare_runs(judged, judged, strict=True).exit_code == 0
+    one = make_run(TIMES, launches=1, judged=True)
+    assert compare_runs(one, one, strict=True).exit_code == 0  # inconclusive is no disturbance
+
+
+def test_both_sides_may_be_disturbed(make_run):
+    noisy = make_run(TIMES, disturbed={"mine": 0.63})
+    note = changed(compare_runs(placed(noisy, "A"), placed(noisy, "B")), "mine").speed.note
+    assert "disturbed in A" in note
+    assert "disturbed in B" in note
+    same_name = changed(compare_runs(noisy, noisy), "mine").speed.note
+    assert "disturbed in the run before" in same_name
+    assert "disturbed in the run after" in same_name
+
+
+def test_a_disturbed_yardstick_cannot_serve(judged, make_run):
+    noisy = placed(make_run(TIMES | {"mine": 40e-6}, seed=1, disturbed={"numpy": 0.63}), "B")
+    for wanted in (None, "numpy"):
+        found = compare_runs(judged, noisy, yardstick=wanted)
+        assert (found.yardstick, found.exit_code) == (None, 0)
+        assert set(verdicts(found).values()) == {"not decided"}
+        assert changed(found, "mine").speed.note.startswith("its yardstick cannot serve: numpy was disturbed in B")
+        assert compare_runs(judged, noisy, yardstick=wanted, strict=True).exit_code == 1
+    for other in ("torch", "none"):
+        found = compare_runs(judged, noisy, yardstick=other)
+        assert verdicts(found)["mine"] == "slower"
+        assert verdicts(found)["numpy"] == "not decided"
+        assert found.exit_code == 1
+
+
+def test_a_side_without_rank_is_not_compared_and_says_why(judged, make_run):
+    cheat = placed(make_run(TIMES | {"mine": 1e-6}, seed=1, unranked={"mine": CHEATS}), "B")
+    found = compare_runs(judged, cheat, strict=True)
+    speed = changed(found, "mine").speed
+    assert (speed.verdict, speed.ratio, found.exit_code) == ("not compared", None, 0)
+    assert speed.note == f"mine {CHEATS} (in B)"
+    with pytest.raises(ComparisonError, match=r"the yardstick 'mine' cannot serve: mine was timed with wrong results"):
+        compare_runs(judged, cheat, yardstick="mine")
+    numpy_cheats = make_run(TIMES, seed=1, unranked={"numpy": CHEATS})
+    assert compare_runs(judged, numpy_cheats).yardstick is None
+
+
+def test_two_ways_of_timing_a_step_are_not_compared(judged):
+    blockwise = placed(judged, "B", "mine", timed_by="blocks")
+    speed = changed(compare_runs(judged, blockwise), "mine").speed
+    assert speed.verdict == "not compared"
+    assert "the median of its steps in A and whole blocks in B" in speed.note
+
+
+def test_launches_without_a_number_are_left_out_and_the_others_count(make_run):
+    """Half of the launches of one backend are interrupted throughout, and took ten times as long."""
+    judged, slower = (make_run(TIMES | {"mine": t}, seed=seed, judged=True) for seed, t in ((0, 20e-6), (1, 24e-6)))
+    for name, launches in (("mine", [0, 1]), ("numpy", [1, 2])):
+        arrays = slower._cache[name]
+        arrays["block_time_ns"][launches] *= 10
+        arrays["block_clean"][launches] = False
+    found = compare_runs(judged, slower)
+    assert verdicts(found) == {"numpy": "yardstick", "torch": "equivalent", "mine": "slower"}
+    assert changed(found, "mine").speed.ratio.value == pytest.approx(1.2, rel=0.02)
+    assert changed(found, "numpy").speed.ratio.value == pytest.approx(1.0, rel=0.02)
+    slower._cache["mine"]["block_clean"][...] = False
+    speed = changed(compare_runs(judged, slower), "mine").speed
+    assert speed.verdict == "not decided"
+    assert "no undisturbed launch" in speed.note
+
+
+def test_runs_from_before_are_compared_with_runs_from_now(before, make_run):
+    new = make_run(TIMES | {"mine": 22e-6}, seed=1, judged=True)
+    for name in TIMES:
+        new = placed(new, "B", name, timed_by="blocks")
+    assert verdicts(compare_runs(before, new)) == {"numpy": "yardstick", "torch": "equivalent", "mine": "slower"}
+
+
+@pytest.mark.parametrize(("name", "baseline"), [("mine", "numpy"), ("numpy", "mine")])
+def test_within_a_run_a_disturbed_side_is_not_decided(make_run, name, baseline):
+    run = placed(make_run(TIMES, disturbed={"mine": 0.63}), "A")
+    found = compare_within(run, baseline, threshold=10.0)
+    speed = changed(found, name).speed
+    assert (speed.verdict, speed.ratio, found.exit_code) == ("not decided", None, 0)
+    assert speed.note.startswith("mine was disturbed in A (")
+    assert compare_within(run, baseline, threshold=10.0, strict=True).exit_code == 1
+    cheat = make_run(TIMES, unranked={"mine": CHEATS})
+    speed = changed(compare_within(cheat, baseline, threshold=10.0, strict=True), name).speed
+    assert speed.verdict == "not compared"
+    assert CHEATS in speed.note
+
+
 # --- what is wrong ------------------------------------------------------------------------------------------
 
 
@@ -288,4 +411,6 @@ def test_a_baseline_that_is_not_there_is_refused(make_run):
 
 
 def test_every_word_for_speed_is_documented(before, make_run):
-    assert set(verdicts(compare_runs(before, before)).values()) <= set(SPEED_VERDICTS)
+    noisy = make_run(TIMES, disturbed={"mine": 0.63}, unranked={"torch": CHEATS})
+    for run in (before, noisy):
+        assert set(verdicts(compare_runs(run, run)).values()) <= set(SPEED_VERDICTS)

@@ -8,28 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from compare_ag.comparison.numbers import blocks
 from compare_ag.records import Run
 from compare_ag.report import cells
 from compare_ag.report.page import tables
 from compare_ag.report.page.packing import Array, Packer, thinned
 from compare_ag.report.page.series import ROW, Chart, axis_of, course, orders_of, reach, rows_of, thinning_note
 from compare_ag.report.units import seconds, size
-from compare_ag.speed.statistics import launch_log_time
+from compare_ag.speed.blocks import launch_log_time
 
 MOST_BLOCKS = 4000
 """of all backends together: each is a mark of its own"""
 MOST_PAIRS = 15
 
 
-def _seconds_per_step(run: Run, name: str) -> Array | None:
-    """Seconds per step of every block, a row for each launch: (L, n). None where no raw times are there."""
-    arrays, speed = run.arrays(name), run.manifest.speed
-    blocks = arrays.get("block_wall_ns")
-    if blocks is not None and speed is not None and blocks.size:
-        each: Array = blocks.reshape(len(blocks), -1) * (1e-9 / speed.steps_per_block)
-        return each
-    rounds = arrays.get("step_seconds")  # of pytest-benchmark: one process, no launches
-    return None if rounds is None or not rounds.size else rounds.reshape(1, -1)
+def _marks(run: Run, name: str) -> tuple[Array, Array, int, int]:
+    """Seconds per step of every block that counts (n,), its launch (n,), how many launches, how many blocks do not.
+
+    No blocks where no raw times are there.
+    """
+    own = blocks(run, name)
+    if own is not None:
+        counts = own.clean & np.isfinite(own.time_ns)
+        return own.time_ns[counts] * 1e-9, np.nonzero(counts)[0], len(counts), int((~counts).sum())
+    rounds = run.arrays(name).get("step_seconds", np.empty(0))  # of pytest-benchmark: one process, no launches
+    return rounds.ravel(), np.zeros(rounds.size, dtype=int), 1, 0
 
 
 def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
@@ -40,29 +43,30 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     imported = speed is not None and speed.mode == "pytest-benchmark"
     what = "rounds" if imported else "blocks"
     series: list[dict[str, Any]] = []
-    thin = False
+    thin, left_out = False, 0
     for row, (name, cost) in enumerate(costs.items()):
         look = orders_of(run)[name]
-        each = _seconds_per_step(run, name)
-        if each is not None:
-            launch = np.repeat(np.arange(len(each)), each.shape[1])
-            flat = each.ravel()
-            at = thinned(flat, max(200, MOST_BLOCKS // len(costs)))
-            thin |= len(at) < len(flat)
-            lanes = row + 0.02 + 0.43 * (launch[at] + 0.5) / len(each)
+        each, launch, launches, interrupted = _marks(run, name)
+        left_out += interrupted
+        if len(each):
+            at = thinned(each, max(200, MOST_BLOCKS // len(costs)))
+            thin |= len(at) < len(each)
+            lanes = row + 0.02 + 0.43 * (launch[at] + 0.5) / launches
             series.append(
                 {
                     "name": f"{name}: {what}",
                     "look": look,
                     "draw": "ticks",
-                    "x": {"array": packer.add(flat[at])},
+                    "x": {"array": packer.add(each[at])},
                     "y": {"array": packer.add(lanes)},
                 }
             )
-        blocks = run.arrays(name).get("block_wall_ns")
-        if each is not None and blocks is not None and speed is not None:
-            means = [math.exp(launch_log_time(one, speed.steps_per_block)) for one in blocks]
-            middle = [row + 0.02 + 0.43 * (i + 0.5) / len(each) for i in range(len(each))]
+        own = blocks(run, name)
+        if own is not None:
+            logs = launch_log_time(own)
+            known = [place for place, log in enumerate(logs) if math.isfinite(log)]
+            means = [math.exp(logs[place]) for place in known]
+            middle = [row + 0.02 + 0.43 * (place + 0.5) / launches for place in known]
             series.append({"name": f"{name}: launches", "look": look, "draw": "small", "x": means, "y": middle})
         step = cost.step
         series.append(
@@ -73,7 +77,7 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
                 "x": [step.value],
                 "y": [row - 0.15],
                 "error": reach(step),
-                "label": seconds(step.value),
+                "label": " ".join(filter(None, (seconds(step.value), cells.no_rank(cost)))),
             }
         )
     title = "Time per step: every block, every launch, the mean with its interval"
@@ -83,11 +87,16 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     if imported:
         title = "Time per step: every round and their median"
         notes = ["Filled: the median, without an interval. Below it, a tick for each round that the file has kept."]
+    if left_out:
+        notes.append(f"{left_out} blocks in which another program ran do not count and are not drawn.")
     if thin:
         notes.append(
             f"{what.capitalize()} are thinned evenly with all extremes kept; the run directory holds them all."
         )
-    told = "; ".join(f"{name} {seconds(cost.step.value)} ({cells.span(cost.step)})" for name, cost in costs.items())
+    told = "; ".join(
+        " ".join(filter(None, (name, seconds(cost.step.value), f"({cells.span(cost.step)})", cells.no_rank(cost))))
+        for name, cost in costs.items()
+    )
     yield {
         "id": "speed",
         "title": title,
@@ -162,7 +171,8 @@ def _stack(name: str, part: int, values: list[float], count: int) -> dict[str, A
 
 def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     """Forward, backward, update, stacked."""
-    known = {name: cost.phases for name, cost in cells.costs(run).items() if cost.phases is not None}
+    facts = {name: cells.known_phases(run[name]) for name in cells.costs(run)}
+    known = {name: phases for name, phases in facts.items() if phases is not None}
     if not known:
         return
     series = [
@@ -174,6 +184,8 @@ def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
         for name, phases in known.items()
     )
     missing = [name for name, cost in cells.costs(run).items() if cost.phases is None]
+    notes = [f"n/a, cannot split a step: {', '.join(missing)}."] if missing else []
+    notes += [f"{name}: {why}." for name, why in cells.phases_off(run)]
     yield {
         "id": "phases",
         "title": "Phases of a step, stacked",
@@ -183,7 +195,7 @@ def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
         "series": series,
         "height": 130 + ROW * len(known),
         "zoom": False,
-        "notes": [f"n/a, cannot split a step: {', '.join(missing)}."] if missing else [],
+        "notes": notes,
     }
 
 

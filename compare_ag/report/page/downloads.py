@@ -3,7 +3,8 @@
     results.csv   a row for each backend, every number with all its digits
     run.json      manifest and records
     losses.csv    source, step, loss: as the page holds them
-    timings.csv   backend, launch, instance, round, nanoseconds of a block: as the page holds them
+    timings.csv   backend, launch, instance, round, nanoseconds of a block, since schema 1.7 also its steps, nanoseconds
+                  per step and whether it counts: as the page holds them
 
 Cells are safe for spreadsheets (`report.escape.cell`); the names in the last two come escaped from here.
 """
@@ -26,6 +27,8 @@ from compare_ag.report.spreadsheet import summary
 from compare_ag.text import everywhere, without_paths
 
 CSV = "text/csv;charset=utf-8"
+FURTHER = {"steps": "block_steps", "step ns": "block_time_ns", "counts": "block_clean"}
+"""column -> array that a block has since schema 1.7"""
 
 
 def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[str, Any]]:
@@ -52,14 +55,17 @@ def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[s
                 ],
             }
         )
-    parts = [part for name in run.records if (part := _blocks(run, name, packer)) is not None]
-    if parts and run.manifest.speed is not None:
+    speed = run.manifest.speed
+    own = speed is not None and not speed.steps_per_block
+    further = FURTHER if own else {}
+    parts = [part for name in run.records if (part := _blocks(run, name, packer, list(further.values()))) is not None]
+    if parts and speed is not None:
         made.append(
             {
                 "name": "timings.csv",
                 "type": CSV,
-                "says": f"blocks of {run.manifest.speed.steps_per_block} steps as this page holds them",
-                "columns": ["backend", "launch", "instance", "round", "wall ns"],
+                "says": f"blocks{'' if own else f' of {speed.steps_per_block} steps'} as this page holds them",
+                "columns": ["backend", "launch", "instance", "round", "wall ns", *further],
                 "parts": parts,
             }
         )
@@ -75,14 +81,16 @@ def _records(run: Run) -> str:
     return json.dumps(everywhere(document, without_paths), allow_nan=False, indent=1) + "\n"
 
 
-def _blocks(run: Run, name: str, packer: Packer) -> dict[str, Any] | None:
-    """One backend's blocks, with where each stands."""
-    wall = run.arrays(name).get("block_wall_ns")
-    if wall is None or not wall.size:
+def _blocks(run: Run, name: str, packer: Packer, further: list[str]) -> dict[str, Any] | None:
+    """One backend's blocks, with where each stands; further: the arrays beside the wall times."""
+    arrays = run.arrays(name)
+    known = [arrays.get(key) for key in ("block_wall_ns", *further)]
+    wall, columns = known[0], [array for array in known if array is not None]
+    if wall is None or not wall.size or len(columns) < len(known) or any(one.shape != wall.shape for one in columns):
         return None
     at = thinned(wall.ravel().astype(np.float64), MOST_POINTS)
     places = np.unravel_index(at, wall.shape)
-    return {"fixed": _cell(name), "arrays": [packer.add(one) for one in (*places, wall.ravel()[at])]}
+    return {"fixed": _cell(name), "arrays": [packer.add(one) for one in (*places, *(c.ravel()[at] for c in columns))]}
 
 
 def _cell(text: str) -> str:

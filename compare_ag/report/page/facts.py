@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from compare_ag.exit_codes import MEANINGS
 from compare_ag.records import FAILED, BackendRecord, Run, SpeedRecord
-from compare_ag.report.cells import costs, span
+from compare_ag.report import cells
+from compare_ag.report.cells import costs
 from compare_ag.report.units import seconds, size
 
 Fact = tuple[str, str]
@@ -153,14 +154,24 @@ def method(run: Run) -> Iterator[Fact]:
     known = costs(run)
     pinned = next(iter(known.values())).pinned if known else []
     where = f"all on CPU {', '.join(map(str, pinned))}" if pinned else "not pinned to a CPU"
+    if speed.steps_per_block:
+        length = f"blocks of {speed.steps_per_block} steps each after {speed.lead_in} untimed ones"
+    else:
+        length = "blocks, for each backend of as many steps and after as many untimed ones as take the same time"
     yield (
         "time per step",
         f"{speed.launches} launches of fresh processes (unit of replication), {speed.instances} × {speed.rounds - 1} "
-        f"blocks of {speed.steps_per_block} steps each after {speed.lead_in} untimed ones, all backends in turn in "
+        f"{length}, all backends in turn in "
         f"random order, {where}, {speed.threads} thread{'s' if speed.threads != 1 else ''}, from perturbed weights of "
         f"step {speed.checkpoint_step} ({speed.checkpoint}). Geometric mean over launches of medians over blocks; "
         f"Student's t interval over launches. {speed.seconds:.0f} s in mode {speed.mode}.",
     )
+    if cells.timed_heads(known):
+        lengths = [f"{name} {cost.steps_per_block} after {cost.lead_in}" for name, cost in known.items()]
+        yield (
+            "steps of a block",
+            f"On average: {'; '.join(lengths)} untimed ones. Blocks in which another program ran do not count.",
+        )
     yield (
         "ratios",
         f"Of blocks that ran next to each other from the same weights; each interval at {speed.level:.2%}, so that all "
@@ -189,10 +200,5 @@ def _imported(speed: SpeedRecord) -> Iterator[Fact]:
 
 def noise(run: Run) -> str:
     """The noise floor in a sentence; empty where there is none."""
-    speed = run.manifest.speed
-    if speed is None or speed.noise_floor is None or speed.control is None:
-        return ""
-    return (
-        f"Noise floor {speed.noise_floor:.1%}: {speed.control_backend} against itself is {speed.control.value:.4f} "
-        f"({span(speed.control, ratio=True)}); no verdict rests on less."
-    )
+    said = cells.noise(run.manifest.speed)
+    return f"{said[0].upper()}{said[1:]}." if said else ""

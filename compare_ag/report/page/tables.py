@@ -202,15 +202,22 @@ def weights(run: Run) -> Table | None:
 def speed(run: Run) -> Table:
     """Time per step of each backend with its interval; who was not timed, and why."""
     rows = []
+    known = costs(run)
+    further = cells.timed_heads(known)
     for name, record in run.records.items():
         cost = record.cost
         if cost is None:
-            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * 4])
+            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * (4 + len(further))])
             continue
-        own = [*cells.step(run, name, cost), f"{1 / cost.step.value:,.0f}"]
-        rows.append([Cell(name), *map(Cell, own)])
-    notes = [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
-    heads = _heads("Speed", ["backend", "time per step", "95 % interval", "ratio", "digits kept", "steps per second"])
+        time, interval, ratio, digits = cells.step(run, name, cost)
+        tone = BAD if cost.unranked else OPEN if cost.disturbed else ""
+        own = [digits, f"{1 / cost.step.value:,.0f}", *(cells.timed(cost) if further else [])]
+        rows.append([Cell(name), Cell(time), Cell(interval), Cell(ratio, tone), *map(Cell, own)])
+    notes = [f"{name} {why}." for name, why in cells.no_ranks(known)]
+    notes += [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
+    notes += [f"{cells.TIMED_NOTE[0].upper()}{cells.TIMED_NOTE[1:]}."] if further else []
+    words = ["backend", "time per step", "95 % interval", "ratio", "digits kept", "steps per second", *further]
+    heads = _heads("Speed", words)
     return Table("speed", "Speed: a whole step in the steady state", heads, rows, notes)
 
 
@@ -230,7 +237,7 @@ def pairs(run: Run) -> Table | None:
             Cell(cells.times(pair.ratio.value)),
             Cell(cells.span(pair.ratio, ratio=True)),
             Cell(pair.verdict, _TONES.get(pair.verdict, "")),
-            *map(Cell, cells.phase_ratios(pair)),
+            *map(Cell, cells.phase_ratios(run, pair)),
             Cell(cells.pays_after(pair, costs(run))),
         ]
         for pair in speed.pairs
@@ -248,9 +255,10 @@ def pairs(run: Run) -> Table | None:
 
 def phases(run: Run) -> Table:
     """Forward, backward, update; how they add up; what a gradient and the contract cost."""
-    rows = [[Cell(name), *map(Cell, cells.phases(cost))] for name, cost in costs(run).items()]
+    rows = [[Cell(name), *map(Cell, cells.phases(run[name], cost))] for name, cost in costs(run).items()]
+    notes = [f"{name}: {why}." for name, why in cells.phases_off(run)]
     heads = _heads("Phases", ["backend", *PHASES, "sum / step", "gradient / loss", "contract"])
-    return Table("phases", "Phases of a step", heads, rows)
+    return Table("phases", "Phases of a step", heads, rows, notes)
 
 
 def once(run: Run) -> Table | None:
@@ -281,8 +289,8 @@ def memory(run: Run) -> Table | None:
 
 
 def accuracy(run: Run) -> Iterator[tuple[str, Cost, float]]:
-    """(backend, cost, digits kept) of every backend that has both."""
+    """(backend, cost, digits kept) of every backend that has both, and a rank."""
     for name, cost in costs(run).items():
         digits = digits_kept(run, name)
-        if digits is not None:
+        if digits is not None and cost.ranked:
             yield name, cost, digits
