@@ -125,9 +125,12 @@ class Objective:
         self.probability = problem.loss == "probability"
 
     def gradient(self, residual: Array, signed: Array, theta: Array, out: Array) -> None:
-        """Write ∇f (m,) to ``out``, from |r| (n,), the batch's rows of A (n, m), and θ (m,)."""
+        """Write ∇f (m,) to ``out``, from |r| (n,), the batch's rows of A (n, m), and θ (m,).
+
+        Of several θ (R, m) at once: ∇f (R, m) from |r| (R, n).
+        """
         np.dot(residual, signed, out=out)
-        out /= -len(residual)
+        out /= -residual.shape[-1]
         if self.penalty[0]:
             out += self.penalty * theta
 
