@@ -189,7 +189,7 @@ class Oracle:
     def descend(
         self, weights: Array, batches: Sequence[Array | None], decides: Callable[[Exact, Exact], bool]
     ) -> tuple[Exact, Exact] | None:
-        """One step on each of ``batches`` from ``weights`` (m,): the last step's loss () before it, the weights (m,) after it.
+        """Steps on ``batches`` from ``weights`` (m,): the loss () before the last one, and the weights (m,) after it.
 
         The weights' radius is one number, in the 2-norm. decides: whether loss and weights are known well enough; more
         bits are taken until they are. None where `MOST_BITS` are not enough.

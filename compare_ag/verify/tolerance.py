@@ -115,6 +115,7 @@ class Geometry:
 
     @classmethod
     def of(cls, problem: Problem) -> Geometry:
+        """Those of ``problem``."""
         X = np.asarray(problem.X, dtype=np.float64)
         squares = np.einsum("ij,ij->i", X, X) + 1.0
         longest, l2 = math.sqrt(float(squares.max())), float(problem.l2)
