@@ -14,6 +14,7 @@ What is judged:
     samples      single steps and answers at points, each against the exact one
     verdict      the whole trajectory: agrees, or from which step and where it does not
     certificate  everything together
+    blocks       the blocks that were timed: loss and weights after a number of updates from weights near a checkpoint
     relations    checks that need no reference: metamorphic relations, Taylor's remainder
 
 What is said about it:
@@ -25,6 +26,7 @@ Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend
 is told a number of it that it is asked for.
 """
 
+from compare_ag.verify.blocks import BlockJudge, BlockVerdict, Claim
 from compare_ag.verify.certificate import Evidence, certify
 from compare_ag.verify.convergence import Convergence, convergence
 from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
@@ -37,6 +39,9 @@ from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Status, Verdict, judge
 
 __all__ = [
+    "BlockJudge",
+    "BlockVerdict",
+    "Claim",
     "Convergence",
     "Evidence",
     "Exact",

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -186,6 +186,28 @@ class Oracle:
             steps = [value - rate * slope for value, slope in zip(balls(weights), balls(gradient), strict=True)]
             return enclosed(steps, (len(steps),))
 
+    def descend(
+        self, weights: Array, batches: Sequence[Array | None], decides: Callable[[Exact, Exact], bool]
+    ) -> tuple[Exact, Exact] | None:
+        """Steps on ``batches`` from ``weights`` (m,): the loss () before the last one, and the weights (m,) after it.
+
+        The weights' radius is one number, in the 2-norm. decides: whether loss and weights are known well enough; more
+        bits are taken until they are. None where `MOST_BITS` are not enough.
+        """
+        bits = self.bits + bits_of_sums(self.largest, weights[:-1], weights[-1])
+        bits += math.ceil(min(len(batches) * math.log2(_lipschitz(self.problem)), MOST_BITS))
+        while bits <= MOST_BITS:
+            with PRECISION_LOCK, ctx.workprec(bits):
+                theta = arb_mat(self.parameters, 1, balls(weights))
+                for step in _steps(self.problem, theta, map(self._design, batches)):
+                    last = step
+                loss = enclosed([last.loss], ())._replace(radius=last.radius_of_loss)
+                after = enclosed(last.after.entries(), weights.shape)._replace(radius=last.radius_after)
+            if decides(loss, after):
+                return loss, after
+            bits *= 2
+        return None
+
     def _design(self, rows: Array | None) -> _Design:
         key = batch_key(rows)
         if key not in self._designs:
@@ -244,14 +266,14 @@ def _example(margin: Ball) -> tuple[Ball, Ball]:
     return 1 / (1 + growth), loss
 
 
-def trajectory_seconds(problem: Problem) -> float:
-    """What the exact trajectory costs, roughly: 18 µs a step for 4 examples x 2 features where this was measured."""
+def trajectory_seconds(problem: Problem, steps: int) -> float:
+    """What so many exact steps cost, roughly: 18 µs a step for 4 examples x 2 features where this was measured."""
     m = problem.features + 1
     n = min(problem.batch_size or problem.examples, problem.examples)
     step = 9e-6 + 2.1e-6 * n + 6e-8 * n * m
     if problem.batch_size is not None:
         step += 2.5e-7 * n * m
-    return step * (problem.steps + 1)
+    return step * steps
 
 
 def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = None) -> ExactTrajectory | None:
@@ -259,7 +281,7 @@ def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = N
 
     ``observe(k)`` is called now and then with the number of finished steps.
     """
-    seconds, lost = trajectory_seconds(problem), problem.steps * math.log2(_lipschitz(problem))
+    seconds, lost = trajectory_seconds(problem, problem.steps + 1), problem.steps * math.log2(_lipschitz(problem))
     if seconds > AFFORDABLE_SECONDS or not lost < MOST_BITS:
         return None
     # a step from weights that are off by e moves a logit by Re, and its loss by ‖∇f‖e ≤ Re + …
@@ -282,31 +304,23 @@ def _lipschitz(problem: Problem) -> float:
 
 def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory | None:
     """The trajectory with so many bits; None where they are too few to say anything, or the numbers leave float64."""
-    q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
-    l2, m = _l2(problem), problem.features + 1
+    m = problem.features + 1
     theta = arb_mat(m, 1, [*balls(problem.w0), arb(float(problem.b0))])
     full = _Design(problem.X, problem.y) if problem.batch_size is None else None
+    designs = (full or _Design(problem.X[rows], problem.y[rows]) for rows in batches(problem))
     pairs = recorded_steps(problem.steps)
     wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
     kept: dict[int, list[Ball]] = {}
     high, low, radii = (np.empty(problem.steps + 1) for _ in range(3))
     distance = largest = 0.0
-    for k, rows in enumerate(batches(problem)):
-        design = full or _Design(problem.X[rows], problem.y[rows])
+    for k, step in enumerate(_steps(problem, theta, designs)):
         if k in wanted:
-            kept[k] = theta.entries()
-            largest = max(largest, distance)
-        loss, gradient = design.evaluate(theta, l2)
-        high[k], low[k] = _split(loss)
-        slope = _norm(abs(float(entry)) for entry in gradient.entries()) * 1.01
-        radii[k] = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
+            kept[k] = step.before.entries()
+            largest, distance = max(largest, step.radius_before), step.radius_before
+        high[k], low[k] = _split(step.loss)
+        radii[k] = step.radius_of_loss
         if not (math.isfinite(high[k]) and math.isfinite(radii[k])):
             return None
-        if k == problem.steps:
-            break
-        following = theta - gradient * rate
-        distance = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following.entries())
-        theta = following.mid()
         if observe is not None and k % 256 == 0:
             observe(k)
     weights = enclosed([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
@@ -318,6 +332,34 @@ def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) 
         radius=distance,
         bits=bits,
     )
+
+
+class _Step(NamedTuple):
+    """One exact step: the loss and the weights (m, 1) before and after it, as balls or the midpoints of balls.
+
+    Each radius bounds the distance from the exact trajectory, of weights in the 2-norm.
+    """
+
+    before: Ball
+    radius_before: float
+    loss: Ball
+    radius_of_loss: float
+    after: Ball
+    radius_after: float
+
+
+def _steps(problem: Problem, theta: Ball, designs: Iterable[_Design]) -> Iterator[_Step]:
+    """Gradient descent from exact weights ``theta`` (m, 1), one step for each design."""
+    q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
+    l2, distance = _l2(problem), 0.0
+    for design in designs:
+        loss, gradient = design.evaluate(theta, l2)
+        slope = _norm(abs(float(entry)) for entry in gradient.entries()) * 1.01
+        of_loss = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
+        following = theta - gradient * rate
+        after = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following.entries())
+        yield _Step(theta, distance, loss, of_loss, following, after)
+        theta, distance = following.mid(), after
 
 
 def _l2(problem: Problem) -> Ball | None:

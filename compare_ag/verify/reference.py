@@ -125,9 +125,12 @@ class Objective:
         self.probability = problem.loss == "probability"
 
     def gradient(self, residual: Array, signed: Array, theta: Array, out: Array) -> None:
-        """Write ∇f (m,) to ``out``, from |r| (n,), the batch's rows of A (n, m), and θ (m,)."""
+        """Write ∇f (m,) to ``out``, from |r| (n,), the batch's rows of A (n, m), and θ (m,).
+
+        Of several θ (R, m) at once: ∇f (R, m) from |r| (R, n).
+        """
         np.dot(residual, signed, out=out)
-        out /= -len(residual)
+        out /= -residual.shape[-1]
         if self.penalty[0]:
             out += self.penalty * theta
 
@@ -214,7 +217,7 @@ class _Replay:
             self.theta[0] = self.theta[count]
             if observe is not None:
                 observe(min(first + count, steps))
-        magnitudes = _joined(parts)
+        magnitudes = joined(parts)
         full = self._full(magnitudes)
         return Reference(
             losses=magnitudes.loss,
@@ -270,8 +273,9 @@ class _Replay:
         """The magnitudes over all data at the recorded k: with the full batch those of the steps themselves."""
         if self.problem.batch_size is None or not len(self.recorded):
             return Magnitudes(*(getattr(magnitudes, field.name)[self.recorded] for field in fields(Magnitudes)))
-        return _joined([self.objective.at(theta) for theta in self.pairs[:, 0]])
+        return joined([self.objective.at(theta) for theta in self.pairs[:, 0]])
 
 
-def _joined(parts: list[Magnitudes]) -> Magnitudes:
+def joined(parts: list[Magnitudes]) -> Magnitudes:
+    """The sizes of several sequences of points, one after the other."""
     return Magnitudes(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Magnitudes)))

@@ -102,8 +102,8 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class _Geometry:
-    """What the data and the hyper-parameters fix: R, S, L, κ, η, l2 and m of the module's notation."""
+class Geometry:
+    """The constants of a problem: R, S, L, κ, η, l2 and m of the module's notation."""
 
     longest: float
     spread: float
@@ -114,7 +114,8 @@ class _Geometry:
     parameters: int
 
     @classmethod
-    def of(cls, problem: Problem) -> _Geometry:
+    def of(cls, problem: Problem) -> Geometry:
+        """Those of ``problem``."""
         X = np.asarray(problem.X, dtype=np.float64)
         squares = np.einsum("ij,ij->i", X, X) + 1.0
         longest, l2 = math.sqrt(float(squares.max())), float(problem.l2)
@@ -142,34 +143,29 @@ class _Geometry:
 
 def tolerance(problem: Problem, reference: Reference) -> Tolerance:
     """The tolerance of ``problem``'s dtype and loss form against ``reference``, whose own error is included."""
+    exact, recorded = reference.exact, reference.recorded_steps
     with np.errstate(all="ignore"):
-        geometry = _Geometry.of(problem)
-        double = Arithmetic.of("float64", probability=False)
-        tested = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
+        geometry = Geometry.of(problem)
         along, full = reference.magnitudes, reference.full_magnitudes
         anchored = anchored_curvature(problem, reference, geometry.longest)
-        own, _, _ = _weights_error(geometry, double, along, anchored, np.zeros_like(anchored))
-        error, saturated, overflowing = _weights_error(geometry, tested, along, anchored, own)
-        compared = own if reference.exact is None else np.full_like(own, reference.exact.weights.radius)
-        weights = error + compared
-        loss = _loss_error(geometry, tested, along, weights, own)
-        if reference.exact is None:
-            loss += _evaluation_error(geometry, double, along, np.zeros_like(weights))
+        bounds = ErrorBounds(problem, geometry, along, anchored, geometry.parameters * len(anchored))
+        if exact is None:
+            weights, loss = bounds.against_reference()
         else:
-            loss += reference.exact.losses.radius
-        recorded = reference.recorded_steps
-        full_loss = _loss_error(geometry, tested, full, weights[recorded], own[recorded])
-        full_loss += _evaluation_error(geometry, double, full, np.zeros_like(full_loss))
+            weights, loss = bounds.against_exact(exact.weights.radius, exact.losses.radius)
+        full_loss = _loss_error(geometry, bounds.tested, full, weights[recorded], bounds.own[recorded])
+        full_loss += _evaluation_error(geometry, bounds.double, full, np.zeros_like(full_loss))
+    saturated, overflowing = bounds.saturated_from, bounds.overflowing_from
     ends = saturated if overflowing is None else overflowing
     uninformative = _uninformative_from(geometry, weights, along.weights, ends)
     if overflowing is not None:
-        loss[overflowing:] = full_loss[recorded >= overflowing] = np.inf
+        full_loss[recorded >= overflowing] = np.inf
     if uninformative is not None:
         weights[uninformative:] = loss[uninformative:] = np.inf
         full_loss[recorded >= uninformative] = np.inf
     return Tolerance(
         weights=weights,
-        loss=_finite_or_inf(loss),
+        loss=loss,
         full_loss=_finite_or_inf(full_loss),
         saturated_from=saturated,
         overflowing_from=overflowing,
@@ -178,18 +174,54 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
     )
 
 
+class ErrorBounds:
+    """How far a run in the tested arithmetic, and the float64 reference, may lie from the exact trajectory.
+
+    along: sizes at the points 0…T of the reference, or numbers that are at least as large for each of several
+    references (``lowest_logit``: at most as large); anchored (T+1,): lower bounds of λmin(H) there; sums: how many sums
+    over a batch all the runs make that one verdict is about, for its one false-alarm probability.
+    """
+
+    def __init__(self, problem: Problem, geometry: Geometry, along: Magnitudes, anchored: Array, sums: int) -> None:
+        self.geometry, self.along = geometry, along
+        self.double = Arithmetic.of("float64", probability=False)
+        self.tested = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
+        exactly = np.zeros_like(anchored)
+        self.own, _, _ = _weights_error(geometry, self.double, along, anchored, exactly, sums)
+        """ê (T+1,): of the reference's weights"""
+        self.error, self.saturated_from, self.overflowing_from = _weights_error(
+            geometry, self.tested, along, anchored, self.own, sums
+        )
+        """e (T+1,): of the tested run's weights; the first step that may saturate or the first that may overflow"""
+
+    def against_reference(self) -> tuple[Array, Array]:
+        """The largest deviation from the reference, of weights and of losses, (T+1,) each; inf: undecidable."""
+        return self._against(self.own, _evaluation_error(self.geometry, self.double, self.along, 0.0 * self.own))
+
+    def against_exact(self, in_weights: Array | float, in_losses: Array | float) -> tuple[Array, Array]:
+        """The same for numbers with these radii (of weights in the 2-norm) to compare with in the reference's place."""
+        return self._against(np.broadcast_to(in_weights, self.own.shape), in_losses)
+
+    def _against(self, in_weights: Array, in_losses: Array | float) -> tuple[Array, Array]:
+        weights = self.error + in_weights
+        loss = _loss_error(self.geometry, self.tested, self.along, weights, self.own) + in_losses
+        if self.overflowing_from is not None:
+            loss[self.overflowing_from :] = np.inf
+        return weights, _finite_or_inf(loss)
+
+
 def _weights_error(
-    geometry: _Geometry, arithmetic: Arithmetic, along: Magnitudes, anchored: Array, offset: Array
+    geometry: Geometry, arithmetic: Arithmetic, along: Magnitudes, anchored: Array, offset: Array, sums: int
 ) -> tuple[Array, int | None, int | None]:
     """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated or the first overflowing step, whichever comes first.
 
-    ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖.
+    ``offset`` (T+1,) bounds ‖θ̂ₖ - θ*ₖ‖; ``sums`` as for `ErrorBounds`.
 
     A scalar recursion over Python floats, some 4 µs a step: e feeds δ and q, so that it cannot be one array operation.
     """
     u, rate, spread, longest = arithmetic.u, geometry.rate, geometry.spread, geometry.longest
     gamma_logit = float(arithmetic.gamma(np.array(geometry.parameters)))
-    gamma_sum = arithmetic.gamma_of_sum(along.examples + 2.0, geometry.parameters * len(offset))
+    gamma_sum = arithmetic.gamma_of_sum(along.examples + 2.0, sums)
     handful = along.examples + geometry.parameters + 16.0
     underflow = (1.0 + rate) * (1.0 + spread) * handful * arithmetic.tiny
     columns = (
@@ -238,14 +270,14 @@ def _weights_error(
     return errors, None, None
 
 
-def _loss_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array) -> Array:
+def _loss_error(geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array) -> Array:
     """|f̃(θ̃) - f(θ)|, f̃ as computed and f exact, for θ̃ within ``distance`` of a θ within ``offset`` of θ̂, all (S,)."""
     evaluated = _evaluation_error(geometry, arithmetic, at, distance + offset)
     slope = at.gradient + geometry.curvature * offset
     return np.asarray(evaluated + slope * distance + 0.5 * geometry.curvature * distance**2)
 
 
-def _evaluation_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array) -> Array:
+def _evaluation_error(geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array) -> Array:
     """The rounding error of evaluating the loss at a point within ``distance`` of θ̂, all (S,)."""
     u, spread, m = arithmetic.u, geometry.spread, np.array(geometry.parameters)
     gamma_logit = arithmetic.gamma(m)
@@ -266,7 +298,7 @@ def _evaluation_error(geometry: _Geometry, arithmetic: Arithmetic, at: Magnitude
     return np.where(largest <= arithmetic.top, error, np.inf)
 
 
-def _uninformative_from(geometry: _Geometry, weights: Array, norms: Array, ends: int | None) -> int | None:
+def _uninformative_from(geometry: Geometry, weights: Array, norms: Array, ends: int | None) -> int | None:
     """The first step at which the bound exceeds both the largest weights so far met and 1/R.
 
     1/R is the change of weights that moves no logit by more than 1: less than that is still an answer, also where the

@@ -174,10 +174,14 @@ def _fault(comparison: _Comparison, index: int, trajectory: Trajectory) -> Verdi
 def _coordinate(comparison: _Comparison, index: int) -> str | None:
     if comparison.by_weight is None:
         return None
-    row = comparison.by_weight[index]
-    broken = ~np.isfinite(row)
-    largest = int(np.argmax(broken if broken.any() else row))
-    return "b" if largest == len(row) - 1 else f"w[{largest}]"
+    return worst_coordinate(comparison.by_weight[index])
+
+
+def worst_coordinate(deviation: Array) -> str:
+    """The name ("w[3]", "b") of the first weight whose deviation (m,), b last, is not finite, else of the largest."""
+    broken = ~np.isfinite(deviation)
+    largest = int(np.argmax(broken if broken.any() else deviation))
+    return "b" if largest == len(deviation) - 1 else f"w[{largest}]"
 
 
 def _later_non_finite(trajectory: Trajectory, step: int) -> str:

@@ -1,0 +1,400 @@
+"""Timed blocks: did each of them make its updates, and rightly?
+
+A timed block starts from weights whose bits the host knows and makes a number s of updates of gradient descent, of
+which update j uses the batch ``batches[j % len(batches)]``. It reports the loss of its last batch before the last
+update, and the weights after it. Here they are compared with float64 gradient descent from the same start, within the
+bound of `tolerance`. All distinct starts descend together: a step of R starts is two products with the (n, m) matrix A.
+
+**One bound for all starts.** The recursion of `tolerance` is scalar, 4 µs a step, and would cost more than the training
+of a small problem if each start had its own. Its result grows with every size that enters it (and with the lowest logit
+falling), so that the largest of each over the starts give a bound that holds for every one of them. It is hardly larger
+than each start's own where the starts lie near one checkpoint.
+
+**Right, wrong, not judged.** The bound decides which blocks are wrong. It does not show that the updates were made:
+where rounding may move the weights as far as the updates do, weights that were left alone are within it. So a block
+within the bound is right only if its weights lie nearer to those after s updates than `LARGEST_SHARE` of the last
+update and `LARGEST_SHARE_OF_MOVE` of the whole move: then it made neither one update too few nor one too many.
+Otherwise it is not judged. A block that moves the weights by 10 tolerances and is within one is always within the
+second share; where the bound is too wide for that, the deviation itself may still show that the updates were made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from compare_ag.problem import Problem
+from compare_ag.problem.core import Array
+from compare_ag.verify.oracle import AFFORDABLE_SECONDS, Exact, Oracle, trajectory_seconds
+from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, Objective, joined
+from compare_ag.verify.tolerance import ErrorBounds, Geometry
+from compare_ag.verify.verdict import worst_coordinate
+
+BlockStatus: TypeAlias = Literal["right", "wrong", "not judged"]
+
+LARGEST_SHARE = 0.5
+"""of the last update, by which the weights of a right block may be off: with one update missing or too many it is 1"""
+LARGEST_SHARE_OF_MOVE = 0.1
+"""of the distance between the weights before and after the block"""
+FEWEST_STARTS = 8
+"""that descend together, however large the data are: products with fewer take as long"""
+GROUP_CELLS = 1 << 18
+"""numbers of an array (R, n) or (R, m) for more starts than that"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one timed block started from, and what it reports; m = d + 1 weights in the problem's dtype, b last.
+
+    Claims that start from the same weights share one trajectory of the reference; it is found most quickly where they
+    share the array, too.
+    """
+
+    start: Array
+    """(m,)"""
+    updates: int
+    """s, at least 1, the untimed ones of the lead-in included"""
+    loss: Array
+    """(): of the last update's batch, at the weights before that update"""
+    weights: Array
+    """(m,): after all updates"""
+
+
+@dataclass(frozen=True)
+class BlockVerdict:
+    """The judgement of one block."""
+
+    status: BlockStatus
+    ratio: float
+    """deviation / tolerance, the larger of loss and weights; above 1 is out of tolerance, inf is not finite"""
+    quantity: Literal["loss", "weights"]
+    """to which the ratio and the figures below belong"""
+    coordinate: str | None
+    """where weights are wrong, the one that deviates most: "w[3]", "b" """
+    observed: float
+    """the deviation: of the loss, or ‖deviation‖₂ of the weights"""
+    tolerance: float
+    """inf where nothing can be decided"""
+    moved: float
+    """how far s right updates move the weights, in tolerances of the weights; 0 where these are inf"""
+    share: float
+    """‖deviation‖₂ of the weights by ‖the last right update‖₂: 1 where it is missing; NaN where nothing can be said"""
+    exact: bool = False
+    """compared with the exact trajectory, not with the reference"""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the claims need: P distinct pairs of a start and a number of updates."""
+
+    starts: Array
+    """(R, m) float64, those with the most updates first"""
+    updates: Array
+    """(P,) integers"""
+    start: Array
+    """(P,): row of ``starts``"""
+    pair: list[int]
+    """for each claim its pair"""
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim]) -> _Plan:
+        by_bits: dict[bytes, int] = {}
+        by_array: dict[int, int] = {}
+        first_with: list[Array] = []
+        pairs: dict[tuple[int, int], int] = {}
+        pair = []
+        for claim in claims:
+            if id(claim.start) not in by_array:  # the bits of 100,000 weights take as long as a step
+                row = by_bits.setdefault(claim.start.tobytes(), len(first_with))
+                by_array[id(claim.start)] = row
+                if row == len(first_with):
+                    first_with.append(claim.start)
+            key = (by_array[id(claim.start)], claim.updates)
+            pair.append(pairs.setdefault(key, len(pairs)))
+        start, updates = (np.array(column) for column in zip(*pairs, strict=True))
+        most = np.zeros(len(first_with), dtype=np.int64)
+        np.maximum.at(most, start, updates)
+        order = np.argsort(-most, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return cls(np.stack(first_with).astype(np.float64)[order], updates, place[start], pair)
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What the reference says of P pairs, and how far off a right block may be."""
+
+    weights: Array
+    """(P, m)"""
+    loss: Array
+    """(P,)"""
+    in_weights: Array
+    """(P,): tolerance in the 2-norm"""
+    in_loss: Array
+    """(P,)"""
+    exact_in_weights: Array
+    """(P,): the same beside exact numbers"""
+    exact_in_loss: Array
+    """(P,)"""
+    move: Array
+    """(P,): ‖weights - start‖₂"""
+    last_update: Array
+    """(P,): ‖weights - weights one update before‖₂"""
+
+
+class BlockJudge:
+    """Judges the blocks of one problem. Holds the data in float64 and those parts of the bound that no claim changes.
+
+    batches: the row indices of each batch that the clock cycles through, or None for all data. Raises `ValueError`
+    where it is None and the problem has mini-batches, or the other way round, for the bound differs.
+    """
+
+    def __init__(self, problem: Problem, batches: Sequence[Array] | None) -> None:
+        if (batches is None) != (problem.batch_size is None) or (batches is not None and not len(batches)):
+            raise ValueError("batches must be given for a problem with mini-batches, and for no other")
+        self.problem = problem
+        self.batches: Sequence[Array | None] = [None] if batches is None else list(batches)
+        self.objective = Objective(problem)
+        self.oracle = Oracle(problem)
+        with np.errstate(all="ignore"):
+            self.geometry = Geometry.of(problem)
+        signed, sign = self.objective.signed, self.objective.sign
+        self.parts = [(signed, sign) if rows is None else (signed[rows], sign[rows]) for rows in self.batches]
+        """(A, 2y - 1) of each batch"""
+
+    def exact_seconds(self, updates: int) -> float | None:
+        """About how long it takes to judge one block exactly; None where that is too long, so that it is not done."""
+        seconds = trajectory_seconds(self.problem, updates)
+        return seconds if seconds <= AFFORDABLE_SECONDS else None
+
+    def judge(self, claims: Sequence[Claim], exactly: Collection[int] = ()) -> list[BlockVerdict]:
+        """A verdict for each claim, in order.
+
+        exactly: indices of claims to compare with the exact trajectory, where `exact_seconds` allows it and the bits
+        suffice; ``exact`` of the verdict says whether that was so. Raises `ValueError` for a claim of the wrong form:
+        whoever receives the claims from a worker has to check it before.
+        """
+        if not claims:
+            return []
+        for claim in claims:
+            self._require_form(claim)
+        with np.errstate(all="ignore"):
+            plan = _Plan.of(claims)
+            expected = self._expected(plan, sum(claim.updates for claim in claims))
+            in_weights, in_loss = self._deviations(claims, plan.pair, expected)
+            allowed_in_weights, allowed_in_loss = expected.in_weights[plan.pair], expected.in_loss[plan.pair]
+            by_weight: dict[int, Array] = {}
+            for i in exactly:
+                pair = plan.pair[i]
+                allowed = float(expected.exact_in_weights[pair]), float(expected.exact_in_loss[pair])
+                found = self._exactly(claims[i], *allowed)
+                if found is not None:
+                    loss, weights = found
+                    by_weight[i] = weights.deviation(claims[i].weights)
+                    in_weights[i] = np.linalg.norm(by_weight[i])
+                    in_loss[i] = loss.deviation(claims[i].loss)
+                    allowed_in_weights[i], allowed_in_loss[i] = allowed
+        move, last_update = expected.move[plan.pair], expected.last_update[plan.pair]
+        columns = (in_weights, allowed_in_weights, in_loss, allowed_in_loss, move, last_update)
+        verdicts = []
+        for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            verdict = _verdict(*row, exact=i in by_weight)
+            if verdict.status == "wrong" and verdict.quantity == "weights":
+                if i not in by_weight:
+                    by_weight[i] = np.abs(claims[i].weights - expected.weights[plan.pair[i]])
+                verdict = replace(verdict, coordinate=worst_coordinate(by_weight[i]))
+            verdicts.append(verdict)
+        return verdicts
+
+    def _require_form(self, claim: Claim) -> None:
+        dtype, m = np.dtype(self.problem.dtype), self.problem.features + 1
+        parts = (("start", claim.start, (m,)), ("loss", claim.loss, ()), ("weights", claim.weights, (m,)))
+        for name, array, shape in parts:
+            if array.dtype != dtype or array.shape != shape:
+                raise ValueError(f"{name}: expected {dtype} of shape {shape}, got {array.dtype} of shape {array.shape}")
+        if claim.updates < 1:
+            raise ValueError(f"updates: expected at least 1, got {claim.updates}")
+
+    def _expected(self, plan: _Plan, updates: int) -> _Expected:
+        """What right blocks come to; ``updates`` of all claims together, for the false-alarm probability."""
+        pairs, m = len(plan.updates), self.problem.features + 1
+        expected = _Expected(np.empty((pairs, m)), *(np.empty(pairs) for _ in range(7)))
+        size = max(FEWEST_STARTS, GROUP_CELLS // max(m, max(len(sign) for _, sign in self.parts)))
+        for first in range(0, len(plan.starts), size):
+            starts = plan.starts[first : first + size]
+            chosen = np.flatnonzero((plan.start >= first) & (plan.start < first + len(starts)))
+            group = replace(plan, starts=starts, updates=plan.updates[chosen], start=plan.start[chosen] - first)
+            along = _Descent(self, group).run(expected, chosen)
+            after = group.updates
+            bounds = ErrorBounds(self.problem, self.geometry, along, np.zeros(len(along.weights)), m * updates)
+            weights, loss = bounds.against_reference()
+            expected.in_weights[chosen], expected.in_loss[chosen] = weights[after], loss[after - 1]
+            weights, loss = bounds.against_exact(0.0, 0.0)
+            expected.exact_in_weights[chosen], expected.exact_in_loss[chosen] = weights[after], loss[after - 1]
+            for some in _chunks(len(chosen), m):
+                moves = expected.weights[chosen[some]] - starts[group.start[some]]
+                expected.move[chosen[some]] = _norms(moves)
+        return expected
+
+    def _deviations(self, claims: Sequence[Claim], pair: list[int], expected: _Expected) -> tuple[Array, Array]:
+        """‖deviation‖₂ of the weights and |deviation| of the loss, from the reference, of each claim."""
+        in_weights = np.empty(len(claims))
+        for some in _chunks(len(claims), self.problem.features + 1):
+            observed = np.stack([claim.weights for claim in claims[some]])
+            in_weights[some] = _norms(observed - expected.weights[pair[some]])
+        loss = np.array([claim.loss for claim in claims], dtype=np.float64)
+        return in_weights, np.abs(loss - expected.loss[pair])
+
+    def _exactly(self, claim: Claim, in_weights: float, in_loss: float) -> tuple[Exact, Exact] | None:
+        """The exact loss and weights of a block; None where they are too expensive, or nothing could be decided."""
+        if self.exact_seconds(claim.updates) is None or not (np.isfinite(in_weights) and np.isfinite(in_loss)):
+            return None
+
+        def decides(loss: Exact, weights: Exact) -> bool:
+            return bool(loss.decides(np.asarray(in_loss)) and weights.decides(np.asarray(in_weights)).all())
+
+        batches = [self.batches[j % len(self.batches)] for j in range(claim.updates)]
+        return self.oracle.descend(claim.start, batches, decides)
+
+
+class _Descent:
+    """Float64 gradient descent from R starts at once, a few steps at a time; a start is left where its claims end."""
+
+    def __init__(self, judge: BlockJudge, plan: _Plan) -> None:
+        self.objective, self.parts = judge.objective, judge.parts
+        self.rate = float(judge.problem.learning_rate)
+        self.plan = plan
+        self.steps = int(plan.updates.max())
+        count, m = plan.starts.shape
+        self.last = np.zeros(count, dtype=np.int64)
+        """(R,): the updates that each start needs; they fall"""
+        np.maximum.at(self.last, plan.start, plan.updates)
+        cells = count * max(len(sign) for _, sign in self.parts)
+        self.rows = max(1, min(BLOCK_STEPS, self.steps, BLOCK_CELLS // max(cells, count * m)))
+        self.margin, self.growth, self.residual = (np.empty(self.rows * cells) for _ in range(3))
+        self.theta, self.gradient = np.empty((self.rows + 1, count, m)), np.empty((self.rows, count, m))
+        self.theta[0] = plan.starts
+        self.whole = len(self.parts) == 1
+        self.sign = np.tile(self.parts[0][1], self.rows * count) if self.whole else np.empty(self.rows * cells)
+
+    def run(self, expected: _Expected, chosen: Array) -> Magnitudes:
+        """Fill in the weights and losses of the pairs, rows ``chosen`` of ``expected``.
+
+        Returned are sizes at the points 0…S that are at least as large as those of every start that gets there
+        (``lowest_logit``: at most as large). At S, where no loss is evaluated, only the weights' is meant.
+        """
+        updates, start = self.plan.updates, self.plan.start
+        parts: list[Magnitudes] = []
+        before = 0.0
+        for first in range(0, self.steps, self.rows):
+            active = int(np.count_nonzero(self.last > first))
+            count = min(self.rows, self.steps - first)
+            sizes = self._advance(first, count, active)
+            here = np.flatnonzero((updates > first) & (updates <= first + count))
+            expected.weights[chosen[here]] = self.theta[updates[here] - first, start[here]]
+            # an update is η times the gradient before it
+            slope = sizes.gradient.reshape(count, active)[updates[here] - first - 1, start[here]]
+            expected.last_update[chosen[here]] = self.rate * slope
+            expected.loss[chosen[here]] = sizes.loss.reshape(count, active)[updates[here] - first - 1, start[here]]
+            largest = _dominating(sizes, count)
+            # starts that are left from here on have ended at these weights, and their bound knows them
+            largest.weights[0] = np.maximum(largest.weights[0], before)
+            before = float(np.max(_norms(self.theta[count, :active])))
+            self.theta[0, :active] = self.theta[count, :active]
+            parts.append(largest)
+        parts.append(replace(_last(parts[-1]), weights=np.array([before])))
+        return joined(parts)
+
+    def _advance(self, first: int, count: int, active: int) -> Magnitudes:
+        """Make so many steps of the ``active`` first starts; the sizes before each, (count * active,)."""
+        objective, begin, examples = self.objective, 0, []
+        for i in range(count):
+            signed, sign = self.parts[(first + i) % len(self.parts)]
+            shape, end = (active, len(sign)), begin + active * len(sign)
+            theta, following, gradient = self.theta[i, :active], self.theta[i + 1, :active], self.gradient[i, :active]
+            margin, growth, residual = (a[begin:end].reshape(shape) for a in (self.margin, self.growth, self.residual))
+            if not self.whole:
+                self.sign[begin:end].reshape(shape)[:] = sign
+            np.dot(theta, signed.T, out=margin)
+            np.exp(margin, out=growth)
+            np.add(growth, 1.0, out=residual)
+            np.divide(1.0, residual, out=residual)
+            objective.gradient(residual, signed, theta, gradient)
+            np.multiply(gradient, self.rate, out=following)
+            np.subtract(theta, following, out=following)
+            examples += [len(sign)] * active
+            begin = end
+        m = self.theta.shape[2]
+        return objective.measure(
+            self.margin[:begin],
+            self.growth[:begin],
+            self.residual[:begin],
+            self.sign[:begin],
+            np.array(examples),
+            self.theta[:count, :active].reshape(-1, m),
+            self.gradient[:count, :active].reshape(-1, m),
+        )
+
+
+def _dominating(sizes: Magnitudes, count: int) -> Magnitudes:
+    """The largest of each size over the starts (the lowest for ``lowest_logit``), (count,) from (count * R,)."""
+
+    def of(name: str, values: Array) -> Array:
+        rows = values.reshape(count, -1)
+        return np.asarray(rows.min(axis=1) if name == "lowest_logit" else rows.max(axis=1))
+
+    return Magnitudes(**{field.name: of(field.name, getattr(sizes, field.name)) for field in fields(Magnitudes)})
+
+
+def _last(sizes: Magnitudes) -> Magnitudes:
+    return Magnitudes(**{field.name: getattr(sizes, field.name)[-1:] for field in fields(Magnitudes)})
+
+
+def _chunks(count: int, width: int) -> Iterator[slice]:
+    """Rows of a (count, width) array, a few at a time, so that what is computed from them stays in the cache."""
+    size = max(1, BLOCK_CELLS // width)
+    for first in range(0, count, size):
+        yield slice(first, min(first + size, count))
+
+
+def _norms(rows: Array) -> Array:
+    """‖·‖₂ of each row (R,) of (R, m)."""
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
+
+
+def _verdict(
+    in_weights: float,
+    allowed_in_weights: float,
+    in_loss: float,
+    allowed_in_loss: float,
+    move: float,
+    last_update: float,
+    *,
+    exact: bool,
+) -> BlockVerdict:
+    """The verdict from the deviations of weights and loss, which may be NaN, and their tolerances, which may be inf."""
+    of_weights, of_loss = _ratio(in_weights, allowed_in_weights), _ratio(in_loss, allowed_in_loss)
+    status: BlockStatus = "not judged"
+    if max(of_weights, of_loss) > 1.0:
+        status = "wrong"
+    elif math.isfinite(allowed_in_weights) and math.isfinite(allowed_in_loss):
+        near = min(LARGEST_SHARE * last_update, LARGEST_SHARE_OF_MOVE * move)  # 0 where the block starts at the optimum
+        status = "right" if in_weights <= near and near > 0.0 else "not judged"
+    moved = _ratio(move, allowed_in_weights)
+    share = in_weights / last_update if last_update > 0.0 else math.nan
+    if of_weights >= of_loss:  # wrong weights make a wrong loss, too
+        return BlockVerdict(status, of_weights, "weights", None, in_weights, allowed_in_weights, moved, share, exact)
+    return BlockVerdict(status, of_loss, "loss", None, in_loss, allowed_in_loss, moved, share, exact)
+
+
+def _ratio(deviation: float, tolerance: float) -> float:
+    """Deviation in units of its tolerance; 0 where that is inf, inf for a deviation that is NaN."""
+    if not math.isfinite(tolerance):
+        return 0.0
+    if not math.isfinite(deviation):
+        return math.inf
+    return deviation / tolerance if tolerance else math.inf if deviation else 0.0
