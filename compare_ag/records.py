@@ -309,6 +309,8 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     warnings: list[StabilityWarning] = []
     seconds: float
     """wall time of the timing part"""
+    judging_seconds: float = 0.0
+    """of these, for judging what timed blocks computed"""
     control_arrays: str | None = None
     control_arrays_sha256: str | None = None
 

@@ -39,6 +39,7 @@ from compare_ag.worker.protocol import Ahead
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
+    from compare_ag.suite.judged_blocks import JudgedBlocks
     from compare_ag.suite.training import Conditions
     from compare_ag.verify.reference import Reference
     from compare_ag.worker.protocol import Array, Audited, Loaded, Mutation, Observed, Prepared
@@ -177,6 +178,7 @@ class Engine:
     checkpoint: step and weights w (d,), b () of the training from which blocks start; only its perturbations leave the
       host.
     twins: whether each contestant, in its turn, runs twice in a launch.
+    judged: what judges a share of the blocks; who is wrong leaves.
     """
 
     def __init__(
@@ -187,6 +189,7 @@ class Engine:
         checkpoint: tuple[int, Array, Array],
         *,
         twins: bool = False,
+        judged: JudgedBlocks | None = None,
     ) -> None:
         self.contestants = {one.name: one for one in contestants}
         self.settings = settings
@@ -201,6 +204,7 @@ class Engine:
         self.launches: list[LaunchResult] = []
         """those that count"""
         self._twins = twins
+        self._judged = judged
         self._begun = 0
         self._cpus = usable_cpus()
         self._timed = timed_cpus(self.problem.threads)
@@ -243,10 +247,15 @@ class Engine:
         with self._crew() as crew:
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._first_steps, name, crew))
-            for _ in range(self.plan.instances):
-                self._instance(crew)
+            if self._judged is not None:
+                instances = self.plan.instances
+                self._judged.begin(instances * self.plan.rounds, instances * self.plan.phased_rounds)
+            for instance in range(self.plan.instances):
+                self._instance(crew, instance)
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._look, name, crew))
+        if self._judged is not None:
+            self._judge(crew, self._judged, time.monotonic() - started)
         seconds = time.monotonic() - started
         self.launches.append(LaunchResult(crew.index, crew.hash_seed, crew.benches, seconds, crew.twin))
         return self.launches[-1]
@@ -399,7 +408,7 @@ class Engine:
             if steps > MOST_STEPS:
                 raise ProtocolFailure("malformed", f"its worker made {steps // 4} steps in {wall_ns} ns", "step")
 
-    def _instance(self, crew: _Crew) -> None:
+    def _instance(self, crew: _Crew, instance: int) -> None:
         """Data made anew, in random order; then rounds of blocks, of which the first is discarded."""
         padding = paddings(crew.generator)
         for name in self._shuffled(crew):
@@ -407,14 +416,21 @@ class Engine:
         for bench in crew.benches.values():
             bench.blocks.append([])
             bench.phased.append([])
+        before = instance * self.plan.rounds
         for done in range(self.plan.rounds):
-            self._round(crew, count=done > 0)
-        for _ in range(self.plan.phased_rounds):
-            self._round(crew, phased=True)
+            self._round(crew, before + done, count=done > 0)
+        before = self.plan.instances * self.plan.rounds + instance * self.plan.phased_rounds
+        for done in range(self.plan.phased_rounds):
+            self._round(crew, before + done, phased=True)
 
-    def _round(self, crew: _Crew, *, count: bool = True, phased: bool = False) -> None:
-        """One block of each contestant from the same weights; of how many steps, nobody can know beforehand."""
+    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:
+        """One block of each contestant from the same weights; of how many steps, nobody can know beforehand.
+
+        number: of the round, those with whole blocks first.
+        """
         w, b = perturbed(self._w, self._b, crew.generator)
+        if self._judged is not None:
+            self._judged.round(number, w, b)
         by, lead_by = crew.generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, 2)
         for name in self._shuffled(crew):
             bench = crew.benches[name]
@@ -425,11 +441,23 @@ class Engine:
             made = self._guard(crew, name, make)
             if made is None:
                 continue
+            block, computed = made
+            if self._judged is not None:
+                self._judged.add(name, block.lead_in + block.steps, computed)
             if count:
-                (bench.phased if phased else bench.blocks)[-1].append(made[0])
+                (bench.phased if phased else bench.blocks)[-1].append(block)
+
+    def _judge(self, crew: _Crew, judged: JudgedBlocks, seconds: float) -> None:
+        """Who computed something wrong while it was timed leaves, its twin with it."""
+        for name, what in judged.judge(seconds, partial(self._planned, crew=crew)).items():
+            failure = what if isinstance(what, WorkerFailure) else host_fault(what, self._how(name, crew))
+            for one in (self._planned(name, crew), name):
+                self._leave(one, failure)
+                crew.benches.pop(one, None)
 
     @staticmethod
     def _planned(name: str, crew: _Crew) -> str:
+        """The contestant whose twin this is, or the contestant itself."""
         return crew.twin if crew.twin and name == TWIN.format(crew.twin) else name
 
     def _look(self, name: str, crew: _Crew) -> None:

@@ -32,6 +32,7 @@ from compare_ag.speed.statistics import LogInterval, interval, simultaneous_leve
 from compare_ag.speed.trust import Whereabouts, why_unranked
 from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
 from compare_ag.suite.engine import TWIN, Bench, Contestant, Engine, timed_cpus
+from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
 from compare_ag.suite.observer import Observer, TimingProgress
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class TimingPass:
         self._stopped = "interrupt"
         self._surroundings = Surroundings()
         contestants = [Contestant(name, offer) for name, offer in offers.items()]
-        self._engine = Engine(contestants, conditions, settings, checkpoint, twins=True)
+        self._judged = JudgedBlocks(conditions.problem, checkpoint[0])
+        self._engine = Engine(contestants, conditions, settings, checkpoint, twins=True, judged=self._judged)
 
     def run(self) -> TimingResult:
         """Measure and judge. An interrupt ends it early with what there is."""
@@ -230,6 +232,7 @@ class _Conclusion:
         where = self._whereabouts(name)
         control = self._pass.controls(name)
         step = _ratio(interval(times))
+        counts = self._pass._judged.counts.get(name, Counts())
         return Cost(
             step=step,
             phases=phases,
@@ -254,6 +257,9 @@ class _Conclusion:
             fused=benches[0].loaded.overrides_step,
             disturbed=disturbed,
             unranked=why_unranked(where, self._engine.problem.threads),
+            blocks_judged=counts.judged,
+            blocks_exact=counts.exact,
+            blocks_not_judged=counts.not_judged,
             untimed_ratio=where.untimed_ratio,
             host_ratio=1 - where.unexplained_ns / where.host_ns,
             others_cpu_seconds=where.others_cpu_seconds,
@@ -386,6 +392,7 @@ class _Conclusion:
             ],
             warnings=self._warnings(costs),
             seconds=self._pass._elapsed(),
+            judging_seconds=self._pass._judged.seconds,
         )
 
     def _ordered(self, pair: tuple[str, str]) -> tuple[str, str]:

@@ -23,13 +23,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag.backend import Backend, Batch, Weights
+from compare_ag.worker import protocol
 from compare_ag.worker.protocol import MOST_BLOCK_STEPS, Audited, Timed
 from compare_ag.worker.training import Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-TIMED_BATCHES = 8
-"""mini-batches that the clock cycles through, made into tensors beforehand"""
 READINGS = 100
 LOOKS = 3
 """the first has something to warm up, and what remains may be interrupted: the shortest is subtracted"""
@@ -44,8 +43,7 @@ def timed_batches(trainee: Trainee) -> list[Batch]:
     size = trainee.inputs.batch_size
     if size is None:
         return [trainee.data]
-    per_epoch = -(-len(trainee.inputs.y) // size)
-    return [trainee.batch(step) for step in range(min(TIMED_BATCHES, per_epoch))]
+    return [trainee.batch(step) for step in range(protocol.timed_batches(len(trainee.inputs.y), size))]
 
 
 def first_steps(

@@ -60,6 +60,8 @@ MOST_VALUES = 1000
 MOST_DEPTH = 8
 """of lists in the evidence"""
 MOST_WARNINGS = 5
+TIMED_BATCHES = 8
+"""mini-batches that the clock cycles through, made into tensors beforehand"""
 MOST_BLOCK_STEPS = 1 << 12
 """steps of a block whose times cross one by one"""
 WHOLE = 64
@@ -535,6 +537,11 @@ Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
     | Timed | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
+
+
+def timed_batches(examples: int, batch_size: int) -> int:
+    """How many mini-batches are timed: the first few of the run's own order, less where an epoch has fewer."""
+    return min(TIMED_BATCHES, -(-examples // batch_size))
 
 
 def rows_at_a_time(features: int, itemsize: int) -> int:

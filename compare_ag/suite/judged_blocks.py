@@ -1,0 +1,156 @@
+"""Which timed blocks of a launch are judged, and what comes of it: the engine's side of `verify.blocks`.
+
+Every block's reply carries what it computed, so that no worker can know which will be judged. The host keeps a random
+share of the rounds, as many as cost less than `SHARE` of a launch but `LEAST_ROUNDS` at least, and judges them once the
+launch has ended, off every clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.host.process import WorkerFailure
+from compare_ag.problem.core import batch_rows
+from compare_ag.verify.blocks import BlockJudge, BlockVerdict, Claim
+from compare_ag.worker.protocol import timed_batches
+
+if TYPE_CHECKING:
+    from compare_ag.problem import Problem
+    from compare_ag.worker.protocol import Array
+
+SHARE = 0.03
+"""of a launch's time that judging may take"""
+LEAST_ROUNDS = 8
+"""of whole blocks, in every launch"""
+EXACT_SECONDS = 0.01
+"""in a launch, for comparing blocks with the exact trajectory; one block at least, where that can be had at all"""
+
+
+@dataclass
+class Counts:
+    """Blocks of one backend, its twin's included."""
+
+    judged: int = 0
+    exact: int = 0
+    """of these, with the exact trajectory"""
+    not_judged: int = 0
+    """they moved the weights too little"""
+
+
+@dataclass
+class JudgedBlocks:
+    """The claims of one launch after the other.
+
+    step: of the training, near whose weights all blocks start.
+    """
+
+    problem: Problem
+    step: int
+    counts: dict[str, Counts] = field(default_factory=dict)
+    seconds: float = 0.0
+    """spent on judging, in all"""
+
+    def __post_init__(self) -> None:
+        size, n = self.problem.batch_size, self.problem.examples
+        rows = None
+        if size is not None:
+            order = self.problem.epoch_order()
+            rows = [batch_rows(order, size, n, step) for step in range(timed_batches(n, size))]
+        self._judge = BlockJudge(self.problem, rows)
+        self._generator = np.random.default_rng()  # of the system's entropy: a run's seed is no secret
+        self._round_seconds = 0.0
+        self._launch_seconds = 0.0
+        self._wanted: frozenset[int] = frozenset()
+        self._claims: dict[str, list[Claim]] = {}
+        self._start: Array | None = None
+
+    def begin(self, whole: int, phased: int) -> None:
+        """A launch begins, of so many rounds of whole and then of phased blocks; choose some of them."""
+        affordable = SHARE * self._launch_seconds / self._round_seconds if self._round_seconds else 0.0
+        chosen = self._generator.permutation(whole)
+        others = self._generator.permutation(np.concatenate([chosen[LEAST_ROUNDS:], np.arange(whole, whole + phased)]))
+        more = others[: max(0, int(min(affordable, whole + phased)) - LEAST_ROUNDS)]
+        self._wanted = frozenset([*chosen[:LEAST_ROUNDS].tolist(), *more.tolist()])
+        self._claims = {}
+
+    def round(self, number: int, w: Array, b: Array) -> None:
+        """A round begins, with these weights."""
+        self._start = np.append(w, b).astype(w.dtype) if number in self._wanted else None
+
+    def add(self, name: str, updates: int, computed: dict[str, Array]) -> None:
+        """What a block of this round computed."""
+        if self._start is not None:
+            weights = np.append(computed["w"], computed["b"]).astype(self._start.dtype)
+            self._claims.setdefault(name, []).append(Claim(self._start, updates, computed["loss"], weights))
+
+    def judge(self, launch_seconds: float, backend_of: Callable[[str], str]) -> dict[str, WorkerFailure | Exception]:
+        """Judge what has been kept: for each contestant that is wrong, what is wrong; or the bug that we met at it.
+
+        backend_of: whose counts a contestant's are: a twin's are its backend's.
+        """
+        started = time.perf_counter()
+        found: dict[str, WorkerFailure | Exception] = {}
+        exactly = self._exactly()
+        try:
+            claims = [claim for name in self._claims for claim in self._claims[name]]
+            places = dict(zip(self._claims, np.cumsum([0, *map(len, self._claims.values())]).tolist(), strict=False))
+            verdicts = self._judge.judge(claims, [places[name] + i for name, i in exactly.items()])
+            each = {name: verdicts[places[name] :][: len(self._claims[name])] for name in self._claims}
+        except Exception:  # noqa: BLE001 - met again below, at the contestant that causes it
+            each = {}
+            for name, own in self._claims.items():
+                try:
+                    each[name] = self._judge.judge(own)
+                except Exception as error:  # noqa: BLE001 - a bug of ours costs this contestant, not the run
+                    found[name] = error
+        for name, own_verdicts in each.items():
+            self._count(backend_of(name), own_verdicts)
+            if any(verdict.status == "wrong" for verdict in own_verdicts):
+                found[name] = self._wrong(self._claims[name], own_verdicts)
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        self._round_seconds, self._launch_seconds = seconds / max(1, len(self._wanted)), launch_seconds
+        self._claims = {}
+        return found
+
+    def _exactly(self) -> dict[str, int]:
+        """One block of each contestant, in random order, as long as the time lasts."""
+        chosen: dict[str, int] = {}
+        seconds = 0.0
+        for name in self._generator.permutation(list(self._claims)).tolist():
+            i = int(self._generator.integers(len(self._claims[name])))
+            needed = self._judge.exact_seconds(self._claims[name][i].updates)
+            if needed is None or (chosen and seconds + needed > EXACT_SECONDS):
+                continue
+            chosen[name], seconds = i, seconds + needed
+        return chosen
+
+    def _count(self, name: str, verdicts: list[BlockVerdict]) -> None:
+        mine = self.counts.setdefault(name, Counts())
+        statuses = Counter(verdict.status for verdict in verdicts)
+        mine.judged += len(verdicts) - statuses["not judged"]
+        mine.not_judged += statuses["not judged"]
+        mine.exact += sum(verdict.exact and verdict.status != "not judged" for verdict in verdicts)
+
+    def _wrong(self, claims: list[Claim], verdicts: list[BlockVerdict]) -> WorkerFailure:
+        wrong = [(verdict, claim) for verdict, claim in zip(verdicts, claims, strict=True) if verdict.status == "wrong"]
+        verdict, claim = max(wrong, key=lambda pair: pair[0].ratio)
+        what = verdict.coordinate or f"the {verdict.quantity}"
+        size = (
+            f"off by {verdict.observed:.2g}, {verdict.ratio:.2g} tolerances"
+            if np.isfinite(verdict.ratio)
+            else "not finite"
+        )
+        return WorkerFailure(
+            "disagree",
+            f"its results are wrong: {claim.updates} updates after weights near those of step {self.step}, {what} is "
+            f"{size}; so it is in {len(wrong)} of {len(verdicts)} timed blocks that were judged",
+            "step",
+            self.step + claim.updates,
+        )
