@@ -152,5 +152,5 @@ class JudgedBlocks:
             f"its results are wrong: {claim.updates} updates after weights near those of step {self.step}, {what} is "
             f"{size}; so it is in {len(wrong)} of {len(verdicts)} timed blocks that were judged",
             "step",
-            self.step + claim.updates,
+            self.step,
         )
