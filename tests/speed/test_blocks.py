@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from compare_ag.speed.blocks import LEAST_CLEAN, Blocks, launch_log_ratio, launch_log_time, recorded_blocks
+from compare_ag.speed.blocks import (
+    CPU_SHARE,
+    LEAST_CLEAN,
+    LEAST_SHARE,
+    Blocks,
+    launch_log_ratio,
+    launch_log_time,
+    recorded_blocks,
+    undisturbed,
+)
 
 
 def blocks(time_ns, clean=None) -> Blocks:
@@ -24,6 +33,24 @@ def test_a_launch_is_the_mean_over_instances_of_medians_over_rounds():
     one = launch_log_time(blocks(times[0]))
     assert one.shape == ()
     assert float(one) == pytest.approx(expected[0], abs=1e-12)
+
+
+def test_a_disturbance_that_hits_both_sides_of_a_round_cancels_in_the_ratio():
+    machine = np.exp(np.random.default_rng(1).normal(0, 0.5, (3, 16)))
+    assert float(launch_log_ratio(blocks(3e6 * machine), blocks(1e6 * machine))) == pytest.approx(math.log(3))
+
+
+def test_one_long_block_that_no_counter_explains_does_not_move_the_launch():
+    alike = np.full((3, 16), 1e6)
+    hit = alike.copy()
+    hit[1, 4] = 1e9
+    assert float(launch_log_ratio(blocks(hit), blocks(alike))) == 0
+
+
+def test_instances_are_averaged_since_their_layout_is_part_of_what_a_user_meets():
+    other = np.stack([np.full(5, 1e6), np.full(5, 1.1e6)])
+    found = launch_log_ratio(blocks(other), blocks(np.full((2, 5), 1e6)))
+    assert float(found) == pytest.approx(math.log(1.1) / 2)
 
 
 def test_interrupted_blocks_do_not_count_and_slow_ones_do():
@@ -106,3 +133,58 @@ def test_what_does_not_belong_together_is_refused():
         launch_log_ratio(blocks(np.ones((3, 1, 4))), blocks(np.ones((2, 1, 4))))
     with pytest.raises(ValueError, match="marks of shape"):
         blocks(np.ones((1, 2)), np.ones((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("switches", "waits", "cpu_share", "threads", "counts"),
+    [
+        (0, 0, 1.0, 1, True),
+        (1, 0, 1.0, 1, False),
+        (0, 0, CPU_SHARE - 0.01, 1, False),
+        (0, 0, CPU_SHARE + 0.01, 1, True),
+        (0, 1, 0.2, 1, True),  # it gave its CPU away itself: what it waits for is part of its step
+        (0, 0, 0.2, 2, True),  # its threads wait for each other
+        (1, 1, 1.0, 2, False),
+    ],
+)
+def test_what_the_kernel_counted_decides_which_block_counts(switches, waits, cpu_share, threads, counts):
+    counted = (np.array([[switches]]), np.array([[waits]]), np.array([[cpu_share * 1e6]]), np.array([[1e6]]))
+    assert undisturbed(*counted, threads).tolist() == [[counts]]
+
+
+def test_a_launch_of_which_too_little_is_left_is_disturbed():
+    rounds = 20
+    least = round(LEAST_SHARE * rounds)
+    times, clean = np.full((1, rounds), 100.0), np.arange(rounds)[None] < least
+    assert float(launch_log_time(blocks(times, clean))) == pytest.approx(math.log(100e-9))
+    clean[0, least - 1] = False
+    assert least - 1 >= LEAST_CLEAN  # so that it is the share that is missing
+    assert math.isnan(float(launch_log_time(blocks(times, clean))))
+    assert math.isnan(float(launch_log_ratio(blocks(times, clean), blocks(times))))
+
+
+def bias(found) -> float:
+    """By how many standard errors the mean over launches differs from the true ratio below."""
+    found = found[np.isfinite(found)]
+    assert len(found) > 500
+    return (found.mean() - math.log(1.1)) / (found.std(ddof=1) / math.sqrt(len(found)))
+
+
+def test_leaving_out_by_counters_does_not_bias_and_leaving_out_what_is_slow_would():
+    """One backend takes 10 % longer, varies by itself, and is interrupted more often than the other."""
+    generator = np.random.default_rng(14)
+    shape = (1000, 3, 16)
+
+    def timed(median, spread, often):
+        time_ns, hit = median * np.exp(generator.normal(0, spread, shape)), generator.random(shape) < often
+        return time_ns + hit * generator.exponential(2 * median, shape), ~hit
+
+    mine, other = timed(1.1e4, 0.2, 0.3), timed(1e4, 0.02, 0.1)
+    assert abs(bias(launch_log_ratio(blocks(*mine), blocks(*other)))) < 3
+    assert bias(launch_log_ratio(blocks(mine[0]), blocks(other[0]))) > 10  # were all of them to count
+
+    def without_slow(time_ns):
+        return blocks(time_ns, time_ns <= np.median(time_ns, axis=-1, keepdims=True))
+
+    # who varies more loses more of its own slow blocks, and looks faster than it is
+    assert bias(launch_log_ratio(without_slow(mine[0]), without_slow(other[0]))) < -10

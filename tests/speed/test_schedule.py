@@ -7,26 +7,72 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compare_ag.speed.schedule import MODES, enough, orders, perturbed, plan
+from compare_ag.speed.schedule import (
+    BLOCK_NS,
+    CACHED_BYTES,
+    LEAD_IN,
+    LEAST_LEAD_IN,
+    LONGEST_LEAD_IN_NS,
+    MODES,
+    MOST_STEPS,
+    UNPREDICTABLE,
+    Length,
+    enough,
+    length,
+    orders,
+    perturbed,
+    plan,
+)
 from compare_ag.speed.statistics import LogInterval
 
 DEFAULT = MODES["default"]
 
 
-def test_a_block_is_short_for_the_fastest_and_bounded_for_the_slowest():
-    chosen = plan([10_000, 100_000], DEFAULT)
-    assert (chosen.steps, chosen.lead_in) == (50, 20)
-    assert plan([10_000, 250_000], DEFAULT).steps == 20
-    assert plan([10_000, 40_000_000], DEFAULT).steps == 1
+@pytest.mark.parametrize("step_ns", [1e3, 9e3, 44e3, 3e5])
+def test_every_backends_block_takes_the_same_time(step_ns):
+    one = length(step_ns)
+    assert one.steps * step_ns == pytest.approx(BLOCK_NS, rel=0.2)
+    assert one.lead_in == pytest.approx(LEAD_IN * one.steps, abs=1)
+
+
+def test_a_step_longer_than_a_block_is_a_block_and_a_very_short_one_fills_none():
+    assert length(50 * BLOCK_NS) == Length(1, 1)
+    assert length(1.0).steps == MOST_STEPS
+
+
+def test_a_partner_changes_no_block():
+    alone = plan({"fast": 9e3}, DEFAULT).lengths["fast"]
+    for partner in (1e2, 9e3, 3e5, 7e6, 5e8):
+        assert plan({"fast": 9e3, "partner": partner}, DEFAULT).lengths["fast"] == alone
+
+
+def test_data_that_no_cache_holds_are_led_in_by_some_steps_unless_these_are_slow():
+    large = 8 * CACHED_BYTES
+    assert length(3e5).lead_in < LEAST_LEAD_IN
+    assert length(3e5, large).lead_in == LEAST_LEAD_IN
+    assert length(9e3, large) == length(9e3)
+    assert length(LONGEST_LEAD_IN_NS / 2, large).lead_in == 2
+    assert length(10 * LONGEST_LEAD_IN_NS, large).lead_in == 1
+
+
+def test_nobody_knows_how_many_steps_come():
+    generator = np.random.default_rng(2)
+    factors = generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, (200, 2))
+    made = [length(9e3).varied(by, lead_by) for by, lead_by in factors]
+    assert len({one.steps for one in made}) > 30
+    assert abs(np.corrcoef([one.steps for one in made], [one.lead_in for one in made])[0, 1]) < 0.3
+    assert np.mean([one.steps for one in made]) == pytest.approx(length(9e3).steps, rel=0.05)
+    assert Length(1, 1).varied(0.1, 0.1) == Length(1, 1)
 
 
 def test_a_launch_of_slow_steps_gives_up_rounds_before_instances_and_stays_in_the_budget():
-    fast, slow, slowest = (plan([step, step], DEFAULT) for step in (1e4, 3e7, 5e8))
+    fast, slow, slowest = (plan({"one": step, "two": step}, DEFAULT) for step in (1e4, 3e7, 5e8))
     assert (fast.instances, fast.rounds) == (DEFAULT.instances, DEFAULT.rounds)
     assert slow.rounds < DEFAULT.rounds
     assert slow.instances == DEFAULT.instances
     assert slowest.instances == 1
-    one_launch = slow.instances * slow.rounds * 1.5 * 2 * (slow.steps + slow.lead_in) * 3e7 * 1e-9
+    one_round = sum((one.steps + one.lead_in) * 3e7 for one in slow.lengths.values())
+    one_launch = slow.instances * slow.rounds * 1.5 * one_round * 1e-9
     assert one_launch * (DEFAULT.least_launches + 1) <= DEFAULT.budget_seconds * 1.01
 
 
@@ -57,31 +103,31 @@ def test_it_stops_on_width_or_time_and_never_on_what_the_interval_says(mode):
     many = mode.least_launches
     narrow, wide = mode.target / 2, mode.target * 3
     for mean in (0.0, 0.01, 0.5, -0.5):  # whatever the effect
-        assert enough(mode, [LogInterval(mean, narrow, many)], 0.1, 0.1) == "width"
-        assert enough(mode, [LogInterval(mean, narrow, many - 1)], 0.1, 0.1) is None
-        assert enough(mode, [LogInterval(mean, wide, many)], 0.1, 0.1) is None
-        assert enough(mode, [LogInterval(mean, wide, many)], mode.budget_seconds, 0.1) == "budget"
+        assert enough(mode, [LogInterval(mean, narrow, many)], many, 0.1, 0.1) == "width"
+        assert enough(mode, [LogInterval(mean, narrow, many - 1)], many - 1, 0.1, 0.1) is None
+        assert enough(mode, [LogInterval(mean, wide, many)], many, 0.1, 0.1) is None
+        assert enough(mode, [LogInterval(mean, wide, many)], many, mode.budget_seconds, 0.1) == "budget"
         both = [LogInterval(mean, narrow, many), LogInterval(mean, wide, many)]
-        assert enough(mode, both, 0.1, 0.1) is None
+        assert enough(mode, both, many, 0.1, 0.1) is None
 
 
 def test_a_number_of_launches_can_be_the_limit():
     mode = replace(DEFAULT, most_launches=4)
-    assert enough(mode, [LogInterval(0.0, 1.0, 3)], 0.1, 0.1) is None
-    assert enough(mode, [LogInterval(0.0, 1.0, 4)], 0.1, 0.1) == "launches"
+    assert enough(mode, [LogInterval(0.0, 1.0, 3)], 3, 0.1, 0.1) is None
+    assert enough(mode, [LogInterval(0.0, 1.0, 4)], 4, 0.1, 0.1) == "launches"
 
 
 def test_a_launch_that_would_exceed_the_budget_is_not_begun():
     many = DEFAULT.least_launches
     found = [LogInterval(0.0, 1.0, many)]
-    assert enough(DEFAULT, found, DEFAULT.budget_seconds - 5, 4) is None
-    assert enough(DEFAULT, found, DEFAULT.budget_seconds - 5, 6) == "budget"
+    assert enough(DEFAULT, found, many, DEFAULT.budget_seconds - 5, 4) is None
+    assert enough(DEFAULT, found, many, DEFAULT.budget_seconds - 5, 6) == "budget"
 
 
-def test_short_blocks_are_led_in_by_several_steps_unless_these_are_slow():
-    large = plan([3e5, 6e5], MODES["default"])
-    assert large.steps == 8  # rather than one of 0.3 ms: what surrounds a block is shared by them
-    assert plan([3e5, 2e6], MODES["default"]).steps == 2  # the slowest's block stays below 5 ms
-    assert large.lead_in == 4
-    assert plan([3e6, 3e6], MODES["default"]).lead_in == 3
-    assert plan([3e7], MODES["default"]).lead_in == 1
+def test_disturbed_launches_do_not_count_for_the_width_and_end_at_the_budget():
+    many = DEFAULT.least_launches
+    few = [LogInterval(0.0, DEFAULT.target / 2, many - 1)]  # of twice as many launches
+    assert enough(DEFAULT, few, 2 * many, 1.0, 0.1) is None
+    assert enough(DEFAULT, [], 2 * many, 1.0, 0.1) is None  # every launch was disturbed
+    assert enough(DEFAULT, few, 2 * many, DEFAULT.budget_seconds, 0.1) == "budget"
+    assert enough(DEFAULT, [], 2 * many, DEFAULT.budget_seconds, 0.1) == "budget"

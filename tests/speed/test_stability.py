@@ -11,8 +11,10 @@ GENERATOR = np.random.default_rng(1)
 CALM = Observation(
     name="mine",
     preempted=0.02,
+    disturbed=False,
     cpu_per_wall=1.0,
-    pending_share=0.0,
+    pending_shares=[0.0] * 30,
+    pending_noise=[0.001] * 30,
     steady=True,
     closure=1.0,
     pinned=True,
@@ -40,7 +42,8 @@ def test_a_calm_measurement_has_no_warning():
         ("preempted", {"preempted": 0.3}),
         ("waiting", {"cpu_per_wall": 0.8}),
         ("threads", {"cpu_per_wall": 1.9}),
-        ("lazy", {"pending_share": 0.4}),
+        ("disturbed", {"disturbed": True, "preempted": 0.7}),
+        ("lazy", {"pending_shares": list(GENERATOR.normal(0.4, 0.02, 30))}),
         ("not-steady", {"steady": False}),
         ("closure", {"closure": 1.05}),
         ("closure", {"closure": 0.9}),
@@ -80,3 +83,22 @@ def test_what_the_machine_tells_about_itself_is_told(name, changes, told):
 
 def test_a_biased_control_is_told():
     assert found(control=[0.03 + c for c in CONTROL]) == ["control"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "noise"),
+    [
+        ([0.004] * 30, [0.002] * 30),  # less than three times what reading varies by
+        ([0.004] * 30, [0.0] * 30),  # and by less than nothing it never varies
+        ([0.2, 0.0, 0.2, 0.0, 0.2], [0.001] * 5),  # chance, as far as so few launches tell
+        ([], []),
+    ],
+)
+def test_what_reading_alone_explains_is_no_work_put_off(shares, noise):
+    assert found(CALM._replace(pending_shares=shares, pending_noise=noise)) == []
+
+
+def test_little_work_put_off_in_every_launch_is_told_where_reading_is_steady():
+    seen = CALM._replace(pending_shares=list(GENERATOR.normal(0.02, 0.001, 30)), pending_noise=[0.001] * 30)
+    (note,) = notes([seen], CONTROL, 1, QUIET)
+    assert (note.id, "left 2% of a block's work undone" in note.message) == ("lazy", True)

@@ -1,4 +1,4 @@
-"""From blocks to one number per launch, from launches to an interval that covers."""
+"""From launches to an interval that covers."""
 
 from __future__ import annotations
 
@@ -7,38 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from compare_ag.speed.statistics import (
-    hodges_lehmann,
-    interval,
-    launch_log_ratio,
-    launch_log_time,
-    rms_interval,
-    simultaneous_level,
-)
+from compare_ag.speed.statistics import hodges_lehmann, interval, rms_interval, simultaneous_level
 from compare_ag.speed.student import chi_square_quantile, clopper_pearson, t_quantile
-
-
-def test_a_disturbance_that_hits_both_sides_of_a_round_cancels_in_the_ratio():
-    generator = np.random.default_rng(1)
-    machine = np.exp(generator.normal(0, 0.5, (3, 16)))
-    assert launch_log_ratio(3e6 * machine, 1e6 * machine) == pytest.approx(math.log(3))
-
-
-def test_a_preempted_block_does_not_move_the_launch():
-    blocks = np.full((3, 16), 1e6)
-    hit = blocks.copy()
-    hit[1, 4] = 1e9
-    assert launch_log_ratio(hit, blocks) == 0
-
-
-def test_instances_are_averaged_since_their_layout_is_part_of_what_a_user_meets():
-    baseline = np.full((2, 5), 1e6)
-    other = np.stack([np.full(5, 1e6), np.full(5, 1.1e6)])
-    assert launch_log_ratio(other, baseline) == pytest.approx(math.log(1.1) / 2)
-
-
-def test_time_is_in_seconds_per_step():
-    assert math.exp(launch_log_time(np.full((2, 3), 5e6), 1000)) == pytest.approx(5e-6)
 
 
 def test_the_interval_is_students_over_launches():
