@@ -31,8 +31,8 @@ STEPS = 20
 BATCH = 12
 """hostile backends in one run"""
 
-TIMES = ("block_wall_ns", "block_cpu_ns", "block_switches", "phase_ns", "first_step_ns")
-"""arrays that differ from run to run"""
+TIMES = ("block_", "phase_ns", "first_step_ns")
+"""beginnings of the names of arrays that differ from run to run"""
 
 LONG = "x" * 200_000
 WRONG: dict[type, tuple[Any, ...]] = {
@@ -73,8 +73,7 @@ def variant(message: p.Message) -> str:
     """The kind of a message; of times, with the kind of block."""
     name = type(message).__name__
     if isinstance(message, p.Timed):
-        audit = message.interface_ns + message.pending_ns > 0
-        return name + ("-phased" if message.phases else "-audit" if audit else "-whole")
+        return name + ("-phased" if message.phases else "-whole")
     return name
 
 
@@ -87,7 +86,7 @@ def alterations(message: p.Message, arrays: Mapping[str, Any]) -> Iterator[tuple
             if (path, wrong) not in POSSIBLE:
                 yield f"{path} = {json.dumps(wrong)[:30]}", _replaced(fields, path.split(".")[1:], wrong), dict(arrays)
     for name, array in arrays.items():
-        for what, wrong in _wrong_arrays(type(message).__name__, np.asarray(array)):
+        for what, wrong in _wrong_arrays(type(message).__name__, name, np.asarray(array)):
             rest = {other: value for other, value in arrays.items() if other != name}
             yield (
                 f"{type(message).__name__}: array {name} {what}",
@@ -118,18 +117,26 @@ def _replaced(fields: Any, path: list[str], value: Any) -> Any:
     return {**fields, key: _replaced(fields[key], rest, value)}
 
 
-def _wrong_arrays(kind: str, array: Any) -> Iterator[tuple[str, Any]]:
+def _wrong_arrays(kind: str, name: str, array: Any) -> Iterator[tuple[str, Any]]:
     """Wrong versions of an array; None: it is missing."""
     yield "missing", None
     yield "of another dtype", np.zeros(array.shape, "int64" if array.dtype.kind == "f" else "float64")
     yield "with an axis more", array[..., None]
-    if kind == "FirstSteps":  # may have any length
+    if name == "step_ns":  # nanoseconds, each of which can be wrong
         yield from (("empty", array[:0]), ("negative", -array), ("zero", 0 * array), ("huge", array + (1 << 62)))
-    elif array.ndim == 0:
+        yield from (("of one zero", array * (np.arange(array.size) > 0)), ("of one huge", _with_a_huge_one(array)))
+    if kind == "FirstSteps":  # may have any length
+        return
+    if array.ndim == 0:
         yield "as a vector", array[None]
     elif array.size:
         yield from (("a row short", array[:-1]), ("a row longer", np.concatenate([array, array[-1:]])))
-        yield "empty", array[:0]
+        yield "without a row", array[:0]
+
+
+def _with_a_huge_one(array: Any) -> Any:
+    """Nanoseconds of which the last cannot be."""
+    return np.append(array[:-1], 1 << 62)
 
 
 def frame(fields: Fields, arrays: Arrays, nonce: int, sequence: int) -> list[bytes]:
@@ -266,7 +273,7 @@ class Fuzz:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "run")
             run = compare_ag.run(names, PROBLEM, steps=STEPS, timing=brief, timeout=60.0, output=path)
-            arrays = {key: array.tobytes() for key, array in run.arrays("numpy").items() if key not in TIMES}
+            arrays = {key: array.tobytes() for key, array in run.arrays("numpy").items() if not key.startswith(TIMES)}
             bugs = [log.read_text() for log in path.glob("logs/*.bug.txt")]
         if bugs or run.exit_code != (3 if len(names) > 1 else 0):
             self.problems.append(f"exit {run.exit_code} with {names}; {bugs}")

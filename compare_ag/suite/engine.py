@@ -309,16 +309,20 @@ class Engine:
         return next(orders(list(crew.benches), 1, crew.generator))
 
     def _guard(self, crew: _Crew, name: str, action: Callable[[], T]) -> T | None:
-        """Do something with one worker; where it fails, the contestant leaves and the others go on."""
-        if name in self.failures:
+        """Do something with one worker; where it fails, the contestant leaves and the others go on.
+
+        A twin is its contestant once more: what one of them fails at is not tried with the other.
+        """
+        backend = self._planned(name, crew)
+        if backend in self.failures:
             crew.drop(name)
             return None
         try:
             return action()
         except WorkerFailure as failure:
-            self._leave(name, failure)
+            self._leave(backend, failure)
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this contestant, not the run
-            self._leave(name, host_fault(error, self._how(name, crew)))
+            self._leave(backend, host_fault(error, self._how(name, crew)))
         crew.drop(name)
         return None
 
@@ -451,8 +455,9 @@ class Engine:
         """Who computed something wrong while it was timed leaves, its twin with it."""
         for name, what in judged.judge(seconds, partial(self._planned, crew=crew)).items():
             failure = what if isinstance(what, WorkerFailure) else host_fault(what, self._how(name, crew))
-            for one in (self._planned(name, crew), name):
-                self._leave(one, failure)
+            backend = self._planned(name, crew)
+            self._leave(backend, failure)
+            for one in (backend, TWIN.format(backend)):
                 crew.benches.pop(one, None)
 
     @staticmethod

@@ -271,7 +271,8 @@ class _OneRun:
     def _measure_memory(self, eligible: dict[str, Offer], checkpoint: tuple[int, Any, Any]) -> None:
         """In workers that nobody times; a failure here is a note, for the numbers have been judged already.
 
-        Only a worker that breaks the protocol fails as a whole: nothing that it says can be believed.
+        Two failures cost the backend its timing too: of a worker that breaks the protocol, for nothing that it says can
+        be believed, and of one that hangs, for it would hang again, and cost its timeout again.
         """
         for name in eligible:
             self.observer.progress(name, "memory", 0, 1)
@@ -281,7 +282,7 @@ class _OneRun:
             note = "" if failure is None else failure.reason
             self.host_faults |= isinstance(failure, HostFault)
             record = records.replace(self.records[name], memory=memory, memory_note=note)
-            if isinstance(failure, ProtocolFailure):
+            if isinstance(failure, ProtocolFailure) or (failure is not None and failure.status == "timeout"):
                 record = self._failed_while(record, failure, "while its memory was measured")
             self._keep(name, record)
 

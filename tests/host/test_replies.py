@@ -78,8 +78,9 @@ def converse(problem: Any, launch: Launch, *, mutants: bool = True) -> None:
         session.pin(sorted(os.sched_getaffinity(0)))
         session.cold(problem, 10, 1_000_000, phased=True)
         session.renew([])
-        for kind in ("whole", "phased", "audit"):
-            session.block(problem, w, b, 3, 1, kind)
+        for phased in (False, True):
+            session.block(problem, w, b, 3, 1, phased=phased)
+        session.audit(problem, w, b, 3, 1)
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +157,17 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
     "Trained": [({"seconds": 2.0}, "Trained.seconds = 2.0; possible are 0 to 1.2"), ({"seconds": -1.0}, "Trained.seconds")],
     "Timed-whole": [
         ({"wall_ns": 0}, "Timed.wall_ns = 0; possible are 1 to 1.2e\\+09"),
-        ({"wall_ns": 2 * NANOSECONDS}, "Timed.wall_ns"),
-        ({"cpu_ns": 1 << 62}, "Timed.cpu_ns"),
-        ({"switches": 1 << 62}, "Timed.switches"),
+        ({"span_ns": 0}, "Timed.span_ns = 0"),
+        *(({name: 2 * NANOSECONDS}, f"Timed.{name} = 2000000000; possible are [01] to 1.2e\\+09")
+          for name in ("wall_ns", "lead_ns", "make_ns", "span_ns")),
+        *(({name: wrong}, f"Timed.{name} = {wrong}") for wrong in (-1, 1 << 62)
+          for name in ("wall_ns", "lead_ns", "make_ns", "span_ns", "cpu_ns", "switches", "waits", "idle_cpu_ns")),
         ({"phases": [1, 1, 1]}, "3 values as Timed.phases"),
-        ({"pending_ns": 5}, "Timed.pending_ns"),
+    ],
+    "Audited": [
+        ({"wall_ns": 0}, "Audited.wall_ns = 0"),
+        *(({name: wrong}, f"Audited.{name} = {wrong}") for wrong in (-1, 2 * NANOSECONDS)
+          for name in ("wall_ns", "pending_ns", "noise_ns", "interface_ns")),
     ],
     "Timed-phased": [
         ({"phases": [1] * 7}, "7 values as Timed.phases"),
@@ -194,6 +201,38 @@ def test_a_value_that_cannot_be_is_named(kind, changes, said, recorded):
     fields = msgspec.to_builtins(recorded[i].message) | msgspec.to_builtins(changes)
     with pytest.raises(ImpossibleReplyError, match=said):
         read(recorded[i:], fields, recorded[i].arrays)
+
+
+STEP_NS: dict[str, tuple[Any, str]] = {
+    "a step of no time": (np.array([5, 0, 5]), "step_ns = 0"),
+    "a step of less than none": (np.array([5, -7, 5]), "step_ns = -7"),
+    "more than there was": (np.array([5, 5, 2 * NANOSECONDS]), "the sum of step_ns"),
+    "each possible and not all of them": (np.full(3, NANOSECONDS), "the sum of step_ns = 3000000000"),
+    "a step too few": (np.array([5, 5]), r"int64 array 'step_ns' of shape \(2,\)|step_ns"),
+    "no steps": (np.zeros(0, np.int64), "step_ns"),
+    "steps as floats": (np.full(3, 5.0), "step_ns"),
+    "none": (None, "step_ns"),
+}
+
+
+@pytest.mark.parametrize("what", STEP_NS)
+def test_the_steps_of_a_block_are_as_many_as_asked_and_took_no_longer_than_there_was(what, recorded):
+    i = next(i for i, reply in enumerate(recorded) if FUZZ["variant"](reply.message) == "Timed-whole")
+    wrong, said = STEP_NS[what]
+    arrays = {**recorded[i].arrays, "step_ns": wrong}
+    if wrong is None:
+        del arrays["step_ns"]
+    with pytest.raises(ImpossibleReplyError, match=said):
+        recorded[i].conversation.check(recorded[i].message, arrays, NANOSECONDS)
+
+
+def test_a_block_of_very_many_steps_has_no_times_of_them(recorded, monkeypatch):
+    i = next(i for i, reply in enumerate(recorded) if FUZZ["variant"](reply.message) == "Timed-whole")
+    conversation, message, arrays = recorded[i]
+    monkeypatch.setattr(p, "MOST_BLOCK_STEPS", 2)
+    with pytest.raises(ImpossibleReplyError, match="step_ns"):
+        conversation.check(message, arrays, NANOSECONDS)
+    conversation.check(message, {**arrays, "step_ns": np.zeros(0, np.int64)}, NANOSECONDS)
 
 
 LOSS = p.NodeFacts("mean", "loss", [0], 0, [], [])

@@ -118,7 +118,9 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
             "Timed.phases = " + str([0] * 11)[:30],
             "while being timed: its worker sent 5000 values",
         ),
-        ("Timed-audit", "Timed.interface_ns = -1", "while being timed: its worker sent Timed.interface_ns = -1"),
+        ("Timed-whole", "Timed.idle_cpu_ns = -1", "while its memory was measured: its worker sent Timed.idle_cpu_ns"),
+        ("Timed-whole", "Timed: array step_ns zero", "while its memory was measured: its worker sent step_ns = 0"),
+        ("Audited", "Audited.noise_ns = -1", "while being timed: its worker sent Audited.noise_ns = -1"),
         ("Graphed", "Graphed: array totals missing", "its worker sent the array 'totals' of a graph"),
     ],
 )
@@ -136,8 +138,20 @@ def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, brief):
 
 
 def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, brief):
-    source = "from compare_ag.worker import clock, protocol as p\n" + good_plugin
-    source += "\n\nclock.whole_block = lambda *_: p.Timed(1, 0, 0, [], 0, 0)\n"
+    source = (
+        "from compare_ag.worker import clock, protocol as p\n"
+        + good_plugin
+        + """
+
+def whole_block(trainee, batches, w, b, steps, lead_in, learning_rate):
+    timed = p.Timed(1, 0, 0, 1, 0, 0, 0, 0, [])
+    step_ns = np.ones(steps if steps <= p.MOST_BLOCK_STEPS else 0, np.int64)
+    return timed, {"step_ns": step_ns, "loss": np.zeros(()), "w": w, "b": b}
+
+
+clock.whole_block = whole_block
+"""
+    )
     assert is_alone_to_blame(run_with(source, timing=brief), "steps in 1 ns")
 
 

@@ -126,7 +126,11 @@ def test_what_a_block_computed_is_in_its_reply(trainee, make):
     assert arrays["loss"] == 0.5
     assert arrays["w"].tolist() == [2.0**-5] * 2
     assert arrays["b"] == 2.0**-5
-    assert {name: array.shape for name, array in arrays.items() if name != "step_ns"} == {"loss": (), "w": (2,), "b": ()}
+    assert {name: array.shape for name, array in arrays.items() if name != "step_ns"} == {
+        "loss": (),
+        "w": (2,),
+        "b": (),
+    }
 
 
 @pytest.mark.parametrize("make", [clock.whole_block, clock.phased_block])

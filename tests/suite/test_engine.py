@@ -1,0 +1,224 @@
+"""The engine's launches through real workers: who takes part, what runs ahead, what is left when it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+
+import numpy as np
+import psutil
+import pytest
+
+from compare_ag.host.process import WorkerFailure, WorkerProcess
+from compare_ag.host.session import Session
+from compare_ag.problem import problem_by_name
+from compare_ag.speed.schedule import Length
+from compare_ag.suite import select
+from compare_ag.suite.engine import TWIN, TWIN_IMPORTS, Contestant, Engine, checkpoint
+from compare_ag.suite.training import Conditions
+
+PROBLEM = problem_by_name("synthetic:n=30,d=3", steps=20)
+AT = checkpoint(PROBLEM)
+
+
+@pytest.fixture
+def engine(tmp_path, brief):
+    """Make an engine of these backends; its cancel event is `conditions.cancel`."""
+
+    def make(*names: str, timeout: float = 60.0, **options) -> Engine:
+        conditions = Conditions(PROBLEM, [], tmp_path, timeout, 0, threading.Event())
+        contestants = [Contestant(name, offer) for name, offer in select(list(names)).items()]
+        made = Engine(contestants, conditions, brief, AT, **options)
+        made._ahead = True  # whatever CPUs this machine has
+        return made
+
+    return make
+
+
+def workers() -> list[psutil.Process]:
+    """Worker processes of this one that still run."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "compare_ag.worker" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_each_backend_has_a_twin_in_its_turn_which_imports_and_allocates_first(
+    engine, install_plugin, good_plugin, tmp_path, monkeypatch
+):
+    """The plugins note what their process has imported and allocated when they are imported."""
+    note = f"""
+import gc, json, os, sys
+(worker,) = [one for one in gc.get_objects() if type(one).__name__ == "Worker"]
+with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
+    json.dump([sorted(sys.modules), [len(one) for one in getattr(worker, "_kept", [])]], file)
+"""
+    for name in ("one", "two"):
+        install_plugin(name, note + good_plugin)
+    asked, begin_load = {}, Session.begin_load
+
+    def spy(self, dtype=None, mutation=None, before=None):
+        asked[self.process._process.pid] = before
+        begin_load(self, dtype, mutation, before)
+
+    monkeypatch.setattr(Session, "begin_load", spy)
+    with engine("one", "two", twins=True) as running:
+        running.calibrate()
+        launches = [running.launch() for _ in range(3)]
+    assert running.failures == {}
+    assert [launch.twin for launch in launches] == ["one", "two", "one"]
+    for launch in launches:
+        assert set(launch.benches) == {"one", "two", TWIN.format(launch.twin)}
+        assert running.backend_of(TWIN.format(launch.twin), launch) == launch.twin
+    seen = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("[0-9]*.json")}
+    befores = [before for before in asked.values() if before is not None]
+    assert len({str(before) for before in befores}) == len(befores) >= 3  # another draw for each
+    for pid, (modules, allocated) in seen.items():
+        before = asked[pid]
+        assert allocated == ([] if before is None else before.padding)
+        if before is not None:
+            assert len(before.modules) == TWIN_IMPORTS <= len(allocated)
+            assert set(before.modules) <= set(modules)
+
+
+def test_the_next_workers_start_while_these_are_timed_and_end_with_the_engine(engine, monkeypatch):
+    seen, block = [], Session.block
+
+    def spy(self, *arguments, **keywords):
+        seen.append(len(workers()))
+        return block(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Session, "block", spy)
+    with engine("numpy") as running:
+        running.calibrate()
+        ahead = running._next
+        assert len(workers()) == 1
+        launch = running.launch()
+        assert set(launch.benches["numpy"].session.process._process.args) == set(ahead.processes["numpy"]._process.args)
+        assert launch.index == ahead.index == 1
+    assert set(seen) == {2}
+    assert workers() == []
+
+
+def test_without_a_context_nothing_runs_ahead(engine):
+    running = engine("numpy")
+    running.calibrate()
+    assert running._next is None
+    assert workers() == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["between launches", "in a launch"])
+def test_no_worker_is_left_after_an_exception(error, place, engine, monkeypatch):
+    def fail(*_, **__):
+        raise error("on purpose")
+
+    with pytest.raises(error), engine("numpy") as running:  # noqa: PT012 - what is left after all of it
+        running.calibrate()
+        assert len(workers()) == 1
+        if place == "in a launch":
+            monkeypatch.setattr(Engine, "_instance", fail)
+            running.launch()
+        fail()
+    assert workers() == []
+
+
+def test_no_worker_is_left_after_a_cancellation(engine):
+    with pytest.raises(KeyboardInterrupt), engine("numpy") as running:  # noqa: PT012 - as above
+        running.calibrate()
+        running.conditions.cancel.set()
+        running.launch()
+    assert workers() == []
+
+
+def test_a_contestant_that_fails_leaves_with_its_twin_and_the_others_go_on(
+    engine, install_plugin, good_plugin, tmp_path
+):
+    """It fails in whichever of its two processes makes data anew first."""
+    made = tmp_path / "made"
+    install_plugin(
+        "tired",
+        good_plugin.replace(
+            "        return np.array(array)",
+            f"        with open({str(made)!r}, 'a') as file: file.write('x')\n"
+            f"        if os.path.getsize({str(made)!r}) > 50: raise RuntimeError('worn out')\n"
+            "        return np.array(array)",
+        ).replace("import numpy", "import os\nimport numpy", 1),
+    )
+    with engine("tired", "numpy", twins=True) as running:
+        running.calibrate()
+        launches = [running.launch() for _ in range(2)]
+        last = running.launch()
+    assert set(running.failures) == {"tired"}
+    assert "worn out" in running.failures["tired"].reason
+    assert all("numpy" in launch.benches for launch in launches)
+    assert set(last.benches) <= {"numpy", TWIN.format("numpy")}
+    assert last.twin in ("", "numpy", "tired")
+    assert workers() == []
+
+
+def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(engine, install_plugin, good_plugin, monkeypatch):
+    """The twin of a backend that has failed, which may have been started ahead, is not asked for anything."""
+    install_plugin("hangs", good_plugin.replace("        w, b = weights", "        time.sleep(60)\n        w, b = weights", 1)
+                   .replace("import numpy", "import time\nimport numpy", 1))  # fmt: skip
+    failed, failure = [], WorkerProcess._failure
+
+    def spy(self, status, reason):
+        failed.append(status)
+        return failure(self, status, reason)
+
+    monkeypatch.setattr(WorkerProcess, "_failure", spy)
+    with engine("hangs", "numpy", twins=True, timeout=4.0) as running:
+        running.calibrate()
+        launch = running.launch()
+    assert failed == ["timeout"]
+    assert (set(running.failures), running.failures["hangs"].status) == ({"hangs"}, "timeout")
+    assert "numpy" in launch.benches
+
+
+def test_a_reply_that_nobody_has_listened_to_is_no_timeout(engine):
+    """What one worker needs to start is not charged to another that has long answered."""
+    with engine("numpy") as running:
+        running.calibrate()
+        process = running._next.processes["numpy"]
+        process._asked = process._waiting = process._waiting - 1000.0  # it was asked so long ago
+        running.launch()
+    assert running.failures == {}
+
+
+def test_blocks_are_as_planned_and_varied_for_all_alike(engine):
+    with engine("numpy", "autograd") as running:
+        running.calibrate()
+        lengths = {"numpy": Length(90, 30), "autograd": Length(45, 60)}
+        running.plan = dataclasses.replace(running.plan, lengths=lengths)
+        launch = running.launch()
+    steps = {name: bench.column("steps") for name, bench in launch.benches.items()}
+    for name, made in steps.items():
+        planned = running.plan.lengths[name].steps
+        assert len(set(made.ravel().tolist())) > 1
+        assert np.all(np.abs(made / planned - 1) <= 0.35)
+        assert launch.benches[name].blocks[0][0].step_ns.shape == (made[0, 0],)
+    lengthened = [made / running.plan.lengths[name].steps for name, made in steps.items()]
+    assert np.allclose(*lengthened, atol=0.05)  # of one round, up to a whole step
+
+
+def test_a_failure_that_is_a_cancellation_is_no_contestants(engine):
+    running = engine("numpy")
+    with pytest.raises(KeyboardInterrupt):
+        running._leave("numpy", WorkerFailure("cancelled", "the run was interrupted"))
+    assert running.failures == {}
+
+
+def test_settings_reach_every_launch(engine, brief):
+    running = engine("numpy")
+    running.settings = dataclasses.replace(brief, instances=2, rounds=3)
+    running.calibrate()
+    bench = running.launch().benches["numpy"]
+    assert bench.wall.shape == (2, 2)  # the first round of each instance does not count
+    assert bench.phases.shape == (2, 1, 3)
+    assert bench.audit is not None
