@@ -58,6 +58,8 @@ MOST_STEPS = 1 << 26
 """of a burst: so many take longer than `CALIBRATION_NS` in any Python, even if they do nothing"""
 LONGEST_PADDING = 4096
 PADS = 64
+MOST_DEPTH = 63
+"""calls deep in the stack that a round's blocks are made, all contestants' alike: see `clock.at_depth`"""
 TWIN = "{} again"
 TWIN_MODULES = (
     "asyncio", "bz2", "calendar", "concurrent.futures", "csv", "ctypes.util", "decimal", "difflib", "fractions",
@@ -203,6 +205,7 @@ class Engine:
         self.calibration: LaunchResult | None = None
         self.launches: list[LaunchResult] = []
         """those that count"""
+        self.most_depth = MOST_DEPTH
         self._twins = twins
         self._judged = judged
         self._begun = 0
@@ -432,12 +435,13 @@ class Engine:
         if self._judged is not None:
             self._judged.round(number, w, b)
         by, lead_by = crew.generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, 2)
+        depth = int(crew.generator.integers(self.most_depth + 1))
         for name in self._shuffled(crew):
             bench = crew.benches[name]
             if phased and not bench.loaded.splits:
                 continue
             one = self.plan.lengths[self._planned(name, crew)].varied(by, lead_by)
-            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased)
+            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased, depth=depth)
             made = self._guard(crew, name, make)
             if made is None:
                 continue
