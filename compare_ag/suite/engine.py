@@ -67,8 +67,10 @@ TWIN_MODULES = (
 )  # fmt: skip
 TWIN_IMPORTS = 5
 LARGEST_TWIN_BLOCK = 1 << 22
-AGREEMENT = 0.05
-"""by how much a block's wall time may differ from its steps' median, for the latter to be a step's time"""
+LARGEST_TAIL = 0.05
+"""of a block's wall time, after its last step: more is work that was put off"""
+LARGEST_GAP = 1.25
+"""times its median step that a step may take on average: more, and some steps do the others' work"""
 
 
 class Contestant(NamedTuple):
@@ -128,6 +130,12 @@ class Bench:
         """Nanoseconds of every block's median step: (M, R); NaN where the steps have no times."""
         medians = [[np.median(one.step_ns) if len(one.step_ns) else np.nan for one in each] for each in self.blocks]
         return np.array(medians, dtype=np.float64).reshape(self.wall.shape)
+
+    @property
+    def tail(self) -> Array:
+        """Share of every block's wall time that lies after its last step: (M, R)."""
+        steps = [[int(one.step_ns.sum()) for one in each] for each in self.blocks]
+        return np.asarray(1 - np.array(steps).reshape(self.wall.shape) / self.wall)
 
     @property
     def phases(self) -> Array:
@@ -266,18 +274,32 @@ class Engine:
     # --- what the launches say ---
 
     def timed_by(self, name: str) -> str:
-        """What a step's time is: "steps" where a block's wall time is that of its median step, else "blocks".
+        """What a step's time is: "steps", the median step of a block, or "blocks", the block's wall time by its steps.
 
-        A backend whose steps end when `step` returns has both, and the median step is what nobody interrupted. One that
-        puts work off to the end of the block, or to every other step, has only the block.
+        Steps, where the work of a step is done when `step` returns: nothing is left to wait for at the block's end, and
+        no step does several steps' work. The median is then what nothing disturbed, however short. Else blocks: an
+        asynchronous or lazy backend pays at the end.
+        """
+        tails, gaps = [], []
+        for bench in self._benches(name):
+            known = bench.clean() & np.isfinite(bench.by_steps)
+            if known.any():
+                tails.append(float(np.median(bench.tail[known])))
+                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
+        eager = bool(gaps) and float(np.median(tails)) <= LARGEST_TAIL and float(np.median(gaps)) <= LARGEST_GAP
+        return "steps" if eager else "blocks"
+
+    def gap(self, name: str) -> float | None:
+        """A step's share of a block's wall time over the block's median step, less one; None where steps have no times.
+
+        Medians over undisturbed blocks and over launches.
         """
         gaps = []
         for bench in self._benches(name):
-            by_steps = bench.by_steps
-            known = bench.clean() & np.isfinite(by_steps)
+            known = bench.clean() & np.isfinite(bench.by_steps)
             if known.any():
-                gaps.append(float(np.median(np.log(bench.by_block[known] / by_steps[known]))))
-        return "steps" if gaps and abs(float(np.median(gaps))) <= AGREEMENT else "blocks"
+                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
+        return float(np.median(gaps)) - 1 if gaps else None
 
     def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:
         """The counted blocks of a contestant, or of a twin, in a launch; None where it was not there."""

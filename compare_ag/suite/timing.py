@@ -252,6 +252,7 @@ class _Conclusion:
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
             steady=bool(abs(self._trend(blocks)) < math.log(1.03)),
             timed_by=self._engine.timed_by(name),
+            block_gap=self._engine.gap(name),
             steps_per_block=steps,
             lead_in=self._engine.plan.lengths[name].lead_in,
             fused=benches[0].loaded.overrides_step,
