@@ -11,13 +11,11 @@ import pytest
 from rich.console import Console
 
 from compare_ag import records
-from compare_ag.comparison import compare_runs
 from compare_ag.report import cells
-from compare_ag.report.comparison import sections as comparison_sections
-from compare_ag.report.markdown import comparison_markdown, run_markdown
+from compare_ag.report.markdown import run_markdown
 from compare_ag.report.page import render
 from compare_ag.report.spreadsheet import tables
-from compare_ag.report.terminal import answer, print_run, sections
+from compare_ag.report.terminal import answer, sections
 from compare_ag.report.units import seconds
 
 TIMES = {"numpy": 1e-5, "torch": 5e-5, "mine": 2e-5, "cheat": 4e-6}
@@ -272,24 +270,7 @@ def test_a_step_of_its_own_need_not_add_up(old, how):
     assert "step is fused" in words(render(run))
 
 
-# --- strangers' words ---------------------------------------------------------------------------------------
-
-
-def test_a_reason_from_a_plugin_stays_text(make_run, payload):
-    """A coordinate's name or an exception's text may be in the reason."""
-    run = make_run(TIMES, unranked={"mine": f"was {payload}"})
-    file = io.StringIO()
-    print_run(run, Console(file=file, width=2000, color_system=None))
-    comparison = compare_runs(run, run)
-    for text in (file.getvalue(), printed(comparison_sections(comparison), 2000)):
-        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
-    harmless = render(make_run(TIMES, unranked={"mine": "was odd"}))
-    assert [*re.findall(r"<[a-z]+", render(run))] == [*re.findall(r"<[a-z]+", harmless)]
-    for text in (run_markdown(run), comparison_markdown(comparison)):
-        assert "<script" not in text
-        assert "\x1b" not in text
-    lines = comparison_markdown(comparison).count("\n")
-    assert lines == comparison_markdown(compare_runs(*[make_run(TIMES, unranked={"mine": "was odd"})] * 2)).count("\n")
+# --- figures ------------------------------------------------------------------------------------------------
 
 
 def test_figures_draw_backends_without_rank(noisy, monkeypatch):
