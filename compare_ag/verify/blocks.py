@@ -40,6 +40,8 @@ LARGEST_SHARE = 0.5
 """of the last update, by which the weights of a right block may be off: with one update missing or too many it is 1"""
 LARGEST_SHARE_OF_MOVE = 0.1
 """of the distance between the weights before and after the block"""
+EXACT_CELL_SECONDS = 4e-7
+"""what it takes to make a number of the data exact; each occupies 180 bytes then"""
 FEWEST_STARTS = 8
 """that descend together, however large the data are: products with fewer take as long"""
 GROUP_CELLS = 1 << 18
@@ -150,16 +152,17 @@ class BlockJudge:
     """Judges the blocks of one problem. Holds the data in float64 and those parts of the bound that no claim changes.
 
     batches: the row indices of each batch that the clock cycles through, or None for all data. Raises `ValueError`
-    where it is None and the problem has mini-batches, or the other way round, for the bound differs.
+    where it is None and the problem has mini-batches, or the other way round, for the bound differs. oracle: one of the
+    same problem that exists already, for it keeps the data as exact numbers, 180 bytes each.
     """
 
-    def __init__(self, problem: Problem, batches: Sequence[Array] | None) -> None:
+    def __init__(self, problem: Problem, batches: Sequence[Array] | None, oracle: Oracle | None = None) -> None:
         if (batches is None) != (problem.batch_size is None) or (batches is not None and not len(batches)):
             raise ValueError("batches must be given for a problem with mini-batches, and for no other")
         self.problem = problem
         self.batches: Sequence[Array | None] = [None] if batches is None else list(batches)
         self.objective = Objective(problem)
-        self.oracle = Oracle(problem)
+        self.oracle = oracle or Oracle(problem)
         with np.errstate(all="ignore"):
             self.geometry = Geometry.of(problem)
         signed, sign = self.objective.signed, self.objective.sign
@@ -167,8 +170,13 @@ class BlockJudge:
         """(A, 2y - 1) of each batch"""
 
     def exact_seconds(self, updates: int) -> float | None:
-        """About how long it takes to judge one block exactly; None where that is too long, so that it is not done."""
+        """About how long it takes to judge a first block exactly; None where that is too long, so that it is not done.
+
+        A further one takes less where all data are one batch, for they have been made exact.
+        """
         seconds = trajectory_seconds(self.problem, updates)
+        if self.problem.batch_size is None:  # those of batches are part of the model
+            seconds += EXACT_CELL_SECONDS * self.objective.signed.size
         return seconds if seconds <= AFFORDABLE_SECONDS else None
 
     def judge(self, claims: Sequence[Claim], exactly: Collection[int] = ()) -> list[BlockVerdict]:
