@@ -121,11 +121,11 @@ def test_every_order_and_grouping_of_claims_gives_the_same_numbers(bench, monkey
     monkeypatch.setattr(module, "GROUP_CELLS", 1)  # groups of 8
     monkeypatch.setattr(module, "BLOCK_CELLS", 1)  # a step at a time
     for others in (alone, BlockJudge(problem, None).judge(claims)):
-        for one, other in zip(together, others, strict=True):
-            assert one.status == other.status
-            assert one.tolerance == pytest.approx(other.tolerance, rel=0.3)
-            assert one.observed == pytest.approx(other.observed, rel=0.3, abs=1e-15)
-            assert one.moved == pytest.approx(other.moved, rel=0.3)
+        for first, second in zip(together, others, strict=True):
+            assert first.status == second.status
+            assert first.tolerance == pytest.approx(second.tolerance, rel=0.3)
+            assert first.observed == pytest.approx(second.observed, rel=0.3, abs=1e-15)
+            assert first.moved == pytest.approx(second.moved, rel=0.3)
 
 
 def test_claims_that_share_weights_but_no_array_are_judged_alike(bench):
@@ -242,7 +242,7 @@ def test_the_wrong_batch_is_wrong(bench, order):
 
 @pytest.mark.parametrize("off", [0, 2])
 def test_the_loss_of_another_step_is_wrong(bench, off):
-    """Right weights, and the loss one update too early or after the last one."""
+    """Right weights, and the loss one update too early or after the last first."""
     problem = sharp(bench)
     start = starts(problem)[0]
     verdict = verdict_of(problem, Claim(start, 7, train(problem, start, 6 + off)[0], train(problem, start, 7)[1]))
@@ -333,14 +333,14 @@ def test_the_exact_judge_agrees_with_the_reference(bench, dtype, loss, batch_siz
     by_reference, exactly = judge.judge(claims), judge.judge(claims, exactly=range(len(claims)))
     assert not any(verdict.exact for verdict in by_reference)
     assert all(verdict.exact for verdict in exactly)
-    for one, other in zip(by_reference, exactly, strict=True):
-        assert one.status == other.status
-        assert one.coordinate == other.coordinate
-        if dtype == "float32" and one.quantity == other.quantity:  # float64's own error is no part of what is seen
-            assert one.observed == pytest.approx(other.observed, rel=1e-4, abs=1e-12)
-            assert one.tolerance == pytest.approx(other.tolerance, rel=1e-4)
-        if dtype == "float64" and one.quantity == other.quantity:
-            assert one.tolerance > 1.3 * other.tolerance
+    for first, second in zip(by_reference, exactly, strict=True):
+        assert first.status == second.status
+        assert first.coordinate == second.coordinate
+        if dtype == "float32" and first.quantity == second.quantity:  # float64's own error is no part of what is seen
+            assert first.observed == pytest.approx(second.observed, rel=1e-4, abs=1e-12)
+            assert first.tolerance == pytest.approx(second.tolerance, rel=1e-4)
+        if dtype == "float64" and first.quantity == second.quantity:
+            assert first.tolerance > 1.3 * second.tolerance
 
 
 def test_only_chosen_claims_are_judged_exactly(bench):
