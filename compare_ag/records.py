@@ -304,6 +304,9 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     warnings: list[StabilityWarning] = []
     seconds: float
     """wall time of the timing part"""
+    timed_from: float | None = None
+    timed_until: float | None = None
+    """when the timing part began and ended, in seconds since 1970: of two runs on one machine they do not overlap"""
     control_arrays: str | None = None
     control_arrays_sha256: str | None = None
 
