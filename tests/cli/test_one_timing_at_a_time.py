@@ -91,7 +91,7 @@ def test_two_runs_started_together_time_one_after_the_other(tmp_path):
     intervals = {}
     for name in "ab":
         speed = compare_ag.load_run(tmp_path / name).manifest.speed
-        assert speed.timed_until - speed.timed_from == pytest.approx(speed.seconds, rel=0.3, abs=1.0)
+        assert speed.timed_until - speed.timed_from >= speed.seconds - 0.1  # the whole timing part lies within
         intervals[name] = (speed.timed_from, speed.timed_until)
     first, second = sorted(intervals, key=lambda name: intervals[name])
     assert intervals[first][1] <= intervals[second][0]
