@@ -313,6 +313,9 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     """wall time of the timing part"""
     judging_seconds: float = 0.0
     """of these, for judging what timed blocks computed"""
+    timed_from: float | None = None
+    timed_until: float | None = None
+    """when the timing part began and ended, in seconds since 1970: those of two runs on one machine do not overlap"""
     control_arrays: str | None = None
     control_arrays_sha256: str | None = None
 
