@@ -124,7 +124,13 @@ def ag_benchmark(request: pytest.FixtureRequest, ag_backend: Offer, ag_training:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen."""
+    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen.
+
+    A benchmark's parameters become readable, too: where one is an `Offer`, pytest-benchmark would write its
+    representation, which names a folder of this machine; it becomes the backend's name.
+    """
+    for benchmark in output_json["benchmarks"]:
+        benchmark["params"] = _named(benchmark["params"])
     seen = config.stash[SEEN]
     if not seen["backends"]:
         return
@@ -139,3 +145,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         "problems": seen["problems"],
         "backends": seen["backends"],
     }
+
+
+def _named(params: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A benchmark's parameters with the backends' names in place of their `Offer`s; a copy, for the test shares them."""
+    if params is None:
+        return None
+    from compare_ag.host.discovery import Offer
+
+    return {name: value.name if isinstance(value, Offer) else value for name, value in params.items()}
