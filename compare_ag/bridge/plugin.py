@@ -148,7 +148,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 
 def _named(params: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A benchmark's parameters with the backends' names in place of their `Offer`s; a copy, for the test shares them."""
+    """A copy of a benchmark's parameters with each backend's name in place of its `Offer`."""
     if params is None:
         return None
     from compare_ag.host.discovery import Offer
