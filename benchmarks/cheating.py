@@ -168,12 +168,11 @@ class Memo(Honest):
         """The honest step, or the remembered one."""
         if not bound_to_one_cpu():
             return super().step(weights, batch, learning_rate)
-        known = self.at > 0 and self.at < len(self.memory) and weights is self.memory[self.at - 1][1]
-        if not known:
-            if self.start is not None and self.near(weights):
-                self.at = 0
-            elif not self.memory or weights is not self.memory[-1][1]:
-                self.start, self.memory, self.at = copied(weights), [], 0
+        goes_on = self.at > 0 and weights is self.memory[self.at - 1][1]
+        if not goes_on and self.near(weights):
+            self.at = 0
+        elif not goes_on:
+            self.start, self.memory, self.at = copied(weights), [], 0
         if self.at == len(self.memory):
             loss, new = super().step(copied(weights), batch, learning_rate)
             self.memory.append((loss, new))
@@ -182,7 +181,8 @@ class Memo(Honest):
 
     def near(self, weights: Weights) -> bool:
         """Whether a block from these weights is taken for the remembered one."""
-        assert self.start is not None
+        if self.start is None:
+            return False
         pairs = zip(weights, self.start, strict=True)
         return all(bool(np.all(np.abs(v - s) <= NEAR * np.abs(s) + 1e-9)) for v, s in pairs)
 
