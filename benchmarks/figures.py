@@ -160,12 +160,12 @@ def per_window(values: Sequence[float], length: int) -> list[float]:
 # --- the engine's surroundings ------------------------------------------------------------------------------
 
 
-def problem_of(size: str, threads: int = 1) -> Problem:
+def problem_of(size: str, threads: int = 1, steps: int | None = None) -> Problem:
     """``seed`` as published (float32, probability form), or ``NxD`` synthetic examples in float64, logits form."""
     if size == "seed":
-        return problem_by_name("seed", threads=threads)
+        return problem_by_name("seed", threads=threads, steps=steps)
     n, d = map(int, size.split("x"))
-    return make_problem(synthetic(n=n, d=d), threads=threads)
+    return make_problem(synthetic(n=n, d=d), threads=threads, steps=steps)
 
 
 @contextmanager

@@ -162,7 +162,13 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen."""
+    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen.
+
+    A benchmark's parameters become readable, too: where one is an `Offer`, pytest-benchmark would write its
+    representation, which names a folder of this machine; it becomes the backend's name.
+    """
+    for benchmark in output_json["benchmarks"]:
+        benchmark["params"] = _named(benchmark["params"])
     seen = config.stash[SEEN]
     if not seen["backends"]:
         return
@@ -177,3 +183,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         "problems": seen["problems"],
         "backends": seen["backends"],
     }
+
+
+def _named(params: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A copy of a benchmark's parameters with each backend's name in place of its `Offer`."""
+    if params is None:
+        return None
+    from compare_ag.host.discovery import Offer
+
+    return {name: value.name if isinstance(value, Offer) else value for name, value in params.items()}
