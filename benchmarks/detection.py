@@ -59,17 +59,12 @@ def slowed(name: str, offer: Offer, turns: int) -> Contestant:
 
 def turns_for(slowdown: float, offer: Offer, conditions: Conditions, start: Start) -> int:
     """The turns for this share of a step: the slowdown is a call's and a straight line above it."""
-    engine = Engine(
-        [Contestant("none", offer), slowed("short", offer, SHORT), slowed("long", offer, LONG)],
-        conditions,
-        MODES["default"],
-        start,
-    )
-    engine.calibrate()
-    launches = [engine.launch() for _ in range(LOOKS)]
-    short, long = (
-        math.expm1(sum(launch.log_ratio(name, "none") for launch in launches) / LOOKS) for name in ("short", "long")
-    )
+    contestants = [Contestant("none", offer), slowed("short", offer, SHORT), slowed("long", offer, LONG)]
+    with Engine(contestants, conditions, MODES["default"], start) as engine:
+        engine.calibrate()
+        for _ in range(LOOKS):
+            engine.launch()
+    short, long = (math.expm1(float(np.mean(engine.log_ratios(name, "none")))) for name in ("short", "long"))
     return max(1, round(SHORT + (slowdown - short) * (LONG - SHORT) / (long - short)))
 
 
@@ -101,15 +96,12 @@ def in_launches(asked: argparse.Namespace, turns: int, offer: Offer, conditions:
     pair = [Contestant("numpy a0", offer), slowed("numpy s0", offer, turns)]
     for attempt in range(asked.tries):
         began = time.monotonic()
-        engine = Engine(pair, conditions, MODES["default"], start)
-        engine._launches = 10_000 * (attempt + 1)  # another draw of everything that is random
-        engine.calibrate()
-        values: list[float] = []
         slowest = 0.0
-        while time.monotonic() - began + slowest < asked.seconds:
-            launch = engine.launch()
-            slowest = max(slowest, launch.seconds)
-            values.append(launch.log_ratio("numpy s0", "numpy a0"))
+        with Engine(pair, conditions, MODES["default"], start, first=10_000 * (attempt + 1)) as engine:
+            engine.calibrate()
+            while time.monotonic() - began + slowest < asked.seconds:
+                slowest = max(slowest, engine.launch().seconds)
+        values = engine.log_ratios("numpy s0", "numpy a0")
         longest = max(longest, time.monotonic() - began)
         found.append(interval(values))
         every += values

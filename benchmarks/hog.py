@@ -39,12 +39,12 @@ def main() -> int:
     random.Random(0).shuffle(order)
     with conditions_of(problem) as conditions:
         contestants = [Contestant(name, offer) for both in twins for name in both]
-        engine = Engine(contestants, conditions, MODES["default"], checkpoint(problem))
-        engine.calibrate()
-        for busy in order:
-            with load(asked.load if busy else "none"):
-                launch = engine.launch()
-            errors[busy] += [launch.log_ratio(*both) for both in twins]
+        with Engine(contestants, conditions, MODES["default"], checkpoint(problem)) as engine:
+            engine.calibrate()
+            for busy in order:
+                with load(asked.load if busy else "none"):
+                    launch = engine.launch()
+                errors[busy] += [engine.log_ratio(*both, launch) for both in twins]
     section = Section(f"A busy neighbour: numpy against itself, {asked.size}")
     beside = "beside a loop on each CPU" if asked.load == "loops" else "beside a 60 % hog"
     for busy, name in ((False, "alone"), (True, beside)):

@@ -189,6 +189,7 @@ class Engine:
       host.
     twins: whether each contestant, in its turn, runs twice in a launch.
     judged: what judges a share of the blocks; who is wrong leaves.
+    first: number of the first launch: another one is another draw of everything that is random.
     """
 
     def __init__(
@@ -200,6 +201,7 @@ class Engine:
         *,
         twins: bool = False,
         judged: JudgedBlocks | None = None,
+        first: int = 0,
     ) -> None:
         self.contestants = {one.name: one for one in contestants}
         self.settings = settings
@@ -216,7 +218,7 @@ class Engine:
         self.most_depth = MOST_DEPTH
         self._twins = twins
         self._judged = judged
-        self._begun = 0
+        self._begun = self._first = first
         self._cpus = usable_cpus()
         self._timed = timed_cpus(self.problem.threads)
         self._others = [cpu for cpu in self._cpus if cpu not in self._timed]
@@ -372,7 +374,11 @@ class Engine:
         padding = int(generator.integers(LONGEST_PADDING))
         names = [name for name in self.contestants if name not in self.failures]
         taking_part = {name: self.contestants[name] for name in names}
-        twin = names[(self._begun - 1) % len(names)] if self._twins and names and self._begun else ""
+        twin = (
+            names[(self._begun - self._first - 1) % len(names)]
+            if self._twins and names and self._begun > self._first
+            else ""
+        )
         if twin:
             other = TWIN.format(twin)
             taking_part[other] = self.contestants[twin]._replace(name=other, before=_ahead(generator))
@@ -413,7 +419,7 @@ class Engine:
 
     def _first_steps(self, name: str, crew: _Crew, *, phased: bool = False) -> None:
         bench = crew.benches[name]
-        bench.watched = crew.index <= WATCHED_LAUNCHES
+        bench.watched = crew.index - self._first <= WATCHED_LAUNCHES
         nanoseconds = FIRST_STEPS_NS if bench.watched else WARM_UP_NS
         bench.others_cpu_seconds = -bench.session.process.others_cpu_seconds()
         bench.step_ns, bench.first_phases = bench.session.cold(self.problem, FIRST_STEPS, nanoseconds, phased=phased)
