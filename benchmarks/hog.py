@@ -9,6 +9,7 @@ pairs of numpy workers. Printed is the ratio of the two rms errors.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import time
@@ -35,6 +36,7 @@ def main() -> int:
     (offer,) = select(["numpy"]).values()
     twins = [(f"numpy a{i}", f"numpy b{i}") for i in range(asked.pairs)]
     errors: dict[bool, list[float]] = {False: [], True: []}
+    disturbed = {False: 0, True: 0}
     order = [False, True] * asked.launches
     random.Random(0).shuffle(order)
     with conditions_of(problem) as conditions:
@@ -44,12 +46,15 @@ def main() -> int:
             for busy in order:
                 with load(asked.load if busy else "none"):
                     launch = engine.launch()
-                errors[busy] += [engine.log_ratio(*both, launch) for both in twins]
+                values = [engine.log_ratio(*both, launch) for both in twins]
+                errors[busy] += [value for value in values if math.isfinite(value)]
+                disturbed[busy] += sum(not math.isfinite(value) for value in values)
     section = Section(f"A busy neighbour: numpy against itself, {asked.size}")
     beside = "beside a loop on each CPU" if asked.load == "loops" else "beside a 60 % hog"
     for busy, name in ((False, "alone"), (True, beside)):
         title = f"{name}: rms error of {len(errors[busy])} single launches"
         section.add(title, rms_interval(errors[busy]), "%", scale=100)
+        section.notes.append(f"{name}: {disturbed[busy]} launches were disturbed and have no ratio")
     section.add("with hog / alone", rms_ratio(errors[True], errors[False]), most=1.25, by="low")
     return finish(section, started, asked.json)
 
