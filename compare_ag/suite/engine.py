@@ -3,11 +3,11 @@
 A launch starts one worker for each contestant (all import at the same time: import is not timed here), moves them to
 the same CPU, times each one's first steps alone, and then, for several instances of the data, rounds in which every
 contestant makes one block of steps from the same freshly perturbed weights, in random order. Then the workers end.
-While a launch is timed, the workers of the next one start on the other CPUs. What varies between processes (hash seed,
-size of the environment; the system draws the address-space layout) is drawn anew for each launch and is the same for
-all its workers, so that the mean over launches is over it, and no contestant gets the lucky draw. So is, for each
-instance, what lies in the heap before the data. One contestant of each launch, each in its turn, has a twin: the same
-backend in a process that has imported and allocated something else before.
+What varies between processes (hash seed, size of the environment; the system draws the address-space layout) is drawn
+anew for each launch and is the same for all its workers, so that the mean over launches is over it, and no contestant
+gets the lucky draw. So is, for each instance, what lies in the heap before the data, and for each round, where the
+stack lies. One contestant of each launch, each in its turn, has a twin: the same backend in a process that has imported
+and allocated something else before.
 
     blocks -> `speed.blocks` -> one number per launch -> interval
 
@@ -212,7 +212,6 @@ class Engine:
         """contestants that have left, with the reason"""
         self.plan = Plan({}, settings.instances, settings.rounds)
         """the same for every launch; chosen by `calibrate`"""
-        self.calibration: LaunchResult | None = None
         self.launches: list[LaunchResult] = []
         """those that count"""
         self.most_depth = MOST_DEPTH
@@ -222,9 +221,7 @@ class Engine:
         self._cpus = usable_cpus()
         self._timed = timed_cpus(self.problem.threads)
         self._others = [cpu for cpu in self._cpus if cpu not in self._timed]
-        # a library counts the CPUs that it may use when it is imported: threads would be too few where it may use one
-        self._ahead = bool(self._others) and self.problem.threads == 1
-        # Beside the workers that start, the host would wait for its CPU; where blocks are timed it sleeps during each.
+        # where blocks are timed the host sleeps during each, and its request and reply need no other CPU to wake up
         self._host = self._timed if self.problem.threads == 1 else self._others
         self._next: _Crew | None = None
         self._open = False
@@ -241,25 +238,28 @@ class Engine:
 
     # --- what its owner calls ---
 
-    def calibrate(self) -> LaunchResult:
-        """A launch that does not count: block lengths, and the first step phase by phase."""
-        started = time.monotonic()
+    def calibrate(self) -> None:
+        """Start the first launch, and choose the blocks: each contestant's first step phase by phase, then bursts.
+
+        Inside the engine's context, `launch` goes on from there: what was started at some cost is timed.
+        """
         rough: dict[str, float] = {}
-        with self._crew() as crew:
+        with self._crew(keep=self._open) as crew:
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))
             for name in self._shuffled(crew):
-                self._guard(crew, name, partial(self._rough, rough, name, crew))
-        self.plan = plan({name: rough[name] for name in crew.benches}, self.settings, self.problem.X.nbytes)
-        self.calibration = LaunchResult(crew.index, crew.hash_seed, crew.benches, time.monotonic() - started)
-        return self.calibration
+                if name == self._planned(name, crew):
+                    self._guard(crew, name, partial(self._rough, rough, name, crew))
+        alive = {name: nanoseconds for name, nanoseconds in rough.items() if name not in self.failures}
+        self.plan = plan(alive, self.settings, self.problem.X.nbytes)
 
     def launch(self) -> LaunchResult:
-        """One launch that counts. Contestants that fail are in `failures` afterwards and in no later launch."""
+        """One launch. Contestants that fail are in `failures` afterwards and in no later launch."""
         started = time.monotonic()
         with self._crew() as crew:
             for name in self._shuffled(crew):
-                self._guard(crew, name, partial(self._first_steps, name, crew))
+                if not len(crew.benches[name].step_ns):
+                    self._guard(crew, name, partial(self._first_steps, name, crew))
             if self._judged is not None:
                 instances = self.plan.instances
                 self._judged.begin(instances * self.plan.rounds, instances * self.plan.phased_rounds)
@@ -355,17 +355,21 @@ class Engine:
         self.failures[name] = failure
 
     @contextmanager
-    def _crew(self) -> Iterator[_Crew]:
-        """Fresh workers, loaded and prepared, all on the same CPUs and the host elsewhere; ended on leaving."""
+    def _crew(self, *, keep: bool = False) -> Iterator[_Crew]:
+        """Workers, loaded and prepared, all on the same CPUs and the host beside them; ended on leaving.
+
+        keep: unless they are to be the next launch's.
+        """
         crew, self._next = self._next or self._assemble(), None
-        with crew.stack:
-            for name in next(orders(list(crew.sessions), 1, crew.generator)):
+        with ExitStack() as stack:
+            stack.callback(crew.stack.close)
+            for name in next(orders([name for name in crew.sessions if name not in crew.benches], 1, crew.generator)):
                 self._guard(crew, name, partial(self._prepare, name, crew))
-            if self._open and self._ahead:
-                with host_on(self._others):
-                    self._next = self._assemble()
             with host_on(self._host):
                 yield crew
+            if keep:
+                self._next = crew
+                stack.pop_all()
 
     def _assemble(self) -> _Crew:
         """Start every worker and have all import at once; in random order."""
