@@ -32,7 +32,7 @@ from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, TimedBlock, check_digest
 from compare_ag.records import file_stem
-from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time, undisturbed
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.worker.protocol import Ahead
 
@@ -316,15 +316,38 @@ class Engine:
         """The contestant whose twin this is, or the contestant itself."""
         return launch.twin if launch.twin and name == TWIN.format(launch.twin) else name
 
+    def log_time(self, name: str, launch: LaunchResult) -> float:
+        """This launch's log of seconds per step, the mean of both workers where it ran twice; NaN where disturbed."""
+        found = [self.blocks(one, launch) for one in self._both(name, launch)]
+        return _mean([float(launch_log_time(one)) for one in found if one is not None])
+
     def log_ratio(self, name: str, baseline: str, launch: LaunchResult) -> float:
-        """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed."""
-        mine, other = self.blocks(name, launch), self.blocks(baseline, launch)
-        return float("nan") if mine is None or other is None else float(launch_log_ratio(mine, other))
+        """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed.
+
+        A twin is another process of its backend: where one ran twice, the mean is over both.
+        """
+        sides = [[self.blocks(one, launch) for one in self._both(which, launch)] for which in (name, baseline)]
+        pairs = [(mine, other) for mine in sides[0] for other in sides[1] if mine is not None and other is not None]
+        return _mean([float(launch_log_ratio(*pair)) for pair in pairs])
 
     def log_ratios(self, name: str, baseline: str) -> list[float]:
         """One for each launch in which both were there and undisturbed."""
         values = [self.log_ratio(name, baseline, launch) for launch in self.launches]
         return [value for value in values if np.isfinite(value)]
+
+    def controls(self, name: str | None = None) -> list[float]:
+        """The log-ratio of a twin to its backend in each undisturbed launch, or in those in which ``name`` had one."""
+        values = []
+        for launch in self.launches:
+            if launch.twin and name in (None, launch.twin):
+                twin, own = self.blocks(TWIN.format(launch.twin), launch), self.blocks(launch.twin, launch)
+                if twin is not None and own is not None:
+                    values.append(float(launch_log_ratio(twin, own)))
+        return [value for value in values if np.isfinite(value)]
+
+    @staticmethod
+    def _both(name: str, launch: LaunchResult) -> list[str]:
+        return [name, TWIN.format(name)] if launch.twin == name else [name]
 
     def _benches(self, name: str) -> list[Bench]:
         return [launch.benches[name] for launch in self.launches if name in launch.benches]
@@ -503,6 +526,12 @@ class Engine:
         bench.audit = bench.session.audit(self.problem, w, b, one.steps, one.lead_in)
         bench.observed = bench.session.observe()
         bench.others_cpu_seconds += bench.session.process.others_cpu_seconds()
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are finite; NaN for none."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _ahead(generator: np.random.Generator) -> Ahead:

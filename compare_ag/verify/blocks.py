@@ -85,6 +85,8 @@ class BlockVerdict:
     """how far s right updates move the weights, in tolerances of the weights; 0 where these are inf"""
     share: float
     """‖deviation‖₂ of the weights by ‖the last right update‖₂: 1 where it is missing; NaN where nothing can be said"""
+    undone: float
+    """‖deviation‖₂ of the weights by the distance that right updates move them: 1 where they were left alone"""
     exact: bool = False
     """compared with the exact trajectory, not with the reference"""
 
@@ -411,6 +413,7 @@ def _verdict(
         tolerance=weights_tolerance if by_weights else loss_tolerance,
         moved=moved,
         share=share,
+        undone=weights_deviation / move if move > 0.0 else math.nan,
         exact=exact,
     )
 
