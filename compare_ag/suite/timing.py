@@ -261,7 +261,7 @@ class _Conclusion:
 
     def _why_unranked(self, name: str, where: Whereabouts) -> str:
         if self._pass._judged.untouched(name):
-            return "shows no updates: its timed blocks left the weights where they were, as far as rounding lets anybody see"
+            return "shows no updates: as far as rounding lets anybody see, its timed blocks left the weights alone"
         return why_unranked(where, self._engine.problem.threads)
 
     def _phases(self, benches: list[Bench]) -> tuple[dict[str, Interval] | None, Interval | None, Interval | None]:
