@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import f as f_distribution
 
+from compare_ag.cli.common import say_waiting
+from compare_ag.host import machine_lock
 from compare_ag.problem import Problem, make_problem, problem_by_name, synthetic
 from compare_ag.speed.rates import Rate
 from compare_ag.speed.statistics import LEVEL, interval
@@ -158,16 +160,28 @@ def per_window(values: Sequence[float], length: int) -> list[float]:
 # --- the engine's surroundings ------------------------------------------------------------------------------
 
 
-def problem_of(size: str, threads: int = 1) -> Problem:
+def problem_of(size: str, threads: int = 1, steps: int | None = None) -> Problem:
     """``seed`` as published (float32, probability form), or ``NxD`` synthetic examples in float64, logits form."""
     if size == "seed":
-        return problem_by_name("seed", threads=threads)
+        return problem_by_name("seed", threads=threads, steps=steps)
     n, d = map(int, size.split("x"))
-    return make_problem(synthetic(n=n, d=d), threads=threads)
+    return make_problem(synthetic(n=n, d=d), threads=threads, steps=steps)
+
+
+@contextmanager
+def machine() -> Iterator[None]:
+    """The machine without another timing or training of compare-ag; says on stderr whom it waits for.
+
+    Commands that the program starts meanwhile do not wait for it, so start those that time one after the other.
+    """
+    with machine_lock.hold("timing", tell=say_waiting()) as held:
+        if held.failure:
+            print(f"warning: other timings here are not excluded: {held.failure}", file=sys.stderr)
+        yield
 
 
 @contextmanager
 def conditions_of(problem: Problem) -> Iterator[Conditions]:
-    """What the engine needs beside its contestants, logs in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="compare-ag-benchmarks-") as logs:
+    """What the engine needs beside its contestants: the machine, and logs in a temporary folder."""
+    with machine(), tempfile.TemporaryDirectory(prefix="compare-ag-benchmarks-") as logs:
         yield Conditions(problem, [], Path(logs), TIMEOUT, 0, threading.Event())

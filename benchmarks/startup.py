@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import Section, finish, parser, ratio_of
+from figures import Section, finish, machine, parser, ratio_of
 
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
 COMPLETING = {"_COMPARE_AG_COMPLETE": "bash_complete", "COMP_WORDS": "compare-ag run --backends t", "COMP_CWORD": "3"}
@@ -47,7 +47,7 @@ def main() -> int:
     started = time.monotonic()
     times: dict[str, list[float]] = {name: [] for name in CASES}
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with tempfile.TemporaryDirectory() as bytecode:
+    with machine(), tempfile.TemporaryDirectory() as bytecode:
         for _ in range(asked.rounds + 1):
             for name in random.sample(list(CASES), len(CASES)):
                 command, environment, _aim = CASES[name]

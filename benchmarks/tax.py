@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
+from figures import Section, conditions_of, finish, machine, parser, problem_of, ratio_of
 
 from compare_ag.backend import Setting
 from compare_ag.bridge.training import Training
@@ -226,12 +226,13 @@ def main() -> int:
         return 0
     started = time.monotonic()
     section = Section("Tax: the contract, the engine and the whole command against hand-written loops")
-    if asked.only != "whole":
-        interface_tax(
-            section, asked.size or ["seed", "10000x100"], asked.backend or BACKENDS, asked.rounds, asked.launches
-        )
-    if asked.only != "interface":
-        whole_run(section, asked.whole_rounds)
+    with machine():
+        if asked.only != "whole":
+            interface_tax(
+                section, asked.size or ["seed", "10000x100"], asked.backend or BACKENDS, asked.rounds, asked.launches
+            )
+        if asked.only != "interface":
+            whole_run(section, asked.whole_rounds)
     return finish(section, started, asked.json)
 
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from figures import Section, finish, parser, problem_of, ratio_of
+from figures import Section, finish, machine, parser, problem_of, ratio_of
 from peers import pyperf_fast
 
 import compare_ag
@@ -34,7 +34,7 @@ def main() -> int:
     asked = options.parse_args()
     started = time.monotonic()
     timing, whole, peer, halves, closures = [], [], [], [], []
-    with tempfile.TemporaryDirectory() as name:
+    with machine(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for round_ in range(asked.rounds):
             began = time.monotonic()

@@ -29,6 +29,7 @@ def run(
     timeout: float = 600.0,
     output: str | Path | None = None,
     observer: Observer | None = None,
+    wait: bool = True,
     report: bool = True,
     **options: Any,
 ) -> Run:
@@ -43,6 +44,8 @@ def run(
       timeout: wall-clock seconds that each worker may take.
       output: the run directory, absent or empty; None makes a fresh one under ``reports/runs``.
       observer: hears of progress.
+      wait: whether to wait while another process is timing, and before timing also while one is training, on this
+        machine. False raises `host.machine_lock.BusyError` instead, before anything has run.
       report: also write ``report.html``, the run in one page, into the run directory.
       options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
 
@@ -57,6 +60,7 @@ def run(
         timeout=timeout,
         output=output,
         observer=observer,
+        wait=wait,
         **options,
     )
     if report:

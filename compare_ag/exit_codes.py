@@ -56,7 +56,7 @@ MEANINGS = {
     ExitCode.USAGE: "unusable input, nothing has run",
     ExitCode.BACKEND_FAILED: "a requested backend failed (crash, timeout, malformed); the others are valid",
     ExitCode.BUG: "a bug in compare-ag",
-    ExitCode.NOTHING_TO_RUN: "too few backends to run",
+    ExitCode.NOTHING_TO_RUN: "nothing has run: too few backends, or the machine is in use and --no-wait was given",
     ExitCode.NOT_SAVED: "results could not be saved",
     ExitCode.INTERRUPTED: "interrupted; what had finished is saved",
     ExitCode.TERMINATED: "terminated; what had finished is saved",

@@ -201,6 +201,8 @@ class Cost(_Record, frozen=True, kw_only=True):
     """first and last third of a launch agree within 3 %"""
     timed_by: str = "blocks"
     """what a step's time is: the median of the steps of a block ("steps"), or its wall time by its steps ("blocks")"""
+    block_gap: float | None = None
+    """a step by its block's wall time over the block's median step, less one; None where steps have no times"""
     steps_per_block: int = 0
     """on average; 0 in records before 1.7, where all backends had the `SpeedRecord`'s"""
     lead_in: int = 0
@@ -311,6 +313,9 @@ class SpeedRecord(_Record, frozen=True, kw_only=True):
     """wall time of the timing part"""
     judging_seconds: float = 0.0
     """of these, for judging what timed blocks computed"""
+    timed_from: float | None = None
+    timed_until: float | None = None
+    """when the timing part began and ended, in seconds since 1970: those of two runs on one machine do not overlap"""
     control_arrays: str | None = None
     control_arrays_sha256: str | None = None
 

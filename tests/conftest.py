@@ -61,6 +61,15 @@ def compare_ag_backend():
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _machine_lock_of_this_session(tmp_path_factory):
+    """Each worker of pytest-xdist has its own lock, for itself and the commands it starts: they do not wait for each
+    other, nor for a user who times something."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMPARE_AG_LOCK", str(tmp_path_factory.mktemp("lock") / "compare-ag.lock"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_worker_of_ours(monkeypatch):
     """A pytest that a test starts is no worker of this session: it writes its own reports."""

@@ -111,6 +111,8 @@ def infect(run: Run, payload: str) -> Run:
         )
         if record.convergence is not None:
             changed = records.replace(changed, convergence=text(record.convergence, "message"))
+        if record.cost is not None:
+            changed = records.replace(changed, cost=text(record.cost, "timed_by"))
         if record.memory is not None:
             changed = records.replace(changed, memory=text(record.memory, "source", "tape_source"))
         cache[changed.name] = run.arrays(name)
@@ -124,8 +126,9 @@ def infect(run: Run, payload: str) -> Run:
         ]
         warning = records.StabilityWarning(id=payload, message=payload, advice=payload)
         control = renamed(speed.control_backend)
+        twins = [renamed(name) or "" for name in speed.twins]
         speed = records.replace(
-            text(speed, "stopped", "checkpoint"), pairs=pairs, control_backend=control, warnings=[warning]
+            text(speed, "stopped", "checkpoint"), pairs=pairs, control_backend=control, twins=twins, warnings=[warning]
         )
     problem = text(manifest.problem, "name", "description", "start", "learning_rate_source", "loss")
     problem = records.replace(problem, label_names=(payload, payload), parameters={payload: 1.0})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -52,10 +53,12 @@ class PhaseBenchmark:
         offer: Offer,
         training: Training,
         seen: dict[str, dict[str, Any]],
+        machine: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._get_benchmark = benchmark
         self._offer = offer
         self._seen = seen
+        self._machine = machine
         self.training = training
 
     def __call__(self, phase: str = "step", *, rounds: int | None = None) -> None:
@@ -68,6 +71,11 @@ class PhaseBenchmark:
             raise ValueError(f"ag_benchmark({phase!r}): expected one of {', '.join(PHASES)}")
         if phase in ("forward", "backward") and not self.training.backend.splits:
             pytest.skip("gives loss and gradient in one call (splits = False): only the whole step has a time")
+        with self._machine():
+            self._check_and_time(phase, rounds)
+
+    def _check_and_time(self, phase: str, rounds: int | None) -> None:
+        """Do both while no other timing and no training of compare-ag runs on this machine."""
         loss = self.training.check_training()
         task = self._task(phase)
         problem = self.training.problem

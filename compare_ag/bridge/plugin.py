@@ -10,6 +10,7 @@ pytest loads this module wherever compare-ag is installed, so it imports nothing
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _pytest.terminal import TerminalReporter
+
     from compare_ag.bridge.phases import PhaseBenchmark
     from compare_ag.bridge.training import Training
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
 
 SCHEMA = {"name": "compare-ag/pytest-benchmark", "major": 1, "minor": 0}
+LOCK_FAILURE = pytest.StashKey[str]()
+"""why benchmarks ran without the machine's lock, where they did"""
 SEEN = pytest.StashKey[dict[str, dict[str, Any]]]()
 """what the session's benchmarks were about: "problems" by digest, "backends" by name"""
 
@@ -119,12 +124,51 @@ def ag_benchmark(request: pytest.FixtureRequest, ag_backend: Offer, ag_training:
     from compare_ag.bridge.phases import PhaseBenchmark
 
     seen = request.config.stash[SEEN]
-    return PhaseBenchmark(lambda: request.getfixturevalue("benchmark"), ag_backend, ag_training, seen)
+    return PhaseBenchmark(
+        lambda: request.getfixturevalue("benchmark"), ag_backend, ag_training, seen, lambda: _machine(request.config)
+    )
+
+
+@contextmanager
+def _machine(config: pytest.Config) -> Iterator[None]:
+    """Hold the machine's lock while one benchmark runs; who holds it is shown while this waits."""
+    from compare_ag.host import machine_lock
+
+    # with --benchmark-disable, and in the workers of pytest-xdist, pytest-benchmark runs the function and times nothing
+    disabled = getattr(getattr(config, "_benchmarksession", None), "disabled", False)
+    said = ""
+
+    def tell(reason: str) -> None:
+        nonlocal said
+        terminal = config.pluginmanager.getplugin("terminalreporter")
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if reason and reason != said and terminal is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                terminal.ensure_newline()
+                terminal.write_line(f"compare-ag: waiting: {reason}")
+        said = reason
+
+    with machine_lock.hold("training" if disabled else "timing", tell=tell) as held:
+        if held.failure:
+            config.stash[LOCK_FAILURE] = held.failure
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say once where benchmarks ran without the machine's lock."""
+    if failure := config.stash.get(LOCK_FAILURE, ""):
+        terminalreporter.write_line(f"compare-ag: other timings on this machine were not excluded: {failure}")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen."""
+    """Add what a reader needs to know: machine and versions, problems, backends with the threads that were seen.
+
+    A benchmark's parameters become readable, too: where one is an `Offer`, pytest-benchmark would write its
+    representation, which names a folder of this machine; it becomes the backend's name.
+    """
+    for benchmark in output_json["benchmarks"]:
+        benchmark["params"] = _named(benchmark["params"])
     seen = config.stash[SEEN]
     if not seen["backends"]:
         return
@@ -139,3 +183,12 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
         "problems": seen["problems"],
         "backends": seen["backends"],
     }
+
+
+def _named(params: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A copy of a benchmark's parameters with each backend's name in place of its `Offer`."""
+    if params is None:
+        return None
+    from compare_ag.host.discovery import Offer
+
+    return {name: value.name if isinstance(value, Offer) else value for name, value in params.items()}

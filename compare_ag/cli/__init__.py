@@ -144,6 +144,7 @@ def _explain(error: Exception) -> ExitCode:
         "RecordError": ExitCode.USAGE,
         "ComparisonError": ExitCode.USAGE,
         "NothingToRunError": ExitCode.NOTHING_TO_RUN,
+        "BusyError": ExitCode.NOTHING_TO_RUN,
         "SaveError": ExitCode.NOT_SAVED,
     }
     name = type(error).__name__

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import BackendNames, Command, click
+from compare_ag.cli.common import BackendNames, TrainingCommand, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.text import printable
 
@@ -23,7 +23,7 @@ EPILOG = """Examples:
 """
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.argument("one", type=BackendNames(), metavar="A")
 @click.argument("other", type=BackendNames(), metavar="B")
 @problem_options

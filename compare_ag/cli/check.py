@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click as plain_click
 
-from compare_ag.cli.common import BackendNames, Command, click
+from compare_ag.cli.common import BackendNames, TrainingCommand, click
 from compare_ag.exit_codes import ExitCode
 from compare_ag.text import printable
 
@@ -72,7 +72,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
         ]
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.argument("name", required=False, type=BackendNames(), metavar="NAME")
 @click.option("--only", type=CheckIds(), metavar="ID,ID", help="Only these checks.")
 @click.option(

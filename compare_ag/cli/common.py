@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click as plain_click
 from click.shell_completion import CompletionItem
@@ -12,6 +13,8 @@ from click.shell_completion import CompletionItem
 from compare_ag.problem_names import PROBLEM_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import rich_click as click
     from rich.console import Console
 elif "_COMPARE_AG_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv[1:])):
@@ -19,7 +22,16 @@ elif "_COMPARE_AG_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"-h", "
 else:
     click = plain_click
 
-__all__ = ["BackendNames", "Command", "KeepsEpilog", "ProblemText", "click", "report_console"]
+__all__ = [
+    "BackendNames",
+    "Command",
+    "KeepsEpilog",
+    "ProblemText",
+    "TrainingCommand",
+    "click",
+    "report_console",
+    "say_waiting",
+]
 
 PIPED_WIDTH = 160
 """columns when nobody's terminal sets them: wide enough that no table folds"""
@@ -38,6 +50,35 @@ class KeepsEpilog:
 
 class Command(KeepsEpilog, click.RichCommand if hasattr(click, "RichCommand") else plain_click.Command):  # type: ignore[misc]  # rich where it is loaded
     """A command of ours."""
+
+
+class TrainingCommand(Command):
+    """A command that trains and times nothing: it waits while another process is timing, and timing waits for it."""
+
+    def invoke(self, ctx: plain_click.Context) -> Any:
+        """Run the command under the machine's shared lock; what only lists its topics or checks needs none."""
+        if ctx.params.get("listing"):
+            return super().invoke(ctx)
+        from compare_ag.host import machine_lock
+
+        with machine_lock.hold("training", tell=say_waiting()):
+            return super().invoke(ctx)
+
+
+def say_waiting() -> Callable[[str], None]:
+    """What tells on stderr for whom a command waits: a line whenever that changes."""
+    from compare_ag.text import printable
+
+    said = ""
+
+    def tell(reason: str) -> None:
+        nonlocal said
+        if reason and reason != said:
+            with contextlib.suppress(OSError):  # a reader that has gone must not end the command
+                print(f"waiting: {printable(reason)}", file=sys.stderr, flush=True)
+        said = reason
+
+    return tell
 
 
 class BackendNames(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click as plain_click
 
-from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
 from compare_ag.exit_codes import ExitCode
 from compare_ag.text import printable
 
@@ -60,7 +60,7 @@ class Topic(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
         return [CompletionItem(one.id, help=one.asks) for one in QUESTIONS.values() if one.id.startswith(incomplete)]
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.argument("topic", required=False, type=Topic(), metavar="[TOPIC]")
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Which to ask; by default all available.")
 @click.option(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.text import printable
 
@@ -35,7 +35,7 @@ class _Drawing(click.Path):
         return path
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
 @problem_options
 @click.option("--step", type=int, default=0, show_default=True, help="Look after so many updates of the reference.")

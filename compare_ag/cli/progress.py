@@ -97,6 +97,13 @@ class LineProgress(Observer):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._said = -math.inf
+        self._waiting = ""
+
+    def waiting(self, reason: str) -> None:
+        """Print for whom the run waits, whenever that changes."""
+        if reason and reason != self._waiting:
+            _say(f"waiting: {printable(reason)}")
+        self._waiting = reason
 
     def trained(self, record: BackendRecord) -> None:
         """Print the line."""
@@ -131,6 +138,7 @@ class LiveProgress(Observer):
         self._clock = clock
         self._rows: dict[str, Row] = {}
         self._timing: TimingProgress | None = None
+        self._waiting = ""
         self._drawn = -math.inf
         self._live = Live(self, console=console, auto_refresh=False, transient=True)
         self._drawing = False
@@ -147,6 +155,11 @@ class LiveProgress(Observer):
         self._watch_size()
         self._live.start()
         self._draw(now=True)
+
+    def waiting(self, reason: str) -> None:
+        """Show for whom the run waits, below the backends."""
+        self._waiting, before = reason, self._waiting
+        self._draw(now=reason != before)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """A new stage starts its own estimate of the time left."""
@@ -231,6 +244,8 @@ class LiveProgress(Observer):
         if self._timing is not None:
             speed = Text(f"{'speed':<{names}} {timing_words(self._timing)}", no_wrap=True, overflow="ellipsis")
             parts.append(speed)
+        if self._waiting:
+            parts.append(Text(f"waiting: {printable(self._waiting)}", no_wrap=True, overflow="ellipsis"))
         lines = [_stripped(line) for part in parts for line in console.render_lines(part, options, pad=False)]
         self._lengths = [sum(segment.cell_length for segment in line) for line in lines]
         for line in lines:

@@ -60,9 +60,12 @@ EPILOG = """Examples:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory. Default: reports/runs/…"
 )
+@click.option(
+    "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="The run as JSON on stdout; text for people goes to stderr.")
 @click.option("--quiet", is_flag=True, help="No progress display.")
-def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) -> None:
+def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train one problem with several backends and compare weights, losses and speed."""
     from rich.console import Console
 
@@ -85,7 +88,13 @@ def run(backends: list[str] | None, as_json: bool, quiet: bool, **options: Any) 
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(Console(stderr=True), quiet=quiet)
     result = run_suite(
-        backends, problem, timing=False if timing is None else timing, timeout=timeout, observer=progress, **keywords
+        backends,
+        problem,
+        timing=False if timing is None else timing,
+        timeout=timeout,
+        observer=progress,
+        wait=not no_wait,
+        **keywords,
     )
     if trouble := keep_report(result):
         with contextlib.suppress(OSError):

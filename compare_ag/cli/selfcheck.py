@@ -37,6 +37,9 @@ EPILOG = """Examples:
 @click.option(
     "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
+@click.option(
+    "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout, with every launch.")
 @click.option("--quiet", is_flag=True, help="No progress display.")
 def selfcheck(
@@ -45,6 +48,7 @@ def selfcheck(
     budget: float,
     margin: float,
     timeout: float,
+    no_wait: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -57,13 +61,15 @@ def selfcheck(
 
     from rich.console import Console
 
-    from compare_ag.cli.common import report_console
+    from compare_ag.cli.common import report_console, say_waiting
     from compare_ag.exit_codes import ExitCode
+    from compare_ag.host import machine_lock
     from compare_ag.host.process import WorkerFailure
     from compare_ag.suite import select
     from compare_ag.suite.engine import checkpoint
     from compare_ag.suite.selfcheck import selfcheck as run_selfcheck
     from compare_ag.suite.training import Conditions
+    from compare_ag.text import printable
 
     if not 0 < slowdown <= 1:
         raise click.BadParameter("must be more than 0 and at most 1: 0.02 is 2 %", param_hint="--slowdown")
@@ -74,7 +80,13 @@ def selfcheck(
             raise click.BadParameter("must be more than 0 seconds", param_hint=name)
     (offer,) = select([backend]).values()
     problem = chosen_problem(**options)
-    with tempfile.TemporaryDirectory(prefix="compare-ag-selfcheck-") as logs:
+    tell = (lambda _reason: None) if quiet else say_waiting()
+    with (
+        machine_lock.hold("timing", wait=not no_wait, tell=tell) as held,
+        tempfile.TemporaryDirectory(prefix="compare-ag-selfcheck-") as logs,
+    ):
+        if held.failure:
+            print(f"warning: other timings here are not excluded: {printable(held.failure)}", file=sys.stderr)
         conditions = Conditions(problem, [], Path(logs), timeout, 0, threading.Event())
         observe = _progress(Console(stderr=True)) if not quiet else lambda _launches, _left: None
         try:

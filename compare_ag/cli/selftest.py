@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import Command, click
+from compare_ag.cli.common import TrainingCommand, click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ EPILOG = """Examples:
 """
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.option("--backend", default="numpy", show_default=True, help="The correct backend to make mistakes to.")
 @click.option("--only", metavar="TEXT", help="Only the mutants whose name contains this.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")

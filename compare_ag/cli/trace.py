@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 
 EPILOG = """Examples:
@@ -14,7 +14,7 @@ EPILOG = """Examples:
 """
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.option("--step", type=int, required=True, help="The step to walk: 0 is the first, up to --steps less 1.")
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
 @problem_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import BackendNames, Command, click, report_console
+from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.text import printable
 
@@ -25,7 +25,7 @@ EPILOG = """Examples:
 """
 
 
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=TrainingCommand, epilog=EPILOG)
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", required=True, help="Two or more backends.")
 @problem_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")

@@ -41,6 +41,10 @@ class Offer:
     requires: tuple[str, ...] = ()
     """everything its distribution declares to need, extras included"""
 
+    def __str__(self) -> str:
+        """The name: what pytest-benchmark shows where it groups by the parameter ``ag_backend``."""
+        return self.name
+
     @cached_property
     def requirements(self) -> tuple[str, ...]:
         """What its distribution's extra of the backend's own name asks for."""

@@ -246,10 +246,18 @@ class Session:
         self.process.ask(p.Renew(padding), p.Renewed)
 
     def block(
-        self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int, *, phased: bool = False
+        self,
+        problem: Problem,
+        w: p.Array,
+        b: p.Array,
+        steps: int,
+        lead_in: int,
+        *,
+        phased: bool = False,
+        depth: int = 0,
     ) -> tuple[TimedBlock, dict[str, p.Array]]:
         """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
-        request = p.Block(steps, lead_in, problem.learning_rate, phased)
+        request = p.Block(steps, lead_in, problem.learning_rate, phased, depth)
         asked = time.monotonic_ns()
         message, arrays = self.process.ask(request, p.Timed, w=w, b=b)
         host_ns = time.monotonic_ns() - asked

@@ -3,11 +3,11 @@
 A launch starts one worker for each contestant (all import at the same time: import is not timed here), moves them to
 the same CPU, times each one's first steps alone, and then, for several instances of the data, rounds in which every
 contestant makes one block of steps from the same freshly perturbed weights, in random order. Then the workers end.
-While a launch is timed, the workers of the next one start on the other CPUs. What varies between processes (hash seed,
-size of the environment; the system draws the address-space layout) is drawn anew for each launch and is the same for
-all its workers, so that the mean over launches is over it, and no contestant gets the lucky draw. So is, for each
-instance, what lies in the heap before the data. One contestant of each launch, each in its turn, has a twin: the same
-backend in a process that has imported and allocated something else before.
+What varies between processes (hash seed, size of the environment; the system draws the address-space layout) is drawn
+anew for each launch and is the same for all its workers, so that the mean over launches is over it, and no contestant
+gets the lucky draw. So is, for each instance, what lies in the heap before the data, and for each round, where the
+stack lies. One contestant of each launch, each in its turn, has a twin: the same backend in a process that has imported
+and allocated something else before.
 
     blocks -> `speed.blocks` -> one number per launch -> interval
 
@@ -32,7 +32,7 @@ from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, TimedBlock, check_digest
 from compare_ag.records import file_stem
-from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time, undisturbed
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.worker.protocol import Ahead
 
@@ -58,6 +58,8 @@ MOST_STEPS = 1 << 26
 """of a burst: so many take longer than `CALIBRATION_NS` in any Python, even if they do nothing"""
 LONGEST_PADDING = 4096
 PADS = 64
+MOST_DEPTH = 63
+"""calls deep in the stack that a round's blocks are made, all contestants' alike: see `clock.at_depth`"""
 TWIN = "{} again"
 TWIN_MODULES = (
     "asyncio", "bz2", "calendar", "concurrent.futures", "csv", "ctypes.util", "decimal", "difflib", "fractions",
@@ -65,8 +67,10 @@ TWIN_MODULES = (
 )  # fmt: skip
 TWIN_IMPORTS = 5
 LARGEST_TWIN_BLOCK = 1 << 22
-AGREEMENT = 0.05
-"""by how much a block's wall time may differ from its steps' median, for the latter to be a step's time"""
+LARGEST_TAIL = 0.05
+"""of a block's wall time, after its last step: more is work that was put off"""
+LARGEST_GAP = 1.25
+"""times its median step that a step may take on average: more, and some steps do the others' work"""
 
 
 class Contestant(NamedTuple):
@@ -128,6 +132,12 @@ class Bench:
         return np.array(medians, dtype=np.float64).reshape(self.wall.shape)
 
     @property
+    def tail(self) -> Array:
+        """Share of every block's wall time that lies after its last step: (M, R)."""
+        steps = [[int(one.step_ns.sum()) for one in each] for each in self.blocks]
+        return np.asarray(1 - np.array(steps).reshape(self.wall.shape) / self.wall)
+
+    @property
     def phases(self) -> Array:
         """Nanoseconds per step of forward, backward, update in every phased block: (M, R', 3)."""
         rounds = len(self.phased[0]) if self.phased else 0
@@ -179,6 +189,7 @@ class Engine:
       host.
     twins: whether each contestant, in its turn, runs twice in a launch.
     judged: what judges a share of the blocks; who is wrong leaves.
+    first: number of the first launch: another one is another draw of everything that is random.
     """
 
     def __init__(
@@ -190,6 +201,7 @@ class Engine:
         *,
         twins: bool = False,
         judged: JudgedBlocks | None = None,
+        first: int = 0,
     ) -> None:
         self.contestants = {one.name: one for one in contestants}
         self.settings = settings
@@ -200,18 +212,16 @@ class Engine:
         """contestants that have left, with the reason"""
         self.plan = Plan({}, settings.instances, settings.rounds)
         """the same for every launch; chosen by `calibrate`"""
-        self.calibration: LaunchResult | None = None
         self.launches: list[LaunchResult] = []
         """those that count"""
+        self.most_depth = MOST_DEPTH
         self._twins = twins
         self._judged = judged
-        self._begun = 0
+        self._begun = self._first = first
         self._cpus = usable_cpus()
         self._timed = timed_cpus(self.problem.threads)
         self._others = [cpu for cpu in self._cpus if cpu not in self._timed]
-        # a library counts the CPUs that it may use when it is imported: threads would be too few where it may use one
-        self._ahead = bool(self._others) and self.problem.threads == 1
-        # Beside the workers that start, the host would wait for its CPU; where blocks are timed it sleeps during each.
+        # where blocks are timed the host sleeps during each, and its request and reply need no other CPU to wake up
         self._host = self._timed if self.problem.threads == 1 else self._others
         self._next: _Crew | None = None
         self._open = False
@@ -228,25 +238,28 @@ class Engine:
 
     # --- what its owner calls ---
 
-    def calibrate(self) -> LaunchResult:
-        """A launch that does not count: block lengths, and the first step phase by phase."""
-        started = time.monotonic()
+    def calibrate(self) -> None:
+        """Start the first launch, and choose the blocks: each contestant's first step phase by phase, then bursts.
+
+        Inside the engine's context, `launch` goes on from there: what was started at some cost is timed.
+        """
         rough: dict[str, float] = {}
-        with self._crew() as crew:
+        with self._crew(keep=self._open) as crew:
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))
             for name in self._shuffled(crew):
-                self._guard(crew, name, partial(self._rough, rough, name, crew))
-        self.plan = plan({name: rough[name] for name in crew.benches}, self.settings, self.problem.X.nbytes)
-        self.calibration = LaunchResult(crew.index, crew.hash_seed, crew.benches, time.monotonic() - started)
-        return self.calibration
+                if name == self._planned(name, crew):
+                    self._guard(crew, name, partial(self._rough, rough, name, crew))
+        alive = {name: nanoseconds for name, nanoseconds in rough.items() if name not in self.failures}
+        self.plan = plan(alive, self.settings, self.problem.X.nbytes)
 
     def launch(self) -> LaunchResult:
-        """One launch that counts. Contestants that fail are in `failures` afterwards and in no later launch."""
+        """One launch. Contestants that fail are in `failures` afterwards and in no later launch."""
         started = time.monotonic()
         with self._crew() as crew:
             for name in self._shuffled(crew):
-                self._guard(crew, name, partial(self._first_steps, name, crew))
+                if not len(crew.benches[name].step_ns):
+                    self._guard(crew, name, partial(self._first_steps, name, crew))
             if self._judged is not None:
                 instances = self.plan.instances
                 self._judged.begin(instances * self.plan.rounds, instances * self.plan.phased_rounds)
@@ -263,18 +276,32 @@ class Engine:
     # --- what the launches say ---
 
     def timed_by(self, name: str) -> str:
-        """What a step's time is: "steps" where a block's wall time is that of its median step, else "blocks".
+        """What a step's time is: "steps", the median step of a block, or "blocks", the block's wall time by its steps.
 
-        A backend whose steps end when `step` returns has both, and the median step is what nobody interrupted. One that
-        puts work off to the end of the block, or to every other step, has only the block.
+        Steps, where the work of a step is done when `step` returns: nothing is left to wait for at the block's end, and
+        no step does several steps' work. The median is then what nothing disturbed, however short. Else blocks: an
+        asynchronous or lazy backend pays at the end.
+        """
+        tails, gaps = [], []
+        for bench in self._benches(name):
+            known = bench.clean() & np.isfinite(bench.by_steps)
+            if known.any():
+                tails.append(float(np.median(bench.tail[known])))
+                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
+        eager = bool(gaps) and float(np.median(tails)) <= LARGEST_TAIL and float(np.median(gaps)) <= LARGEST_GAP
+        return "steps" if eager else "blocks"
+
+    def gap(self, name: str) -> float | None:
+        """A step's share of a block's wall time over the block's median step, less one; None where steps have no times.
+
+        Medians over undisturbed blocks and over launches.
         """
         gaps = []
         for bench in self._benches(name):
-            by_steps = bench.by_steps
-            known = bench.clean() & np.isfinite(by_steps)
+            known = bench.clean() & np.isfinite(bench.by_steps)
             if known.any():
-                gaps.append(float(np.median(np.log(bench.by_block[known] / by_steps[known]))))
-        return "steps" if gaps and abs(float(np.median(gaps))) <= AGREEMENT else "blocks"
+                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
+        return float(np.median(gaps)) - 1 if gaps else None
 
     def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:
         """The counted blocks of a contestant, or of a twin, in a launch; None where it was not there."""
@@ -289,15 +316,38 @@ class Engine:
         """The contestant whose twin this is, or the contestant itself."""
         return launch.twin if launch.twin and name == TWIN.format(launch.twin) else name
 
+    def log_time(self, name: str, launch: LaunchResult) -> float:
+        """This launch's log of seconds per step, the mean of both workers where it ran twice; NaN where disturbed."""
+        found = [self.blocks(one, launch) for one in self._both(name, launch)]
+        return _mean([float(launch_log_time(one)) for one in found if one is not None])
+
     def log_ratio(self, name: str, baseline: str, launch: LaunchResult) -> float:
-        """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed."""
-        mine, other = self.blocks(name, launch), self.blocks(baseline, launch)
-        return float("nan") if mine is None or other is None else float(launch_log_ratio(mine, other))
+        """This launch's log of time(name) / time(baseline); NaN where one was not there, or too much disturbed.
+
+        A twin is another process of its backend: where one ran twice, the mean is over both.
+        """
+        sides = [[self.blocks(one, launch) for one in self._both(which, launch)] for which in (name, baseline)]
+        pairs = [(mine, other) for mine in sides[0] for other in sides[1] if mine is not None and other is not None]
+        return _mean([float(launch_log_ratio(*pair)) for pair in pairs])
 
     def log_ratios(self, name: str, baseline: str) -> list[float]:
         """One for each launch in which both were there and undisturbed."""
         values = [self.log_ratio(name, baseline, launch) for launch in self.launches]
         return [value for value in values if np.isfinite(value)]
+
+    def controls(self, name: str | None = None) -> list[float]:
+        """The log-ratio of a twin to its backend in each undisturbed launch, or in those in which ``name`` had one."""
+        values = []
+        for launch in self.launches:
+            if launch.twin and name in (None, launch.twin):
+                twin, own = self.blocks(TWIN.format(launch.twin), launch), self.blocks(launch.twin, launch)
+                if twin is not None and own is not None:
+                    values.append(float(launch_log_ratio(twin, own)))
+        return [value for value in values if np.isfinite(value)]
+
+    @staticmethod
+    def _both(name: str, launch: LaunchResult) -> list[str]:
+        return [name, TWIN.format(name)] if launch.twin == name else [name]
 
     def _benches(self, name: str) -> list[Bench]:
         return [launch.benches[name] for launch in self.launches if name in launch.benches]
@@ -332,17 +382,21 @@ class Engine:
         self.failures[name] = failure
 
     @contextmanager
-    def _crew(self) -> Iterator[_Crew]:
-        """Fresh workers, loaded and prepared, all on the same CPUs and the host elsewhere; ended on leaving."""
+    def _crew(self, *, keep: bool = False) -> Iterator[_Crew]:
+        """Workers, loaded and prepared, all on the same CPUs and the host beside them; ended on leaving.
+
+        keep: unless they are to be the next launch's.
+        """
         crew, self._next = self._next or self._assemble(), None
-        with crew.stack:
-            for name in next(orders(list(crew.sessions), 1, crew.generator)):
+        with ExitStack() as stack:
+            stack.callback(crew.stack.close)
+            for name in next(orders([name for name in crew.sessions if name not in crew.benches], 1, crew.generator)):
                 self._guard(crew, name, partial(self._prepare, name, crew))
-            if self._open and self._ahead:
-                with host_on(self._others):
-                    self._next = self._assemble()
             with host_on(self._host):
                 yield crew
+            if keep:
+                self._next = crew
+                stack.pop_all()
 
     def _assemble(self) -> _Crew:
         """Start every worker and have all import at once; in random order."""
@@ -351,7 +405,11 @@ class Engine:
         padding = int(generator.integers(LONGEST_PADDING))
         names = [name for name in self.contestants if name not in self.failures]
         taking_part = {name: self.contestants[name] for name in names}
-        twin = names[(self._begun - 1) % len(names)] if self._twins and names and self._begun else ""
+        twin = (
+            names[(self._begun - self._first - 1) % len(names)]
+            if self._twins and names and self._begun > self._first
+            else ""
+        )
         if twin:
             other = TWIN.format(twin)
             taking_part[other] = self.contestants[twin]._replace(name=other, before=_ahead(generator))
@@ -392,7 +450,7 @@ class Engine:
 
     def _first_steps(self, name: str, crew: _Crew, *, phased: bool = False) -> None:
         bench = crew.benches[name]
-        bench.watched = crew.index <= WATCHED_LAUNCHES
+        bench.watched = crew.index - self._first <= WATCHED_LAUNCHES
         nanoseconds = FIRST_STEPS_NS if bench.watched else WARM_UP_NS
         bench.others_cpu_seconds = -bench.session.process.others_cpu_seconds()
         bench.step_ns, bench.first_phases = bench.session.cold(self.problem, FIRST_STEPS, nanoseconds, phased=phased)
@@ -436,12 +494,13 @@ class Engine:
         if self._judged is not None:
             self._judged.round(number, w, b)
         by, lead_by = crew.generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, 2)
+        depth = int(crew.generator.integers(self.most_depth + 1))
         for name in self._shuffled(crew):
             bench = crew.benches[name]
             if phased and not bench.loaded.splits:
                 continue
             one = self.plan.lengths[self._planned(name, crew)].varied(by, lead_by)
-            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased)
+            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased, depth=depth)
             made = self._guard(crew, name, make)
             if made is None:
                 continue
@@ -472,6 +531,12 @@ class Engine:
         bench.audit = bench.session.audit(self.problem, w, b, one.steps, one.lead_in)
         bench.observed = bench.session.observe()
         bench.others_cpu_seconds += bench.session.process.others_cpu_seconds()
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are finite; NaN for none."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _ahead(generator: np.random.Generator) -> Ahead:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
 from compare_ag.graphs import GraphDocument, write_graphs
+from compare_ag.host import machine_lock
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
 from compare_ag.host.process import HostFault, ProtocolFailure, WorkerFailure, host_fault
@@ -50,6 +52,7 @@ def run(
     timeout: float = DEFAULT_TIMEOUT,
     output: str | Path | None = None,
     observer: Observer | None = None,
+    wait: bool = True,
     **options: Any,
 ) -> Run:
     """Train a problem with several backends, judge and time them, and keep everything in a run directory.
@@ -63,18 +66,26 @@ def run(
       timeout: wall-clock seconds that each worker may take.
       output: the run directory, absent or empty; None makes a fresh one under ``reports/runs``.
       observer: hears of progress.
+      wait: whether to wait while another process is timing, and before timing also while one is training, on this
+        machine (`host.machine_lock`). False refuses to run instead, and holds the machine from the start.
       options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
 
     Returns a `Run`; ``run.exit_code`` is what the command line would exit with. A failed backend is a record with
     its reason, not an exception. Raises `problem.ProblemError` and `discovery.SelectionError` for unusable input
-    (nothing has run then), `records.SaveError` where the results cannot be kept.
+    and `machine_lock.BusyError` for a machine in use without ``wait`` (nothing has run then), `records.SaveError` where
+    the results cannot be kept.
     """
     if options and not isinstance(problem, str):
         raise TypeError(f"{', '.join(options)}: only for a problem given by name; this one is complete")
     chosen = problem_by_name(problem, **options) if isinstance(problem, str) else problem
     offers = select(backends, baseline)
-    folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
-    return _OneRun(chosen, offers, folder, baseline, timing_settings(timing), timeout, observer or Observer()).run()
+    settings = timing_settings(timing)
+    with ExitStack() as stack:
+        if not wait:
+            # the timing's lock for the training too: between two locks this run might have to wait, half done
+            stack.enter_context(machine_lock.hold("training" if settings is None else "timing", wait=False))
+        folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
+        return _OneRun(chosen, offers, folder, baseline, settings, timeout, observer or Observer()).run()
 
 
 def timing_settings(timing: bool | str | Settings) -> Settings | None:
@@ -161,7 +172,8 @@ class _OneRun:
         self.observer.begin(list(self.offers), self.problem)
         interrupted: KeyboardInterrupt | None = None
         try:
-            self._train()
+            with self._machine("training"):
+                self._train()
             if self.timing is not None:
                 self._time(self.timing)
         except KeyboardInterrupt as error:
@@ -169,6 +181,16 @@ class _OneRun:
         finally:
             self.observer.end()
         return self._conclude(interrupted)
+
+    @contextmanager
+    def _machine(self, purpose: machine_lock.Purpose) -> Iterator[None]:
+        """Hold the machine's lock meanwhile; a warning of this run says why where none can be had."""
+        with machine_lock.hold(purpose, tell=self.observer.waiting) as held:
+            if held.failure:
+                warning = anonymous_text(f"other timings on this machine were not excluded: {held.failure}")
+                if warning not in self.manifest.warnings:
+                    self.manifest = records.replace(self.manifest, warnings=[*self.manifest.warnings, warning])
+            yield
 
     def _train(self) -> None:
         reference = threading.Thread(target=self.judge.prepare, name="reference", daemon=True)
@@ -251,16 +273,22 @@ class _OneRun:
         checkpoint = self.judge.checkpoint(settings.checkpoint)
         if not eligible or checkpoint is None:
             return
-        self._measure_memory(eligible, checkpoint)
-        eligible = {name: offer for name, offer in eligible.items() if self._may_be_timed(name)}
-        if not eligible:
-            return
-        # a baseline that could not be timed leaves no ratios; one that was never asked for is chosen among the timed
-        wanted = choose_baseline(list(eligible), self.baseline)
-        result = TimingPass(eligible, self.conditions, settings, checkpoint, self.observer, wanted).run()
+        with self._machine("timing"):
+            self._measure_memory(eligible, checkpoint)
+            eligible = {name: offer for name, offer in eligible.items() if self._may_be_timed(name)}
+            if not eligible:
+                return
+            # a baseline that could not be timed leaves no ratios; without a wish it is chosen among the timed
+            wanted = choose_baseline(list(eligible), self.baseline)
+            timed_from = time.time()
+            result = TimingPass(eligible, self.conditions, settings, checkpoint, self.observer, wanted).run()
+            timed_until = time.time()
         for name in eligible:
             self._add_timing(name, result)
-        self.manifest = records.replace(self.manifest, baseline=result.baseline, speed=self._kept_speed(result))
+        speed = self._kept_speed(result)
+        if speed is not None:
+            speed = records.replace(speed, timed_from=timed_from, timed_until=timed_until)
+        self.manifest = records.replace(self.manifest, baseline=result.baseline, speed=speed)
         if result.interrupted is not None:
             raise result.interrupted
 

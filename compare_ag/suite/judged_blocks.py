@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.worker.protocol import Array
 
-SHARE = 0.03
+SHARE = 0.02
 """of a launch's time that judging may take"""
 LEAST_ROUNDS = 8
 """of whole blocks, in every launch"""
 EXACT_SECONDS = 0.01
-"""in a launch, for comparing blocks with the exact trajectory; one block at least, where that can be had at all"""
+"""in a launch, for comparing blocks with the exact trajectory"""
+EXACT_SHARE = 0.03
+"""of the budget, once, where a single such block takes longer than that"""
+UNTOUCHED = 0.5
+TOUCHED = 0.25
+"""Blocks that lie as far from right results as if more than half of the move were missing, within a wide tolerance,
+show no updates, where the same starts and tolerances show those of another backend."""
 
 
 @dataclass
@@ -41,22 +47,26 @@ class Counts:
     """of these, with the exact trajectory"""
     not_judged: int = 0
     """they moved the weights too little"""
+    undone: list[float] = field(default_factory=list)
+    """of each: how much of the move that right updates make is missing"""
 
 
 @dataclass
 class JudgedBlocks:
     """The claims of one launch after the other.
 
-    step: of the training, near whose weights all blocks start.
+    step: of the training, near whose weights all blocks start. budget_seconds: of the whole timing part.
     """
 
     problem: Problem
     step: int
+    budget_seconds: float
     counts: dict[str, Counts] = field(default_factory=dict)
     seconds: float = 0.0
     """spent on judging, in all"""
 
     def __post_init__(self) -> None:
+        started = time.perf_counter()
         size, n = self.problem.batch_size, self.problem.examples
         rows = None
         if size is not None:
@@ -64,6 +74,8 @@ class JudgedBlocks:
             rows = [batch_rows(order, size, n, step) for step in range(timed_batches(n, size))]
         self._judge = BlockJudge(self.problem, rows)
         self._generator = np.random.default_rng()  # of the system's entropy: a run's seed is no secret
+        self.seconds = time.perf_counter() - started
+        self._exact_allowance = EXACT_SHARE * self.budget_seconds
         self._round_seconds = 0.0
         self._launch_seconds = 0.0
         self._wanted: frozenset[int] = frozenset()
@@ -119,6 +131,14 @@ class JudgedBlocks:
         self._claims = {}
         return found
 
+    def untouched(self, name: str) -> bool:
+        """Whether no block of a backend shows that it made its updates, although another backend's blocks do."""
+        mine = self.counts.get(name, Counts())
+        if mine.judged or not mine.undone or float(np.median(mine.undone)) <= UNTOUCHED:
+            return False
+        others = [one.undone for other, one in self.counts.items() if other != name and one.undone]
+        return any(float(np.median(undone)) < TOUCHED for undone in others)
+
     def _exactly(self) -> dict[str, int]:
         """One block of each contestant, in random order, as long as the time lasts."""
         chosen: dict[str, int] = {}
@@ -126,8 +146,12 @@ class JudgedBlocks:
         for name in self._generator.permutation(list(self._claims)).tolist():
             i = int(self._generator.integers(len(self._claims[name])))
             needed = self._judge.exact_seconds(self._claims[name][i].updates)
-            if needed is None or (chosen and seconds + needed > EXACT_SECONDS):
+            if needed is None:
                 continue
+            if seconds + needed > EXACT_SECONDS:  # then from what is allowed once
+                if needed > self._exact_allowance:
+                    continue
+                self._exact_allowance = 0.0
             chosen[name], seconds = i, seconds + needed
         return chosen
 
@@ -136,6 +160,7 @@ class JudgedBlocks:
         statuses = Counter(verdict.status for verdict in verdicts)
         mine.judged += len(verdicts) - statuses["not judged"]
         mine.not_judged += statuses["not judged"]
+        mine.undone += [verdict.undone for verdict in verdicts if np.isfinite(verdict.undone)]
         mine.exact += sum(verdict.exact and verdict.status != "not judged" for verdict in verdicts)
 
     def _wrong(self, claims: list[Claim], verdicts: list[BlockVerdict]) -> WorkerFailure:

@@ -28,6 +28,9 @@ class Observer:
     def begin(self, names: list[str], problem: Problem) -> None:
         """The run starts with these backends."""
 
+    def waiting(self, reason: str) -> None:
+        """The run waits for the machine, because another process is timing or training; "" once it goes on."""
+
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """A backend is at ``done`` of ``total`` in this stage.
 

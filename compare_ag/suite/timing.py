@@ -82,7 +82,7 @@ class TimingPass:
         self._stopped = "interrupt"
         self._surroundings = Surroundings()
         contestants = [Contestant(name, offer) for name, offer in offers.items()]
-        self._judged = JudgedBlocks(conditions.problem, checkpoint[0])
+        self._judged = JudgedBlocks(conditions.problem, checkpoint[0], settings.budget_seconds)
         self._engine = Engine(contestants, conditions, settings, checkpoint, twins=True, judged=self._judged)
 
     def run(self) -> TimingResult:
@@ -152,17 +152,8 @@ class TimingPass:
         left = self._left()
         names = list(itertools.combinations(left, 2))
         level = simultaneous_level(len(names))
-        values = [self._engine.log_ratios(one, other) for one, other in names] or [self.controls()]
+        values = [self._engine.log_ratios(one, other) for one, other in names] or [self._engine.controls()]
         return [interval(found, level) for found in values if found]
-
-    def controls(self, name: str | None = None) -> list[float]:
-        """The log-ratios of twins to their backends, of all launches or of those in which ``name`` had one."""
-        found = [
-            self._engine.log_ratio(TWIN.format(launch.twin), launch.twin, launch)
-            for launch in self._engine.launches
-            if launch.twin and name in (None, launch.twin)
-        ]
-        return [value for value in found if math.isfinite(value)]
 
     def _forecast(self, launches: int, half: float, elapsed: float, per_launch: float) -> float:
         """Seconds left: until the width is reached as it falls with the square root of the launches, or the budget."""
@@ -212,7 +203,8 @@ class _Conclusion:
 
     def _log_times(self, name: str) -> list[float]:
         """One log of seconds per step for each launch that was not disturbed."""
-        return [value for value in (float(launch_log_time(one)) for one in self._blocks(name)) if math.isfinite(value)]
+        values = [self._engine.log_time(name, launch) for launch in self._launches]
+        return [value for value in values if math.isfinite(value)]
 
     def _cost(self, name: str) -> Cost:
         benches, blocks, log_times = self._benches(name), self._blocks(name), self._log_times(name)
@@ -230,7 +222,7 @@ class _Conclusion:
         observed = benches[-1].observed
         span = sum(int(bench.column("span_ns").sum()) for bench in benches)
         where = self._whereabouts(name)
-        control = self._pass.controls(name)
+        control = self._engine.controls(name)
         step = _ratio(interval(times))
         counts = self._pass._judged.counts.get(name, Counts())
         return Cost(
@@ -252,11 +244,12 @@ class _Conclusion:
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
             steady=bool(abs(self._trend(blocks)) < math.log(1.03)),
             timed_by=self._engine.timed_by(name),
+            block_gap=self._engine.gap(name),
             steps_per_block=steps,
             lead_in=self._engine.plan.lengths[name].lead_in,
             fused=benches[0].loaded.overrides_step,
             disturbed=disturbed,
-            unranked=why_unranked(where, self._engine.problem.threads),
+            unranked=self._why_unranked(name, where),
             blocks_judged=counts.judged,
             blocks_exact=counts.exact,
             blocks_not_judged=counts.not_judged,
@@ -265,6 +258,11 @@ class _Conclusion:
             others_cpu_seconds=where.others_cpu_seconds,
             control=_ratio(interval(control)) if control else None,
         )
+
+    def _why_unranked(self, name: str, where: Whereabouts) -> str:
+        if self._pass._judged.untouched(name):
+            return "shows no updates: as far as rounding lets anybody see, its timed blocks left the weights alone"
+        return why_unranked(where, self._engine.problem.threads)
 
     def _phases(self, benches: list[Bench]) -> tuple[dict[str, Interval] | None, Interval | None, Interval | None]:
         """Time of each phase, how they add up to the whole step, and what a gradient costs in units of the loss."""
@@ -366,7 +364,7 @@ class _Conclusion:
         ranked = [name for name, cost in costs.items() if not cost.disturbed and not cost.unranked]
         names = list(itertools.combinations(ranked, 2))
         level = simultaneous_level(len(names))
-        values = self._pass.controls()
+        values = self._engine.controls()
         control = interval(values) if len(values) > 1 else None
         floor = None if control is None else noise_floor(control)
         return SpeedRecord(
@@ -447,7 +445,7 @@ class _Conclusion:
 
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
-        found = notes(seen, self._pass.controls(), self._engine.problem.threads, self._pass._surroundings)
+        found = notes(seen, self._engine.controls(), self._engine.problem.threads, self._pass._surroundings)
         return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
 
     def _observation(self, name: str, cost: Cost) -> Observation:

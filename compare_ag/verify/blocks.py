@@ -40,6 +40,8 @@ LARGEST_SHARE = 0.5
 """of the last update, by which the weights of a right block may be off: with one update missing or too many it is 1"""
 LARGEST_SHARE_OF_MOVE = 0.1
 """of the distance between the weights before and after the block"""
+EXACT_CELL_SECONDS = 4e-7
+"""what it takes to make a number of the data exact; each occupies 180 bytes then"""
 FEWEST_STARTS = 8
 """that descend together, however large the data are: products with fewer take as long"""
 GROUP_CELLS = 1 << 18
@@ -83,6 +85,8 @@ class BlockVerdict:
     """how far s right updates move the weights, in tolerances of the weights; 0 where these are inf"""
     share: float
     """‖deviation‖₂ of the weights by ‖the last right update‖₂: 1 where it is missing; NaN where nothing can be said"""
+    undone: float
+    """‖deviation‖₂ of the weights by the distance that right updates move them: 1 where they were left alone"""
     exact: bool = False
     """compared with the exact trajectory, not with the reference"""
 
@@ -132,13 +136,13 @@ class _Expected:
     """(P, m)"""
     loss: Array
     """(P,)"""
-    in_weights: Array
+    weights_tolerance: Array
     """(P,): tolerance in the 2-norm"""
-    in_loss: Array
+    loss_tolerance: Array
     """(P,)"""
-    exact_in_weights: Array
+    exact_weights_tolerance: Array
     """(P,): the same beside exact numbers"""
-    exact_in_loss: Array
+    exact_loss_tolerance: Array
     """(P,)"""
     move: Array
     """(P,): ‖weights - start‖₂"""
@@ -150,16 +154,17 @@ class BlockJudge:
     """Judges the blocks of one problem. Holds the data in float64 and those parts of the bound that no claim changes.
 
     batches: the row indices of each batch that the clock cycles through, or None for all data. Raises `ValueError`
-    where it is None and the problem has mini-batches, or the other way round, for the bound differs.
+    where it is None and the problem has mini-batches, or the other way round, for the bound differs. oracle: one of the
+    same problem that exists already, for it keeps the data as exact numbers, 180 bytes each.
     """
 
-    def __init__(self, problem: Problem, batches: Sequence[Array] | None) -> None:
+    def __init__(self, problem: Problem, batches: Sequence[Array] | None, oracle: Oracle | None = None) -> None:
         if (batches is None) != (problem.batch_size is None) or (batches is not None and not len(batches)):
             raise ValueError("batches must be given for a problem with mini-batches, and for no other")
         self.problem = problem
         self.batches: Sequence[Array | None] = [None] if batches is None else list(batches)
         self.objective = Objective(problem)
-        self.oracle = Oracle(problem)
+        self.oracle = oracle or Oracle(problem)
         with np.errstate(all="ignore"):
             self.geometry = Geometry.of(problem)
         signed, sign = self.objective.signed, self.objective.sign
@@ -167,8 +172,13 @@ class BlockJudge:
         """(A, 2y - 1) of each batch"""
 
     def exact_seconds(self, updates: int) -> float | None:
-        """About how long it takes to judge one block exactly; None where that is too long, so that it is not done."""
+        """About how long it takes to judge a first block exactly; None where that is too long, so that it is not done.
+
+        A further one takes less where all data are one batch, for they have been made exact.
+        """
         seconds = trajectory_seconds(self.problem, updates)
+        if self.problem.batch_size is None:  # those of batches are part of the model
+            seconds += EXACT_CELL_SECONDS * self.objective.signed.size
         return seconds if seconds <= AFFORDABLE_SECONDS else None
 
     def judge(self, claims: Sequence[Claim], exactly: Collection[int] = ()) -> list[BlockVerdict]:
@@ -185,21 +195,22 @@ class BlockJudge:
         with np.errstate(all="ignore"):
             plan = _Plan.of(claims)
             expected = self._expected(plan, sum(claim.updates for claim in claims))
-            in_weights, in_loss = self._deviations(claims, plan.pair, expected)
-            allowed_in_weights, allowed_in_loss = expected.in_weights[plan.pair], expected.in_loss[plan.pair]
+            weights_deviation, loss_deviation = self._deviations(claims, plan.pair, expected)
+            weights_tolerance = expected.weights_tolerance[plan.pair]
+            loss_tolerance = expected.loss_tolerance[plan.pair]
             by_weight: dict[int, Array] = {}
             for i in exactly:
                 pair = plan.pair[i]
-                allowed = float(expected.exact_in_weights[pair]), float(expected.exact_in_loss[pair])
-                found = self._exactly(claims[i], *allowed)
-                if found is not None:
-                    loss, weights = found
+                allowed = float(expected.exact_weights_tolerance[pair]), float(expected.exact_loss_tolerance[pair])
+                exact = self._exactly(claims[i], *allowed)
+                if exact is not None:
+                    loss, weights = exact
                     by_weight[i] = weights.deviation(claims[i].weights)
-                    in_weights[i] = np.linalg.norm(by_weight[i])
-                    in_loss[i] = loss.deviation(claims[i].loss)
-                    allowed_in_weights[i], allowed_in_loss[i] = allowed
+                    weights_deviation[i] = np.linalg.norm(by_weight[i])
+                    loss_deviation[i] = loss.deviation(claims[i].loss)
+                    weights_tolerance[i], loss_tolerance[i] = allowed
         move, last_update = expected.move[plan.pair], expected.last_update[plan.pair]
-        columns = (in_weights, allowed_in_weights, in_loss, allowed_in_loss, move, last_update)
+        columns = (weights_deviation, weights_tolerance, loss_deviation, loss_tolerance, move, last_update)
         verdicts = []
         for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             verdict = _verdict(*row, exact=i in by_weight)
@@ -232,30 +243,34 @@ class BlockJudge:
             after = group.updates
             bounds = ErrorBounds(self.problem, self.geometry, along, np.zeros(len(along.weights)), m * updates)
             weights, loss = bounds.against_reference()
-            expected.in_weights[chosen], expected.in_loss[chosen] = weights[after], loss[after - 1]
+            expected.weights_tolerance[chosen] = weights[after]
+            expected.loss_tolerance[chosen] = loss[after - 1]
+            # `Exact.decides` requires radii that are negligible beside these
             weights, loss = bounds.against_exact(0.0, 0.0)
-            expected.exact_in_weights[chosen], expected.exact_in_loss[chosen] = weights[after], loss[after - 1]
-            for some in _chunks(len(chosen), m):
-                moves = expected.weights[chosen[some]] - starts[group.start[some]]
-                expected.move[chosen[some]] = _norms(moves)
+            expected.exact_weights_tolerance[chosen] = weights[after]
+            expected.exact_loss_tolerance[chosen] = loss[after - 1]
+            for chunk in _chunks(len(chosen), m):
+                moves = expected.weights[chosen[chunk]] - starts[group.start[chunk]]
+                expected.move[chosen[chunk]] = _norms(moves)
         return expected
 
     def _deviations(self, claims: Sequence[Claim], pair: list[int], expected: _Expected) -> tuple[Array, Array]:
         """‖deviation‖₂ of the weights and |deviation| of the loss, from the reference, of each claim."""
-        in_weights = np.empty(len(claims))
-        for some in _chunks(len(claims), self.problem.features + 1):
-            observed = np.stack([claim.weights for claim in claims[some]])
-            in_weights[some] = _norms(observed - expected.weights[pair[some]])
+        weights_deviation = np.empty(len(claims))
+        for chunk in _chunks(len(claims), self.problem.features + 1):
+            observed = np.stack([claim.weights for claim in claims[chunk]])
+            weights_deviation[chunk] = _norms(observed - expected.weights[pair[chunk]])
         loss = np.array([claim.loss for claim in claims], dtype=np.float64)
-        return in_weights, np.abs(loss - expected.loss[pair])
+        return weights_deviation, np.abs(loss - expected.loss[pair])
 
-    def _exactly(self, claim: Claim, in_weights: float, in_loss: float) -> tuple[Exact, Exact] | None:
+    def _exactly(self, claim: Claim, weights_tolerance: float, loss_tolerance: float) -> tuple[Exact, Exact] | None:
         """The exact loss and weights of a block; None where they are too expensive, or nothing could be decided."""
-        if self.exact_seconds(claim.updates) is None or not (np.isfinite(in_weights) and np.isfinite(in_loss)):
+        if self.exact_seconds(claim.updates) is None or not np.isfinite([weights_tolerance, loss_tolerance]).all():
             return None
 
         def decides(loss: Exact, weights: Exact) -> bool:
-            return bool(loss.decides(np.asarray(in_loss)) and weights.decides(np.asarray(in_weights)).all())
+            known = weights.decides(np.asarray(weights_tolerance))
+            return bool(loss.decides(np.asarray(loss_tolerance)) and known.all())
 
         batches = [self.batches[j % len(self.batches)] for j in range(claim.updates)]
         return self.oracle.descend(claim.start, batches, decides)
@@ -294,14 +309,14 @@ class _Descent:
             active = int(np.count_nonzero(self.last > first))
             count = min(self.rows, self.steps - first)
             sizes = self._advance(first, count, active)
-            here = np.flatnonzero((updates > first) & (updates <= first + count))
-            expected.weights[chosen[here]] = self.theta[updates[here] - first, start[here]]
+            ending = np.flatnonzero((updates > first) & (updates <= first + count))
+            expected.weights[chosen[ending]] = self.theta[updates[ending] - first, start[ending]]
             # an update is η times the gradient before it
-            slope = sizes.gradient.reshape(count, active)[updates[here] - first - 1, start[here]]
-            expected.last_update[chosen[here]] = self.rate * slope
-            expected.loss[chosen[here]] = sizes.loss.reshape(count, active)[updates[here] - first - 1, start[here]]
+            before_last = (updates[ending] - first - 1) * active + start[ending]
+            expected.last_update[chosen[ending]] = self.rate * sizes.gradient[before_last]
+            expected.loss[chosen[ending]] = sizes.loss[before_last]
             largest = _dominating(sizes, count)
-            # starts that are left from here on have ended at these weights, and their bound knows them
+            # the starts that are left out from this step on have ended at these weights, which their bound depends on
             largest.weights[0] = np.maximum(largest.weights[0], before)
             before = float(np.max(_norms(self.theta[count, :active])))
             self.theta[0, :active] = self.theta[count, :active]
@@ -367,28 +382,40 @@ def _norms(rows: Array) -> Array:
 
 
 def _verdict(
-    in_weights: float,
-    allowed_in_weights: float,
-    in_loss: float,
-    allowed_in_loss: float,
+    weights_deviation: float,
+    weights_tolerance: float,
+    loss_deviation: float,
+    loss_tolerance: float,
     move: float,
     last_update: float,
     *,
     exact: bool,
 ) -> BlockVerdict:
     """The verdict from the deviations of weights and loss, which may be NaN, and their tolerances, which may be inf."""
-    of_weights, of_loss = _ratio(in_weights, allowed_in_weights), _ratio(in_loss, allowed_in_loss)
+    weights_ratio, loss_ratio = _ratio(weights_deviation, weights_tolerance), _ratio(loss_deviation, loss_tolerance)
     status: BlockStatus = "not judged"
-    if max(of_weights, of_loss) > 1.0:
+    if max(weights_ratio, loss_ratio) > 1.0:
         status = "wrong"
-    elif math.isfinite(allowed_in_weights) and math.isfinite(allowed_in_loss):
-        near = min(LARGEST_SHARE * last_update, LARGEST_SHARE_OF_MOVE * move)  # 0 where the block starts at the optimum
-        status = "right" if in_weights <= near and near > 0.0 else "not judged"
-    moved = _ratio(move, allowed_in_weights)
-    share = in_weights / last_update if last_update > 0.0 else math.nan
-    if of_weights >= of_loss:  # wrong weights make a wrong loss, too
-        return BlockVerdict(status, of_weights, "weights", None, in_weights, allowed_in_weights, moved, share, exact)
-    return BlockVerdict(status, of_loss, "loss", None, in_loss, allowed_in_loss, moved, share, exact)
+    elif math.isfinite(weights_tolerance) and math.isfinite(loss_tolerance):
+        # 0 where the block starts at the optimum
+        limit = min(LARGEST_SHARE * last_update, LARGEST_SHARE_OF_MOVE * move)
+        status = "right" if weights_deviation <= limit and limit > 0.0 else "not judged"
+    moved = _ratio(move, weights_tolerance)
+    share = weights_deviation / last_update if last_update > 0.0 else math.nan
+    # wrong weights make a wrong loss, too
+    by_weights = weights_ratio >= loss_ratio
+    return BlockVerdict(
+        status,
+        ratio=weights_ratio if by_weights else loss_ratio,
+        quantity="weights" if by_weights else "loss",
+        coordinate=None,
+        observed=weights_deviation if by_weights else loss_deviation,
+        tolerance=weights_tolerance if by_weights else loss_tolerance,
+        moved=moved,
+        share=share,
+        undone=weights_deviation / move if move > 0.0 else math.nan,
+        exact=exact,
+    )
 
 
 def _ratio(deviation: float, tolerance: float) -> float:

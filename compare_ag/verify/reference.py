@@ -156,23 +156,35 @@ class Objective:
         def mean(values: Array) -> Array:
             return np.asarray(np.add.reduceat(values, starts) / sizes)
 
-        size = np.abs(margin)
-        loss = mean(np.maximum(-margin, 0.0) + np.log1p(np.minimum(growth, 1.0 / growth)))
-        logit = sign * margin
-        # exp(-μ) = exp z = p/(1-p) where y = 0
-        odds = np.where(sign < 0, 1.0 + 1.0 / growth, 1.0) if self.probability else None
+        # two arrays for everything: fresh pages for each intermediate result take longer than the arithmetic
+        terms, scratch = np.divide(1.0, growth), np.negative(margin)
+        np.minimum(growth, terms, out=terms)
+        np.log1p(terms, out=terms)
+        terms += np.maximum(scratch, 0.0, out=scratch)
+        loss = mean(terms)
+        size = mean(np.abs(margin, out=scratch))
+        square = mean(np.multiply(residual, residual, out=scratch))
+        logit = np.multiply(sign, margin, out=scratch)
+        highest, lowest = np.maximum.reduceat(logit, starts), np.minimum.reduceat(logit, starts)
+        odds_mean, odds_square = np.ones_like(loss), np.ones_like(loss)
+        if self.probability:
+            # exp(-μ) = exp z = p/(1-p) where y = 0
+            odds = np.divide(1.0, growth, out=terms)
+            odds += 1.0
+            np.copyto(odds, 1.0, where=sign > 0)
+            odds_mean, odds_square = mean(odds), mean(np.multiply(odds, odds, out=scratch))
         penalty = 0.5 * (theta * theta @ self.penalty) if self.penalty[0] else 0.0  # θ² may overflow: inf · 0 is NaN
         return Magnitudes(
             loss=loss + penalty,
             examples=sizes,
             weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
             gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),
-            residual=np.sqrt(mean(residual * residual)),
-            volume=loss + 2.0 * mean(size),
-            highest_logit=np.maximum.reduceat(logit, starts),
-            lowest_logit=np.minimum.reduceat(logit, starts),
-            odds_mean=np.ones_like(loss) if odds is None else mean(odds),
-            odds_rms=np.ones_like(loss) if odds is None else np.sqrt(mean(odds * odds)),
+            residual=np.sqrt(square),
+            volume=loss + 2.0 * size,
+            highest_logit=highest,
+            lowest_logit=lowest,
+            odds_mean=odds_mean,
+            odds_rms=np.sqrt(odds_square),
         )
 
 

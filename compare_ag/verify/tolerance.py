@@ -198,13 +198,13 @@ class ErrorBounds:
         """The largest deviation from the reference, of weights and of losses, (T+1,) each; inf: undecidable."""
         return self._against(self.own, _evaluation_error(self.geometry, self.double, self.along, 0.0 * self.own))
 
-    def against_exact(self, in_weights: Array | float, in_losses: Array | float) -> tuple[Array, Array]:
+    def against_exact(self, weights_error: Array | float, loss_error: Array | float) -> tuple[Array, Array]:
         """The same for numbers with these radii (of weights in the 2-norm) to compare with in the reference's place."""
-        return self._against(np.broadcast_to(in_weights, self.own.shape), in_losses)
+        return self._against(np.broadcast_to(weights_error, self.own.shape), loss_error)
 
-    def _against(self, in_weights: Array, in_losses: Array | float) -> tuple[Array, Array]:
-        weights = self.error + in_weights
-        loss = _loss_error(self.geometry, self.tested, self.along, weights, self.own) + in_losses
+    def _against(self, weights_error: Array, loss_error: Array | float) -> tuple[Array, Array]:
+        weights = self.error + weights_error
+        loss = _loss_error(self.geometry, self.tested, self.along, weights, self.own) + loss_error
         if self.overflowing_from is not None:
             loss[self.overflowing_from :] = np.inf
         return weights, _finite_or_inf(loss)

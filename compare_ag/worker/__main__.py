@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time  # bound now: a plugin may replace time's own
 from typing import Any
@@ -258,9 +259,10 @@ class Worker:
         from compare_ag.worker import clock
 
         self.board.enter("step")
-        block = clock.phased_block if request.phased else clock.whole_block
+        how = clock.phased_block if request.phased else clock.whole_block
         steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
-        timed, computed = block(self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
+        block = partial(how, self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
+        timed, computed = clock.at_depth(request.depth, block)
         if self._trainee.threads > 1:
             clock.settle()  # the next block on these CPUs is another worker's
         self.send(timed, **computed)

@@ -18,7 +18,7 @@ import resource
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle, islice
 from time import perf_counter_ns, process_time_ns, sleep
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from compare_ag.worker.protocol import MOST_BLOCK_STEPS, Audited, Timed
 from compare_ag.worker.training import Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 READINGS = 100
 LOOKS = 3
@@ -73,6 +74,17 @@ def first_steps(
         if len(times) == 1:
             deadline = perf_counter_ns() + nanoseconds
     return np.array(times, dtype=np.int64), phases
+
+
+def at_depth(depth: int, call: Callable[[], T]) -> T:
+    """``call``, so many calls deep: each moves the C stack and Python's own by a few hundred bytes.
+
+    Where the stack lies is drawn by the system once for each process, and decides 1 % of a step of 12 µs: within one
+    numpy process, blocks at 24 depths had a standard deviation of 1.0 %, and two halves of them agreed within 0.2 %.
+    Drawn for each block, it is averaged within a launch.
+    """
+    # through C: since Python 3.11 a call from Python to Python stays where it is in the C stack
+    return next(map(lambda _: at_depth(depth - 1, call), (None,))) if depth else call()  # noqa: C417
 
 
 class _Block:

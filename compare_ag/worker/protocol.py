@@ -238,6 +238,8 @@ class Block(Message, frozen=True):
     learning_rate: float
     phased: bool = False
     """with a clock reading between the phases, in place of `Backend.step`"""
+    depth: int = 0
+    """calls deep in the stack; see `clock.at_depth`"""
 
 
 class Audit(Message, frozen=True):

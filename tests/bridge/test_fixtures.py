@@ -81,6 +81,55 @@ def test_a_file_reads_back_as_a_run(session, tmp_path):
     assert (pair.backend, pair.baseline, pair.verdict) == ("autograd", "numpy", "inconclusive")
 
 
+PARAMETERS = """
+import pytest
+from compare_ag.host.discovery import discover
+
+@pytest.mark.parametrize("ag_backend", discover().select(["numpy"]))
+def test_chosen_here(ag_benchmark):
+    ag_benchmark(rounds=20)
+
+def test_of_another_fixture(benchmark, ag_backend):
+    benchmark.pedantic(lambda: None, rounds=1)
+
+def test_without_parameters(benchmark):
+    benchmark.pedantic(lambda: None, rounds=1)
+"""
+
+
+def test_a_backend_as_parameter_is_its_name_and_no_folder_of_the_machine(session, tmp_path):
+    status, text, kept = session(
+        PARAMETERS, "--ag-backends", "autograd", "--benchmark-group-by", "param:ag_backend", "-k", "chosen or another"
+    )
+    assert status == 0, text
+    params = {one["name"].partition("[")[0]: one["params"] for one in json.loads(kept.read_text())["benchmarks"]}
+    assert params == {
+        "test_chosen_here": {"ag_backend": "numpy"},
+        "test_of_another_fixture": {"ag_backend": "autograd"},
+    }
+    assert "'ag_backend=numpy'" in text
+    for folder in (str(tmp_path), sys.prefix, sys.base_prefix, "site-packages", "UNSERIALIZABLE"):
+        assert folder not in kept.read_text()
+
+
+def test_a_file_without_a_backend_is_left_alone(session):
+    status, text, kept = session(PARAMETERS, "-k", "without")
+    assert status == 0, text
+    (benchmark,) = json.loads(kept.read_text())["benchmarks"]
+    assert benchmark["params"] is None
+
+
+def test_a_file_from_before_parameters_had_names_reads_back(session, tmp_path):
+    _, text, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")
+    document = json.loads(kept.read_text())
+    for one in document["benchmarks"]:
+        assert one["params"] == {"ag_backend": "numpy", "phase": "step"}, text
+        one["params"]["ag_backend"] = "UNSERIALIZABLE[Offer(name='numpy', module='compare_ag_numpy')]"
+    kept.write_text(json.dumps(document))
+    (run,) = import_benchmark(kept, tmp_path / "run")
+    assert run["numpy"].cost.step.value == document["benchmarks"][0]["stats"]["median"]
+
+
 def test_an_imported_run_ranks_nobody_and_says_so(session, tmp_path):
     _, _, kept = session(SPEED, "--ag-backends", "numpy,autograd", "-k", "step")
     command = [sys.executable, "-m", "compare_ag", "import-benchmark", str(kept), "-o", str(tmp_path / "run")]

@@ -225,6 +225,22 @@ def test_lines_about_timing_are_rare(capsys):
     assert len(err) == 5
 
 
+def test_whom_a_run_waits_for_is_shown_until_it_goes_on(capsys):
+    reason = "process 4711 has been timing on this machine since 12:03:04"
+    live = at_work(100)
+    live.waiting(reason)
+    assert shown(live)[-1] == f"waiting: {reason}"
+    live.waiting("")
+    assert "waiting: " not in "\n".join(shown(live))
+    live.end()
+    lines = LineProgress(Clock())
+    for said in (reason, reason, "", "", reason, reason.replace("11", "12")):
+        lines.waiting(said)
+    assert capsys.readouterr().err.splitlines() == [
+        f"waiting: {reason}", f"waiting: {reason}", f"waiting: {reason.replace('11', '12')}",
+    ]  # fmt: skip
+
+
 def test_a_terminal_without_unicode_gets_one_ascii_letter_for_each():
     text = "█▁ ━─│┤└ µs × … ≤ → é 漢"
     plain = text.encode("ascii", register()).decode()

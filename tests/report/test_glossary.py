@@ -82,8 +82,11 @@ def entry(title: str, head: str) -> str | None:
     return GLOSSARY[section].get("w[i]" if re.fullmatch(r"w\[\d+\]", head) else head)
 
 
-def test_every_column_that_a_report_shows_is_explained(runs, monkeypatch):
-    shown = {pair for run in runs for pair in heads(terminal.sections(run), monkeypatch)}
+def test_every_column_that_a_report_shows_is_explained(runs, make_run, monkeypatch):
+    judged = make_run({"numpy": 1e-5, "mine": 2e-5}, judged=True)
+    shown = {pair for run in [*runs, judged] for pair in heads(terminal.sections(run), monkeypatch)}
+    assert {head for _, head in shown} >= {"timed by", "interrupted", "blocks judged", "over its twin"}
+    shown = {(title, {"mine": "numpy"}.get(head, head)) for title, head in shown}
     assert {title for title, _ in shown if title.startswith("Memory")}
     assert {head for _, head in shown} >= {"course of the loss", "pays after", "w[39]", "published", "k", "…"}
     unnamed = {"", "…", "numpy", "autograd"}
@@ -105,7 +108,9 @@ def test_every_column_of_a_comparison_is_explained(make_run, monkeypatch):
 
 def test_every_status_and_every_verdict_on_speed_is_explained():
     assert set(GLOSSARY["Status"]) == set(records.STATUSES)
-    assert set(GLOSSARY["Speed verdict"]) == {"faster", "slower", "equivalent", "inconclusive"}
+    assert set(GLOSSARY["Speed verdict"]) == {
+        "faster", "slower", "equivalent", "inconclusive", "disturbed", "unranked",
+    }  # fmt: skip
 
 
 def test_entries_are_sentences_without_markup():

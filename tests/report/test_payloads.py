@@ -18,6 +18,7 @@ from compare_ag.comparison.changes import document
 from compare_ag.report import comparison as changes
 from compare_ag.report.escape import clean
 from compare_ag.report.markdown import comparison_markdown, run_markdown
+from compare_ag.report.page import render
 from compare_ag.report.spreadsheet import tables
 from compare_ag.report.terminal import print_run
 from compare_ag.report.whole import run_json
@@ -128,6 +129,25 @@ def test_a_comparison_in_markdown_shows_payloads_and_does_nothing_else(infected)
         assert sum(token.type == "heading_open" for token in found) == 1
         assert not [token.content for token in found if token.type == "text" and GITHUB.search(token.content)]
         assert harmful(text) == set()
+
+
+def test_a_reason_for_having_no_rank_shows_payloads_and_does_nothing_else(make_run, payload):
+    """An exception's text or a coordinate's name may be in it."""
+    times = {"numpy": 1e-5, "mine": 2e-5}
+    hostile, harmless = (make_run(times, unranked={"mine": f"was {text}"}) for text in (payload, "odd"))
+    comparison = compare_runs(hostile, hostile)
+    file = io.StringIO()
+    print_run(hostile, Console(file=file, width=2000, color_system=None))
+    texts = [run_markdown(hostile), comparison_markdown(comparison)]
+    for text in [file.getvalue(), shown(changes.sections(comparison)), *texts]:
+        assert harmful(text) == set()
+    assert printable(payload) in file.getvalue()
+    for text in texts:
+        found = [token for token in tokens(text) if token.type not in ALLOWED]
+        assert {token.type for token in found} <= {"heading_open", "heading_close", "html_block"}
+        assert not [token for token in found if token.type == "html_block" and "details>" not in token.content]
+        assert not [token for token in tokens(text) if token.type == "text" and GITHUB.search(token.content)]
+    assert re.findall(r"<[/\w]+", render(hostile)) == re.findall(r"<[/\w]+", render(harmless))
 
 
 @pytest.mark.parametrize("status", ["<img src=x onerror=alert(1)> @me", "\x1b[2J\x1b[H", "a | b"])

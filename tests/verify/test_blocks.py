@@ -121,11 +121,11 @@ def test_every_order_and_grouping_of_claims_gives_the_same_numbers(bench, monkey
     monkeypatch.setattr(module, "GROUP_CELLS", 1)  # groups of 8
     monkeypatch.setattr(module, "BLOCK_CELLS", 1)  # a step at a time
     for others in (alone, BlockJudge(problem, None).judge(claims)):
-        for one, other in zip(together, others, strict=True):
-            assert one.status == other.status
-            assert one.tolerance == pytest.approx(other.tolerance, rel=0.3)
-            assert one.observed == pytest.approx(other.observed, rel=0.3, abs=1e-15)
-            assert one.moved == pytest.approx(other.moved, rel=0.3)
+        for first, second in zip(together, others, strict=True):
+            assert first.status == second.status
+            assert first.tolerance == pytest.approx(second.tolerance, rel=0.3)
+            assert first.observed == pytest.approx(second.observed, rel=0.3, abs=1e-15)
+            assert first.moved == pytest.approx(second.moved, rel=0.3)
 
 
 def test_claims_that_share_weights_but_no_array_are_judged_alike(bench):
@@ -242,7 +242,7 @@ def test_the_wrong_batch_is_wrong(bench, order):
 
 @pytest.mark.parametrize("off", [0, 2])
 def test_the_loss_of_another_step_is_wrong(bench, off):
-    """Right weights, and the loss one update too early or after the last one."""
+    """Right weights, and the loss one update too early or after the last first."""
     problem = sharp(bench)
     start = starts(problem)[0]
     verdict = verdict_of(problem, Claim(start, 7, train(problem, start, 6 + off)[0], train(problem, start, 7)[1]))
@@ -280,14 +280,20 @@ def test_a_start_at_the_optimum_proves_nothing(bench, dtype):
     assert verdict_of(problem, replace(claim, weights=start + np.dtype(dtype).type(1e-3))).status == "wrong"
 
 
-def test_moves_below_the_tolerance_are_right_only_where_they_were_made(bench):
-    """Where float32 may be off by more than the block moves, its start is within tolerance; yet it is not called right."""
+@pytest.fixture(name="near_its_optimum")
+def make_near_its_optimum(bench):
+    """A problem in float32, and a start from where a right block moves less than rounding might explain."""
     rng = np.random.default_rng(2)
     X = rng.normal(size=(3000, 30))
     y = X[:, 0] + rng.logistic(size=3000) > 0
     problem = bench.make(X, y, dtype="float32")
     optimum = train(problem, np.zeros(31, "float32"), 300)[1]
-    start = (optimum + 1e-4 * rng.normal(size=31)).astype("float32")
+    return problem, (optimum + 1e-4 * rng.normal(size=31)).astype("float32")
+
+
+def test_moves_below_the_tolerance_are_right_only_where_they_were_made(near_its_optimum):
+    """The start is within tolerance of the end; yet a block that returns it is not called right."""
+    problem, start = near_its_optimum
     loss, weights = train(problem, start, 3)
     right, idle = BlockJudge(problem, None).judge([Claim(start, 3, loss, weights), Claim(start, 3, loss, start)])
     assert right.moved == idle.moved < 1
@@ -297,6 +303,22 @@ def test_moves_below_the_tolerance_are_right_only_where_they_were_made(bench):
     early = verdict_of(problem, Claim(start, 3, loss, train(problem, start, 2)[1]))
     assert early.status == "not judged"
     assert early.share == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_part_of_an_update_is_not_the_update(near_its_optimum):
+    problem, start = near_its_optimum
+    loss, weights = train(problem, start, 1)
+    for part, status in ((1.0, "right"), (0.7, "not judged")):
+        verdict = verdict_of(problem, Claim(start, 1, loss, start + np.float32(part) * (weights - start)))
+        assert verdict.status == status
+        assert verdict.share == pytest.approx(1.0 - part, abs=0.05)
+
+
+def test_many_blocks_are_allowed_more_than_one_for_the_chance_of_a_false_alarm(near_its_optimum):
+    problem, start = near_its_optimum
+    claim = Claim(start, 3, *train(problem, start, 3))
+    judge = BlockJudge(problem, None)
+    assert judge.judge([claim])[0].tolerance < judge.judge([claim] * 9)[0].tolerance
 
 
 @pytest.mark.parametrize("batch_size", [None, 12])
@@ -311,12 +333,14 @@ def test_the_exact_judge_agrees_with_the_reference(bench, dtype, loss, batch_siz
     by_reference, exactly = judge.judge(claims), judge.judge(claims, exactly=range(len(claims)))
     assert not any(verdict.exact for verdict in by_reference)
     assert all(verdict.exact for verdict in exactly)
-    for one, other in zip(by_reference, exactly, strict=True):
-        assert one.status == other.status
-        assert one.coordinate == other.coordinate
-        if dtype == "float32" and one.quantity == other.quantity:  # float64's own error is no part of what is seen
-            assert one.observed == pytest.approx(other.observed, rel=1e-4, abs=1e-12)
-            assert one.tolerance == pytest.approx(other.tolerance, rel=1e-4)
+    for first, second in zip(by_reference, exactly, strict=True):
+        assert first.status == second.status
+        assert first.coordinate == second.coordinate
+        if dtype == "float32" and first.quantity == second.quantity:  # float64's own error is no part of what is seen
+            assert first.observed == pytest.approx(second.observed, rel=1e-4, abs=1e-12)
+            assert first.tolerance == pytest.approx(second.tolerance, rel=1e-4)
+        if dtype == "float64" and first.quantity == second.quantity:
+            assert first.tolerance > 1.3 * second.tolerance
 
 
 def test_only_chosen_claims_are_judged_exactly(bench):
@@ -332,12 +356,18 @@ def test_what_is_too_expensive_falls_back_to_the_reference(bench, monkeypatch):
     judge = BlockJudge(problem, None)
     claims = honest(problem, counts=(2, 50))
     short, long = judge.exact_seconds(2), judge.exact_seconds(50)
-    assert long == pytest.approx(25 * short)
+    assert 5 * short < long <= 25 * short
     monkeypatch.setattr(module, "AFFORDABLE_SECONDS", (short + long) / 2)
     assert judge.exact_seconds(50) is None
     verdicts = judge.judge(claims, exactly=range(len(claims)))
     assert [verdict.exact for verdict in verdicts] == [True, False] * 3
     assert {verdict.status for verdict in verdicts} == {"right"}
+
+
+def test_wide_data_are_not_made_exact_for_one_update(bench):
+    """10 million numbers would occupy 1.8 GB."""
+    wide = bench.make(np.ones((2, 2_000_000)), [0, 1], learning_rate=1e-3)
+    assert BlockJudge(wide, None).exact_seconds(1) is None
 
 
 def test_exact_weights_are_those_of_the_exact_trajectory(bench):
@@ -373,6 +403,16 @@ def test_a_saturated_probability_decides_nothing(bench):
     nan = np.full(2, np.nan, "float32")
     assert verdict_of(problem, Claim(start, 2, nan[0], nan)).status == "not judged"
     assert verdict_of(replace(problem, loss="logits"), Claim(start, 2, nan[0], nan)).status == "wrong"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_start_that_saturates_is_not_judged_among_others_that_do_not(bench, sign):
+    problem = bench.make([[sign], [-60.0 * sign]], [1, 0], dtype="float32", loss="probability", learning_rate=1e-3)
+    mild, wild = np.array([0.1 * sign, 0.0], "float32"), np.array([sign, 0.0], "float32")
+    claim = Claim(mild, 2, *train(problem, mild, 2))
+    nonsense = Claim(wild, 2, np.float32(np.nan), np.full(2, np.nan, "float32"))
+    assert verdict_of(problem, claim).status == "right"
+    assert [verdict.status for verdict in BlockJudge(problem, None).judge([claim, nonsense])] == ["not judged"] * 2
 
 
 def test_batches_belong_to_problems_that_have_them(bench):

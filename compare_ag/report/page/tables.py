@@ -202,23 +202,30 @@ def weights(run: Run) -> Table | None:
 def speed(run: Run) -> Table:
     """Time per step of each backend with its interval; who was not timed, and why."""
     rows = []
-    known = costs(run)
-    further = cells.timed_heads(known)
     for name, record in run.records.items():
         cost = record.cost
         if cost is None:
-            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * (4 + len(further))])
+            rows.append([Cell(name), Cell("not timed", OPEN), *[Cell("n/a")] * 4])
             continue
         time, interval, ratio, digits = cells.step(run, name, cost)
         tone = BAD if cost.unranked else OPEN if cost.disturbed else ""
-        own = [digits, f"{1 / cost.step.value:,.0f}", *(cells.timed(cost) if further else [])]
-        rows.append([Cell(name), Cell(time), Cell(interval), Cell(ratio, tone), *map(Cell, own)])
-    notes = [f"{name} {why}." for name, why in cells.no_ranks(known)]
+        per_second = f"{1 / cost.step.value:,.0f}"
+        rows.append([Cell(name), Cell(time), Cell(interval), Cell(ratio, tone), Cell(digits), Cell(per_second)])
+    notes = [f"{name} {why}." for name, why in cells.no_ranks(costs(run))]
     notes += [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
-    notes += [f"{cells.TIMED_NOTE[0].upper()}{cells.TIMED_NOTE[1:]}."] if further else []
-    words = ["backend", "time per step", "95 % interval", "ratio", "digits kept", "steps per second", *further]
-    heads = _heads("Speed", words)
+    heads = _heads("Speed", ["backend", "time per step", "95 % interval", "ratio", "digits kept", "steps per second"])
     return Table("speed", "Speed: a whole step in the steady state", heads, rows, notes)
+
+
+def timing(run: Run) -> Table | None:
+    """How each backend's step was timed, and how many of its blocks were judged; None for runs before schema 1.7."""
+    known = costs(run)
+    heads = cells.timed_heads(known)
+    if not heads:
+        return None
+    rows = [[Cell(name), *map(Cell, cells.timed(cost))] for name, cost in known.items()]
+    note = f"{cells.TIMED_NOTE[0].upper()}{cells.TIMED_NOTE[1:]}."
+    return Table("timing", "How the step was timed", _heads("Speed", ["backend", *heads]), rows, [note])
 
 
 def _untimed(record: BackendRecord) -> str:
