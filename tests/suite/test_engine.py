@@ -158,10 +158,21 @@ def test_a_contestant_that_fails_leaves_with_its_twin_and_the_others_go_on(
     assert workers() == []
 
 
-def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(engine, install_plugin, good_plugin, monkeypatch):
-    """Neither the twin of a backend that has failed, nor a later launch, asks it for anything."""
-    install_plugin("hangs", good_plugin.replace("        w, b = weights", "        time.sleep(60)\n        w, b = weights", 1)
-                   .replace("import numpy", "import time\nimport numpy", 1))  # fmt: skip
+@pytest.mark.parametrize("from_process", [1, 2])
+def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(
+    from_process, engine, install_plugin, good_plugin, tmp_path, monkeypatch
+):
+    """Neither the twin of a backend that has failed, nor a later launch, asks it for anything.
+
+    It hangs from the calibration on, or in the launch after that in whichever of its two processes is asked first.
+    """
+    begun = str(tmp_path / "begun")
+    source = f"import os, time\nwith open({begun!r}, 'a') as file:\n    file.write('x')\n" + good_plugin.replace(
+        "        w, b = weights",
+        f"        if os.path.getsize({begun!r}) >= {from_process}:\n            time.sleep(60)\n        w, b = weights",
+        1,
+    )
+    install_plugin("hangs", source)
     failed, failure = [], WorkerProcess._failure
 
     def spy(self, status, reason):
