@@ -73,8 +73,7 @@ def variant(message: p.Message) -> str:
     """The kind of a message; of times, with the kind of block."""
     name = type(message).__name__
     if isinstance(message, p.Timed):
-        audit = message.interface_ns + message.pending_ns > 0
-        return name + ("-phased" if message.phases else "-audit" if audit else "-whole")
+        return name + ("-phased" if message.phases else "-whole")
     return name
 
 
