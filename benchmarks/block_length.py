@@ -3,8 +3,8 @@
     python benchmarks/block_length.py --launches 12
 
 In every instance of every launch, torch and numpy make blocks of several lengths side by side, the lengths in random
-order within each round: of one step, of eight steps, as long as a run's (0.7 ms) and of 5 ms, each after a lead-in by
-the run's rule. A launch gives one log-ratio torch/numpy for each length; its difference from that of a run's blocks is
+order within each round: of one step, of eight steps, as long as a run's (0.7 ms) and of 5 ms. The lead-in of each is that
+of a run's block at least, so that no length has colder caches. A launch gives one log-ratio torch/numpy for each length; its difference from that of a run's blocks is
 paired within the launch, so that what varies between processes cancels. Both ways of timing a step are shown: the
 block's wall time divided by its steps, and the median of its steps.
 
@@ -26,16 +26,7 @@ import numpy as np
 from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
 from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
-from compare_ag.speed.schedule import (
-    CACHED_BYTES,
-    LEAD_IN,
-    LEAST_LEAD_IN,
-    LONGEST_LEAD_IN_NS,
-    MODES,
-    MOST_STEPS,
-    Length,
-    Plan,
-)
+from compare_ag.speed.schedule import LEAD_IN, MODES, MOST_STEPS, Length, Plan
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint
@@ -68,8 +59,10 @@ class ManyLengths(Engine):
         own = self.plan
 
         def with_steps(steps: Mapping[str, int]) -> Plan:
-            lengths = {name: _length(number, rough[name], self.problem.X.nbytes) for name, number in steps.items()}
-            return replace(own, lengths=lengths)
+            least = {name: own.lengths[name].lead_in for name in steps}
+            return replace(
+                own, lengths={name: Length(k, max(least[name], round(LEAD_IN * k))) for name, k in steps.items()}
+            )
 
         self.plans = {
             RUN: own,
@@ -101,12 +94,6 @@ class ManyLengths(Engine):
             [block for block, of in zip(instance, order, strict=True) if of == length]
             for instance, order in zip(bench.blocks, self.order, strict=True)
         ]
-
-
-def _length(steps: int, step_ns: float, data_bytes: int) -> Length:
-    """A block of so many steps with the lead-in that `schedule.length` would give it."""
-    least = 1 if data_bytes <= CACHED_BYTES else min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / step_ns))
-    return Length(steps, max(1, round(LEAD_IN * steps), least))
 
 
 def times(made: list[list[TimedBlock]], way: str, threads: int) -> Blocks:
