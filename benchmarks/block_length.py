@@ -3,10 +3,10 @@
     python benchmarks/block_length.py --launches 12
 
 In every instance of every launch, torch and numpy make blocks of several lengths side by side, the lengths in random
-order within each round: of one step, of eight steps, as long as a run's (0.7 ms) and of 5 ms. The lead-in of each is that
-of a run's block at least, so that no length has colder caches. A launch gives one log-ratio torch/numpy for each length; its difference from that of a run's blocks is
-paired within the launch, so that what varies between processes cancels. Both ways of timing a step are shown: the
-block's wall time divided by its steps, and the median of its steps.
+order within each round: of one step, of eight steps, as long as a run's (0.7 ms) and of 5 ms. The lead-in of each is
+that of a run's block at least, so that no length has colder caches. A launch gives one log-ratio torch/numpy for each
+length; its difference from that of a run's blocks is paired within the launch, so that what varies between processes
+cancels. Both ways of timing a step are shown: the block's wall time divided by its steps, and the median of its steps.
 
 What surrounds a block is its wall time beyond its steps: reading the clock, waiting for the last weights and reading
 them. The worker takes off what reading costs where nothing is to be waited for; printed is what is left.

@@ -119,6 +119,8 @@ def main() -> int:
         disturbed = len(engine.launches) - len(errors[name])
         ways = " and ".join(sorted({engine.timed_by(twin) for twin in twins}))
         section.notes.append(f"{name}: {disturbed} of {len(engine.launches)} launches were disturbed; timed by {ways}")
+    if not all(compared.values()):
+        sys.exit("too few undisturbed launches for one comparison: nothing can be said")
     for name, values in compared.items():
         title = f"{name}: rms error of {len(values)} comparisons of {asked.launches} launches"
         section.add(title, rms_interval(values), "%", scale=100)
