@@ -53,7 +53,8 @@ def main() -> int:
                 speed = speed_of(result)
                 shares.append(speed.judging_seconds / speed.seconds)
         found = interval(shares)
-        section.add(f"{size}: judging / timing part", (found.mean, found.low, found.high), "%", scale=100, most=MOST)
+        ends = (found.mean, found.low, found.high) if len(shares) > 1 else (found.mean,)
+        section.add(f"{size}: judging / timing part", ends, "%", scale=100, most=MOST)
         each = ", ".join(
             f"{name} {cost.blocks_judged} judged ({cost.blocks_exact} exactly), {cost.blocks_not_judged} not"
             for name, cost in result.costs.items()
