@@ -112,11 +112,13 @@ def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed
         contextlib.ExitStack() as stack,
     ):
         wait_for(logs[0], "timing: launch")
+        first.send_signal(signal.SIGSTOP)  # so that it still times when the other comes, on a busy machine too
         second = stack.enter_context(started(*RUN, "-o", tmp_path / "second", log=logs[1]))
         wait_for(logs[1], f"waiting: process {first.pid} has been timing")
         victim, other = (first, second) if killed == "the one that times" else (second, first)
         assert victim.poll() is None
         victim.kill()
+        first.send_signal(signal.SIGCONT)
         assert other.wait(SECONDS) == 0, [log.read_text() for log in logs]
     run = compare_ag.load_run(tmp_path / ("second" if other is second else "first"))
     assert run.manifest.state == "complete"
