@@ -54,9 +54,8 @@ class ManyLengths(Engine):
 
     def calibrate_lengths(self) -> None:
         """Choose the run's own blocks, and those of the other lengths from the same rough times per step."""
-        calibration = self.calibrate()
-        rough = {name: float(np.median(bench.step_ns)) for name, bench in calibration.benches.items()}
-        own = self.plan
+        self.calibrate()
+        rough, own = self.rough, self.plan
 
         def with_steps(steps: Mapping[str, int]) -> Plan:
             least = {name: own.lengths[name].lead_in for name in steps}
