@@ -105,6 +105,12 @@ def brief() -> Settings:
     return BRIEF
 
 
+@pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No block counts as disturbed: what a test expects does not depend on what else runs on the machine."""
+    monkeypatch.setattr("compare_ag.suite.engine.undisturbed", lambda switches, *_: switches == switches)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Formalities first: they are cheap, and what they find is in the way of everything else."""
     items.sort(key=lambda item: "formalities" not in item.path.parts)

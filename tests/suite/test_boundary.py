@@ -20,6 +20,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 FUZZ = runpy.run_path(str(SCRIPTS / "message_fuzz.py"))
 PROBLEM = "synthetic:n=30,d=3"
 STEPS = 40
+pytestmark = pytest.mark.usefixtures("calm")
 
 
 @pytest.fixture

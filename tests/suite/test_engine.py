@@ -20,6 +20,7 @@ from compare_ag.suite.training import Conditions
 
 PROBLEM = problem_by_name("synthetic:n=30,d=3", steps=20)
 AT = checkpoint(PROBLEM)
+pytestmark = pytest.mark.usefixtures("calm")
 
 
 @pytest.fixture
@@ -29,9 +30,7 @@ def engine(tmp_path, brief):
     def make(*names: str, timeout: float = 60.0, **options) -> Engine:
         conditions = Conditions(PROBLEM, [], tmp_path, timeout, 0, threading.Event())
         contestants = [Contestant(name, offer) for name, offer in select(list(names)).items()]
-        made = Engine(contestants, conditions, brief, AT, **options)
-        made._ahead = True  # whatever CPUs this machine has
-        return made
+        return Engine(contestants, conditions, brief, AT, **options)
 
     return make
 
@@ -71,13 +70,14 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
         running.calibrate()
         launches = [running.launch() for _ in range(3)]
     assert running.failures == {}
-    assert [launch.twin for launch in launches] == ["one", "two", "one"]
+    assert [launch.twin for launch in launches] == ["", "one", "two"]  # the first is calibrated
     for launch in launches:
-        assert set(launch.benches) == {"one", "two", TWIN.format(launch.twin)}
-        assert running.backend_of(TWIN.format(launch.twin), launch) == launch.twin
+        twins = {TWIN.format(launch.twin)} if launch.twin else set()
+        assert set(launch.benches) == {"one", "two"} | twins
+        assert all(running.backend_of(twin, launch) == launch.twin for twin in twins)
     seen = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("[0-9]*.json")}
     befores = [before for before in asked.values() if before is not None]
-    assert len({str(before) for before in befores}) == len(befores) >= 3  # another draw for each
+    assert len({str(before) for before in befores}) == len(befores) == 2  # another draw for each
     for pid, (modules, allocated) in seen.items():
         before = asked[pid]
         assert allocated == ([] if before is None else before.padding)
@@ -86,26 +86,22 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
             assert set(before.modules) <= set(modules)
 
 
-def test_the_next_workers_start_while_these_are_timed_and_end_with_the_engine(engine, monkeypatch):
-    seen, block = [], Session.block
-
-    def spy(self, *arguments, **keywords):
-        seen.append(len(workers()))
-        return block(self, *arguments, **keywords)
-
-    monkeypatch.setattr(Session, "block", spy)
-    with engine("numpy") as running:
+def test_the_workers_that_were_calibrated_are_timed_and_end_with_their_launch(engine):
+    with engine("numpy", "autograd") as running:
         running.calibrate()
-        ahead = running._next
-        assert len(workers()) == 1
-        launch = running.launch()
-        assert set(launch.benches["numpy"].session.process._process.args) == set(ahead.processes["numpy"]._process.args)
-        assert launch.index == ahead.index == 1
-    assert set(seen) == {2}
-    assert workers() == []
+        begun = workers()
+        assert len(begun) == 2
+        first, second = running.launch(), running.launch()
+        assert {bench.session.process._process.pid for bench in first.benches.values()} == {one.pid for one in begun}
+        assert not {bench.session.process._process.pid for bench in second.benches.values()} & {
+            one.pid for one in begun
+        }
+        assert len(first.benches["numpy"].step_ns) > 1  # its first steps are those before the calibration
+        assert workers() == []
+    assert first.hash_seed != second.hash_seed
 
 
-def test_without_a_context_nothing_runs_ahead(engine):
+def test_without_a_context_nothing_is_left_running(engine):
     running = engine("numpy")
     running.calibrate()
     assert running._next is None
@@ -163,7 +159,7 @@ def test_a_contestant_that_fails_leaves_with_its_twin_and_the_others_go_on(
 
 
 def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(engine, install_plugin, good_plugin, monkeypatch):
-    """The twin of a backend that has failed, which may have been started ahead, is not asked for anything."""
+    """Neither the twin of a backend that has failed, nor a later launch, asks it for anything."""
     install_plugin("hangs", good_plugin.replace("        w, b = weights", "        time.sleep(60)\n        w, b = weights", 1)
                    .replace("import numpy", "import time\nimport numpy", 1))  # fmt: skip
     failed, failure = [], WorkerProcess._failure
@@ -175,19 +171,25 @@ def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(engine, install_
     monkeypatch.setattr(WorkerProcess, "_failure", spy)
     with engine("hangs", "numpy", twins=True, timeout=4.0) as running:
         running.calibrate()
+        running.launch()
         launch = running.launch()
     assert failed == ["timeout"]
     assert (set(running.failures), running.failures["hangs"].status) == ({"hangs"}, "timeout")
     assert "numpy" in launch.benches
 
 
-def test_a_reply_that_nobody_has_listened_to_is_no_timeout(engine):
+def test_a_reply_that_nobody_has_listened_to_is_no_timeout(engine, monkeypatch):
     """What one worker needs to start is not charged to another that has long answered."""
+    prepare = Engine._prepare
+
+    def late(self, name, crew):
+        process = crew.processes[name]
+        process._asked = process._waiting = process._waiting - 1000.0  # it was asked so long ago
+        prepare(self, name, crew)
+
+    monkeypatch.setattr(Engine, "_prepare", late)
     with engine("numpy") as running:
         running.calibrate()
-        process = running._next.processes["numpy"]
-        process._asked = process._waiting = process._waiting - 1000.0  # it was asked so long ago
-        running.launch()
     assert running.failures == {}
 
 

@@ -14,6 +14,7 @@ import compare_ag
 from compare_ag import records
 
 STEPS = 40
+pytestmark = pytest.mark.usefixtures("calm")
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from compare_ag.suite.engine import checkpoint
 from compare_ag.suite.selfcheck import SelfcheckResult, Series, collect
 from compare_ag.suite.training import Conditions
 
+pytestmark = pytest.mark.usefixtures("calm")
+
 
 def command(*arguments):
     program = [sys.executable, "-m", "compare_ag", "selfcheck", *arguments]
