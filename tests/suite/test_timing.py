@@ -13,6 +13,7 @@ import pytest
 import compare_ag
 from compare_ag.exit_codes import ExitCode
 from compare_ag.host.process import WorkerProcess
+from compare_ag.speed.trust import UNTIMED
 from compare_ag.suite.engine import Engine
 from compare_ag.verify.blocks import BlockJudge
 
@@ -318,7 +319,8 @@ def compare_ag_backend():
 def test_who_makes_its_steps_ahead_is_not_ranked(beside_numpy, good_plugin):
     run = beside_numpy(WATCHED + good_plugin.partition("@hookimpl")[0] + AHEAD)
     assert run["sly"].status == "ok", run["sly"].reason
-    assert "for a step outside the clock as inside" in run["sly"].cost.unranked
+    assert run["sly"].cost.untimed_ratio > UNTIMED
+    assert run["sly"].cost.unranked  # for this, or for what the host waited beside the block
     assert run["numpy"].cost.unranked == ""
 
 
