@@ -6,7 +6,8 @@ In every instance of every launch, torch and numpy make blocks of several length
 order within each round: of one step, of eight steps, as long as a run's (0.7 ms) and of 5 ms. The lead-in of each is
 that of a run's block at least, so that no length has colder caches. A launch gives one log-ratio torch/numpy for each
 length; its difference from that of a run's blocks is paired within the launch, so that what varies between processes
-cancels. Both ways of timing a step are shown: the block's wall time divided by its steps, and the median of its steps.
+cancels. A length whose launches were all disturbed has no ratio and misses its aim. Both ways of timing a step are
+shown: the block's wall time divided by its steps, and the median of its steps.
 
 What surrounds a block is its wall time beyond its steps: reading the clock, waiting for the last weights and reading
 them. The worker takes off what reading costs where nothing is to be waited for; printed is what is left.
@@ -174,14 +175,14 @@ def measure(section: Section, size: str, launches: int) -> None:
             section.notes.append(
                 f"{size}, {length}, {WAYS[way]}: {launches - len(known)} of {launches} launches disturbed"
             )
-        if not known:
-            continue
-        section.add(f"{size}, {length}, {WAYS[way]}: ratio / that of {RUN}, {WAYS['steps']}", ratio_of(known))
+        section.add(
+            f"{size}, {length}, {WAYS[way]}: ratio / that of {RUN}, {WAYS['steps']}",
+            ratio_of(known) if known else [math.nan],
+        )
         if size == AIMED:
-            found = interval(known)
             figure = section.figures[-1]
             figure.aim = f"whole interval within {100 * WITHIN:g} % of 1"
-            figure.met = found.low >= -WITHIN and found.high <= WITHIN
+            figure.met = bool(known) and interval(known).low >= -WITHIN and interval(known).high <= WITHIN
     for name, launches_seen in around.items():
         if launches_seen:
             off, left, step = (np.array(column) for column in zip(*launches_seen, strict=True))

@@ -43,6 +43,12 @@ class Drifting(Engine):
     trajectory: tuple[Any, Any]
     """float64 weights w (T, d), b (T,) of the training: where a side is after so many steps"""
 
+    like: Engine
+    """the engine that it is compared with, whose way of timing a step it takes"""
+
+    def timed_by(self, name: str) -> str:
+        return self.like.timed_by(name)
+
     def _instance(self, crew: _Crew, instance: int) -> None:
         self._at = dict.fromkeys(crew.benches, 0)
         self._length: dict[str, int] = {}
@@ -102,7 +108,7 @@ def main() -> int:
             "drifting": Drifting(contestants, conditions, MODES["default"], start),
         }
         assert isinstance(engines["drifting"], Drifting)
-        engines["drifting"].trajectory = trajectory
+        engines["drifting"].trajectory, engines["drifting"].like = trajectory, engines["engine"]
         with engines["engine"], engines["drifting"]:
             for engine in engines.values():
                 engine.calibrate()

@@ -247,7 +247,7 @@ def main() -> int:
     section = Section(
         f"A/A error: numpy's step against itself, {asked.size}, {len(walls[OURS])} comparisons by each tool"
     )
-    for job, values in errors.items():
+    for job, values in sorted(errors.items()):
         kind = APART if job.endswith(APART) else ""
         undisturbed = [value for value in ours[job] if math.isfinite(value)]
         section.add(f"{job}: rms error in {np.mean(walls[job]):.1f} s", rms_interval(values), "%", scale=100)
