@@ -2,10 +2,11 @@
 
     python benchmarks/drift.py --size 10000x100 --comparisons 40
 
-Both compare a backend with itself, with the same workers, launches, blocks and random orders. The engine starts each
-block from the same perturbed checkpoint. The drifting one does what general tools do to code with a state: each side
-calibrates its own number of steps per block and goes on from where its last block ended. Launches of both alternate.
-The error of a comparison is its mean log-ratio, for the truth is 0; printed is the ratio of the two rms errors.
+Both compare a backend with itself, with the same workers, launches, blocks, random orders and estimator. The engine
+starts each block from the same perturbed checkpoint. The drifting one does what general tools do to code with a state:
+each side calibrates its own number of steps per block and goes on from where its last block ended. Launches of both
+alternate. The error of a comparison is its mean log-ratio, for the truth is 0; printed is the ratio of the two rms
+errors. Launches that were disturbed are left out of both, and their number is printed.
 
 What drifting costs depends on how much the step's time depends on the weights. Autograd's `logaddexp` takes branches:
 at 10000x100 a step at |w| = 1 may last 1.4 times as long as at 0. Numpy's own exp is branchless where the CPU has
@@ -17,19 +18,23 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from figures import Section, conditions_of, finish, parser, per_window, problem_of, rms_ratio
 
 from compare_ag.problem import make_problem, recorded_steps
-from compare_ag.speed.schedule import BLOCK_NS, MODES, SLOWEST_BLOCK_NS
+from compare_ag.speed.schedule import BLOCK_NS, MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import Bench, Contestant, Engine, checkpoint_of
+from compare_ag.suite.engine import CALIBRATION_NS, Bench, Contestant, Engine, checkpoint_of
 from compare_ag.verify import reference_trajectory
 
-CALIBRATION_NS = 5_000_000
+if TYPE_CHECKING:
+    from compare_ag.suite.engine import _Crew
+
+DRIFTING_LEAD_IN = 1
+"""untimed steps before a block of general tools, about"""
 
 
 class Drifting(Engine):
@@ -38,34 +43,42 @@ class Drifting(Engine):
     trajectory: tuple[Any, Any]
     """float64 weights w (T, d), b (T,) of the training: where a side is after so many steps"""
 
-    def _instance(self, benches: dict[str, Bench], generator: np.random.Generator) -> None:
-        self._at = dict.fromkeys(benches, 0)
-        self._length = {name: self._calibrated(bench) for name, bench in benches.items()}
-        super()._instance(benches, generator)
+    like: Engine
+    """the engine that it is compared with, whose way of timing a step it takes"""
+
+    def timed_by(self, name: str) -> str:
+        return self.like.timed_by(name)
+
+    def _instance(self, crew: _Crew, instance: int) -> None:
+        self._at = dict.fromkeys(crew.benches, 0)
+        self._length: dict[str, int] = {}
+        for name in list(crew.benches):
+            steps = self._guard(crew, name, partial(self._calibrated, crew.benches[name]))
+            if steps is not None:
+                self._length[name] = steps
+        super()._instance(crew, instance)
 
     def _calibrated(self, bench: Bench) -> int:
         """Steps that take a block's time, from a burst from the start: what a calibration sees."""
         steps = 1
         while True:
-            wall = bench.session.block(self.problem, self.problem.w0, self.problem.b0, steps, 1).wall_ns
-            if wall >= CALIBRATION_NS:
-                return max(1, round(max(BLOCK_NS, SLOWEST_BLOCK_NS) / (wall / steps)))
+            problem = self.problem
+            block, _ = bench.session.block(problem, problem.w0, problem.b0, steps, DRIFTING_LEAD_IN)
+            if block.timed.wall_ns >= CALIBRATION_NS:
+                return max(1, round(BLOCK_NS / (block.timed.wall_ns / steps)))
             steps *= 2
 
-    def _round(
-        self, benches: dict[str, Bench], generator: np.random.Generator, *, count: bool = True, phased: bool = False
-    ) -> None:
+    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:  # noqa: ARG002
         if phased:
             return
-        for name in self._shuffled(benches, generator):
-            bench, steps = benches[name], self._length[name]
+        for name in self._shuffled(crew):
+            bench, steps = crew.benches[name], self._length[name]
             w, b = self._weights(self._at[name])
-            timed = self._guard(benches, name, partial(bench.session.block, self.problem, w, b, steps, 1))
-            self._at[name] += steps
-            if timed is not None and count:
-                # per step, in the plan's unit: the engine's estimator divides by one length for all
-                scale = self.plan.steps / steps
-                bench.blocks[-1].append(type(timed)(round(timed.wall_ns * scale), 0, 0, [], 0, 0))
+            make = partial(bench.session.block, self.problem, w, b, steps, DRIFTING_LEAD_IN)
+            made = self._guard(crew, name, make)
+            self._at[name] += DRIFTING_LEAD_IN + steps
+            if made is not None and count:
+                bench.blocks[-1].append(made[0])
 
     def _weights(self, step: int) -> tuple[Any, Any]:
         w, b = self.trajectory
@@ -84,7 +97,6 @@ def main() -> int:
     problem = problem_of(asked.size)
     (offer,) = select([asked.backend]).values()
     twins = (f"{asked.backend} a0", f"{asked.backend} b0")
-    errors: dict[str, list[float]] = {"engine": [], "drifting": []}
     with conditions_of(problem) as conditions:
         reference = reference_trajectory(problem)
         start = checkpoint_of(reference, recorded_steps(problem.steps), problem)
@@ -96,16 +108,25 @@ def main() -> int:
             "drifting": Drifting(contestants, conditions, MODES["default"], start),
         }
         assert isinstance(engines["drifting"], Drifting)
-        engines["drifting"].trajectory = trajectory
-        for engine in engines.values():
-            engine.calibrate()
-        generator = np.random.default_rng(0)
-        for _ in range(asked.comparisons * asked.launches):
-            for name in generator.permutation(list(engines)):
-                launch = engines[name].launch()
-                errors[name].append(launch.log_ratio(*twins))
+        engines["drifting"].trajectory, engines["drifting"].like = trajectory, engines["engine"]
+        with engines["engine"], engines["drifting"]:
+            for engine in engines.values():
+                engine.calibrate()
+            generator = np.random.default_rng(0)
+            for _ in range(asked.comparisons * asked.launches):
+                for name in generator.permutation(list(engines)):
+                    engines[name].launch()
+                    for failure in engines[name].failures.values():
+                        raise failure
+    errors = {name: engine.log_ratios(*twins) for name, engine in engines.items()}
     section = Section(f"A/A error of {asked.backend} at {asked.size}: the engine, and one that lets the state drift")
     compared = {name: per_window(values, asked.launches) for name, values in errors.items()}
+    for name, engine in engines.items():
+        disturbed = len(engine.launches) - len(errors[name])
+        ways = " and ".join(sorted({engine.timed_by(twin) for twin in twins}))
+        section.notes.append(f"{name}: {disturbed} of {len(engine.launches)} launches were disturbed; timed by {ways}")
+    if not all(compared.values()):
+        sys.exit("too few undisturbed launches for one comparison: nothing can be said")
     for name, values in compared.items():
         title = f"{name}: rms error of {len(values)} comparisons of {asked.launches} launches"
         section.add(title, rms_interval(values), "%", scale=100)

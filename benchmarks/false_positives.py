@@ -4,13 +4,16 @@
 
 The real engine makes launches of several equal pairs of numpy workers; disjoint windows of consecutive launches are the
 comparisons. ``--keep FILE`` keeps every launch's log-ratios, and goes on from there where the file exists already.
+A pair's disturbed launches are left out, and their number is printed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from figures import Section, conditions_of, finish, parser, problem_of, rate_of
@@ -19,6 +22,9 @@ from compare_ag.speed.rates import NOMINAL, window_rates
 from compare_ag.suite import select
 from compare_ag.suite.engine import checkpoint
 from compare_ag.suite.selfcheck import LENGTHS, Series, collect
+
+PART = 48
+"""launches of one engine; the next part has an engine of its own, so that the blocks of this one can be forgotten"""
 
 
 def main() -> int:
@@ -31,30 +37,39 @@ def main() -> int:
     options.add_argument("--keep", type=Path, help="keep every launch here")
     asked = options.parse_args()
     started = time.monotonic()
-    before = (
-        json.loads(asked.keep.read_text()) if asked.keep and asked.keep.exists() else [[] for _ in range(asked.pairs)]
-    )
-    wanted = asked.windows * asked.launches
+    kept: list[list[float]] = [[] for _ in range(asked.pairs)]
+    if asked.keep and asked.keep.exists():
+        kept = json.loads(asked.keep.read_text())
+
+    def both(new: list[list[float]]) -> list[list[float]]:
+        return [old + values for old, values in zip(kept, new, strict=True)]
+
+    def over(made: list[list[float]]) -> bool:
+        windows = sum(len(series) // asked.launches for series in undisturbed(made))
+        return bool(windows >= asked.windows) or time.monotonic() - started > 60.0 * float(asked.minutes)
 
     def enough(series: Series) -> bool:
-        alike = [old + new for old, new in zip(before, series.alike, strict=True)]
-        if asked.keep and series.launches % 20 == 0:
-            asked.keep.write_text(json.dumps(alike))
-        windows = sum(len(one) // asked.launches for one in alike)
-        return bool(windows * asked.launches >= wanted) or time.monotonic() - started > 60.0 * float(asked.minutes)
+        return series.launches >= PART or over(both(series.alike))
 
     problem = problem_of(asked.size)
-    # another seed for each continuation: the engine's randomness starts anew
-    problem = type(problem)(**{**vars(problem), "seed": len(before[0])}) if before[0] else problem
     (offer,) = select(["numpy"]).values()
     with conditions_of(problem) as conditions:
-        series = collect(offer, conditions, checkpoint(problem), enough, pairs=asked.pairs, slowdown=0)
-    alike = [old + new for old, new in zip(before, series.alike, strict=True)]
-    if asked.keep:
-        asked.keep.write_text(json.dumps(alike))
+        start = checkpoint(problem)
+        while not over(kept):
+            # another seed for each part: the engine's randomness starts anew
+            before = len(kept[0])
+            other = replace(conditions, problem=type(problem)(**{**vars(problem), "seed": problem.seed + before}))
+            kept = both(collect(offer, other, start, enough, pairs=asked.pairs, slowdown=0).alike)
+            if asked.keep:
+                asked.keep.write_text(json.dumps(kept))
+            if len(kept[0]) - before < PART:
+                break  # enough, or Ctrl-C
+    alike = undisturbed(kept)
     section = Section(
-        f"False positives: numpy against itself, {asked.size}, {len(alike[0])} launches of {asked.pairs} pairs"
+        f"False positives: numpy against itself, {asked.size}, {len(kept[0])} launches of {asked.pairs} pairs"
     )
+    launches, left = sum(map(len, kept)), sum(map(len, alike))
+    section.notes.append(f"{launches - left} of {launches} log-ratios were disturbed")
     for length in sorted({*LENGTHS, asked.launches}):
         rates = window_rates(alike, [], length)
         false, beyond = rates.false_positives, rates.beyond
@@ -66,6 +81,11 @@ def main() -> int:
         title = f"comparisons of {length} launches: interval beyond the margin ({beyond.hits} of {beyond.tries})"
         section.add(title, rate_of(beyond), "%", scale=100, most=0.5 if judged else None)
     return finish(section, started, asked.json)
+
+
+def undisturbed(series: list[list[float]]) -> list[list[float]]:
+    """The log-ratios of each pair without its disturbed launches, which have none."""
+    return [[value for value in values if math.isfinite(value)] for values in series]
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ from compare_ag.speed.statistics import LEVEL, interval
 from compare_ag.suite.training import Conditions
 
 TIMEOUT = 3600.0
+FILES = ("--json", "--keep", "--quiet-json")
+"""options whose value is a file or a folder"""
 
 
 @dataclass
@@ -110,11 +112,12 @@ def finish(section: Section, started: float, path: Path | None) -> int:
 
 
 def _arguments(arguments: Sequence[str]) -> list[str]:
-    """Without ``--json FILE``, which says nothing about the measurement."""
+    """Without the files that are read or written: they say nothing about the measurement, and name folders."""
     kept = list(arguments)
-    if "--json" in kept:
-        at = kept.index("--json")
-        del kept[at : at + 2]
+    for option in FILES:
+        if option in kept:
+            at = kept.index(option)
+            del kept[at : at + 2]
     return kept
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
+import ahead  # noqa: F401  # first: what it imports and allocates comes before the backend
 from figures import problem_of
 
 from compare_ag.bridge.training import Training

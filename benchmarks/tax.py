@@ -3,9 +3,11 @@
     python benchmarks/tax.py [--only interface | --only whole]
 
 `interface`: time per whole step through the contract (`backend.step` in a loop, as a worker trains) divided by the
-hand-written loop of `bare_loops.py`, and the engine's own block divided by the loop over `backend.step`. Each launch
-is a fresh process on one core and one thread, where the sides alternate in random order in blocks as long as a run's
-that start from the same weights; a launch gives the median of its paired log-ratios; the interval is over launches.
+hand-written loop of `bare_loops.py`, and the engine's own block divided by the loop over `backend.step`. The engine
+times a step in two ways, and both are reported: the block's wall time divided by its steps, and the median of its
+steps. Each launch is a fresh process on one core and one thread, where the sides alternate in random order in blocks as
+long as a run's that start from the same weights; a launch gives the median of its paired log-ratios; the interval is
+over launches.
 
 `whole`: `compare-ag run --no-timing --backends torch,numpy,autograd` on the seed problem divided by the sum of the
 three bare 10,001-step loops, each a fresh process with its imports; command and loops alternate.
@@ -44,7 +46,7 @@ from compare_ag.worker.load import load_backend
 from compare_ag.worker.training import Inputs, Trainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from compare_ag.problem import Problem
 
@@ -64,13 +66,16 @@ AIMS = {
 WHOLE_AIM = 3.0
 ENGINE_AIM = 1.01
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+WAYS = {"block": "wall / steps", "steps": "median of the steps"}
+"""how the engine times a step"""
 
-
-Side: TypeAlias = "Callable[[int], float]"
+Side: TypeAlias = "Callable[[int], Mapping[str, float]]"
 
 
 def sides(name: str, size: str, lead_in: int) -> dict[str, Side]:
-    """Functions steps -> seconds: through the contract, by hand, and a block of the engine, all from the same weights.
+    """Functions from steps to seconds per step: through the contract, by hand, and a block of the engine in both ways.
+
+    All start from the same weights.
 
     This process plays the worker. All sides use the same data tensors, or where their copies happen to lie would be
     measured (2 % at 8 MB), and make as many untimed steps before as a block of the engine does.
@@ -84,24 +89,25 @@ def sides(name: str, size: str, lead_in: int) -> dict[str, Side]:
     batches = clock.timed_batches(trainee)
     (batch,) = batches
 
-    def contract(steps: int) -> float:
+    def contract(steps: int) -> Mapping[str, float]:
         step, weights = trainee.backend.step, training.weights()
         for _ in range(lead_in):
             _loss, weights = step(weights, batch, rate)
         start = time.perf_counter()
         for _ in range(steps):
             _loss, weights = step(weights, batch, rate)
-        return time.perf_counter() - start
+        return {"contract": (time.perf_counter() - start) / steps}
 
-    def by_hand(steps: int) -> float:
+    def by_hand(steps: int) -> Mapping[str, float]:
         weights = training.weights()
         bare_loop(*batch, *weights, rate, lead_in)
         start = time.perf_counter()
         bare_loop(*batch, *weights, rate, steps)
-        return time.perf_counter() - start
+        return {"bare": (time.perf_counter() - start) / steps}
 
-    def block(steps: int) -> float:
-        return clock.whole_block(trainee, batches, problem.w0, problem.b0, steps, lead_in, rate).wall_ns * 1e-9
+    def block(steps: int) -> Mapping[str, float]:
+        timed, arrays = clock.whole_block(trainee, batches, problem.w0, problem.b0, steps, lead_in, rate)
+        return {"block": timed.wall_ns * 1e-9 / steps, "steps": float(np.median(arrays["step_ns"])) * 1e-9}
 
     require_same_training(training, bare_loop)
     return {"contract": contract, "bare": by_hand, "block": block}
@@ -129,7 +135,7 @@ def require_same_training(training: Training, bare_loop: Callable[..., Any], ste
 
 
 def plan_of(size: str, backends: Sequence[str]) -> Plan:
-    """The blocks in a run of these backends: what a block adds is shared by its steps."""
+    """The blocks of each backend in a run: what a block adds is shared by its steps."""
     contestants = [Contestant(name, offer) for name, offer in select(list(backends)).items()]
     problem = problem_of(size)
     with conditions_of(problem) as conditions:
@@ -139,44 +145,48 @@ def plan_of(size: str, backends: Sequence[str]) -> Plan:
 
 
 def launch(name: str, size: str, steps: int, lead_in: int, rounds: int) -> dict[str, float]:
-    """One launch: microseconds per step on each side, and the median log-ratios contract/bare and block/contract."""
+    """One launch: microseconds per step on each side, and the median log-ratios.
+
+    "tax": contract/bare. "engine block", "engine steps": the block in both ways / contract.
+    """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     timed = sides(name, size, lead_in)
     for warm_up in timed.values():
         warm_up(20)
-    seconds: dict[str, list[float]] = {side: [] for side in timed}
+    seconds: dict[str, list[float]] = {side: [] for side in ("contract", "bare", *WAYS)}
     for _ in range(rounds):
         for side in random.sample(list(timed), len(timed)):
-            seconds[side].append(timed[side](steps))
+            for found, per_step in timed[side](steps).items():
+                seconds[found].append(per_step)
 
     def log_ratio(one: str, other: str) -> float:
         return statistics.median(math.log(a / b) for a, b in zip(seconds[one], seconds[other], strict=True))
 
-    found = {side: statistics.median(values) / steps * 1e6 for side, values in seconds.items()}
-    return found | {"tax": log_ratio("contract", "bare"), "engine": log_ratio("block", "contract")}
+    usual = {side: statistics.median(values) * 1e6 for side, values in seconds.items()}
+    engine = {f"engine {way}": log_ratio(way, "contract") for way in WAYS}
+    return usual | engine | {"tax": log_ratio("contract", "bare")}
 
 
 def interface_tax(section: Section, sizes: Sequence[str], backends: Sequence[str], rounds: int, launches: int) -> None:
     """The tax of each backend at each size, and the engine's own."""
     for size in sizes:
         plan = plan_of(size, BACKENDS)
-        steps, lead_in = plan.steps, plan.lead_in
-        section.notes.append(
-            f"{size}: blocks of {steps} steps after {lead_in} untimed ones, as a run of {', '.join(BACKENDS)} has them"
-        )
         for name in backends:
+            steps, lead_in = plan.lengths[name].steps, plan.lengths[name].lead_in
             command = [sys.executable, __file__, "--launch", name, size, str(steps), str(lead_in)]
             command += ["--rounds", str(rounds)]
             taken = [json.loads(fresh_process(command)) for _ in range(launches)]
-            usual = {side: statistics.median(one[side] for one in taken) for side in ("contract", "bare", "block")}
+            usual = {side: statistics.median(one[side] for one in taken) for side in ("contract", "bare", *WAYS)}
             title = f"{size}, {name}: step through the contract / by hand"
             section.add(title, ratio_of([one["tax"] for one in taken]), most=AIMS.get((size, name)))
-            title = f"{size}, {name}: block of the engine / loop over the same bound methods"
-            section.add(title, ratio_of([one["engine"] for one in taken]), most=ENGINE_AIM)
+            for way, meaning in WAYS.items():
+                title = f"{size}, {name}: block of the engine, {meaning} / loop over the same bound methods"
+                section.add(title, ratio_of([one[f"engine {way}"] for one in taken]), most=ENGINE_AIM)
             section.notes.append(
-                f"{size}, {name}: contract {usual['contract']:.2f} µs, by hand {usual['bare']:.2f} µs, "
-                f"engine {usual['block']:.2f} µs"
+                f"{size}, {name}: blocks of {steps} steps after {lead_in} untimed ones, as in a run; "
+                f"contract {usual['contract']:.2f} µs, by hand {usual['bare']:.2f} µs, "
+                f"engine {usual['block']:.2f} µs (wall / steps), {usual['steps']:.2f} µs (median of the steps)"
             )
 
 

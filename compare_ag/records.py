@@ -5,7 +5,7 @@
       records/NAME.json       one for each backend that was asked for, failed ones included
       arrays/NAME.npz         losses and recorded weights
       arrays/NAME.timing.npz  raw timing blocks
-      arrays/control.timing.npz  those of the baseline's second worker
+      arrays/control.timing.npz  those of the twins
       graph.json              the graph of the loss at the start, of each backend that offers one
       arrays/reference.npz    reference losses and weights with their tolerances
       logs/                   what the workers printed

@@ -31,8 +31,8 @@ STEPS = 20
 BATCH = 12
 """hostile backends in one run"""
 
-TIMES = ("block_", "phase_ns", "first_step_ns")
-"""beginnings of the names of arrays that differ from run to run"""
+TIMES = ("block_", "phase_", "first_step_")
+"""what the names of arrays begin with that differ from run to run"""
 
 LONG = "x" * 200_000
 WRONG: dict[type, tuple[Any, ...]] = {

@@ -6,4 +6,5 @@ process       one child process: pipes, deadline, logs, end
 replies       which replies can answer what a worker was asked; all others are malformed
 session       the conversation with it, in the terms of a run
 environment   the machine, for the record
+machine_lock  one timing at a time on a machine: timing excludes timing and training
 """

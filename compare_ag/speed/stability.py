@@ -17,7 +17,7 @@ CPU_PER_WALL = 0.9
 """a block that got less of its CPU than this waited for something"""
 THREADS_SLACK = 0.1
 CONTROL = 0.01
-"""a backend differs from itself by more than this: the machine does not allow verdicts of a few per cent"""
+"""a backend differs from its twin by more than this: the machine does not allow verdicts of a few per cent"""
 LAUNCH_SD = 0.03
 """fresh processes usually differ by 1 to 2 %"""
 LAG_ONE = 0.4
@@ -84,7 +84,7 @@ def notes(
 ) -> Iterator[StabilityNote]:
     """Every warning that these observations give.
 
-    control: the log-ratio of the baseline to itself in each launch.
+    control: the log-ratio of a twin to its backend in each launch.
     """
     yield from _of_machine(surroundings)
     if any(not one.pinned for one in seen):
@@ -100,7 +100,7 @@ def notes(
         if found.low > CONTROL or found.high < -CONTROL:
             yield StabilityNote(
                 "control",
-                f"the baseline differs from itself by {math.expm1(found.mean):+.1%}",
+                f"backends differ from their twins by {math.expm1(found.mean):+.1%}",
                 "Do not use these verdicts: repeat on a quieter machine",
             )
 

@@ -212,6 +212,8 @@ class Engine:
         """contestants that have left, with the reason"""
         self.plan = Plan({}, settings.instances, settings.rounds)
         """the same for every launch; chosen by `calibrate`"""
+        self.rough: dict[str, float] = {}
+        """nanoseconds per step of each contestant that this rests on"""
         self.launches: list[LaunchResult] = []
         """those that count"""
         self.most_depth = MOST_DEPTH
@@ -243,7 +245,7 @@ class Engine:
 
         Inside the engine's context, `launch` goes on from there: what was started at some cost is timed.
         """
-        rough: dict[str, float] = {}
+        rough = self.rough = {}
         with self._crew(keep=self._open) as crew:
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))

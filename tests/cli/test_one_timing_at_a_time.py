@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,14 +42,17 @@ def lock(tmp_path, monkeypatch) -> Path:
 
 @contextlib.contextmanager
 def holder(purpose: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the machine until its stdin gets a line."""
+    """A process that holds the machine until it is killed."""
     command = [sys.executable, "-c", HOLDER, purpose]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
+        watchdog = threading.Timer(SECONDS, process.kill)  # who waits by mistake must fail and not hang
+        watchdog.start()
         try:
             yield process
         finally:
+            watchdog.cancel()
             process.kill()
 
 
@@ -108,11 +112,13 @@ def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed
         contextlib.ExitStack() as stack,
     ):
         wait_for(logs[0], "timing: launch")
+        first.send_signal(signal.SIGSTOP)  # so that it still times when the other comes, on a busy machine too
         second = stack.enter_context(started(*RUN, "-o", tmp_path / "second", log=logs[1]))
         wait_for(logs[1], f"waiting: process {first.pid} has been timing")
         victim, other = (first, second) if killed == "the one that times" else (second, first)
         assert victim.poll() is None
         victim.kill()
+        first.send_signal(signal.SIGCONT)
         assert other.wait(SECONDS) == 0, [log.read_text() for log in logs]
     run = compare_ag.load_run(tmp_path / ("second" if other is second else "first"))
     assert run.manifest.state == "complete"
@@ -124,7 +130,9 @@ def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed
 def test_no_wait_exits_with_5_and_has_run_nothing(tmp_path, purpose):
     for command in ([*RUN, "-o", str(tmp_path / "run")], ["selfcheck", *PROBLEM, "--budget", "1"]):
         with holder(purpose) as process:
-            done = subprocess.run([COMMAND, *command, "--no-wait"], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [COMMAND, *command, "--no-wait"], capture_output=True, text=True, check=False, timeout=SECONDS
+            )
         assert done.returncode == 5, done.stderr
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
@@ -139,7 +147,9 @@ def test_no_wait_without_timing_runs_beside_a_training_and_a_free_machine_is_use
             ["numpy"], "synthetic:n=8,d=2", steps=5, timing=False, wait=False, output=tmp_path / "a", report=False
         )
     assert run.exit_code == 0
-    done = subprocess.run([COMMAND, *RUN, "--no-wait", "-o", str(tmp_path / "b")], capture_output=True, check=False)
+    done = subprocess.run(
+        [COMMAND, *RUN, "--no-wait", "-o", str(tmp_path / "b")], capture_output=True, check=False, timeout=SECONDS
+    )
     assert done.returncode == 0
     assert compare_ag.load_run(tmp_path / "b").manifest.speed is not None
 
@@ -166,7 +176,7 @@ def test_an_interrupt_while_it_waits_to_time_keeps_what_was_trained(tmp_path):
 def test_commands_that_only_train_wait_for_a_timing_and_share_with_a_training(tmp_path):
     trace = ["trace", "--step", "1", "--backends", "numpy", *PROBLEM]
     with holder("training"):
-        done = subprocess.run([COMMAND, *trace], capture_output=True, text=True, check=False)
+        done = subprocess.run([COMMAND, *trace], capture_output=True, text=True, check=False, timeout=SECONDS)
         assert done.returncode == 0
         assert done.stderr == ""
     log = tmp_path / "log.txt"
@@ -177,7 +187,10 @@ def test_commands_that_only_train_wait_for_a_timing_and_share_with_a_training(tm
         process.kill()
         assert command.wait(SECONDS) == 0
     with holder("timing"):
-        assert subprocess.run([COMMAND, "explain", "--list"], capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run([COMMAND, "explain", "--list"], capture_output=True, check=False, timeout=SECONDS).returncode
+            == 0
+        )
 
 
 def test_a_run_without_a_usable_lock_says_so_once_and_goes_on(tmp_path, monkeypatch, brief):
@@ -207,7 +220,9 @@ def test_a_benchmark_of_pytest_waits_and_names_the_holder(tmp_path):
         process.kill()
         assert session.wait(SECONDS) == 0
     environment = {**os.environ, "COMPARE_AG_LOCK": str(tmp_path / "missing" / "lock")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
     assert done.returncode == 0
     assert done.stdout.count("compare-ag: other timings on this machine were not excluded: ") == 1
 

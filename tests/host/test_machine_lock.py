@@ -179,14 +179,18 @@ def test_the_kernels_list_is_read_by_device_and_inode(tmp_path):
 
 def test_invented_notes_name_nobody_and_lock_nothing(path):
     start = machine_lock._start_of(os.getppid())
-    path.write_bytes(
-        HEADER
-        + b"\xff\x00\x1b[2J\n"
+    invented = (
+        b"\xff\x00\x1b[2J\n"
         + b"00000001 9999999999 1 timing 1.000\n"  # no such process
         + f"00000002 {os.getppid()} {start}0 timing 1.000\n".encode()  # started at another time
         + f"00000003 {os.getppid()} {start} cheating 1.000\n".encode()
         + f"00000004 {os.getppid()} {start} timing 99999999999999.000\n".encode()
     )
+    path.write_bytes(HEADER + invented)
+    with holder("training") as process, pytest.raises(BusyError) as caught, hold("timing", wait=False):
+        pass
+    assert str(caught.value).count("process ") == 1
+    assert f"process {process.pid} has been training" in str(caught.value)
     assert not is_refused("timing")  # and has begun the file anew
     assert b"cheating" not in path.read_bytes()
 
@@ -215,20 +219,16 @@ def test_a_hold_inside_another_of_the_same_thread_is_part_of_it():
 
 
 def test_another_thread_of_this_process_is_excluded():
-    refused = []
     with hold("timing"):
-        thread = threading.Thread(target=lambda: refused.append(is_refused("timing")))
-        thread.start()
-        thread.join()
-    assert refused == [True]
+        assert is_refused_to_a_thread("timing")
 
 
 @pytest.mark.parametrize("purpose", ["timing", "training"])
 def test_a_command_that_the_holder_starts_does_not_wait_for_it(purpose):
-    with hold(purpose), holder("timing"):
-        pass  # it would have waited for ever
+    code = "from compare_ag.host.machine_lock import hold\nwith hold('timing', wait=False): pass"
+    with hold(purpose):
+        subprocess.run([sys.executable, "-c", code], check=True)
     with holder("training"), hold("training"):
-        code = "from compare_ag.host.machine_lock import hold\nwith hold('timing', wait=False): pass"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "BusyError" in done.stderr  # the first process is no ancestor
 
@@ -320,6 +320,30 @@ def test_another_user_excludes_and_is_excluded_with_a_file_that_it_may_only_read
             other.kill()
     finally:
         file.unlink(missing_ok=True)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_not_taken(path, monkeypatch):
+    real, opened = machine_lock.open_lock_file, []
+
+    def replaced_meanwhile():
+        file = real()
+        if not opened:
+            path.unlink()
+        opened.append(file)
+        return file
+
+    monkeypatch.setattr(machine_lock, "open_lock_file", replaced_meanwhile)
+    with hold("timing") as held:
+        assert held.file is opened[1]
+        assert is_refused_to_a_thread("timing")
+
+
+def is_refused_to_a_thread(purpose) -> bool:
+    refused: list[bool] = []
+    thread = threading.Thread(target=lambda: refused.append(is_refused(purpose)))
+    thread.start()
+    thread.join()
+    return refused[0]
 
 
 def test_a_file_that_was_replaced_is_not_the_lock(path):
