@@ -303,7 +303,7 @@ class _Conclusion:
                 min(_least(one, of) for one in launch.benches.values()) for of in (_reply, _idle)
             )
             bench = launch.benches[name]
-            of = bench.clean() if bench.clean().any() else np.ones_like(bench.clean())
+            of = _undisturbed_or_all(bench)
             reply, host, wall = _reply(bench)[of], bench.column("host_ns")[of], bench.wall[of]
             untimed = (bench.column("lead_ns") + bench.column("make_ns"))[of] / bench.column("lead_in")[of]
             rows.append(
@@ -482,9 +482,14 @@ def _idle(bench: Bench) -> Array:
 
 
 def _least(bench: Bench, of: Callable[[Bench], Array]) -> float:
-    """The median over the undisturbed blocks; infinite where there is none."""
+    """The median over the undisturbed blocks, over all of them where none is."""
+    return float(np.median(of(bench)[_undisturbed_or_all(bench)]))
+
+
+def _undisturbed_or_all(bench: Bench) -> Array:
+    """Which blocks tell where time went, (M, R): all of them where none is undisturbed, for a number it must be."""
     clean = bench.clean()
-    return float(np.median(of(bench)[clean])) if clean.any() else math.inf
+    return clean if clean.any() else np.ones_like(clean)
 
 
 def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:
