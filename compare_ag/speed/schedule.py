@@ -36,7 +36,7 @@ UNPREDICTABLE = 0.3
 PERTURBATION = 1e-2
 """of each weight: enough for a block to undo where the training has converged, so that its results show its updates
 (at 10000 x 100 in float32 a thousandth was 0.05 to 0.2 tolerances), and still the same regime"""
-LEAST_ROUNDS = 5
+LEAST_ROUNDS = 8
 CHECKPOINTS = ("start", "middle", "end")
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -119,6 +119,23 @@ class Bench:
         """(M, R) bool: the blocks in which no other program ran."""
         counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "span_ns")]
         return undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
+
+    @cached_property
+    def both_ways(self) -> tuple[Blocks, Blocks]:
+        """The blocks, once all are made, by their wall time and by their median step."""
+        clean = self.clean()
+        return Blocks(self.by_block, clean), Blocks(self.by_steps, clean)
+
+    @cached_property
+    def shape(self) -> tuple[float, float] | None:
+        """Of its undisturbed blocks, once all are made: the median tail, and the median of `by_block` over `by_steps`.
+
+        None where there are none, or their steps have no times.
+        """
+        known = self.clean() & np.isfinite(self.by_steps)
+        if not known.any():
+            return None
+        return float(np.median(self.tail[known])), float(np.median(self.by_block[known] / self.by_steps[known]))
 
     @property
     def by_block(self) -> Array:
@@ -284,25 +301,15 @@ class Engine:
         no step does several steps' work. The median is then what nothing disturbed, however short. Else blocks: an
         asynchronous or lazy backend pays at the end.
         """
-        tails, gaps = [], []
-        for bench in self._benches(name):
-            known = bench.clean() & np.isfinite(bench.by_steps)
-            if known.any():
-                tails.append(float(np.median(bench.tail[known])))
-                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
-        eager = bool(gaps) and float(np.median(tails)) <= LARGEST_TAIL and float(np.median(gaps)) <= LARGEST_GAP
-        return "steps" if eager else "blocks"
+        shapes = [bench.shape for bench in self._benches(name) if bench.shape is not None]
+        if not shapes:
+            return "blocks"
+        tail, gap = np.median(np.array(shapes), axis=0).tolist()
+        return "steps" if tail <= LARGEST_TAIL and gap <= LARGEST_GAP else "blocks"
 
     def gap(self, name: str) -> float | None:
-        """A step's share of a block's wall time over the block's median step, less one; None where steps have no times.
-
-        Medians over undisturbed blocks and over launches.
-        """
-        gaps = []
-        for bench in self._benches(name):
-            known = bench.clean() & np.isfinite(bench.by_steps)
-            if known.any():
-                gaps.append(float(np.median(bench.by_block[known] / bench.by_steps[known])))
+        """A step by its block's wall time over the block's median step, less one; None where steps have no times."""
+        gaps = [bench.shape[1] for bench in self._benches(name) if bench.shape is not None]
         return float(np.median(gaps)) - 1 if gaps else None
 
     def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:
@@ -310,8 +317,8 @@ class Engine:
         bench = launch.benches.get(name)
         if bench is None:
             return None
-        by_steps = self.timed_by(self.backend_of(name, launch)) == "steps"
-        return Blocks(bench.by_steps if by_steps else bench.by_block, bench.clean())
+        by_block, by_steps = bench.both_ways
+        return by_steps if self.timed_by(self.backend_of(name, launch)) == "steps" else by_block
 
     @staticmethod
     def backend_of(name: str, launch: LaunchResult) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHARE = 0.02
 """of a launch's time that judging may take"""
 LEAST_ROUNDS = 8
-"""of whole blocks, in every launch"""
+"""in every launch; of whole blocks, where it has so many"""
 EXACT_SECONDS = 0.01
 """in a launch, for comparing blocks with the exact trajectory"""
 EXACT_SHARE = 0.03
@@ -85,8 +85,8 @@ class JudgedBlocks:
     def begin(self, whole: int, phased: int) -> None:
         """A launch begins, of so many rounds of whole and then of phased blocks; choose some of them."""
         affordable = SHARE * self._launch_seconds / self._round_seconds if self._round_seconds else 0.0
-        chosen = self._generator.permutation(whole)
-        others = self._generator.permutation(np.concatenate([chosen[LEAST_ROUNDS:], np.arange(whole, whole + phased)]))
+        chosen = np.concatenate([self._generator.permutation(whole), self._generator.permutation(phased) + whole])
+        others = self._generator.permutation(chosen[LEAST_ROUNDS:])
         more = others[: max(0, int(min(affordable, whole + phased)) - LEAST_ROUNDS)]
         self._wanted = frozenset([*chosen[:LEAST_ROUNDS].tolist(), *more.tolist()])
         self._claims = {}

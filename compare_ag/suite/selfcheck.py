@@ -7,6 +7,7 @@ many launches would see a difference that is not there, and how often it would f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Series:
     """The log-ratios of many launches, in the order in which they were made."""
 
     alike: list[list[float]]
-    """one series for each pair of equal contestants, one value for each launch"""
+    """one series for each pair of equal contestants, one value for each launch that was not disturbed"""
     planted: list[float] = field(default_factory=list)
     """slowed to unchanged; empty where none was planted"""
     turns: int = 0
@@ -82,10 +83,10 @@ def collect(
                 _raise(engine)
                 launch = engine.launch()
                 _raise(engine)
-                for values, (one, other) in zip(series.alike, twins, strict=True):
-                    values.append(engine.log_ratio(one, other, launch))
-                if slowdown:
-                    series.planted.append(engine.log_ratio(slow, twins[0][0], launch))
+                pairs_of = [*zip(series.alike, twins, strict=True)]
+                pairs_of += [(series.planted, (slow, twins[0][0]))] if slowdown else []
+                for values, (one, other) in pairs_of:
+                    values += [value for value in [engine.log_ratio(one, other, launch)] if math.isfinite(value)]
                 series.seconds.append(launch.seconds)
                 if enough(series):
                     break
