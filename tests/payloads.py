@@ -126,7 +126,7 @@ def infect(run: Run, payload: str) -> Run:
         ]
         warning = records.StabilityWarning(id=payload, message=payload, advice=payload)
         control = renamed(speed.control_backend)
-        twins = [renamed(name) or "" for name in speed.twins]
+        twins = [renamed(name) or "" if name else "" for name in speed.twins]
         speed = records.replace(
             text(speed, "stopped", "checkpoint"), pairs=pairs, control_backend=control, twins=twins, warnings=[warning]
         )
