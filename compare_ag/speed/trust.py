@@ -18,8 +18,10 @@ UNTIMED = 3.0
 """A step outside the clock may take this many times one inside: it is led in from cold caches, which costs 1.3 to 2."""
 UNEXPLAINED = 0.1
 """of the time that the host saw pass, beyond what undisturbed replies take and vary by"""
-SPREADS = 4.0
-"""median absolute deviations that a reply's overhead may lie above everybody's least one"""
+SPREADS = 2.0
+"""median absolute deviations that a reply's overhead may lie above everybody's least one, in the median of many"""
+MOST_UNEXPLAINED = 0.5
+"""of the time that the host saw pass, however much replies vary"""
 IDLE = 0.5
 """CPU time between two blocks, as share of a block, beyond what reading a request takes"""
 OTHERS = 0.01
@@ -49,7 +51,7 @@ class Whereabouts(NamedTuple):
 
 def why_unranked(seen: Whereabouts, threads: int) -> str:
     """A clause with the backend as its subject; empty where nothing speaks against a rank."""
-    slack = UNEXPLAINED * seen.host_ns + SPREADS * seen.reply_spread_ns
+    slack = min(UNEXPLAINED * seen.host_ns + SPREADS * seen.reply_spread_ns, MOST_UNEXPLAINED * seen.host_ns)
     if seen.unexplained_ns > slack:
         share = 1 - seen.unexplained_ns / seen.host_ns
         return f"is not to be trusted: its worker claims {share:.0%} of the time that the host saw pass"

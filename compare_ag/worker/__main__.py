@@ -262,6 +262,7 @@ class Worker:
         how = clock.phased_block if request.phased else clock.whole_block
         steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
         block = partial(how, self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
+        clock.let_host_rest()
         timed, computed = clock.at_depth(request.depth, block)
         if self._trainee.threads > 1:
             clock.settle()  # the next block on these CPUs is another worker's

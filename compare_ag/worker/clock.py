@@ -34,6 +34,7 @@ READINGS = 100
 LOOKS = 3
 """the first has something to warm up, and what remains may be interrupted: the shortest is subtracted"""
 LOOK_SECONDS = 0.0005
+REST_SECONDS = 5e-5
 RESTING = 0.1
 """CPU time per wall time of a process whose threads wait; the look itself costs a few per cent"""
 LONGEST_SETTLE_NS = 100_000_000
@@ -152,6 +153,10 @@ def whole_block(
     for batch in islice(upcoming, lead_in):
         _, weights = step(weights, batch, learning_rate)
     trainee.synchronize(weights)
+    (
+        read(weights[0]),
+        read(weights[1]),
+    )  # a lazy backend whose `synchronize` does not wait would pay for the lead-in below
     start = block.begin()
     if len(stamps) == steps:
         for i, batch in enumerate(islice(upcoming, steps)):
@@ -281,6 +286,15 @@ def stamp_ns(readings: int = READINGS) -> int:
     for i, _ in enumerate(islice(cycle([None]), readings)):
         stamps[i] = now()
     return int(np.median(np.diff(stamps)))
+
+
+def let_host_rest() -> None:
+    """Give this CPU away for a moment, so that the host, which shares it, can go to sleep after its request.
+
+    A request wakes the worker before the host waits for the reply: the scheduler would let the host go on in the middle
+    of the block, which would count as interrupted (every fifth did).
+    """
+    sleep(REST_SECONDS)
 
 
 def settle() -> bool:
