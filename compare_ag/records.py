@@ -200,9 +200,10 @@ class Cost(_Record, frozen=True, kw_only=True):
     steady: bool | None = None
     """first and last third of a launch agree within 3 %"""
     timed_by: str = "blocks"
-    """what a step's time is: the median of the steps of a block ("steps"), or its wall time by its steps ("blocks")"""
+    """what a step's time is: the median of the steps of a block ("steps"), or its wall time by its steps ("blocks");
+    of a launch's undisturbed blocks the lower decile"""
     block_gap: float | None = None
-    """a step by its block's wall time over the block's median step, less one; None where steps have no times"""
+    """how much longer a step takes by the usual block's wall time over its steps, as share; None where not known"""
     steps_per_block: int = 0
     """on average; 0 in records before 1.7, where all backends had the `SpeedRecord`'s"""
     lead_in: int = 0

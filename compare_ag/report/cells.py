@@ -223,11 +223,10 @@ def _timed_by(cost: Cost) -> str:
     if not cost.steps_per_block:
         return "n/a"
     if cost.steps_per_block == 1:
-        return "single steps"
-    if cost.timed_by == "blocks":
-        return f"blocks of {cost.steps_per_block} steps"
-    gap = "" if cost.block_gap is None else f" (block {cost.block_gap:+.1%})"
-    return f"median of {cost.steps_per_block} steps{gap}"
+        return "single steps" + ("" if cost.block_gap is None else f" ({cost.block_gap:+.1%})")
+    gap = "" if cost.block_gap is None else f" ({cost.block_gap:+.1%})"
+    how = "median of" if cost.timed_by == "steps" else "blocks of"
+    return f"{how} {cost.steps_per_block} steps{gap}"
 
 
 def _blocks_judged(cost: Cost) -> str:
@@ -239,9 +238,9 @@ def _blocks_judged(cost: Cost) -> str:
 
 
 TIMED_NOTE = (
-    "timed by: the median of the steps of a block, in brackets how much more its wall time over its steps is, or that "
-    "itself where work is left to the end of a block; blocks judged: their final loss "
-    "and weights were compared with the reference; not judged: the weights had moved too little for that"
+    "timed by: the median step of a block, or its wall time over its steps where work is left to its end; of the "
+    "undisturbed blocks the lower decile, in brackets how much longer the usual one takes; blocks judged: their final "
+    "loss and weights were compared with the reference; not judged: the weights had moved too little for that"
 )
 
 

@@ -94,7 +94,7 @@ class Plan:
     @property
     def phased_rounds(self) -> int:
         """Rounds of phased blocks in an instance: phases are secondary."""
-        return self.rounds // 2
+        return max(2, self.rounds // 4)
 
 
 def length(step_ns: float, data_bytes: int = 0) -> Length:

@@ -69,8 +69,8 @@ TWIN_IMPORTS = 5
 LARGEST_TWIN_BLOCK = 1 << 22
 LARGEST_TAIL = 0.05
 """of a block's wall time, after its last step: more is work that was put off"""
-LARGEST_GAP = 1.25
-"""times its median step that a step may take on average: more, and some steps do the others' work"""
+LARGEST_GAP = 1.5
+"""times a block's shortest step that its steps may take on average: more, and some steps do the others' work"""
 
 
 class Contestant(NamedTuple):
@@ -128,14 +128,17 @@ class Bench:
 
     @cached_property
     def shape(self) -> tuple[float, float] | None:
-        """Of its undisturbed blocks, once all are made: the median tail, and the median of `by_block` over `by_steps`.
+        """Medians over its undisturbed blocks, once all are made: the tail, and the mean step by the shortest.
 
         None where there are none, or their steps have no times.
         """
         known = self.clean() & np.isfinite(self.by_steps)
         if not known.any():
             return None
-        return float(np.median(self.tail[known])), float(np.median(self.by_block[known] / self.by_steps[known]))
+        unequal = [
+            [one.step_ns.mean() / one.step_ns.min() if len(one.step_ns) else 1.0 for one in i] for i in self.blocks
+        ]
+        return float(np.median(self.tail[known])), float(np.median(np.array(unequal).reshape(known.shape)[known]))
 
     @property
     def by_block(self) -> Array:
@@ -308,8 +311,15 @@ class Engine:
         return "steps" if tail <= LARGEST_TAIL and gap <= LARGEST_GAP else "blocks"
 
     def gap(self, name: str) -> float | None:
-        """A step by its block's wall time over the block's median step, less one; None where steps have no times."""
-        gaps = [bench.shape[1] for bench in self._benches(name) if bench.shape is not None]
+        """How much longer than that a step takes by the usual block's wall time, as share; None where none is clean.
+
+        What slows half of the blocks is in it, and what the backend does now and then; the median over launches.
+        """
+        gaps = []
+        for launch in self.launches:
+            bench, log_time = launch.benches.get(name), self.log_time(name, launch)
+            if bench is not None and np.isfinite(log_time):
+                gaps.append(float(np.median(bench.by_block[bench.clean()])) * 1e-9 / np.exp(log_time))
         return float(np.median(gaps)) - 1 if gaps else None
 
     def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:

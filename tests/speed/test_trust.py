@@ -25,8 +25,8 @@ HONEST = Whereabouts(
         {"unexplained_ns": -5e4, "idle_cpu_ns": -2e4},  # quicker than everybody else
         {"untimed_ratio": 0.1},
         {"unexplained_ns": UNEXPLAINED * 1.6e6},
-        # its replies vary so much that four of their spreads explain it
-        {"unexplained_ns": 5e5, "reply_spread_ns": 1e5},
+        # its replies vary so much that two of their spreads explain it
+        {"unexplained_ns": 3.5e5, "reply_spread_ns": 1e5},
         {"untimed_ratio": UNTIMED, "idle_cpu_ns": IDLE * 7e5, "others_cpu_seconds": OTHERS * 6.0},
     ],
 )
@@ -57,6 +57,11 @@ def test_each_limit_is_a_limit():
     ):
         assert why_unranked(HONEST._replace(**{name: 0.99 * limit}), 1) == ""
         assert why_unranked(HONEST._replace(**{name: 1.01 * limit}), 1) != ""
+
+
+def test_replies_that_vary_without_bound_explain_half_at_most():
+    assert why_unranked(HONEST._replace(unexplained_ns=0.49 * HONEST.host_ns, reply_spread_ns=1e9), 1) == ""
+    assert why_unranked(HONEST._replace(unexplained_ns=0.51 * HONEST.host_ns, reply_spread_ns=1e9), 1) != ""
 
 
 def test_threads_that_spin_after_their_work_are_no_work():
