@@ -82,13 +82,14 @@ _LOSSES = {
 _SPEED = {
     "backend": "The adapter that was timed.",
     "time per step": "Seconds for one whole step (forward, backward, update) in the steady state: geometric mean over "
-    "launches of the median block.",
+    "launches of the lower decile of its undisturbed blocks.",
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
     "ratio": "Time per step over that of the baseline; above 1 is slower. In its place: “disturbed” or "
     "“unranked” where the backend has no rank, as explained under “Speed verdict”.",
     "timed by": "What the time of a step is: the median of the steps of a block, with the clock read between them, or "
-    "the wall time of a block over its steps, as for backends that compute asynchronously or in a step of their own.",
+    "the wall time of a block over its steps, for backends that leave work to a block's end. In brackets: how much "
+    "longer a step takes by the usual block's wall time, which holds what else slowed it.",
     "interrupted": "The share of blocks in which another program ran. They do not count.",
     "blocks judged": "How many timed blocks had their final loss and weights compared with the reference, and how many "
     "of these with the exact trajectory; not judged are blocks that moved the weights by less than 10 tolerances.",
@@ -101,7 +102,7 @@ _SPEED = {
 
 _PAIRS = {
     "time of / time of": "The two backends of the ratio: time of the first over time of the second.",
-    "ratio": "Time per step of the first over the second: mean over launches of blocks that ran next to each other "
+    "ratio": "Time per step of the first over the second: mean over launches in which their blocks took turns "
     "from the same weights, on a log scale. Above 1 the first is slower.",
     "interval": "The confidence interval of the ratio over launches. The intervals of all pairs hold together with at "
     "least 95 % (Bonferroni).",

@@ -37,6 +37,11 @@ PERTURBATION = 1e-2
 """of each weight: enough for a block to undo where the training has converged, so that its results show its updates
 (at 10000 x 100 in float32 a thousandth was 0.05 to 0.2 tolerances), and still the same regime"""
 LEAST_ROUNDS = 8
+MOST_INSTANCES = 4
+INSTANCE_SHARE = 0.5
+"""of the time that a launch's workers need to start, to be spent on its blocks at least"""
+AROUND_BLOCK_NS = 700_000
+"""what a block takes beside its steps: the request, restoring the weights, the reply"""
 CHECKPOINTS = ("start", "middle", "end")
 
 
@@ -108,17 +113,25 @@ def length(step_ns: float, data_bytes: int = 0) -> Length:
     return Length(steps, max(1, round(LEAD_IN * steps), least))
 
 
-def plan(step_ns: Mapping[str, float], settings: Settings, data_bytes: int = 0) -> Plan:
+def plan(
+    step_ns: Mapping[str, float], settings: Settings, data_bytes: int = 0, start_seconds: float = 0.0, twins: int = 0
+) -> Plan:
     """Choose the blocks, and what a launch holds, from each contestant's rough nanoseconds per step.
+
+    start_seconds: what a launch takes before its blocks, which buys instances: where it is dear, more of them narrow
+    the launch for less than another launch would cost. twins: contestants that run twice in a launch.
 
     Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first, then
     instances.
     """
     lengths = {name: length(nanoseconds, data_bytes) for name, nanoseconds in step_ns.items()}
-    one_round = 1.5e-9 * sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
+    steps_ns = sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
+    one_round = 1e-9 * (steps_ns + AROUND_BLOCK_NS * len(lengths)) * (1 + twins / max(1, len(lengths)))
     affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)
-    rounds = max(min(LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable / settings.instances)))
-    return Plan(lengths, max(1, min(settings.instances, int(affordable / rounds))), rounds)
+    worthwhile = round(INSTANCE_SHARE * start_seconds / (one_round * settings.rounds)) if one_round else 0
+    instances = max(settings.instances, min(MOST_INSTANCES, worthwhile))
+    rounds = max(min(LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable / instances)))
+    return Plan(lengths, max(1, min(instances, int(affordable / rounds))), rounds)
 
 
 def orders(names: Sequence[str], rounds: int, generator: np.random.Generator) -> Iterator[list[str]]:

@@ -266,14 +266,16 @@ class Engine:
         Inside the engine's context, `launch` goes on from there: what was started at some cost is timed.
         """
         rough = self.rough = {}
+        started = time.monotonic()
         with self._crew(keep=self._open) as crew:
+            seconds = time.monotonic() - started
             for name in self._shuffled(crew):
                 self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))
             for name in self._shuffled(crew):
                 if name == self._planned(name, crew):
                     self._guard(crew, name, partial(self._rough, rough, name, crew))
         alive = {name: nanoseconds for name, nanoseconds in rough.items() if name not in self.failures}
-        self.plan = plan(alive, self.settings, self.problem.X.nbytes)
+        self.plan = plan(alive, self.settings, self.problem.X.nbytes, seconds, int(self._twins))
 
     def launch(self) -> LaunchResult:
         """One launch. Contestants that fail are in `failures` afterwards and in no later launch."""

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from compare_ag.speed.schedule import (
+    AROUND_BLOCK_NS,
     BLOCK_NS,
     CACHED_BYTES,
     LEAD_IN,
     LEAST_LEAD_IN,
     LONGEST_LEAD_IN_NS,
     MODES,
+    MOST_INSTANCES,
     MOST_STEPS,
     PERTURBATION,
     UNPREDICTABLE,
@@ -72,9 +74,17 @@ def test_a_launch_of_slow_steps_gives_up_rounds_before_instances_and_stays_in_th
     assert slow.rounds < DEFAULT.rounds
     assert slow.instances == DEFAULT.instances
     assert slowest.instances == 1
-    one_round = sum((one.steps + one.lead_in) * 1.5e7 for one in slow.lengths.values())
-    one_launch = slow.instances * slow.rounds * 1.5 * one_round * 1e-9
+    one_round = sum((one.steps + one.lead_in) * 1.5e7 + AROUND_BLOCK_NS for one in slow.lengths.values())
+    one_launch = slow.instances * slow.rounds * one_round * 1e-9
     assert one_launch * (DEFAULT.least_launches + 1) <= DEFAULT.budget_seconds * 1.01
+
+
+def test_workers_that_are_dear_to_start_are_asked_for_more_instances():
+    cheap, dear, dearest = (plan({"one": 1e4}, DEFAULT, start_seconds=seconds) for seconds in (0.1, 0.3, 60.0))
+    assert cheap.instances == DEFAULT.instances
+    assert DEFAULT.instances < dear.instances <= dearest.instances == MOST_INSTANCES
+    twins = plan({"one": 1e4}, DEFAULT, start_seconds=0.3, twins=1)
+    assert twins.instances < dear.instances
 
 
 def test_every_round_holds_every_backend_once_in_varying_order():
