@@ -12,7 +12,9 @@ import pytest
 
 from compare_ag.speed.schedule import Settings
 
-BRIEF = Settings("brief", budget_seconds=0.1, target=0.01, least_launches=2, bare_imports=1, instances=1, rounds=4)
+BRIEF = Settings(
+    "brief", budget_seconds=0.1, target=0.01, least_launches=2, bare_imports=1, instances=1, most_instances=1, rounds=4
+)
 """the whole timing part, as short as it can be"""
 
 GOOD_PLUGIN = """

@@ -37,7 +37,6 @@ PERTURBATION = 1e-2
 """of each weight: enough for a block to undo where the training has converged, so that its results show its updates
 (at 10000 x 100 in float32 a thousandth was 0.05 to 0.2 tolerances), and still the same regime"""
 LEAST_ROUNDS = 8
-MOST_INSTANCES = 4
 INSTANCE_SHARE = 0.5
 """of the time that a launch's workers need to start, to be spent on its blocks at least"""
 AROUND_BLOCK_NS = 700_000
@@ -59,6 +58,8 @@ class Settings:
     bare_imports: int
     """bare processes in which each import is measured"""
     instances: int = 3
+    """at least; more where a launch's workers are dear to start"""
+    most_instances: int = 4
     rounds: int = 17
     """per instance; the first is discarded, since data have just been made"""
     most_launches: int = 10_000
@@ -129,7 +130,7 @@ def plan(
     one_round = 1e-9 * (steps_ns + AROUND_BLOCK_NS * len(lengths)) * (1 + twins / max(1, len(lengths)))
     affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)
     worthwhile = round(INSTANCE_SHARE * start_seconds / (one_round * settings.rounds)) if one_round else 0
-    instances = max(settings.instances, min(MOST_INSTANCES, worthwhile))
+    instances = max(settings.instances, min(settings.most_instances, worthwhile))
     rounds = max(min(LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable / instances)))
     return Plan(lengths, max(1, min(instances, int(affordable / rounds))), rounds)
 

@@ -15,7 +15,6 @@ from compare_ag.speed.schedule import (
     LEAST_LEAD_IN,
     LONGEST_LEAD_IN_NS,
     MODES,
-    MOST_INSTANCES,
     MOST_STEPS,
     PERTURBATION,
     UNPREDICTABLE,
@@ -82,7 +81,7 @@ def test_a_launch_of_slow_steps_gives_up_rounds_before_instances_and_stays_in_th
 def test_workers_that_are_dear_to_start_are_asked_for_more_instances():
     cheap, dear, dearest = (plan({"one": 1e4}, DEFAULT, start_seconds=seconds) for seconds in (0.1, 0.3, 60.0))
     assert cheap.instances == DEFAULT.instances
-    assert DEFAULT.instances < dear.instances <= dearest.instances == MOST_INSTANCES
+    assert DEFAULT.instances < dear.instances <= dearest.instances == DEFAULT.most_instances
     twins = plan({"one": 1e4}, DEFAULT, start_seconds=0.3, twins=1)
     assert twins.instances < dear.instances
 

@@ -233,5 +233,5 @@ def test_settings_reach_every_launch(engine, brief):
     running.calibrate()
     bench = running.launch().benches["numpy"]
     assert bench.wall.shape == (2, 2)  # the first round of each instance does not count
-    assert bench.phases.shape == (2, 1, 3)
+    assert bench.phases.shape == (2, 2, 3)
     assert bench.audit is not None
