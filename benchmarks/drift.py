@@ -68,7 +68,7 @@ class Drifting(Engine):
                 return max(1, round(BLOCK_NS / (block.timed.wall_ns / steps)))
             steps *= 2
 
-    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:  # noqa: ARG002
+    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:  # noqa: ARG002 - the engine's own
         if phased:
             return
         for name in self._shuffled(crew):

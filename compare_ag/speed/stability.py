@@ -31,6 +31,7 @@ DRIFT = 0.05
 CLOSURE = 0.03
 PENDING_LEAST = 0.003
 """of a block: two sets of readings may happen to take the same time"""
+PENDING_LAUNCHES = 0.7
 PENDING_NOISE = 3.0
 """work put off is more than so many times what two sets of readings of values that are there differ by"""
 
@@ -185,12 +186,10 @@ def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
 
 
 def _puts_off(one: Observation) -> bool:
-    """Whether work is left over in every launch but for chance, and more than reading alone varies by."""
-    if not one.pending_shares:
-        return False
-    usual, noise = float(np.median(one.pending_shares)), float(np.median(one.pending_noise))
-    certain = len(one.pending_shares) < 2 or interval(list(one.pending_shares)).low > 0
-    return certain and usual > PENDING_NOISE * max(noise, PENDING_LEAST)
+    """Whether more work is left over than reading alone varies by, in most launches: one may be interrupted."""
+    limit = PENDING_NOISE * max(float(np.median(one.pending_noise or [0.0])), PENDING_LEAST)
+    over = [share > limit for share in one.pending_shares]
+    return sum(over) > PENDING_LAUNCHES * len(over)
 
 
 def _over_launches(one: Observation) -> Iterator[StabilityNote]:

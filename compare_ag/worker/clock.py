@@ -84,8 +84,8 @@ def at_depth(depth: int, call: Callable[[], T]) -> T:
     numpy process, blocks at 24 depths had a standard deviation of 1.0 %, and two halves of them agreed within 0.2 %.
     Drawn for each block, it is averaged within a launch.
     """
-    # through C: since Python 3.11 a call from Python to Python stays where it is in the C stack
-    return next(map(lambda _: at_depth(depth - 1, call), (None,))) if depth else call()  # noqa: C417
+    # since Python 3.11 a call from Python to Python stays where it is in the C stack
+    return next(map(lambda _: at_depth(depth - 1, call), (None,))) if depth else call()  # noqa: C417 - through C
 
 
 class _Block:

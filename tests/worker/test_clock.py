@@ -94,7 +94,7 @@ def test_a_block_is_its_steps_and_neither_lead_in_nor_what_reading_costs(trainee
 def test_who_puts_work_off_until_it_is_read_pays_in_the_block_and_not_in_its_steps(trainee):
     trainee.backend.pays = "when read"
     timed, arrays = whole(trainee)
-    assert timed.wall_ns == (2 + 7) * STEP  # its synchronize did not wait, so that the lead-in is there too
+    assert timed.wall_ns == 7 * STEP  # its synchronize did not wait, but the lead-in's weights have been read before
     assert arrays["step_ns"].tolist() == [1] * 7
 
 
@@ -107,7 +107,7 @@ def test_each_step_has_its_time_less_a_reading_of_the_clock(trainee):
 def test_what_surrounds_the_steps_is_told(trainee):
     timed, _ = whole(trainee, lead_in=3)
     assert timed.make_ns == 2 * MAKE + TICK
-    assert timed.lead_ns == 3 * STEP + WAIT + TICK
+    assert timed.lead_ns == 3 * STEP + WAIT + 2 * READ + TICK
     inside = 7 * (STEP + TICK) + WAIT + 3 * READ + TICK
     assert timed.span_ns == timed.make_ns + timed.lead_ns + inside + TICK
     assert timed.cpu_ns == timed.span_ns + TICK  # the first reading of the clock included
