@@ -201,7 +201,7 @@ class Cost(_Record, frozen=True, kw_only=True):
     """first and last third of a launch agree within 3 %"""
     timed_by: str = "blocks"
     """what a step's time is: the median of the steps of a block ("steps"), or its wall time by its steps ("blocks");
-    of a launch's undisturbed blocks the lower decile"""
+    of a launch's undisturbed blocks the lower quintile"""
     block_gap: float | None = None
     """how much longer a step takes by the usual block's wall time over its steps, as share; None where not known"""
     steps_per_block: int = 0

@@ -239,8 +239,8 @@ def _blocks_judged(cost: Cost) -> str:
 
 TIMED_NOTE = (
     "timed by: the median step of a block, or its wall time over its steps where work is left to its end; of the "
-    "undisturbed blocks the lower decile, in brackets how much longer the usual one takes; blocks judged: their final "
-    "loss and weights were compared with the reference; not judged: the weights had moved too little for that"
+    "undisturbed blocks the lower quintile, in brackets how much longer the usual one takes; blocks judged: their "
+    "final loss and weights were compared with the reference; not judged: the weights had moved too little for that"
 )
 
 

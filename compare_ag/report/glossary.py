@@ -82,7 +82,7 @@ _LOSSES = {
 _SPEED = {
     "backend": "The adapter that was timed.",
     "time per step": "Seconds for one whole step (forward, backward, update) in the steady state: geometric mean over "
-    "launches of the lower decile of its undisturbed blocks.",
+    "launches of the lower quintile of its undisturbed blocks.",
     "95 % interval": "Student's t interval of that mean over launches: were the whole measurement repeated, 95 of "
     "100 such intervals would hold the machine's mean.",
     "ratio": "Time per step over that of the baseline; above 1 is slower. In its place: “disturbed” or "

@@ -4,16 +4,17 @@ A block in which another program ran says how long that program ran. Whether one
 block's time (`undisturbed`), and such a block does not count: how long it took has no part in that decision, for a rule
 that drops what is slow would make its backend fast. Of what counts:
 
-    instance   the lower decile of t over its clean rounds, where it has `LEAST_CLEAN` at least
+    instance   the lower quintile of t over its clean rounds, where it has `LEAST_CLEAN` at least
     launch     the mean of its log over those instances; NaN where there is none, or where too few blocks are left: it
                is disturbed
 
-The lower decile, because whatever else runs on a machine only ever slows a block, and often leaves no trace: a program
-on the other half of the same core, another machine's on the same caches. Where such neighbours were busy, the ratio of
-autograd to numpy had a standard deviation of 8.3 % from launch to launch by medians and of 3.5 % by deciles (40
-launches of two instances with 8 rounds), and the deciles' mean was nearer the quiet machine's. It is no minimum, which
-a single lucky reading decides. It is what a step takes where nothing slows it: of a backend whose own time varies from
-block to block, the fast tenth. The mean over instances, because memory layout is a property of each that users meet.
+The lower quintile, because whatever else runs on a machine only ever slows a block, and often leaves no trace: a
+program on the other half of the same core, another machine's on the same caches. Where neighbours outside this machine
+were busy, the ratio of autograd to numpy had a standard deviation of 8.3 % from launch to launch by medians, 4.3 % by
+quintiles and 3.5 % by deciles; beside a busy loop on each CPU of 6.2, 5.4 and 8.5 % (40 and 10 launches): the quintile
+is never far from the best. It is no minimum, which a single lucky reading decides. It is what a step takes where nothing
+slows it: of a backend whose own time varies from block to block, the fast fifth. The mean over instances, because
+memory layout is a property of each that users meet.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 LOG_NANOSECOND = math.log(1e-9)
 LEAST_CLEAN = 3
 """clean rounds without which an instance says nothing"""
-DECILE = 0.1
+QUINTILE = 0.2
 """estimated by Hyndman and Fan's eighth definition: who has fewer blocks left is not slower for that"""
 LEAST_SHARE = 0.25
 """of a launch's rounds must be clean, else it is disturbed: what is left may be an odd choice"""
@@ -95,7 +96,7 @@ def launch_log_ratio(blocks: Blocks, baseline: Blocks) -> Array:
 
 
 def _of_instances(blocks: Blocks) -> Array:
-    """(..., M): the log of the lower decile of each instance's clean rounds; NaN where it or its launch has too few.
+    """(..., M): the log of the lower quintile of each instance's clean rounds; NaN where it or its launch has too few.
 
     A time that is no positive number cannot count.
     """
@@ -105,8 +106,10 @@ def _of_instances(blocks: Blocks) -> Array:
     rounds = counts.shape[-1]
     enough = counts.sum(axis=-1) >= max(1, min(LEAST_CLEAN, rounds))  # a schedule may have fewer rounds: then all
     enough &= (counts.mean(axis=(-2, -1)) >= LEAST_SHARE)[..., None]
-    usable = np.where(enough[..., None], np.where(counts, logs, np.nan), 0.0)  # no decile of nothing: numpy warns of it
-    return np.where(enough, np.nanquantile(usable, DECILE, axis=-1, method="median_unbiased"), np.nan)
+    usable = np.where(
+        enough[..., None], np.where(counts, logs, np.nan), 0.0
+    )  # no quintile of nothing: numpy warns of it
+    return np.where(enough, np.nanquantile(usable, QUINTILE, axis=-1, method="median_unbiased"), np.nan)
 
 
 def _mean(values: Array) -> Array:
