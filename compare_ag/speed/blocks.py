@@ -12,9 +12,9 @@ The lower quintile, because whatever else runs on a machine only ever slows a bl
 program on the other half of the same core, another machine's on the same caches. Where neighbours outside this machine
 were busy, the ratio of autograd to numpy had a standard deviation of 8.3 % from launch to launch by medians, 4.3 % by
 quintiles and 3.5 % by deciles; beside a busy loop on each CPU of 6.2, 5.4 and 8.5 % (40 and 10 launches): the quintile
-is never far from the best. It is no minimum, which a single lucky reading decides. It is what a step takes where nothing
-slows it: of a backend whose own time varies from block to block, the fast fifth. The mean over instances, because
-memory layout is a property of each that users meet.
+is never far from the best. It is no minimum, which a single lucky reading decides. It is what a step takes where
+nothing slows it: of a backend whose own time varies from block to block, the fast fifth. The mean over instances,
+because memory layout is a property of each that users meet.
 """
 
 from __future__ import annotations
