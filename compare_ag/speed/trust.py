@@ -18,8 +18,8 @@ UNTIMED = 3.0
 """A step outside the clock may take this many times one inside: it is led in from cold caches, which costs 1.3 to 2."""
 UNEXPLAINED = 0.1
 """of the time that the host saw pass, beyond what undisturbed replies take and vary by"""
-SPREADS = 2.0
-"""median absolute deviations that a reply's overhead may lie above everybody's least one, in the median of many"""
+SPREADS = 4.0
+"""median absolute deviations that a reply's overhead may lie above everybody's least one"""
 MOST_UNEXPLAINED = 0.5
 """of the time that the host saw pass, however much replies vary"""
 IDLE = 0.5

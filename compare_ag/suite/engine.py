@@ -426,11 +426,7 @@ class Engine:
         padding = int(generator.integers(LONGEST_PADDING))
         names = [name for name in self.contestants if name not in self.failures]
         taking_part = {name: self.contestants[name] for name in names}
-        twin = (
-            names[(self._begun - self._first - 1) % len(names)]
-            if self._twins and names and self._begun > self._first
-            else ""
-        )
+        twin = names[(self._begun - self._first) % len(names)] if self._twins and names else ""
         if twin:
             other = TWIN.format(twin)
             taking_part[other] = self.contestants[twin]._replace(name=other, before=_ahead(generator))

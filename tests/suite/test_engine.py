@@ -70,14 +70,14 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
         running.calibrate()
         launches = [running.launch() for _ in range(3)]
     assert running.failures == {}
-    assert [launch.twin for launch in launches] == ["", "one", "two"]  # the first is calibrated
+    assert [launch.twin for launch in launches] == ["one", "two", "one"]
     for launch in launches:
-        twins = {TWIN.format(launch.twin)} if launch.twin else set()
+        twins = {TWIN.format(launch.twin)}
         assert set(launch.benches) == {"one", "two"} | twins
         assert all(running.backend_of(twin, launch) == launch.twin for twin in twins)
     seen = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("[0-9]*.json")}
     befores = [before for before in asked.values() if before is not None]
-    assert len({str(before) for before in befores}) == len(befores) == 2  # another draw for each
+    assert len({str(before) for before in befores}) == len(befores) == 3  # another draw for each
     for pid, (modules, allocated) in seen.items():
         before = asked[pid]
         assert allocated == ([] if before is None else before.padding)

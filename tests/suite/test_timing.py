@@ -97,12 +97,12 @@ def test_a_run_keeps_every_block_and_how_they_came_about(tmp_path, brief):
         assert np.all(arrays["block_wall_ns"] > 0)
         assert len(np.unique(arrays["block_steps"])) > 1 or run[name].cost.steps_per_block < 4
         counted = run[name].cost.blocks_judged + run[name].cost.blocks_not_judged
-        # of so few rounds all; numpy's twin makes blocks in the second launch too
-        assert counted == {"numpy": 3, "autograd": 2}[name] * (speed.rounds + speed.rounds // 2)
-    assert speed.twins == ["", "numpy"]
+        # of so few rounds all; the twin of each makes blocks in one of the two launches too
+        assert counted == 3 * (speed.rounds + speed.rounds // 2)
+    assert speed.twins == ["numpy", "autograd"]
     with np.load(run.path / speed.control_arrays) as control:
         assert control["block_time_ns"].shape == (launches, instances, rounds)
-        assert control["block_clean"].any(axis=(1, 2)).tolist() == [False, True]
+        assert control["block_clean"].any(axis=(1, 2)).tolist() == [True, True]
     (pair,) = speed.pairs
     assert (pair.backend, pair.baseline) == ("autograd", "numpy")
     assert pair.ratio.low < pair.ratio.value < pair.ratio.high
@@ -148,8 +148,7 @@ def test_every_contestant_starts_each_round_at_the_same_fresh_weights(tmp_path, 
     speed = run.manifest.speed
     rounds = Counter(tuple(weights) for _, *weights in sent)
     assert len(rounds) == speed.launches * speed.instances * (speed.rounds // 2)
-    # numpy and autograd; in the second launch numpy's twin as well
-    assert sorted(rounds.values()) == [2] * (len(rounds) // 2) + [3] * (len(rounds) // 2)
+    assert set(rounds.values()) == {3}  # numpy, autograd and the twin of one of them
 
 
 def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike(tmp_path, brief, monkeypatch):
@@ -166,7 +165,7 @@ def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike
     two = dataclasses.replace(brief, instances=2, budget_seconds=60.0, most_launches=2)
     run = compare_ag.run(["numpy", "autograd"], PROBLEM, steps=20, timing=two, output=tmp_path / "run")
     assert len(asked) == run.manifest.speed.launches * run.manifest.speed.instances == 4
-    assert sorted(asked.values()) == [2, 2, 3, 3]  # numpy and autograd; in the second launch numpy's twin as well
+    assert set(asked.values()) == {3}  # numpy, autograd and the twin of one of them
     assert all(len(set(one)) > 1 for one in asked)
 
 
