@@ -106,10 +106,27 @@ def _of_instances(blocks: Blocks) -> Array:
     rounds = counts.shape[-1]
     enough = counts.sum(axis=-1) >= max(1, min(LEAST_CLEAN, rounds))  # a schedule may have fewer rounds: then all
     enough &= (counts.mean(axis=(-2, -1)) >= LEAST_SHARE)[..., None]
-    usable = np.where(
-        enough[..., None], np.where(counts, logs, np.nan), 0.0
-    )  # no quintile of nothing: numpy warns of it
-    return np.where(enough, np.nanquantile(usable, QUINTILE, axis=-1, method="median_unbiased"), np.nan)
+    return np.where(enough, _quintile(logs, counts), np.nan)
+
+
+def decisive(blocks: Blocks) -> Array:
+    """(..., M, R) bool: the blocks that an instance's number rests on, its clean ones up to their lower quintile.
+
+    What is said of where a backend's time went must hold of these: who works elsewhere in every fourth block only has
+    its number from them. Where no block is clean, those of all blocks.
+    """
+    clean = blocks.clean if blocks.clean.any() else np.ones_like(blocks.clean)
+    least = np.where(clean, blocks.time_ns, np.inf).min(axis=-1)
+    bound = np.fmax(_quintile(blocks.time_ns, clean), least)  # of few, the quickest one
+    return np.asarray(clean & (blocks.time_ns <= bound[..., None]))
+
+
+def _quintile(values: Array, counts: Array) -> Array:
+    """The lower quintile along the last axis of the values that count; 0 where none does."""
+    some = np.asarray(counts.any(axis=-1))
+    usable = np.where(some[..., None], np.where(counts, values, np.nan), 0.0)  # numpy warns of nothing
+    found: Array = np.nanquantile(usable, QUINTILE, axis=-1, method="median_unbiased")
+    return found
 
 
 def _mean(values: Array) -> Array:

@@ -339,7 +339,7 @@ class Engine:
 
     def log_time(self, name: str, launch: LaunchResult) -> float:
         """This launch's log of seconds per step, the mean of both workers where it ran twice; NaN where disturbed."""
-        found = [self.blocks(one, launch) for one in self._both(name, launch)]
+        found = [self.blocks(one, launch) for one in self.both(name, launch)]
         return _mean([float(launch_log_time(one)) for one in found if one is not None])
 
     def log_ratio(self, name: str, baseline: str, launch: LaunchResult) -> float:
@@ -347,7 +347,7 @@ class Engine:
 
         A twin is another process of its backend: where one ran twice, the mean is over both.
         """
-        sides = [[self.blocks(one, launch) for one in self._both(which, launch)] for which in (name, baseline)]
+        sides = [[self.blocks(one, launch) for one in self.both(which, launch)] for which in (name, baseline)]
         pairs = [(mine, other) for mine in sides[0] for other in sides[1] if mine is not None and other is not None]
         return _mean([float(launch_log_ratio(*pair)) for pair in pairs])
 
@@ -367,7 +367,8 @@ class Engine:
         return [value for value in values if np.isfinite(value)]
 
     @staticmethod
-    def _both(name: str, launch: LaunchResult) -> list[str]:
+    def both(name: str, launch: LaunchResult) -> list[str]:
+        """A contestant and, where it ran twice in a launch, its twin."""
         return [name, TWIN.format(name)] if launch.twin == name else [name]
 
     def _benches(self, name: str) -> list[Bench]:

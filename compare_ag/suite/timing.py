@@ -13,8 +13,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,12 +25,12 @@ from compare_ag.host.bare import bare_import_seconds
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import host_fault
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
-from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time
+from compare_ag.speed.blocks import Blocks, decisive, launch_log_ratio, launch_log_time
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Observation, Surroundings, notes
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
-from compare_ag.speed.trust import Whereabouts, why_unranked
+from compare_ag.speed.trust import Decisive, Whereabouts, whereabouts, why_unranked
 from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
 from compare_ag.suite.engine import TWIN, Bench, Contestant, Engine, timed_cpus
 from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
@@ -294,33 +295,27 @@ class _Conclusion:
         return float(np.mean(trends[1:] or trends))
 
     def _whereabouts(self, name: str) -> Whereabouts:
-        """Medians over launches of medians over undisturbed blocks: over all of them where none is undisturbed."""
-        rows = []
-        for launch in self._launches:
-            if name not in launch.benches:
-                continue
-            least_reply, least_idle = (
-                min(_least(one, of) for one in launch.benches.values()) for of in (_reply, _idle)
-            )
-            bench = launch.benches[name]
-            of = _undisturbed_or_all(bench)
-            reply, host, wall = _reply(bench)[of], bench.column("host_ns")[of], bench.wall[of]
-            untimed = (bench.column("lead_ns") + bench.column("make_ns"))[of] / bench.column("lead_in")[of]
-            rows.append(
-                (
-                    float(np.median(untimed / bench.by_block[of])),
-                    float(np.median(host)),
-                    float(np.median(reply) - least_reply),
-                    float(np.median(np.abs(reply - np.median(reply)))),
-                    float(np.median(_idle(bench)[of]) - least_idle),
-                    float(np.median(wall)),
-                )
-            )
-        benches = self._benches(name)
-        others = sum(bench.others_cpu_seconds for bench in benches)
+        others = sum(bench.others_cpu_seconds for bench in self._benches(name))
         seconds = sum(launch.seconds for launch in self._launches)
-        untimed_ratio, host_ns, unexplained, spread, idle, block_ns = np.median(np.array(rows), axis=0).tolist()
-        return Whereabouts(untimed_ratio, host_ns, unexplained, spread, idle, block_ns, others, seconds)
+        return whereabouts(self._decisive[name], list(self._decisive.values()), others, seconds)
+
+    @cached_property
+    def _decisive(self) -> dict[str, Decisive]:
+        """The blocks that each backend's number rests on, those of its twins among them."""
+        found = {}
+        for name in self._names:
+            rows = []
+            for launch in self._launches:
+                for one in self._engine.both(name, launch):
+                    bench, blocks = launch.benches.get(one), self._engine.blocks(one, launch)
+                    if bench is not None and blocks is not None:
+                        of = decisive(blocks)
+                        host, idle = bench.column("host_ns"), bench.column("idle_cpu_ns")
+                        untimed = (bench.column("lead_ns") + bench.column("make_ns")) / bench.column("lead_in")
+                        columns = (bench.wall, untimed / bench.by_block, host, host - bench.column("span_ns"), idle)
+                        rows.append([column[of] for column in columns])
+            found[name] = Decisive(*map(np.concatenate, zip(*rows, strict=True)))
+        return found
 
     def _arrays(self, name: str) -> dict[str, Array]:
         """The raw blocks of every launch L: (L, M, R) each, phases (L, M, R', 3), first steps (L, T) padded with -1."""
@@ -469,27 +464,6 @@ class _Conclusion:
 def _audits(benches: Sequence[Bench]) -> list[Audited]:
     """Of those whose launch was not broken off before."""
     return [bench.audit for bench in benches if bench.audit is not None]
-
-
-def _reply(bench: Bench) -> Array:
-    """Nanoseconds of every block that the host waited beyond what the worker claims: (M, R)."""
-    return bench.column("host_ns") - bench.column("span_ns")
-
-
-def _idle(bench: Bench) -> Array:
-    """CPU nanoseconds of the process before every block: (M, R)."""
-    return bench.column("idle_cpu_ns")
-
-
-def _least(bench: Bench, of: Callable[[Bench], Array]) -> float:
-    """The median over the undisturbed blocks, over all of them where none is."""
-    return float(np.median(of(bench)[_undisturbed_or_all(bench)]))
-
-
-def _undisturbed_or_all(bench: Bench) -> Array:
-    """Which blocks tell where time went, (M, R): all of them where none is undisturbed, for a number it must be."""
-    clean = bench.clean()
-    return clean if clean.any() else np.ones_like(clean)
 
 
 def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 from compare_ag.speed.trust import IDLE, OTHERS, SPREADS, UNEXPLAINED, UNTIMED, Whereabouts, why_unranked
 
 HONEST = Whereabouts(
+    blocks=24,
     untimed_ratio=1.3,
     host_ns=1.6e6,
     unexplained_ns=2e4,

@@ -252,7 +252,10 @@ def beside_numpy(install_plugin, tmp_path, brief):
 
     def result(source: str, **options) -> compare_ag.Run:
         install_plugin("sly", source)
-        options = {"timing": brief, "steps": 20, "output": tmp_path / "run"} | options
+        enough = dataclasses.replace(
+            brief, budget_seconds=5.0, most_launches=2, instances=2, most_instances=2, rounds=16
+        )
+        options = {"timing": enough, "steps": 20, "output": tmp_path / "run"} | options
         return compare_ag.run(["sly", "numpy"], PROBLEM, **options)
 
     return result

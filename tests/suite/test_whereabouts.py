@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from compare_ag.host.session import TimedBlock
-from compare_ag.speed.trust import why_unranked
-from compare_ag.suite.engine import Bench, LaunchResult
+from compare_ag.speed.trust import LEAST_BLOCKS, why_unranked
+from compare_ag.suite.engine import Bench, Engine, LaunchResult
 from compare_ag.suite.timing import _Conclusion
 from compare_ag.worker.protocol import Timed
 
@@ -29,7 +29,7 @@ BLOCK = Timed(
 
 
 def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
-    """Sixteen equal blocks, but for what ``odd`` says of some: (number, reply_ns, changes)."""
+    """Sixteen blocks, the first few a little quicker, but for what ``odd`` says of some: (number, reply_ns, changes)."""
     nothing: Any = None
     blocks = []
     for number in range(16):
@@ -40,13 +40,15 @@ def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
         fields = {name: getattr(BLOCK, name) for name in BLOCK.__struct_fields__} | block
         timed = Timed(**fields)
         host_ns = BLOCK.span_ns + reply + number % 3 * 1000  # no two replies take quite the same
-        blocks.append(TimedBlock(timed, host_ns, STEPS, LEAD_IN, np.full(STEPS, timed.wall_ns // STEPS)))
+        step_ns = np.full(STEPS, timed.wall_ns // STEPS + number)
+        blocks.append(TimedBlock(timed, host_ns, STEPS, LEAD_IN, step_ns))
     return Bench(nothing, nothing, nothing, 1, blocks=[blocks])
 
 
-def whereabouts(mine: Bench, other: Bench):
-    conclusion = object.__new__(_Conclusion)
-    conclusion._launches = [LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0) for i in range(3)]
+def whereabouts(mine: Bench, other: Bench, launches=3):
+    conclusion, engine = object.__new__(_Conclusion), object.__new__(Engine)
+    engine.launches = [LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0) for i in range(launches)]
+    conclusion._engine, conclusion._launches, conclusion._names = engine, engine.launches, ["mine", "other"]
     return conclusion._whereabouts("mine")
 
 
@@ -60,8 +62,35 @@ def test_an_honest_backend_is_ranked_even_if_its_replies_take_longer():
 
 @pytest.mark.parametrize("more", [{}, {"switches": 3}])
 def test_one_interrupted_reply_accuses_nobody(more):
-    seen = whereabouts(bench(odd=[(5, 10**9, more), (6, 10**8, more | {"idle_cpu_ns": 10**8})]), bench())
+    seen = whereabouts(bench(odd=[(0, 10**9, more), (6, 10**8, more | {"idle_cpu_ns": 10**8})]), bench())
     assert why_unranked(seen, 1) == ""
+
+
+def test_replies_of_which_most_are_late_accuse_nobody_while_some_are_not():
+    late = [(number, 5 * 10**6, {}) for number in range(1, 16)]
+    seen = whereabouts(bench(odd=late), bench())
+    assert seen.host_ns > 5e6
+    assert why_unranked(seen, 1) == ""
+
+
+def test_few_blocks_accuse_nobody():
+    slow_clock = {"wall_ns": STEPS * STEP // 10, "lead_ns": LEAD_IN * STEP // 10, "span_ns": BLOCK.span_ns // 10}
+    seen = whereabouts(bench(**slow_clock), bench(), launches=2)
+    assert seen.blocks < LEAST_BLOCKS
+    assert why_unranked(seen, 1) == ""
+    assert why_unranked(whereabouts(bench(**slow_clock), bench(), launches=3), 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"wall_ns": 7 * STEPS * STEP // 10, "lead_ns": 5 * LEAD_IN * STEP},  # makes a third of its steps in the lead-in
+        {"wall_ns": 7 * STEPS * STEP // 10, "idle_cpu_ns": STEPS * STEP},  # or between two blocks
+    ],
+)
+def test_who_works_elsewhere_in_every_fourth_block_only_is_seen(changes):
+    odd = [(number, 100_000, changes) for number in (5, 9, 12, 15)]
+    assert why_unranked(whereabouts(bench(odd=odd), bench()), 1)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,8 @@ def method(run: Run) -> Iterator[Fact]:
         f"{speed.launches} launches of fresh processes (unit of replication), {speed.instances} × {speed.rounds - 1} "
         f"{length}, all backends in turn in "
         f"random order, {where}, {speed.threads} thread{'s' if speed.threads != 1 else ''}, from perturbed weights of "
-        f"step {speed.checkpoint_step} ({speed.checkpoint}). Geometric mean over launches of medians over blocks; "
+        f"step {speed.checkpoint_step} ({speed.checkpoint}). Geometric mean over launches of the lower quintile of "
+        f"undisturbed blocks; "
         f"Student's t interval over launches. {speed.seconds:.0f} s in mode {speed.mode}.",
     )
     if cells.timed_heads(known):
