@@ -107,10 +107,21 @@ def brief() -> Settings:
     return BRIEF
 
 
+@pytest.fixture(scope="session")
+def let_all_blocks_count() -> Callable[[pytest.MonkeyPatch], None]:
+    """Patch the engine so: whatever the kernel counted in blocks, and however fast the CPU was."""
+
+    def let(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("compare_ag.suite.engine.undisturbed", lambda switches, *_: switches == switches)
+        patch.setattr("compare_ag.suite.engine.at_full_speed", lambda probe_ns, _: probe_ns[1:] == probe_ns[1:])
+
+    return let
+
+
 @pytest.fixture
-def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+def calm(monkeypatch: pytest.MonkeyPatch, let_all_blocks_count: Callable[[pytest.MonkeyPatch], None]) -> None:
     """No block counts as disturbed: what a test expects does not depend on what else runs on the machine."""
-    monkeypatch.setattr("compare_ag.suite.engine.undisturbed", lambda switches, *_: switches == switches)
+    let_all_blocks_count(monkeypatch)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -371,19 +371,23 @@ def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
     ):
         _check_range(f"Timed.{name}", getattr(message, name), least, most)
     _check_phases(c, "Timed.phases", message.phases, 3 if c.request.phased else 0)
-    computed, step_ns = dict(arrays), arrays.get("step_ns")
+    expected: dict[str, tuple[int, ...]] = {}
     if not c.request.phased:
         steps = c.request.steps if c.request.steps <= p.MOST_BLOCK_STEPS else 0
-        _check_arrays({"step_ns": step_ns} if step_ns is not None else {}, {"step_ns": (steps,)}, "int64")
-        times = computed.pop("step_ns").tolist()
-        _check_range("step_ns", min(times, default=1), 1, c.most_ns)
-        _check_range("the sum of step_ns", sum(times), 0, c.most_ns)
+        expected = {"step_ns": (steps,), "probe_ns": (p.segments(c.request) + 1,)}
+    _check_arrays({name: arrays[name] for name in expected if name in arrays}, expected, "int64")
+    for name in expected:
+        times = arrays[name].tolist()
+        _check_range(name, min(times, default=1), 1, c.most_ns)
+        _check_range(f"the sum of {name}", sum(times), 0, c.most_ns)
+    computed = {name: array for name, array in arrays.items() if name not in expected}
     _check_arrays(computed, {"loss": (), "w": (c.features,), "b": ()}, c.dtype)
 
 
 def _timed_limit(c: Conversation) -> int:
-    steps = 0 if c.request.phased else min(int(c.request.steps), p.MOST_BLOCK_STEPS)
-    return 8 * steps + _weights_limit(c)
+    if c.request.phased:
+        return _weights_limit(c)
+    return 8 * (min(int(c.request.steps), p.MOST_BLOCK_STEPS) + p.segments(c.request) + 1) + _weights_limit(c)
 
 
 def _check_audited(c: Conversation, message: p.Audited, arrays: Arrays) -> None:

@@ -103,6 +103,10 @@ class TimedBlock:
     lead_in: int
     step_ns: p.Array
     """(k,): each step; empty for a phased block, and for one of very many steps"""
+    probe_ns: p.Array
+    """(segments + 1,): the CPU's speed before each segment and after the last one, see `clock.probe`; empty as well"""
+    segment: int = 0
+    """steps in one; 0: all"""
 
 
 @dataclass(frozen=True)
@@ -255,14 +259,15 @@ class Session:
         *,
         phased: bool = False,
         depth: int = 0,
+        segment: int = 0,
     ) -> tuple[TimedBlock, dict[str, p.Array]]:
         """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
-        request = p.Block(steps, lead_in, problem.learning_rate, phased, depth)
+        request = p.Block(steps, lead_in, problem.learning_rate, phased, depth, segment)
         asked = time.monotonic_ns()
         message, arrays = self.process.ask(request, p.Timed, w=w, b=b)
         host_ns = time.monotonic_ns() - asked
-        step_ns = arrays.pop("step_ns", np.empty(0, dtype=np.int64))
-        return TimedBlock(message, host_ns, steps, lead_in, step_ns), arrays
+        step_ns, probe_ns = (arrays.pop(name, np.empty(0, dtype=np.int64)) for name in ("step_ns", "probe_ns"))
+        return TimedBlock(message, host_ns, steps, lead_in, step_ns, probe_ns, segment), arrays
 
     def audit(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int) -> p.Audited:
         """What is left to do after a block of steps from the weights (w, b)."""

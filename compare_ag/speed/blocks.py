@@ -1,26 +1,27 @@
 """Timed blocks and which of them count: from the blocks of a launch to its one number.
 
 A block in which another program ran says how long that program ran. Whether one did is known without looking at the
-block's time (`undisturbed`), and such a block does not count: how long it took has no part in that decision, for a rule
-that drops what is slow would make its backend fast. Of what counts:
+block's time, from what the kernel counted (`undisturbed`), and such a block does not count: how long it took has no
+part in that decision, for a rule that drops what is slow would make its backend fast. A program on the other half of
+the same core, perhaps another machine's, leaves no trace in any counter and slows a step by a half to twice: whether
+one was there the probes around the step tell (`at_full_speed`), again not the step. Of what counts:
 
     instance   the lower quintile of t over its clean rounds, where it has `LEAST_CLEAN` at least
     launch     the mean of its log over those instances; NaN where there is none, or where too few blocks are left: it
                is disturbed
 
-The lower quintile, because whatever else runs on a machine only ever slows a block, and often leaves no trace: a
-program on the other half of the same core, another machine's on the same caches. Where neighbours outside this machine
-were busy, the ratio of autograd to numpy had a standard deviation of 8.3 % from launch to launch by medians, 4.3 % by
-quintiles and 3.5 % by deciles; beside a busy loop on each CPU of 6.2, 5.4 and 8.5 % (40 and 10 launches): the quintile
-is never far from the best. It is no minimum, which a single lucky reading decides. It is what a step takes where
-nothing slows it: of a backend whose own time varies from block to block, the fast fifth. The mean over instances,
-because memory layout is a property of each that users meet.
+The lower quintile, because whatever else runs on a machine only ever slows a block, and what comes and goes between two
+probes leaves no trace. Where neighbours outside this machine were busy, the ratio of autograd to numpy had a standard
+deviation from launch to launch of 10.2 % by medians of all blocks and 5.5 % by quintiles; with probes of 3.9 and 1.6 %
+(14 launches). It is no minimum, which a single lucky reading decides. It is what a step takes where nothing slows it:
+of a backend whose own time varies from block to block, the fast fifth. The mean over instances, because memory layout
+is a property of each that users meet.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,6 +35,16 @@ QUINTILE = 0.2
 """estimated by Hyndman and Fan's eighth definition: who has fewer blocks left is not slower for that"""
 LEAST_SHARE = 0.25
 """of a launch's rounds must be clean, else it is disturbed: what is left may be an odd choice"""
+SLOWED = 1.3
+"""times what it takes at full speed that a probe may take; where something else is on the core, it takes 1.5 to 2"""
+QUICKEST = 0.05
+"""quantile of a process's probes that stands for its quickest: the least of them may be a slip of the clock"""
+QUICK_LAUNCHES = 0.25
+"""Quantile of those over launches that stands for full speed: whole launches may share the core with something, and
+the first ones may find a CPU that is allowed to clock higher for a while."""
+LEAST_FULL_SPEED = 0.5
+"""of a launch's segments must be at full speed, else none counts: who comes and goes so often is also there between two
+probes that do not see it"""
 CPU_SHARE = 0.9
 """a block whose process had its CPU for less of the time was held up by the hypervisor or by interrupts"""
 
@@ -61,6 +72,33 @@ def undisturbed(switches: Array, waits: Array, cpu_ns: Array, span_ns: Array, th
     """
     held_up = (cpu_ns < CPU_SHARE * span_ns) & (waits == 0) & (threads == 1)
     return np.asarray((switches == 0) & ~held_up)
+
+
+def quickest(probe_ns: Array) -> float:
+    """What the probe takes where a process is at its quickest, from all its probes (N,); infinite for none."""
+    return float(np.quantile(probe_ns, QUICKEST)) if len(probe_ns) else math.inf
+
+
+def full_speed(quickest_ns: Sequence[float]) -> float:
+    """What the probe takes at full speed, from the quickest of each process of a backend; infinite for none.
+
+    In steps of 2 %, so that another launch seldom changes what is known of those before.
+    """
+    if not quickest_ns:
+        return math.inf
+    log = math.log(float(np.quantile(quickest_ns, QUICK_LAUNCHES, method="lower")))
+    return math.exp(0.02 * round(log / 0.02))
+
+
+def at_full_speed(probe_ns: Array, full_ns: float) -> Array:
+    """(n,) bool: which of the segments between n + 1 probes of a block had the core to themselves, as far as seen."""
+    there = probe_ns <= SLOWED * full_ns
+    return np.asarray(there[:-1] & there[1:])
+
+
+def launch_at_full_speed(share: Array) -> Array:
+    """(M, R) bool: which blocks of a launch had the core to themselves, in part at least, from their share that had."""
+    return np.asarray((share > 0) & (share.mean() >= LEAST_FULL_SPEED))
 
 
 def recorded_blocks(arrays: Mapping[str, Array], steps_per_block: int) -> Blocks | None:

@@ -7,7 +7,7 @@ the machine does just then, and only blocks taken side by side share both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK_NS = 700_000
 """aimed length of every backend's block: short enough to be rarely interrupted, where a scheduler's slice is 3 ms"""
+SEGMENT_NS = 100_000
+"""aimed distance of two probes of the CPU's speed: neighbours on the same core come and go within 40 to 250 µs"""
 MOST_STEPS = 1024
 """in a block"""
 LEAD_IN = 1.2
@@ -82,10 +84,12 @@ class Length:
     """timed"""
     lead_in: int
     """untimed, before them"""
+    segment: int = 0
+    """steps after which the CPU's speed is probed; 0: before and after the block only"""
 
     def varied(self, by: float, lead_by: float) -> Length:
         """Another one, ``by`` times as long, its lead-in ``lead_by`` times."""
-        return Length(max(1, round(self.steps * by)), max(1, round(self.lead_in * lead_by)))
+        return Length(max(1, round(self.steps * by)), max(1, round(self.lead_in * lead_by)), self.segment)
 
 
 @dataclass(frozen=True)
@@ -103,29 +107,38 @@ class Plan:
         return max(2, self.rounds // 4)
 
 
-def length(step_ns: float, data_bytes: int = 0) -> Length:
+def length(step_ns: float, data_bytes: int = 0, *, probed: bool = True) -> Length:
     """The block of a backend whose step takes so many nanoseconds, about, on so many bytes: as long as everybody's.
 
     All sides are interrupted equally seldom, and none is shortened by a slow partner. A step longer than a block
-    cannot be cut.
+    cannot be cut. probed: whether its steps may be interrupted to probe the CPU's speed, which work that goes on
+    meanwhile would use.
     """
     steps = min(MOST_STEPS, max(1, round(BLOCK_NS / step_ns)))
     least = 1 if data_bytes <= CACHED_BYTES else min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / step_ns))
-    return Length(steps, max(1, round(LEAD_IN * steps), least))
+    return Length(steps, max(1, round(LEAD_IN * steps), least), max(1, round(SEGMENT_NS / step_ns)) if probed else 0)
 
 
 def plan(
-    step_ns: Mapping[str, float], settings: Settings, data_bytes: int = 0, start_seconds: float = 0.0, twins: int = 0
+    step_ns: Mapping[str, float],
+    settings: Settings,
+    data_bytes: int = 0,
+    start_seconds: float = 0.0,
+    twins: int = 0,
+    unprobed: Collection[str] = (),
 ) -> Plan:
     """Choose the blocks, and what a launch holds, from each contestant's rough nanoseconds per step.
 
     start_seconds: what a launch takes before its blocks, which buys instances: where it is dear, more of them narrow
-    the launch for less than another launch would cost. twins: contestants that run twice in a launch.
+    the launch for less than another launch would cost. twins: contestants that run twice in a launch. unprobed: those
+    whose steps must not be interrupted.
 
     Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first, then
     instances.
     """
-    lengths = {name: length(nanoseconds, data_bytes) for name, nanoseconds in step_ns.items()}
+    lengths = {
+        name: length(nanoseconds, data_bytes, probed=name not in unprobed) for name, nanoseconds in step_ns.items()
+    }
     steps_ns = sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
     one_round = 1e-9 * (steps_ns + AROUND_BLOCK_NS * len(lengths)) * (1 + twins / max(1, len(lengths)))
     affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)

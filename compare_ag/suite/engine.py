@@ -17,6 +17,7 @@ The engine knows no verdicts on speed and no records: `suite.timing` turns a ser
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,17 @@ from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, TimedBlock, check_digest
 from compare_ag.records import file_stem
-from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time, undisturbed
+from compare_ag.speed.blocks import (
+    QUINTILE,
+    Blocks,
+    at_full_speed,
+    full_speed,
+    launch_at_full_speed,
+    launch_log_ratio,
+    launch_log_time,
+    quickest,
+    undisturbed,
+)
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.worker.protocol import Ahead
 
@@ -67,6 +78,8 @@ TWIN_MODULES = (
 )  # fmt: skip
 TWIN_IMPORTS = 5
 LARGEST_TWIN_BLOCK = 1 << 22
+QUICK_STEPS = 2.5
+"""times the quick steps of a burst that its mean may take: what shares the core, or interrupts, seldom costs more"""
 LARGEST_TAIL = 0.05
 """of a block's wall time, after its last step: more is work that was put off"""
 LARGEST_GAP = 1.5
@@ -103,6 +116,7 @@ class Bench:
     observed: Observed | None = None
     others_cpu_seconds: float = 0.0
     """CPU time of other processes that the worker started, from its first blocks to its last"""
+    _seen: Seen | None = None
 
     def column(self, name: str, *, phased: bool = False) -> Array:
         """A field of `Timed`, or host_ns, steps or lead_in, of every counted block: (M, R)."""
@@ -115,41 +129,28 @@ class Bench:
         """Wall nanoseconds of every counted block: (M, R)."""
         return self.column("wall_ns")
 
-    def clean(self, *, phased: bool = False) -> Array:
-        """(M, R) bool: the blocks in which no other program ran."""
+    @cached_property
+    def quickest_ns(self) -> float:
+        """What a probe of the CPU's speed takes where this process was at its quickest, once all blocks are made."""
+        made = [one.probe_ns for each in self.blocks for one in each]
+        return quickest(np.concatenate(made)) if made else math.inf
+
+    def uninterrupted(self, *, phased: bool = False) -> Array:
+        """(M, R) bool: the blocks in which no other program ran on the same CPU."""
         counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "span_ns")]
         return undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
 
-    @cached_property
-    def both_ways(self) -> tuple[Blocks, Blocks]:
-        """The blocks, once all are made, by their wall time and by their median step."""
-        clean = self.clean()
-        return Blocks(self.by_block, clean), Blocks(self.by_steps, clean)
-
-    @cached_property
-    def shape(self) -> tuple[float, float] | None:
-        """Medians over its undisturbed blocks, once all are made: the tail, and the mean step by the shortest.
-
-        None where there are none, or their steps have no times.
-        """
-        known = self.clean() & np.isfinite(self.by_steps)
-        if not known.any():
-            return None
-        unequal = [
-            [one.step_ns.mean() / one.step_ns.min() if len(one.step_ns) else 1.0 for one in i] for i in self.blocks
-        ]
-        return float(np.median(self.tail[known])), float(np.median(np.array(unequal).reshape(known.shape)[known]))
+    def seen(self, full_ns: float) -> Seen:
+        """What the blocks say, once all are made, where a probe at full speed takes so long; kept for the next time."""
+        if self._seen is None or self._seen.full_ns != full_ns:
+            # threads slow each other as they please: what their probes see is themselves
+            self._seen = Seen.of(self, full_ns if self.threads == 1 else math.inf)._replace(full_ns=full_ns)
+        return self._seen
 
     @property
     def by_block(self) -> Array:
         """Nanoseconds per step of every block, its wall time divided by its steps: (M, R)."""
         return np.asarray(self.wall / self.column("steps"))
-
-    @property
-    def by_steps(self) -> Array:
-        """Nanoseconds of every block's median step: (M, R); NaN where the steps have no times."""
-        medians = [[np.median(one.step_ns) if len(one.step_ns) else np.nan for one in each] for each in self.blocks]
-        return np.array(medians, dtype=np.float64).reshape(self.wall.shape)
 
     @property
     def tail(self) -> Array:
@@ -164,6 +165,45 @@ class Bench:
         times = np.array([[one.timed.phases for one in each] for each in self.phased], dtype=np.float64)
         steps = self.column("steps", phased=True)
         return np.asarray(times.reshape(len(self.phased), rounds, 3) / steps[:, :, None])
+
+
+class Seen(NamedTuple):
+    """What a launch's blocks say of a contestant, given what a probe takes at full speed."""
+
+    full_ns: float
+    share: Array
+    """(M, R): of a block's segments, those that had the core to themselves"""
+    by_block: Blocks
+    """by wall time; what counts was not interrupted, and at full speed as a whole"""
+    by_steps: Blocks
+    """by the median of the steps at full speed; what counts was not interrupted, and has one"""
+    tail: float | None
+    """share of the wall time after the last step, the median over what counts; None where nothing does"""
+    gap: float | None
+    """the mean step by the shortest, likewise"""
+
+    @classmethod
+    def of(cls, bench: Bench, full_ns: float) -> Seen:
+        """From its blocks."""
+        blocks = [one for each in bench.blocks for one in each]
+        there = [at_full_speed(one.probe_ns, full_ns) for one in blocks]
+        # of a block without a segment at full speed all steps: it does not count, but has a time
+        kept = [np.repeat(of | (not of.any()), one.segment or one.steps) for one, of in zip(blocks, there, strict=True)]
+        steps = [one.step_ns[of[: len(one.step_ns)]] for one, of in zip(blocks, kept, strict=True)]
+        shape = bench.wall.shape
+        share = np.array([of.mean() for of in there]).reshape(shape)
+        medians = np.array([np.median(one) if len(one) else np.nan for one in steps]).reshape(shape)
+        unequal = np.array([one.mean() / one.min() if len(one) else np.nan for one in steps]).reshape(shape)
+        calm = bench.uninterrupted() & launch_at_full_speed(share)
+        known = calm & np.isfinite(medians)
+        return cls(
+            full_ns,
+            share,
+            Blocks(bench.by_block, calm & (share == 1)),
+            Blocks(medians, known),
+            float(np.median(bench.tail[known])) if known.any() else None,
+            float(np.median(unequal[known])) if known.any() else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -234,6 +274,8 @@ class Engine:
         """the same for every launch; chosen by `calibrate`"""
         self.rough: dict[str, float] = {}
         """nanoseconds per step of each contestant that this rests on"""
+        self._unprobed: set[str] = set()
+        """contestants whose steps go on after they have returned"""
         self.launches: list[LaunchResult] = []
         """those that count"""
         self.most_depth = MOST_DEPTH
@@ -275,7 +317,8 @@ class Engine:
                 if name == self._planned(name, crew):
                     self._guard(crew, name, partial(self._rough, rough, name, crew))
         alive = {name: nanoseconds for name, nanoseconds in rough.items() if name not in self.failures}
-        self.plan = plan(alive, self.settings, self.problem.X.nbytes, seconds, int(self._twins))
+        data_bytes, twins = self.problem.X.nbytes, int(self._twins)
+        self.plan = plan(alive, self.settings, data_bytes, seconds, twins, self._unprobed)
 
     def launch(self) -> LaunchResult:
         """One launch. Contestants that fail are in `failures` afterwards and in no later launch."""
@@ -306,7 +349,9 @@ class Engine:
         no step does several steps' work. The median is then what nothing disturbed, however short. Else blocks: an
         asynchronous or lazy backend pays at the end.
         """
-        shapes = [bench.shape for bench in self._benches(name) if bench.shape is not None]
+        full_ns = self._full_ns(name)
+        seen = [bench.seen(full_ns) for bench in self._benches(name)]
+        shapes = [(one.tail, one.gap) for one in seen if one.tail is not None]
         if not shapes:
             return "blocks"
         tail, gap = np.median(np.array(shapes), axis=0).tolist()
@@ -321,7 +366,7 @@ class Engine:
         for launch in self.launches:
             bench, log_time = launch.benches.get(name), self.log_time(name, launch)
             if bench is not None and np.isfinite(log_time):
-                gaps.append(float(np.median(bench.by_block[bench.clean()])) * 1e-9 / np.exp(log_time))
+                gaps.append(float(np.median(bench.by_block[bench.uninterrupted()])) * 1e-9 / np.exp(log_time))
         return float(np.median(gaps)) - 1 if gaps else None
 
     def blocks(self, name: str, launch: LaunchResult) -> Blocks | None:
@@ -329,8 +374,18 @@ class Engine:
         bench = launch.benches.get(name)
         if bench is None:
             return None
-        by_block, by_steps = bench.both_ways
-        return by_steps if self.timed_by(self.backend_of(name, launch)) == "steps" else by_block
+        backend = self.backend_of(name, launch)
+        seen = bench.seen(self._full_ns(backend))
+        return seen.by_steps if self.timed_by(backend) == "steps" else seen.by_block
+
+    def full_speed(self, name: str, launch: LaunchResult) -> Array:
+        """Share of each of a contestant's blocks that had the core to itself: (M, R)."""
+        return launch.benches[name].seen(self._full_ns(name)).share
+
+    def _full_ns(self, name: str) -> float:
+        """What a probe takes in the contestant's processes at full speed."""
+        there = [launch.benches.get(one) for launch in self.launches for one in self.both(name, launch)]
+        return full_speed([bench.quickest_ns for bench in there if bench is not None])
 
     @staticmethod
     def backend_of(name: str, launch: LaunchResult) -> str:
@@ -480,9 +535,13 @@ class Engine:
             w, b = perturbed(self._w, self._b, crew.generator)
             block, _ = crew.benches[name].session.block(self.problem, w, b, steps, 1)
             wall_ns = block.timed.wall_ns
-            # the median, where there are some: other programs may run meanwhile
-            rough[name] = float(np.median(block.step_ns)) if steps > 2 and len(block.step_ns) else wall_ns / steps
+            rough[name] = mean = wall_ns / steps
+            # the quick ones, if they do not have the others do their work: other programs may run meanwhile
+            if len(block.step_ns) > 2 and mean < QUICK_STEPS * (quick := float(np.quantile(block.step_ns, QUINTILE))):
+                rough[name] = quick
             if wall_ns >= CALIBRATION_NS:
+                if block.step_ns.sum() < (1 - LARGEST_TAIL) * wall_ns:
+                    self._unprobed.add(name)
                 return
             steps *= 4
             if steps > MOST_STEPS:
@@ -518,8 +577,8 @@ class Engine:
             if phased and not bench.loaded.splits:
                 continue
             one = self.plan.lengths[self._planned(name, crew)].varied(by, lead_by)
-            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased, depth=depth)
-            made = self._guard(crew, name, make)
+            make = partial(bench.session.block, self.problem, w, b, one.steps, one.lead_in, phased=phased)
+            made = self._guard(crew, name, partial(make, depth=depth, segment=one.segment))
             if made is None:
                 continue
             block, computed = made

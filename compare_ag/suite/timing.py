@@ -212,7 +212,7 @@ class _Conclusion:
         disturbed = len(log_times) < min(2, len(blocks)) or len(log_times) < (1 - DISTURBED) * len(blocks)
         # where nothing is undisturbed the time is shown all the same: it has no rank
         times = log_times or [float(launch_log_time(Blocks(one.time_ns, np.ones_like(one.clean)))) for one in blocks]
-        phases, closure, gradient = self._phases(benches)
+        phases, closure, gradient = self._phases(name)
         construct = _plain([bench.prepared.construct_seconds for bench in benches])
         make_tensor = _plain([bench.prepared.make_tensor_seconds for bench in benches])
         imported = self._pass._imports.get(name)
@@ -240,7 +240,7 @@ class _Conclusion:
             interface_seconds=float(np.median([a.interface_ns for a in audits])) * 1e-9 / steps,
             pending_share=float(np.median([a.pending_ns / (a.wall_ns + a.pending_ns) for a in audits])),
             cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / span,
-            preempted=float(np.mean([np.mean(~bench.clean()) for bench in benches])),
+            preempted=float(np.mean([np.mean(~one.clean) for one in blocks])),
             pinned=benches[-1].pinned,
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
             steady=bool(abs(self._trend(blocks)) < math.log(1.03)),
@@ -265,15 +265,16 @@ class _Conclusion:
             return "shows no updates: as far as rounding lets anybody see, its timed blocks left the weights alone"
         return why_unranked(where, self._engine.problem.threads)
 
-    def _phases(self, benches: list[Bench]) -> tuple[dict[str, Interval] | None, Interval | None, Interval | None]:
+    def _phases(self, name: str) -> tuple[dict[str, Interval] | None, Interval | None, Interval | None]:
         """Time of each phase, how they add up to the whole step, and what a gradient costs in units of the loss."""
-        if not benches[0].loaded.splits:
+        if not self._benches(name)[0].loaded.splits:
             return None, None, None
         found = []
-        for bench in benches:
-            phased, clean = bench.phases, bench.clean(phased=True)
-            times = [float(launch_log_time(Blocks(np.maximum(phased[:, :, i], 1), clean))) for i in range(len(PHASES))]
-            found.append([*times, float(launch_log_time(Blocks(bench.by_block, bench.clean())))])
+        for launch in self._launches:
+            bench, blocks = launch.benches.get(name), self._engine.blocks(name, launch)
+            if bench is not None and blocks is not None:
+                times = [float(launch_log_time(_of_phase(bench, i))) for i in range(len(PHASES))]
+                found.append([*times, float(launch_log_time(blocks))])
         logs = np.array(found)
         logs = logs[np.isfinite(logs).all(axis=1)]
         if not len(logs):
@@ -332,7 +333,9 @@ class _Conclusion:
         }
         return {
             **{key: np.array([bench.column(name) for bench in benches]) for key, name in columns.items()},
-            "block_median_ns": np.array([bench.by_steps for bench in benches]),
+            "block_full_speed": np.array(
+                [self._engine.full_speed(name, launch) for launch in self._launches if name in launch.benches]
+            ),
             "block_time_ns": np.array([one.time_ns for one in blocks]),
             "block_clean": np.array([one.clean for one in blocks], dtype=np.int64),
             "phase_ns": np.array([bench.phases for bench in benches]),
@@ -428,10 +431,7 @@ class _Conclusion:
             return {}
         ratios = {}
         for i, phase in enumerate(PHASES):
-            sides = [
-                [Blocks(np.maximum(bench.phases[:, :, i], 1), bench.clean(phased=True)) for bench in pair]
-                for pair in ((benches[name], benches[baseline]) for benches in both)
-            ]
+            sides = [(_of_phase(benches[name], i), _of_phase(benches[baseline], i)) for benches in both]
             values = [float(launch_log_ratio(mine, other)) for mine, other in sides]
             finite = [value for value in values if math.isfinite(value)]
             if finite:
@@ -464,6 +464,11 @@ class _Conclusion:
 def _audits(benches: Sequence[Bench]) -> list[Audited]:
     """Of those whose launch was not broken off before."""
     return [bench.audit for bench in benches if bench.audit is not None]
+
+
+def _of_phase(bench: Bench, index: int) -> Blocks:
+    """The phased blocks by one of the phases. They are too few for a look at the CPU's speed as well."""
+    return Blocks(np.maximum(bench.phases[:, :, index], 1), bench.uninterrupted(phased=True))
 
 
 def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:

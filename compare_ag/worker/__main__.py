@@ -259,7 +259,7 @@ class Worker:
         from compare_ag.worker import clock
 
         self.board.enter("step")
-        how = clock.phased_block if request.phased else clock.whole_block
+        how = clock.phased_block if request.phased else partial(clock.whole_block, segment=request.segment)
         steps, lead_in, rate = request.steps, request.lead_in, request.learning_rate
         block = partial(how, self._trainee, self._batches, arrays["w"], arrays["b"], steps, lead_in, rate)
         clock.let_host_rest()

@@ -3,13 +3,13 @@
 A block restores its state outside the clock, makes a lead-in of untimed steps, and then the steps that count, with a
 reading of the clock after each:
 
-    make_tensor │ lead-in │ step │ step │ … │ step │ synchronize, read loss and weights
-                          start  t₁     t₂   …     t_k                                 end
+    make_tensor │ lead-in │ probe │ step │ step │ probe │ … │ step │ synchronize, read loss and weights │ probe
+                                start    t₁     t₂            …    t_k                                 end
 
-end − start is the block's wall time, and the differences of the t are its steps one by one. An eager backend has done a
-step's work when `step` returns, so that the two agree; one that puts work off pays at the end, so that only the block
-counts: the host compares and decides. No value is looked at before the clock has stopped. Loops call bound methods: a
-pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
+end − start less the probes is the block's wall time, and the differences of the t are its steps one by one. An eager
+backend has done a step's work when `step` returns, so that the two agree; one that puts work off pays at the end, so
+that only the block counts: the host compares and decides. No value is looked at before the clock has stopped. Loops
+call bound methods: a pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ T = TypeVar("T")
 READINGS = 100
 LOOKS = 3
 """the first has something to warm up, and what remains may be interrupted: the shortest is subtracted"""
+PROBE_TURNS = 200
+"""of a loop: some microseconds, a hundred times what reading the clock takes"""
+WARM_TURNS = 100
+"""before them: the step has left the caches to itself"""
 LOOK_SECONDS = 0.0005
 REST_SECONDS = 5e-5
 RESTING = 0.1
@@ -135,10 +139,34 @@ class _Block:
         }
 
 
+def probe() -> int:
+    """Nanoseconds of a fixed piece of work that touches no data: how fast is the CPU just now?
+
+    Another program on the other half of the same core, of this machine or of one beside it, slows what runs here by a
+    half to twice, for a fraction of a millisecond at a time, and no counter tells. The probes before and after a step
+    do, without a look at the step's own time.
+    """
+    for _ in range(WARM_TURNS):
+        pass
+    start = perf_counter_ns()
+    for _ in range(PROBE_TURNS):
+        pass
+    return perf_counter_ns() - start
+
+
 def whole_block(
-    trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
+    trainee: Trainee,
+    batches: list[Batch],
+    w: Array,
+    b: Array,
+    steps: int,
+    lead_in: int,
+    learning_rate: float,
+    segment: int = 0,
 ) -> tuple[Timed, dict[str, Array]]:
     """Time ``steps`` whole steps from the checkpoint (w, b), after ``lead_in`` untimed ones.
+
+    segment: steps after which the CPU's speed is probed; 0: before and after the block only.
 
     The last loss and weights are read inside the clock: they depend on every update, so that none can be put off. What
     reading costs where there is nothing to wait for is subtracted: it is no part of a step, and of one step of 300 µs
@@ -146,7 +174,9 @@ def whole_block(
     """
     step, read, now = trainee.backend.step, trainee.backend.to_numpy, perf_counter_ns
     stamping = trainee.stamping_ns = trainee.stamping_ns or stamp_ns()
-    stamps = [0] * min(steps, MOST_BLOCK_STEPS)
+    stamps = [0] * (steps if steps <= MOST_BLOCK_STEPS else 0)
+    segment = segment if segment and stamps else steps
+    begun, probes = [], []
     block = _Block(trainee, batches, w, b)
     upcoming, weights = block.upcoming, block.weights
     loss: Any = None
@@ -157,21 +187,31 @@ def whole_block(
         read(weights[0]),
         read(weights[1]),
     )  # a lazy backend whose `synchronize` does not wait would pay for the lead-in below
-    start = block.begin()
-    if len(stamps) == steps:
-        for i, batch in enumerate(islice(upcoming, steps)):
-            loss, weights = step(weights, batch, learning_rate)
-            stamps[i] = now()
-    else:
-        for batch in islice(upcoming, steps):
-            loss, weights = step(weights, batch, learning_rate)
-        stamps, stamping = [], 0
+    block.begin()
+    for first in range(0, steps, segment):
+        coming = enumerate(islice(upcoming, min(segment, steps - first)), first)
+        probes.append(probe())
+        begun.append(now())
+        if stamps:
+            for i, batch in coming:
+                loss, weights = step(weights, batch, learning_rate)
+                stamps[i] = now()
+        else:
+            for _, batch in coming:
+                loss, weights = step(weights, batch, learning_rate)
     trainee.synchronize((loss,), weights)
     found = read(loss), (read(weights[0]), read(weights[1]))
-    wall = now() - start - block.looking - steps * stamping
+    wall = now() - begun[0] - block.looking
+    probes.append(probe())
+    step_ns = np.empty(0, dtype=np.int64)
+    if stamps:
+        ends = np.array(stamps, dtype=np.int64)
+        starts = np.concatenate([ends[:1], ends[:-1]])
+        starts[::segment] = begun
+        wall -= int((starts[1:] - ends[:-1]).sum()) + steps * stamping  # from the end of a segment to the next
+        step_ns = np.maximum(ends - starts - stamping, 1)
     timed = block.timed(wall, [])
-    step_ns = np.maximum(np.diff(np.array([start, *stamps], dtype=np.int64)) - stamping, 1)
-    return timed, {"step_ns": step_ns, **block.computed(*found)}
+    return timed, {"step_ns": step_ns, "probe_ns": np.array(probes, dtype=np.int64), **block.computed(*found)}
 
 
 def phased_block(

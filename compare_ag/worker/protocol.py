@@ -240,6 +240,15 @@ class Block(Message, frozen=True):
     """with a clock reading between the phases, in place of `Backend.step`"""
     depth: int = 0
     """calls deep in the stack; see `clock.at_depth`"""
+    segment: int = 0
+    """steps between two probes of the CPU's speed; 0: none but the two around the block"""
+
+
+def segments(request: Block) -> int:
+    """Into how many parts the probes cut a block."""
+    if not request.segment or request.steps > MOST_BLOCK_STEPS:
+        return 1
+    return -(-request.steps // request.segment)
 
 
 class Audit(Message, frozen=True):
@@ -389,10 +398,12 @@ class Renewed(Message, frozen=True):
 
 
 class Timed(Message, frozen=True):
-    """Nanoseconds of a block. Arrays: loss (), w (d,), b (): what it computed; step_ns (k,) unless it was phased.
+    """Nanoseconds of a block. Arrays: loss (), w (d,), b (): what it computed; unless it was phased, step_ns (k,) and
+    probe_ns (segments + 1,).
 
     The loss is that of the last step, before its update. step_ns: each step by the clock's readings between the steps.
-    Readings of the clock and of values that are there have been taken off all of them.
+    probe_ns: see `clock.probe`; one before each segment and one after the block. Probes, readings of the clock and of
+    values that are there have been taken off everything else.
     """
 
     wall_ns: int

@@ -15,11 +15,11 @@ from compare_ag.verify.samples import Test
 
 
 @pytest.fixture(scope="module")
-def seed(tmp_path_factory, brief):
+def seed(tmp_path_factory, brief, let_all_blocks_count):
     """A short real run of the seed problem with two backends; nothing counts as disturbed, whatever else runs."""
     folder = tmp_path_factory.mktemp("terminal")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compare_ag.suite.engine.undisturbed", lambda switches, *_: switches == switches)
+        let_all_blocks_count(patch)
         return compare_ag.run(["numpy", "autograd"], steps=501, timing=brief, output=folder / "run")
 
 

@@ -38,8 +38,16 @@ def test_every_backends_block_takes_the_same_time(step_ns):
 
 
 def test_a_step_longer_than_a_block_is_a_block_and_a_very_short_one_fills_none():
-    assert length(50 * BLOCK_NS) == Length(1, 1)
+    assert length(50 * BLOCK_NS) == Length(1, 1, 1)
     assert length(1.0).steps == MOST_STEPS
+
+
+def test_the_speed_of_the_cpu_is_probed_between_steps_unless_they_go_on_meanwhile():
+    assert [length(step_ns).segment for step_ns in (1e3, 1e4, 1e5, 1e7)] == [100, 10, 1, 1]
+    assert length(1e3, probed=False).segment == 0
+    assert length(1e3).varied(1.2, 0.9).segment == 100
+    lengths = plan({"eager": 1e4, "lazy": 1e4}, DEFAULT, unprobed={"lazy"}).lengths
+    assert (lengths["eager"].segment, lengths["lazy"].segment) == (10, 0)
 
 
 def test_a_partner_changes_no_block():

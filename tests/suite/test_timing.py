@@ -92,7 +92,14 @@ def test_a_run_keeps_every_block_and_how_they_came_about(tmp_path, brief):
         arrays = run.arrays(name)
         assert arrays["block_wall_ns"].shape == (launches, instances, rounds)
         assert arrays["phase_ns"].shape == (launches, instances, speed.rounds // 2, 3)
-        for key in ("block_steps", "block_time_ns", "block_median_ns", "block_clean", "block_host_ns", "block_span_ns"):
+        for key in (
+            "block_steps",
+            "block_time_ns",
+            "block_full_speed",
+            "block_clean",
+            "block_host_ns",
+            "block_span_ns",
+        ):
             assert arrays[key].shape == (launches, instances, rounds)
         assert np.all(arrays["block_wall_ns"] > 0)
         assert len(np.unique(arrays["block_steps"])) > 1 or run[name].cost.steps_per_block < 4

@@ -41,7 +41,7 @@ def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
         timed = Timed(**fields)
         host_ns = BLOCK.span_ns + reply + number % 3 * 1000  # no two replies take quite the same
         step_ns = np.full(STEPS, timed.wall_ns // STEPS + number)
-        blocks.append(TimedBlock(timed, host_ns, STEPS, LEAD_IN, step_ns))
+        blocks.append(TimedBlock(timed, host_ns, STEPS, LEAD_IN, step_ns, np.array([4000, 4000])))
     return Bench(nothing, nothing, nothing, 1, blocks=[blocks])
 
 

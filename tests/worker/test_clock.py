@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from compare_ag.backend import Backend, Setting, Weights
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board
+from compare_ag.worker.protocol import Block, segments
 from compare_ag.worker.training import Inputs, MalformedError, Trainee
 
 PHASES = (300, 500, 200)
 STEP = sum(PHASES)
-MAKE, WAIT, READ, TICK = 50, 10, 100, 7
-"""nanoseconds that the verbs of the backend below, and a reading of the clock, take by the clock below"""
+MAKE, WAIT, READ, TICK, PROBE = 50, 10, 100, 7, 40
+"""nanoseconds that the verbs of the backend below, a reading of the clock and a probe take by the clock below"""
 
 
 class Computed(np.ndarray):
@@ -73,6 +76,12 @@ def trainee(monkeypatch, tmp_path):
         return Counting.now
 
     monkeypatch.setattr(clock, "perf_counter_ns", reading)
+
+    def probed():
+        Counting.now += PROBE
+        return PROBE
+
+    monkeypatch.setattr(clock, "probe", probed)
     monkeypatch.setattr(clock, "process_time_ns", lambda: Counting.now)
     X, y = np.ones((3, 2)), np.array([0.0, 1.0, 1.0])
     inputs = Inputs(X, y, np.zeros(2), np.zeros(()), np.arange(3), None)
@@ -108,8 +117,8 @@ def test_what_surrounds_the_steps_is_told(trainee):
     timed, _ = whole(trainee, lead_in=3)
     assert timed.make_ns == 2 * MAKE + TICK
     assert timed.lead_ns == 3 * STEP + WAIT + 2 * READ + TICK
-    inside = 7 * (STEP + TICK) + WAIT + 3 * READ + TICK
-    assert timed.span_ns == timed.make_ns + timed.lead_ns + inside + TICK
+    inside = TICK + 7 * (STEP + TICK) + WAIT + 3 * READ + TICK
+    assert timed.span_ns == timed.make_ns + timed.lead_ns + inside + 2 * PROBE + TICK
     assert timed.cpu_ns == timed.span_ns + TICK  # the first reading of the clock included
 
 
@@ -126,11 +135,8 @@ def test_what_a_block_computed_is_in_its_reply(trainee, make):
     assert arrays["loss"] == 0.5
     assert arrays["w"].tolist() == [2.0**-5] * 2
     assert arrays["b"] == 2.0**-5
-    assert {name: array.shape for name, array in arrays.items() if name != "step_ns"} == {
-        "loss": (),
-        "w": (2,),
-        "b": (),
-    }
+    computed = {name: array.shape for name, array in arrays.items() if not name.endswith("_ns")}
+    assert computed == {"loss": (), "w": (2,), "b": ()}
 
 
 @pytest.mark.parametrize("make", [clock.whole_block, clock.phased_block])
@@ -140,10 +146,24 @@ def test_a_result_of_a_wrong_dtype_is_malformed(trainee, make):
         whole(trainee, make=make)
 
 
+@pytest.mark.parametrize(("segment", "probes"), [(0, 2), (1, 8), (3, 4), (7, 2), (9, 2)])
+def test_probes_lie_between_segments_and_in_nobodys_time(trainee, segment, probes):
+    timed, arrays = whole(trainee, make=partial(clock.whole_block, segment=segment))
+    assert arrays["probe_ns"].tolist() == [PROBE] * probes
+    assert probes == segments(Block(7, 2, 0.1, segment=segment)) + 1
+    assert arrays["step_ns"].tolist() == [STEP] * 7
+    assert abs(timed.wall_ns - 7 * STEP) <= probes * TICK  # each probe is followed by a reading of the clock
+
+
+def test_a_probe_takes_time_even_if_little():
+    assert 100 < min(clock.probe() for _ in range(20)) < 1e7
+
+
 def test_very_many_steps_have_no_times_of_their_own(trainee, monkeypatch):
     monkeypatch.setattr(clock, "MOST_BLOCK_STEPS", 6)
-    timed, arrays = whole(trainee)
+    timed, arrays = whole(trainee, make=partial(clock.whole_block, segment=3))
     assert arrays["step_ns"].shape == (0,)
+    assert arrays["probe_ns"].shape == (2,)
     assert timed.wall_ns == 7 * STEP
 
 
@@ -194,6 +214,12 @@ def test_settle_waits_for_threads_that_spin_and_gives_up_on_those_that_never_res
         wall, cpu = wall + seconds * 1e9, cpu + spun
 
     monkeypatch.setattr(clock, "perf_counter_ns", lambda: wall)
+
+    def probed():
+        Counting.now += PROBE
+        return PROBE
+
+    monkeypatch.setattr(clock, "probe", probed)
     monkeypatch.setattr(clock, "process_time_ns", lambda: cpu)
     monkeypatch.setattr(clock, "sleep", sleep)
     assert clock.settle() is rests
