@@ -193,7 +193,7 @@ class Cost(_Record, frozen=True, kw_only=True):
     """work left over when the clock of a block stopped, as share of the block: a lazy backend's"""
     cpu_per_wall: float | None = None
     preempted: float | None = None
-    """share of blocks with an involuntary context switch"""
+    """share of blocks that do not count: another program interrupted or slowed them"""
     pinned: list[int]
     threads_observed: int
     """largest numerical thread pool seen after warm-up, at least 1"""
@@ -211,7 +211,7 @@ class Cost(_Record, frozen=True, kw_only=True):
     fused: bool = False
     """`step` is the backend's own: its phases need not add up to it"""
     disturbed: bool = False
-    """other programs interrupted so many of its blocks that there is no verdict on its speed"""
+    """other programs interrupted or slowed so many of its blocks that there is no verdict on its speed"""
     unranked: str = ""
     """why it has no rank although it was timed: a clause with the backend as its subject; empty where it has one"""
     blocks_judged: int = 0

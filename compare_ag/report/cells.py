@@ -189,7 +189,7 @@ def no_rank_reason(cost: Cost) -> tuple[str, str]:
         return cost.unranked, "its plugin must be repaired before its time says anything"
     if cost.disturbed:
         share = "too many" if cost.preempted is None else f"{100 * cost.preempted:.0f} %"
-        return f"was disturbed: other programs interrupted {share} of its blocks", "close what is busy and run again"
+        return f"was disturbed: something else slowed {share} of its blocks", "close what is busy and run again"
     return "", ""
 
 
@@ -201,7 +201,7 @@ def no_ranks(known: dict[str, Cost]) -> Iterator[tuple[str, str]]:
             yield name, f"{reason}; {advice}"
 
 
-TIMED = ("timed by", "interrupted", "blocks judged", "over its twin")
+TIMED = ("timed by", "left out", "blocks judged", "over its twin")
 
 
 def timed_heads(known: dict[str, Cost]) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ def timed_heads(known: dict[str, Cost]) -> tuple[str, ...]:
 
 
 def timed(cost: Cost) -> list[str]:
-    """The cells under `TIMED`: what a step's time is, how many blocks were interrupted, how many judged, the A/A."""
+    """The cells under `TIMED`: what a step's time is, how many blocks do not count, how many were judged, the A/A."""
     return [
         _timed_by(cost),
         "n/a" if cost.preempted is None else f"{cost.preempted:.0%}",

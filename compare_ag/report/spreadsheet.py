@@ -4,7 +4,7 @@
     losses.csv    a row for each step: reference, tolerance, and each backend's loss
     weights.csv   a row for each backend and recorded step: b, w[0], w[1], …
     timings.csv   a row for each timed block: launch, instance, round, steps, nanoseconds, seconds per step, whether it
-                  counts (1, or 0 where another program ran in it; empty before schema 1.7); or, of a run that
+                  counts (1, or 0 where another program interrupted or slowed it; empty before schema 1.7); or, of a run that
                   pytest-benchmark measured, for each round
     phases.csv    a row for each block that was timed phase by phase
 
@@ -112,7 +112,7 @@ def _backend(run: Run, record: BackendRecord) -> dict[str, Value]:
 
 def _timing(cost: Cost | None) -> dict[str, Value]:
     """How its step was timed; empty before schema 1.7."""
-    heads = ("timed by", "steps per block", "blocks interrupted", "blocks judged", "exactly", "blocks not judged")
+    heads = ("timed by", "steps per block", "blocks left out", "blocks judged", "exactly", "blocks not judged")
     row: dict[str, Value] = dict.fromkeys(heads)
     if cost is not None and cost.steps_per_block:
         values = (cost.timed_by, cost.steps_per_block, cost.preempted)

@@ -12,7 +12,7 @@ import numpy as np
 from compare_ag.speed.statistics import hodges_lehmann, interval
 
 PREEMPTED = 0.2
-"""share of blocks in which another program ran; they are left out, but what is left may have felt it too"""
+"""share of blocks that another program interrupted or slowed; they do not count, but what is left may have felt it"""
 CPU_PER_WALL = 0.9
 """a block that got less of its CPU than this waited for something"""
 THREADS_SLACK = 0.1
@@ -142,13 +142,13 @@ def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
     if one.disturbed:
         yield StabilityNote(
             "disturbed",
-            f"{name} has no verdict: other programs interrupted {one.preempted:.0%} of its blocks",
+            f"{name} has no verdict: something else slowed {one.preempted:.0%} of its blocks",
             "Close what is busy and run again",
         )
     elif one.preempted > PREEMPTED:
         yield StabilityNote(
             "preempted",
-            f"other programs interrupted {one.preempted:.0%} of {name}'s blocks, which do not count",
+            f"something else slowed {one.preempted:.0%} of {name}'s blocks, which do not count",
             "Close what is busy and run again: what is left may have felt it too",
         )
     if one.cpu_per_wall < CPU_PER_WALL:

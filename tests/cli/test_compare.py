@@ -118,7 +118,7 @@ def test_a_disturbed_timing_passes_unless_strict_and_says_so_before_all_tables(n
     head = out.split("erdict")[0].split("| backend")[0]
     assert "A → B: nothing became wrong; whether anything is slower is not decided (a timing was disturbed)." in head
     assert "- not decided: mine was disturbed in B (" in head
-    assert "of blocks interrupted)" in head
+    assert "of blocks disturbed)" in head
     assert "it passes here, --strict makes it fail" in out
     code, out, _ = call(capsys, noisy / "A", noisy / "B", "--strict", *form)
     assert code == 1

@@ -167,7 +167,7 @@ def test_a_disturbed_side_is_never_slower_or_faster(judged, make_run, factor, tu
     speed = changed(found, "mine").speed
     assert (speed.verdict, speed.ratio) == ("not decided", None)
     share = 100 * noisy["mine"].cost.preempted
-    assert speed.note == f"mine was disturbed in B ({share:.0f} % of blocks interrupted)"
+    assert speed.note == f"mine was disturbed in B ({share:.0f} % of blocks disturbed)"
     assert (found.exit_code, found.regressions, found.yardstick) == (0, [], "numpy")
     assert verdicts(found)["torch"] == "equivalent"
     strict = compare_runs(*sides, strict=True)

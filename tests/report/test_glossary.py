@@ -85,7 +85,7 @@ def entry(title: str, head: str) -> str | None:
 def test_every_column_that_a_report_shows_is_explained(runs, make_run, monkeypatch):
     judged = make_run({"numpy": 1e-5, "mine": 2e-5}, judged=True)
     shown = {pair for run in [*runs, judged] for pair in heads(terminal.sections(run), monkeypatch)}
-    assert {head for _, head in shown} >= {"timed by", "interrupted", "blocks judged", "over its twin"}
+    assert {head for _, head in shown} >= {"timed by", "left out", "blocks judged", "over its twin"}
     shown = {(title, {"mine": "numpy"}.get(head, head)) for title, head in shown}
     assert {title for title, _ in shown if title.startswith("Memory")}
     assert {head for _, head in shown} >= {"course of the loss", "pays after", "w[39]", "published", "k", "…"}

@@ -102,7 +102,7 @@ def test_a_backend_without_rank_has_a_word_in_place_of_its_ratio_and_says_what_t
     assert "disturbed" in row(table, "torch")
     assert "unranked" in row(table, "cheat")
     assert "1.9" in row(table, "mine") or "2.0" in row(table, "mine")
-    disturbed = f"torch was disturbed: other programs interrupted {share} of its blocks; {AGAIN}"
+    disturbed = f"torch was disturbed: something else slowed {share} of its blocks; {AGAIN}"
     unranked = f"cheat {CHEATS}; {REPAIR}"
     for shown in (table, words(render(noisy)), run_markdown(noisy).replace("\\", "")):
         assert disturbed in shown

@@ -88,7 +88,7 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         title = "Time per step: every round and their median"
         notes = ["Filled: the median, without an interval. Below it, a tick for each round that the file has kept."]
     if left_out:
-        notes.append(f"{left_out} blocks in which another program ran do not count and are not drawn.")
+        notes.append(f"{left_out} blocks that another program interrupted or slowed do not count and are not drawn.")
     if thin:
         notes.append(
             f"{what.capitalize()} are thinned evenly with all extremes kept; the run directory holds them all."
