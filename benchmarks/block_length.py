@@ -27,7 +27,7 @@ import numpy as np
 from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
 from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
-from compare_ag.speed.schedule import LEAD_IN, MODES, MOST_STEPS, Length, Plan
+from compare_ag.speed.schedule import MODES, MOST_STEPS, Plan
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint
@@ -59,10 +59,7 @@ class ManyLengths(Engine):
         rough, own = self.rough, self.plan
 
         def with_steps(steps: Mapping[str, int]) -> Plan:
-            least = {name: own.lengths[name].lead_in for name in steps}
-            return replace(
-                own, lengths={name: Length(k, max(least[name], round(LEAD_IN * k))) for name, k in steps.items()}
-            )
+            return replace(own, lengths={name: replace(own.lengths[name], steps=k) for name, k in steps.items()})
 
         self.plans = {
             RUN: own,
@@ -105,7 +102,7 @@ def times(made: list[list[TimedBlock]], way: str, threads: int) -> Blocks:
     steps = np.array([[block.steps for block in instance] for instance in made])
     medians = [[np.median(block.step_ns) if len(block.step_ns) else np.nan for block in each] for each in made]
     time_ns = column("wall_ns") / steps if way == "block" else np.array(medians)
-    clean = undisturbed(column("switches"), column("waits"), column("cpu_ns"), column("span_ns"), threads)
+    clean = undisturbed(column("switches"), column("waits"), column("cpu_ns"), column("inside_ns"), threads)
     return Blocks(time_ns, clean)
 
 

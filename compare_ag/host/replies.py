@@ -364,6 +364,7 @@ def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
         ("lead_ns", 0, c.most_ns),
         ("make_ns", 0, c.most_ns),
         ("span_ns", 1, c.most_ns),
+        ("inside_ns", 1, c.most_ns),
         ("cpu_ns", 0, c.most_ns * cpus),
         ("switches", 0, MOST_SWITCHES),
         ("waits", 0, MOST_SWITCHES),

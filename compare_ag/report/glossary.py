@@ -90,8 +90,8 @@ _SPEED = {
     "timed by": "What the time of a step is: the median of the steps of a block, with the clock read between them, or "
     "the wall time of a block over its steps, for backends that leave work to a block's end. In brackets: how much "
     "longer a step takes by the usual block's wall time, which holds what else slowed it.",
-    "left out": "The share of blocks that do not count: another program ran in them, or slowed them from the other half "
-    "of the same core, which probes of the CPU's speed before and after the steps tell.",
+    "left out": "The share of blocks that do not count: another program ran in them, or slowed them from the other "
+    "half of the same core, which probes of the CPU's speed before and after the steps tell.",
     "blocks judged": "How many timed blocks had their final loss and weights compared with the reference, and how many "
     "of these with the exact trajectory; not judged are blocks that moved the weights by less than 10 tolerances.",
     "over its twin": "Time per step over that of a twin, a second worker of the same backend that imported and "
@@ -171,7 +171,8 @@ _TIMING = {
     "round": "One turn in which every backend times one block from the same freshly perturbed weights, in random "
     "order. The first round of each instance warms up and is not counted.",
     "block": "A short burst of consecutive steps, after a few that lead in and do not count; each backend has its own "
-    "number of steps, so that all blocks take about as long. One that another program interrupted or slowed does not count.",
+    "number of steps, so that all blocks take about as long. One that another program interrupted or slowed does not "
+    "count.",
     "checkpoint": "The step of the training whose weights, slightly perturbed, blocks start from.",
     "baseline": "The backend that the others are compared with: --baseline, else numpy, else the first.",
     "twin": "The second worker of one backend in each launch, each backend in turn, which first imports and allocates "

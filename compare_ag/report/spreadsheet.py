@@ -4,8 +4,8 @@
     losses.csv    a row for each step: reference, tolerance, and each backend's loss
     weights.csv   a row for each backend and recorded step: b, w[0], w[1], …
     timings.csv   a row for each timed block: launch, instance, round, steps, nanoseconds, seconds per step, whether it
-                  counts (1, or 0 where another program interrupted or slowed it; empty before schema 1.7); or, of a run that
-                  pytest-benchmark measured, for each round
+                  counts (1, or 0 where another program interrupted or slowed it; empty before schema 1.7); or, of a
+                  run that pytest-benchmark measured, for each round
     phases.csv    a row for each block that was timed phase by phase
 
 No cell starts a formula (`escape.cell`). NaN and infinity are nan, inf and -inf, an empty cell is not known.

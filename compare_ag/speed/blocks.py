@@ -64,13 +64,14 @@ class Blocks:
             raise ValueError(f"blocks of shape {self.time_ns.shape} with marks of shape {self.clean.shape}")
 
 
-def undisturbed(switches: Array, waits: Array, cpu_ns: Array, span_ns: Array, threads: int) -> Array:
+def undisturbed(switches: Array, waits: Array, cpu_ns: Array, inside_ns: Array, threads: int) -> Array:
     """Which blocks no other program ran in, from what the kernel counted; all arrays alike.
 
     Involuntary switches are other programs. CPU time below wall time is what no counter names (interrupts, the
-    hypervisor), unless the process gave its CPU away itself or has threads, whose waiting is their own.
+    hypervisor), unless the process gave its CPU away itself or has threads, whose waiting is their own. All that is of
+    the timed steps alone: who is interrupted in the lead-in has the rest of it to find back.
     """
-    held_up = (cpu_ns < CPU_SHARE * span_ns) & (waits == 0) & (threads == 1)
+    held_up = (cpu_ns < CPU_SHARE * inside_ns) & (waits == 0) & (threads == 1)
     return np.asarray((switches == 0) & ~held_up)
 
 

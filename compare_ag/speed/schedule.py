@@ -24,15 +24,14 @@ SEGMENT_NS = 100_000
 """aimed distance of two probes of the CPU's speed: neighbours on the same core come and go within 40 to 250 µs"""
 MOST_STEPS = 1024
 """in a block"""
-LEAD_IN = 1.2
-"""untimed steps before each block, as a share of it: caches and branch predictors find their state"""
-CACHED_BYTES = 1 << 20
-"""data that the caches of one CPU hold beside those of the other contestants"""
-LEAST_LEAD_IN = 4
+LEAD_IN = 16
+"""Untimed steps before each block at least: another process has had the CPU, and caches and branch predictors find
+their state step by step. An autograd step of 212 µs took 268, 242, 232, 226, 222, 217 and 214 as the 2nd, 3rd, 4th,
+5th, 7th, 10th and 17th, a numpy step of 11.3 µs 17.5, 13.2, 12.0, 11.6 and 11.5 as the 2nd to 5th and 7th; data of 8 MB
+are back after two to four."""
+LEAST_LEAD_IN_NS = 300_000
 LONGEST_LEAD_IN_NS = 10_000_000
-"""Data of 8 MB that another process's block has pushed out of the caches need more than one pass to come back: after
-one untimed step, the next two of torch were 44 % slower than after twelve, of numpy 25 %; after two to four, steady.
-Steps so slow that four take longer than this warm their own caches."""
+"""steps so slow that these are fewer than `LEAD_IN` warm their own caches"""
 UNPREDICTABLE = 0.3
 """by how much the steps of a block, and of its lead-in, vary from round to round: nobody can make them beforehand"""
 PERTURBATION = 1e-2
@@ -62,7 +61,7 @@ class Settings:
     instances: int = 3
     """at least; more where a launch's workers are dear to start"""
     most_instances: int = 4
-    rounds: int = 17
+    rounds: int = 11
     """per instance; the first is discarded, since data have just been made"""
     most_launches: int = 10_000
     margin: float = MARGIN
@@ -107,22 +106,21 @@ class Plan:
         return max(2, self.rounds // 4)
 
 
-def length(step_ns: float, data_bytes: int = 0, *, probed: bool = True) -> Length:
-    """The block of a backend whose step takes so many nanoseconds, about, on so many bytes: as long as everybody's.
+def length(step_ns: float, *, probed: bool = True) -> Length:
+    """The block of a backend whose step takes so many nanoseconds, about: as long as everybody's.
 
     All sides are interrupted equally seldom, and none is shortened by a slow partner. A step longer than a block
     cannot be cut. probed: whether its steps may be interrupted to probe the CPU's speed, which work that goes on
     meanwhile would use.
     """
     steps = min(MOST_STEPS, max(1, round(BLOCK_NS / step_ns)))
-    least = 1 if data_bytes <= CACHED_BYTES else min(LEAST_LEAD_IN, int(LONGEST_LEAD_IN_NS / step_ns))
-    return Length(steps, max(1, round(LEAD_IN * steps), least), max(1, round(SEGMENT_NS / step_ns)) if probed else 0)
+    lead_in = min(max(LEAD_IN, round(LEAST_LEAD_IN_NS / step_ns)), int(LONGEST_LEAD_IN_NS / step_ns), MOST_STEPS)
+    return Length(steps, max(1, lead_in), max(1, round(SEGMENT_NS / step_ns)) if probed else 0)
 
 
 def plan(
     step_ns: Mapping[str, float],
     settings: Settings,
-    data_bytes: int = 0,
     start_seconds: float = 0.0,
     twins: int = 0,
     unprobed: Collection[str] = (),
@@ -136,9 +134,7 @@ def plan(
     Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first, then
     instances.
     """
-    lengths = {
-        name: length(nanoseconds, data_bytes, probed=name not in unprobed) for name, nanoseconds in step_ns.items()
-    }
+    lengths = {name: length(nanoseconds, probed=name not in unprobed) for name, nanoseconds in step_ns.items()}
     steps_ns = sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
     one_round = 1e-9 * (steps_ns + AROUND_BLOCK_NS * len(lengths)) * (1 + twins / max(1, len(lengths)))
     affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)

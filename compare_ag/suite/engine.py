@@ -137,7 +137,7 @@ class Bench:
 
     def uninterrupted(self, *, phased: bool = False) -> Array:
         """(M, R) bool: the blocks in which no other program ran on the same CPU."""
-        counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "span_ns")]
+        counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "inside_ns")]
         return undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
 
     def seen(self, full_ns: float) -> Seen:
@@ -317,8 +317,7 @@ class Engine:
                 if name == self._planned(name, crew):
                     self._guard(crew, name, partial(self._rough, rough, name, crew))
         alive = {name: nanoseconds for name, nanoseconds in rough.items() if name not in self.failures}
-        data_bytes, twins = self.problem.X.nbytes, int(self._twins)
-        self.plan = plan(alive, self.settings, data_bytes, seconds, twins, self._unprobed)
+        self.plan = plan(alive, self.settings, seconds, int(self._twins), self._unprobed)
 
     def launch(self) -> LaunchResult:
         """One launch. Contestants that fail are in `failures` afterwards and in no later launch."""

@@ -221,7 +221,7 @@ class _Conclusion:
         audits = _audits(benches)
         steps = self._engine.plan.lengths[name].steps
         observed = benches[-1].observed
-        span = sum(int(bench.column("span_ns").sum()) for bench in benches)
+        inside = sum(int(bench.column("inside_ns").sum()) for bench in benches)
         where = self._whereabouts(name)
         control = self._engine.controls(name)
         step = _ratio(interval(times))
@@ -239,7 +239,7 @@ class _Conclusion:
             cold_seconds=(imported or 0.0) + construct.value + make_tensor.value + excess,
             interface_seconds=float(np.median([a.interface_ns for a in audits])) * 1e-9 / steps,
             pending_share=float(np.median([a.pending_ns / (a.wall_ns + a.pending_ns) for a in audits])),
-            cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / span,
+            cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / inside,
             preempted=float(np.mean([np.mean(~one.clean) for one in blocks])),
             pinned=benches[-1].pinned,
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
@@ -327,6 +327,7 @@ class _Conclusion:
             "block_wall_ns": "wall_ns",
             "block_cpu_ns": "cpu_ns",
             "block_span_ns": "span_ns",
+            "block_inside_ns": "inside_ns",
             "block_switches": "switches",
             "block_steps": "steps",
             "block_host_ns": "host_ns",

@@ -100,27 +100,27 @@ class _Block:
         self._idle_cpu = process_time_ns() - trainee.cpu_mark if trainee.cpu_mark else 0
         self.looking = looking_ns(trainee, w, b)
         self.upcoming = cycle(batches)
-        self._usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._cpu = process_time_ns()
         self._began = perf_counter_ns()
         self.weights = trainee.weights(w, b)
         self._made = perf_counter_ns()
 
-    def begin(self) -> int:
-        """Nanoseconds at the start of what counts; the lead-in ends here."""
+    def begin(self) -> None:
+        """The lead-in ends here, and what counts starts."""
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._cpu = process_time_ns()
         self._started = perf_counter_ns()
-        return self._started
 
     def timed(self, wall: int, phases: list[int]) -> Timed:
         """The reply, once the clock has stopped."""
-        span = perf_counter_ns() - self._began
+        ended = perf_counter_ns()
         self._trainee.cpu_mark = process_time_ns()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return Timed(
             wall_ns=max(1, wall),
             lead_ns=self._started - self._made,
             make_ns=self._made - self._began,
-            span_ns=span,
+            span_ns=ended - self._began,
+            inside_ns=ended - self._started,
             cpu_ns=self._trainee.cpu_mark - self._cpu,
             switches=usage.ru_nivcsw - self._usage.ru_nivcsw,
             waits=usage.ru_nvcsw - self._usage.ru_nvcsw,

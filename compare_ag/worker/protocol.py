@@ -413,7 +413,9 @@ class Timed(Message, frozen=True):
     make_ns: int
     """of making tensors from the checkpoint"""
     span_ns: int
-    """of all of that together, by the same clock: what the next three are about"""
+    """of all of that together, by the same clock"""
+    inside_ns: int
+    """from the end of the lead-in to the end: what the next three are about"""
     cpu_ns: int
     switches: int
     """involuntary context switches"""

@@ -159,7 +159,7 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"wall_ns": 0}, "Timed.wall_ns = 0; possible are 1 to 1.2e\\+09"),
         ({"span_ns": 0}, "Timed.span_ns = 0"),
         *(({name: 2 * NANOSECONDS}, f"Timed.{name} = 2000000000; possible are [01] to 1.2e\\+09")
-          for name in ("wall_ns", "lead_ns", "make_ns", "span_ns")),
+          for name in ("wall_ns", "lead_ns", "make_ns", "span_ns", "inside_ns")),
         *(({name: wrong}, f"Timed.{name} = {wrong}") for wrong in (-1, 1 << 62)
           for name in ("wall_ns", "lead_ns", "make_ns", "span_ns", "cpu_ns", "switches", "waits", "idle_cpu_ns")),
         ({"phases": [1, 1, 1]}, "3 values as Timed.phases"),

@@ -145,7 +145,7 @@ def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, brie
         + """
 
 def whole_block(trainee, batches, w, b, steps, lead_in, learning_rate, segment=0):
-    timed = p.Timed(1, 0, 0, 1, 0, 0, 0, 0, [])
+    timed = p.Timed(1, 0, 0, 1, 1, 0, 0, 0, 0, [])
     step_ns = np.ones(steps if steps <= p.MOST_BLOCK_STEPS else 0, np.int64)
     return timed, {"step_ns": step_ns, "probe_ns": np.ones(2, np.int64), "loss": np.zeros(()), "w": w, "b": b}
 

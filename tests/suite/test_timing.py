@@ -99,6 +99,7 @@ def test_a_run_keeps_every_block_and_how_they_came_about(tmp_path, brief):
             "block_clean",
             "block_host_ns",
             "block_span_ns",
+            "block_inside_ns",
         ):
             assert arrays[key].shape == (launches, instances, rounds)
         assert np.all(arrays["block_wall_ns"] > 0)

@@ -119,7 +119,8 @@ def test_what_surrounds_the_steps_is_told(trainee):
     assert timed.lead_ns == 3 * STEP + WAIT + 2 * READ + TICK
     inside = TICK + 7 * (STEP + TICK) + WAIT + 3 * READ + TICK
     assert timed.span_ns == timed.make_ns + timed.lead_ns + inside + 2 * PROBE + TICK
-    assert timed.cpu_ns == timed.span_ns + TICK  # the first reading of the clock included
+    assert timed.inside_ns == inside + 2 * PROBE + TICK
+    assert timed.cpu_ns == timed.inside_ns + TICK  # the first reading of the clock included
 
 
 def test_what_the_process_does_between_its_blocks_is_told(trainee):

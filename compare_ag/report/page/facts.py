@@ -171,7 +171,8 @@ def method(run: Run) -> Iterator[Fact]:
         lengths = [f"{name} {cost.steps_per_block} after {cost.lead_in}" for name, cost in known.items()]
         yield (
             "steps of a block",
-            f"On average: {'; '.join(lengths)} untimed ones. Blocks that another program interrupted or slowed do not count.",
+            f"On average: {'; '.join(lengths)} untimed ones. Blocks that another program interrupted or slowed do not "
+            "count.",
         )
     yield (
         "ratios",
