@@ -17,7 +17,7 @@ import numpy as np
 from compare_ag import records
 from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
-from compare_ag.speed.verdicts import decide, noise_floor
+from compare_ag.speed.verdicts import at_least, decide, noise_floor
 
 STEPS_PER_BLOCK = 50
 INSTANCES, ROUNDS = 2, 5
@@ -324,7 +324,9 @@ def _speed(
         found = interval(ratios(name, against), simultaneous_level(len(names)))
         decision = decide(found, floor=math.inf if floor is None else floor)
         pairs.append(
-            records.PairRecord(backend=name, baseline=against, ratio=_interval(found), verdict=decision.verdict)
+            records.PairRecord(
+                backend=name, baseline=against, ratio=_interval(at_least(found, floor or 0.0)), verdict=decision.verdict
+            )
         )
     return records.SpeedRecord(
         mode="default",

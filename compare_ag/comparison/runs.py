@@ -25,7 +25,7 @@ from compare_ag.comparison.regressions import regressions
 from compare_ag.records import BackendRecord, Interval, Run
 from compare_ag.speed.between import between, joint_floor
 from compare_ag.speed.statistics import simultaneous_level
-from compare_ag.speed.verdicts import decide
+from compare_ag.speed.verdicts import at_least, decide
 
 THRESHOLD = 0.05
 NO_YARDSTICK = "none"
@@ -204,11 +204,12 @@ class _Speeds:
                 with_whom = "" if self.yardstick in (None, name) else f" and {self.yardstick} together"
                 return without_ratio("not decided", f"{name}{with_whom} had no undisturbed launch {place}")
         found = between(samples[0], samples[1], self.level)
-        ratio = Interval.of_logs(found.mean, found.half)
+        floor = self._floor if self._floor < float("inf") else None
+        shown = at_least(found, floor or 0.0)
+        ratio = Interval.of_logs(shown.mean, shown.half)
         if name == self.yardstick:
             return SpeedChange(before=before, after=after, ratio=ratio, verdict="yardstick")
         decision = decide(found, self._threshold, self._floor)
-        floor = self._floor if self._floor < float("inf") else None
         note = "the runs' noise floors do not allow a verdict" if decision.held_back else ""
         return SpeedChange(before=before, after=after, ratio=ratio, verdict=decision.verdict, floor=floor, note=note)
 

@@ -121,9 +121,9 @@ _SPEED_VERDICT = {
     "what is busy and run again.",
     "unranked": "It was timed, but its time says nothing: its timed results were wrong, or the work was done "
     "outside the clock or by other processes. A note says which.",
-    "faster": "The whole interval lies below 1, beyond the margin and beyond the noise floor.",
-    "slower": "The whole interval lies above 1, beyond the margin and beyond the noise floor.",
-    "equivalent": "The whole interval lies within the margin, and so does the noise floor.",
+    "faster": "The whole interval lies below 1, beyond the margin; it is as wide as the noise floor at least.",
+    "slower": "The whole interval lies above 1, beyond the margin; it is as wide as the noise floor at least.",
+    "equivalent": "The whole interval lies within the margin; it is as wide as the noise floor at least.",
     "inconclusive": "None of these: that is not “the same” but “not decided”. A note estimates how many launches would "
     "decide.",
 }
@@ -178,7 +178,7 @@ _TIMING = {
     "twin": "The second worker of one backend in each launch, each backend in turn, which first imports and allocates "
     "something else: the backend compared with itself. Before schema 1.7 it was the baseline's, and did nothing else.",
     "noise floor": "The farther end of the interval of a backend over its twin, from all launches, as distance from 1. "
-    "No verdict rests on a smaller difference.",
+    "No interval of a ratio is narrower, whatever its launches say.",
     "margin": "The difference that counts as none (--margin, 2 % unless told otherwise).",
     "budget": "The time after which no further launch begins (--timing-budget).",
 }

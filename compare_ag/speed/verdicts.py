@@ -1,14 +1,15 @@
 """From an interval to a word: faster, slower, equivalent, or inconclusive.
 
-With the interval [l, h] of log(t / t_baseline), the margin δ and the run's noise floor φ (how far from 0 the
-interval of a backend against itself reaches), both as logs:
+With the mean x̄ of log(t / t_baseline) and its half-width s, the margin δ and the run's noise floor φ (how far from 0
+the interval of a backend against itself reaches), all as logs, the interval is [l, h] = x̄ ∓ max(s, φ):
 
-    slower        l > max(δ, φ)
-    faster        h < -max(δ, φ)
-    equivalent    -δ ≤ l and h ≤ δ and φ ≤ δ     (a two-sided 95 % interval inside the margin: a conservative TOST)
+    slower        l > δ
+    faster        h < -δ
+    equivalent    -δ ≤ l and h ≤ δ     (a two-sided 95 % interval inside the margin: a conservative TOST)
     inconclusive  otherwise; never "the same"
 
-No verdict is stronger than the floor: what differs by less than a backend differs from itself has not been seen.
+No interval is narrower than the floor, and no verdict stronger: what differs by less than a backend differs from itself
+has not been seen. A few launches that happen to agree do not know better.
 """
 
 from __future__ import annotations
@@ -30,18 +31,23 @@ class Decision(NamedTuple):
 
 
 def decide(found: LogInterval, margin: float = MARGIN, floor: float = 0.0) -> Decision:
-    """The verdict on an interval; ``margin`` and ``floor`` are ratios less one (0.02 for 2 %)."""
-    allowed = _word(found, margin, floor)
-    return Decision(allowed, allowed == "inconclusive" and _word(found, margin, 0.0) != "inconclusive")
+    """The verdict on a mean and its half-width; ``margin`` and ``floor`` are ratios less one (0.02 for 2 %)."""
+    allowed = _word(at_least(found, floor), margin)
+    return Decision(allowed, allowed == "inconclusive" and _word(found, margin) != "inconclusive")
 
 
-def _word(found: LogInterval, margin: float, floor: float) -> Word:
-    least, noise = math.log1p(margin), math.log1p(floor)
-    if found.low > max(least, noise):
+def at_least(found: LogInterval, floor: float) -> LogInterval:
+    """The interval, as wide as the noise floor at least."""
+    return found._replace(half=max(found.half, math.log1p(floor)))
+
+
+def _word(found: LogInterval, margin: float) -> Word:
+    least = math.log1p(margin)
+    if found.low > least:
         return "slower"
-    if found.high < -max(least, noise):
+    if found.high < -least:
         return "faster"
-    if -least <= found.low and found.high <= least and noise <= least:
+    if -least <= found.low and found.high <= least:
         return "equivalent"
     return "inconclusive"
 

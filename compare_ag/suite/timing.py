@@ -31,7 +31,7 @@ from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Observation, Surroundings, notes
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
 from compare_ag.speed.trust import Decisive, Whereabouts, whereabouts, why_unranked
-from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
+from compare_ag.speed.verdicts import at_least, decide, launches_needed, noise_floor
 from compare_ag.suite.engine import TWIN, Bench, Contestant, Engine, timed_cpus
 from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
 from compare_ag.suite.observer import Observer, TimingProgress
@@ -412,7 +412,7 @@ class _Conclusion:
         return PairRecord(
             backend=name,
             baseline=baseline,
-            ratio=_ratio(found),
+            ratio=_ratio(found if math.isinf(floor) else at_least(found, floor)),
             verdict=decision.verdict,
             launches_needed=needed,
             held_back=decision.held_back,

@@ -8,7 +8,7 @@ import pytest
 
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
 from compare_ag.speed.statistics import LogInterval
-from compare_ag.speed.verdicts import decide, launches_needed, noise_floor
+from compare_ag.speed.verdicts import at_least, decide, launches_needed, noise_floor
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,16 @@ def test_no_verdict_is_stronger_than_the_noise_floor(mean):
     assert free.verdict != "inconclusive"
     assert not free.held_back
     assert held == ("inconclusive", True)
+
+
+def test_no_interval_is_narrower_than_the_noise_floor():
+    lucky = LogInterval(0.05, 0.001, 3)
+    assert at_least(lucky, 0.03).half == math.log(1.03)
+    assert at_least(lucky, 0.0005) == lucky
+    assert decide(lucky).verdict == decide(lucky, floor=0.025).verdict == "slower"
+    assert decide(lucky, floor=0.035) == ("inconclusive", True)  # what is left beyond the margin is noise
+    assert decide(LogInterval(0.01, 0.001, 3), floor=0.015) == ("inconclusive", True)  # it may reach beyond the margin
+    assert decide(LogInterval(0.001, 0.001, 3), floor=0.015).verdict == "equivalent"
 
 
 def test_the_floor_is_the_farther_end_of_the_control():
