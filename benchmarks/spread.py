@@ -11,7 +11,7 @@ from its invocations so far, the first of which counts for nothing else; where c
 than --seconds, the others are given as long. The figure is the standard deviation of the log-ratio over a tool's
 invocations.
 
-With --load other programs run all the time. An invocation of compare-ag that says it was disturbed has given no answer.
+With --load other programs run all the time; a hog on the timed CPU has the other tools bound to it, too. An invocation of compare-ag that says it was disturbed has given no answer.
 --quiet-json is what the same comparison kept when quiet: how far off is an answer in units of its own half-width?
 ``--keep FILE`` keeps every invocation, and goes on from there where the file exists already.
 """
@@ -40,6 +40,7 @@ from scipy.stats import f as f_distribution
 from compare_ag.speed.rates import Rate
 from compare_ag.speed.statistics import LEVEL
 from compare_ag.speed.student import chi_square_quantile
+from compare_ag.suite.engine import host_on, timed_cpus
 
 OURS, PYTEST, TORCH, PYPERF = "compare-ag", "pytest-benchmark", "torch.utils.benchmark", "pyperf --fast"
 TOOLS = (OURS, PYTEST, TORCH, PYPERF)
@@ -283,7 +284,9 @@ def measure(asked: argparse.Namespace, kept: Kept, tools: Tools, started: float)
         if tool != OURS and walls:  # a few launches may take longer than asked for: so long for the others, then
             wall = max(wall, statistics.median(walls))
         seconds = kept.measured_for(tool, wall)
-        answer = chosen[tool](seconds)
+        # a tool that may go where no hog is has not been measured beside it: compare-ag stays on the CPU that it times
+        with host_on(timed_cpus(1) if asked.load == "bursts" and tool != OURS else []):
+            answer = chosen[tool](seconds)
         kept.beside.setdefault(tool, []).append(answer.wall - seconds)
         if tool == OURS:
             walls.append(answer.wall)
