@@ -27,9 +27,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
+from typing import Any
 
 from figures import Section, finish, parser, problem_of, ratio_of
 
+from compare_ag import Weights
 from compare_ag.bridge.training import Training
 from compare_ag.suite.engine import host_on, timed_cpus
 from compare_ag.worker.load import load_backend
@@ -45,7 +47,7 @@ def ways_of(training: Training) -> dict[str, Callable[[int], list[int]]]:
     backend, batch, rate = training.backend, training.batch, training.problem.learning_rate
     step, synchronize = backend.step, backend.synchronize
 
-    def call(weights: object) -> object:
+    def call(weights: Weights) -> tuple[Any, Weights]:
         loss, updated = step(weights, batch, rate)
         synchronize(loss, *updated)
         return loss, updated
@@ -69,10 +71,9 @@ def ways_of(training: Training) -> dict[str, Callable[[int], list[int]]]:
             arguments = (weights,)
             start = perf_counter_ns()
             for _ in range(1):
-                _, updated = call(*arguments)
+                _, weights = call(*arguments)
             if i >= WARM_UP:
                 taken.append(perf_counter_ns() - start)
-            weights = updated
         return taken
 
     return {

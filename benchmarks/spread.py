@@ -11,7 +11,8 @@ from its invocations so far, the first of which counts for nothing else; where c
 than --seconds, the others are given as long. The figure is the standard deviation of the log-ratio over a tool's
 invocations.
 
-With --load other programs run all the time; a hog on the timed CPU has the other tools bound to it, too. An invocation of compare-ag that says it was disturbed has given no answer.
+With --load other programs run all the time; a hog on the timed CPU has the other tools bound to it, too. An invocation
+of compare-ag that says it was disturbed has given no answer.
 --quiet-json is what the same comparison kept when quiet: how far off is an answer in units of its own half-width?
 ``--keep FILE`` keeps every invocation, and goes on from there where the file exists already.
 """
