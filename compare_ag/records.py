@@ -241,7 +241,7 @@ class PairRecord(_Record, frozen=True, kw_only=True):
     backend: str
     baseline: str
     ratio: Interval
-    """simultaneous over all pairs of the run, and as wide as its noise floor at least"""
+    """simultaneous over all pairs of the run, and as wide as its noise floor at least; no ends where that is unknown"""
     verdict: str
     """faster, slower, equivalent or inconclusive"""
     launches_needed: int | None = None

@@ -281,7 +281,7 @@ def undecided(pair: PairRecord) -> tuple[str, str]:
     """Why a pair is inconclusive, and what would help."""
     who = f"{pair.backend} / {pair.baseline} is inconclusive"
     if pair.ratio.low is None:
-        return f"{who}: one launch gives no interval", "--timing-budget"
+        return f"{who}: too few undisturbed launches of it, or of twins, give no interval", "--timing-budget"
     if pair.held_back:
         reason = "its interval alone would decide, but the run's noise floor does not allow it"
         return f"{who}: {reason}", "a quieter machine"

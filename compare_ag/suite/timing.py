@@ -412,7 +412,7 @@ class _Conclusion:
         return PairRecord(
             backend=name,
             baseline=baseline,
-            ratio=_ratio(found if math.isinf(floor) else at_least(found, floor)),
+            ratio=_ratio(at_least(found, floor)),
             verdict=decision.verdict,
             launches_needed=needed,
             held_back=decision.held_back,
