@@ -38,8 +38,9 @@ PERTURBATION = 1e-2
 """of each weight: enough for a block to undo where the training has converged, so that its results show its updates
 (at 10000 x 100 in float32 a thousandth was 0.05 to 0.2 tolerances), and still the same regime"""
 LEAST_ROUNDS = 8
-INSTANCE_SHARE = 0.5
-"""of the time that a launch's workers need to start, to be spent on its blocks at least"""
+INSTANCE_SHARE = 1.0
+"""of the time that a launch's workers need to start, to be spent on its blocks at least: where others are busy, starts
+take longer and fewer blocks are left"""
 AROUND_BLOCK_NS = 700_000
 """what a block takes beside its steps: the request, restoring the weights, the reply"""
 CHECKPOINTS = ("start", "middle", "end")

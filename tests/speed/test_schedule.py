@@ -83,10 +83,10 @@ def test_a_launch_of_slow_steps_gives_up_rounds_before_instances_and_stays_in_th
 
 
 def test_workers_that_are_dear_to_start_are_asked_for_more_instances():
-    cheap, dear, dearest = (plan({"one": 1e4}, DEFAULT, start_seconds=seconds) for seconds in (0.1, 0.15, 60.0))
+    cheap, dear, dearest = (plan({"one": 1e4}, DEFAULT, start_seconds=seconds) for seconds in (0.05, 0.075, 60.0))
     assert cheap.instances == DEFAULT.instances
     assert DEFAULT.instances < dear.instances <= dearest.instances == DEFAULT.most_instances
-    twins = plan({"one": 1e4}, DEFAULT, start_seconds=0.15, twins=1)
+    twins = plan({"one": 1e4}, DEFAULT, start_seconds=0.075, twins=1)
     assert twins.instances < dear.instances
 
 
