@@ -48,7 +48,7 @@ class Answer:
     low: float | None = None
     high: float | None = None
     disturbed: bool = False
-    """it said that other programs kept it from answering"""
+    """it said that other programs kept it from answering, or gave a ratio without an interval"""
     launches: int = 0
 
     @property
@@ -97,6 +97,8 @@ def answer_of(run: Run, wall: float, name: str, baseline: str) -> Answer:
     disturbed = any(cost is not None and cost.disturbed for cost in sides)
     pair = run.manifest.speed.pair(name, baseline) if run.manifest.speed is not None else None
     if pair is not None:
+        # so few undisturbed launches, of a pair or of twins, that there is no interval
+        disturbed = disturbed or pair.ratio.low is None
         return Answer(pair.ratio.value, wall, pair.ratio.low, pair.ratio.high, disturbed, launches)
     if sides[0] is not None and sides[1] is not None:
         return Answer(sides[0].step.value / sides[1].step.value, wall, disturbed=disturbed, launches=launches)

@@ -12,7 +12,7 @@ than --seconds, the others are given as long. The figure is the standard deviati
 invocations.
 
 With --load other programs run all the time; a hog on the timed CPU has the other tools bound to it, too. An invocation
-of compare-ag that says it was disturbed has given no answer.
+of compare-ag that says it was disturbed, or gives a ratio without an interval, has given no answer.
 --quiet-json is what the same comparison kept when quiet: how far off is an answer in units of its own half-width?
 ``--keep FILE`` keeps every invocation, and goes on from there where the file exists already.
 """
@@ -227,7 +227,7 @@ def conclude(section: Section, kept: Kept, quiet: float | None, *, loaded: bool)
     if ours:
         disturbed = Rate.of(one.disturbed for one in ours)
         section.add(
-            f"{OURS}: {disturbed.hits} of {disturbed.tries} invocations say disturbed",
+            f"{OURS}: {disturbed.hits} of {disturbed.tries} invocations say disturbed, or give no interval",
             rate_of(disturbed), "%", scale=100, most=None if loaded else 0,
         )  # fmt: skip  # one figure
         whole = [math.log(one.ratio) for one in ours if one.ratio is not None]
