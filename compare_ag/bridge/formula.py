@@ -14,6 +14,7 @@ from compare_ag.verify.oracle import Exact, Oracle
 from compare_ag.verify.points import point_tolerance, update_tolerance
 
 if TYPE_CHECKING:
+    from compare_ag.model import Layout
     from compare_ag.problem.core import Array, Problem
 
 
@@ -24,10 +25,11 @@ class Bounded:
     exact: Exact
     tolerance: Array
 
-    def __getitem__(self, part: int | slice) -> Bounded:
-        """Some of the components."""
-        exact = self.exact._replace(high=self.exact.high[part], low=self.exact.low[part])
-        return Bounded(exact, np.asarray(self.tolerance[part]))
+    def parts(self, layout: Layout) -> tuple[Bounded, ...]:
+        """Of a vector (m,), one for each parameter."""
+        high, low, tolerance = map(layout.parts, (self.exact.high, self.exact.low, self.tolerance))
+        pieces = zip(high, low, tolerance, strict=True)
+        return tuple(Bounded(self.exact._replace(high=h, low=low_), t) for h, low_, t in pieces)
 
     def explains(self, tested: Array) -> bool:
         """Whether the tested value lies within the bound everywhere. NaN does only where the bound is infinite."""
@@ -66,17 +68,17 @@ class Point:
 
 def point(problem: Problem, w: Array, b: Array) -> Point:
     """Evaluate the objective of ``problem`` at finite w (d,) and b (), for a backend that computes in its dtype."""
-    exact = Oracle(problem).at(w, b)
-    allowed = point_tolerance(problem, np.append(w, b))
+    layout = problem.layout
+    theta = layout.flat((w, b))
+    exact = Oracle(problem).at(theta)
+    allowed = point_tolerance(problem, theta)
     gradient = Bounded(exact.gradient, allowed.gradient)
     following = Bounded(exact.following, allowed.following)
-    return Point(
-        Bounded(exact.loss, np.asarray(allowed.loss)), gradient[:-1], gradient[-1], following[:-1], following[-1]
-    )
+    return Point(Bounded(exact.loss, np.asarray(allowed.loss)), *gradient.parts(layout), *following.parts(layout))
 
 
 def descended(problem: Problem, weights: Array, gradient: Array) -> Bounded:
-    """The update of weights (m,) by this very gradient (m,), b last in both."""
+    """The update of weights (m,) by this very gradient (m,)."""
     exact = Oracle(problem).update(weights, gradient)
     return Bounded(exact, update_tolerance(problem, weights, gradient))
 

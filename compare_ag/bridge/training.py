@@ -75,12 +75,13 @@ class Training:
         require("backward: gradient w", expected.w, slope_w)
         require("backward: gradient b", expected.b, slope_b)
         updated = self.backend.update(start, gradient, self.problem.learning_rate)
-        slope = np.append(slope_w, slope_b)
+        layout = self.problem.layout
+        slope = layout.flat((slope_w, slope_b))
         if np.isfinite(slope).all():  # else the probability form has saturated, as passed above, and decides nothing
-            after = descended(self.problem, np.append(w, b), slope)
+            after = descended(self.problem, layout.flat((w, b)), slope)
             new_w, new_b = self.read_weights("updated", updated)
-            require("update: w", after[:-1], new_w)
-            require("update: b", after[-1], new_b)
+            for name, part, new in zip(layout.names, after.parts(layout), (new_w, new_b), strict=True):
+                require(f"update: {name}", part, new)
         return float(value)
 
     def check_training(self) -> float:

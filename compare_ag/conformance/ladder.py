@@ -61,7 +61,7 @@ def _at(subject: Subject, problem: Problem, weights: Array, where: str) -> list[
 
 
 def _zero(problem: Problem) -> Array:
-    return np.zeros(problem.features + 1, problem.dtype)
+    return np.zeros(problem.layout.size, problem.dtype)
 
 
 @check(
@@ -294,8 +294,7 @@ def check_honest(subject: Subject) -> str:
     """One example, one feature: the loss is softplus(z), its gradient in b is σ(z), at 200 logits."""
     problem = subject.problem(dtype="float64")
     grid = np.linspace(-30.0, 30.0, 200)
-    points = np.zeros((len(grid), problem.features + 1))
-    points[:, -1] = grid
+    points = problem.layout.flat((np.zeros((len(grid), problem.features)), grid))
     rows = np.flatnonzero(problem.y == 0)[:1]
     data = problem.X[rows], problem.y[rows]
     found = subject.ask(problem, points, data)

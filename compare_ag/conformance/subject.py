@@ -185,8 +185,8 @@ class Subject:
     def ask(
         self, problem: Problem, weights: Array, data: tuple[Array, Array] | None = None, *, fused: bool = False
     ) -> Answers:
-        """The backend's answers at ``weights`` (P, m), b last."""
-        w, b = np.ascontiguousarray(weights[:, :-1]), np.ascontiguousarray(weights[:, -1])
+        """The backend's answers at ``weights`` (P, m)."""
+        w, b = map(np.ascontiguousarray, problem.layout.parts(weights))
         found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
         if not found.data_kept:
             self._data_changed = True
@@ -269,18 +269,20 @@ class Subject:
         (found,) = judged(problem, start, {self.offer.name: asked}).graphs
         if found.status == "disagree":
             raise CheckFailedError(found.message)
-        weights = np.append(start.w, start.b)
+        layout = problem.layout
+        weights = layout.flat((start.w, start.b))
         answer = self.ask(problem, weights[None]).gradient
         assert answer is not None
         allowed = point_tolerance(problem, weights).gradient
-        for name, shape, own, limit in (
-            ("w", [problem.features], answer[0, 0, :-1], allowed[:-1]),
-            ("b", [], answer[0, 0, -1:], allowed[-1:]),
+        slope = answer[0, 0]
+        for name, shape, own, limit in zip(
+            layout.names, layout.shapes, layout.parts(slope), layout.parts(allowed), strict=True
         ):
-            nodes = [one for one in found.nodes if one.role == "parameter" and one.value and one.value.shape == shape]
+            known = (one for one in found.nodes if one.role == "parameter" and one.value)
+            nodes = [one for one in known if one.value is not None and one.value.shape == list(shape)]
             if len(nodes) != 1 or nodes[0].gradient is None:
                 raise CheckFailedError(f"{len(nodes)} nodes are the parameter {name}; one must be, with its gradient")
-            told = np.array([float(value) for value in nodes[0].gradient.values])
+            told = np.array([float(value) for value in nodes[0].gradient.values]).reshape(shape)
             if not (np.abs(told - own) <= limit).all():
                 raise CheckFailedError(f"the graph's gradient of {name} is {told}, backward returned {own}")
         return found.message

@@ -14,7 +14,6 @@ from compare_ag.divergence.reproducer import Reproducer, write_reproducer
 from compare_ag.divergence.trace import Fault, Trace, trace
 from compare_ag.problem import batches
 from compare_ag.suite.graphs import Place, undecided_reason
-from compare_ag.verify.samples import coordinate
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -69,17 +68,17 @@ def bisect(
             if script is not None:
                 reproducers[name] = script
     one, other = list(traces.values())[:2] if len(traces) > 1 else (None, None)
-    bits = "" if one is None or other is None else _first_bits(one, other)
+    bits = "" if one is None or other is None else _first_bits(problem, one, other)
     ends = [(found.undecided, found) for found in traces.values() if found.undecided is not None]
     if not ends:
         return Divergence(faults, bits, None, reproducers)
     step, found = min(ends, key=lambda end: end[0])
-    w, b = found.weights[step][:-1], found.weights[step][-1]
+    w, b = problem.layout.parts(found.weights[step])
     rows = next(itertools.islice(batches(problem), step, None)) if problem.batch_size is not None else None
     return Divergence(faults, bits, step, reproducers, undecided_reason(problem, Place(step, w, b, rows)))
 
 
-def _first_bits(one: Trace, other: Trace) -> str:
+def _first_bits(problem: Problem, one: Trace, other: Trace) -> str:
     count = min(len(one.weights), len(other.weights))
     bits = f"u{one.weights.itemsize}"  # NaNs of the same bits are the same, zeros of different signs are not
     different = (one.weights[:count].view(bits) != other.weights[:count].view(bits)).any(axis=1)
@@ -90,4 +89,4 @@ def _first_bits(one: Trace, other: Trace) -> str:
         apart = np.abs(one.weights[step].astype(np.float64) - other.weights[step].astype(np.float64))
     worst = int(np.argmax(apart))
     size = f"by {apart[worst]:.2g}" if np.isfinite(apart[worst]) else "which is not finite in both"
-    return f"they first differ at step {step}, in {coordinate(worst, len(apart))}, {size}"
+    return f"they first differ at step {step}, in {problem.layout.coordinate(worst)}, {size}"

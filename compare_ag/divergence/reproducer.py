@@ -135,14 +135,14 @@ def _run(path: Path) -> Reproducer:
 def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str, dict[str, Array]]:
     """The text of one way, and the arrays that it loads from the file beside it."""
     arrays: dict[str, Array] = {"X": problem.X, "y": problem.y, "w": problem.w0, "b": problem.b0}
-    at = fault.point if fault.point is not None else np.append(problem.w0, problem.b0)
+    at = fault.point if fault.point is not None else problem.initial
     steps = fault.step or 0
     if how.endswith("trained"):
         rows = _rows(problem, steps)
         if rows is not None:
             arrays["rows"] = rows
     elif how != "start":
-        arrays |= {"w": at[:-1], "b": at[-1]}
+        arrays |= dict(zip(problem.layout.names, problem.layout.parts(at), strict=True))
         if how == "whole first" and fault.rows is not None:
             arrays["rows"] = fault.rows
         elif fault.rows is not None:
@@ -312,13 +312,13 @@ def _observe(fault: Fault) -> str:
 
 def _verdict(problem: Problem, trace: Trace, fault: Fault) -> tuple[list[str], dict[str, Array]]:
     """How to compare with the exact numbers, within the computed tolerance; and both, rounded to float64."""
-    at = np.asarray(fault.point if fault.point is not None else np.append(problem.w0, problem.b0))
+    at = np.asarray(fault.point if fault.point is not None else problem.initial)
     if fault.phase == "make_tensor":
         return _tail(), {"expected": at.astype(np.float64), "tolerance": np.zeros(len(at))}
     if fault.finding is None:
         return [], {}
     allowed = point_tolerance(problem, at, fault.rows)
-    exact = Oracle(problem).at(at[:-1], at[-1], fault.rows, allowed)
+    exact = Oracle(problem).at(at, fault.rows, allowed)
     if fault.finding.test == "update":
         gradient = exact.gradient.high
         if trace.gradients is not None and fault.step is not None and fault.step < len(trace.gradients):

@@ -75,7 +75,7 @@ class Trace:
     losses: Array
     """(T+1,)"""
     weights: Array
-    """(T+1, m), b last"""
+    """(T+1, m), in the order of `Problem.layout`"""
     gradients: Array | None
     """(T, m)"""
     fault: Fault | None
@@ -95,7 +95,7 @@ def trace(
 
     Raises `TooLongError` where the recording would not fit (`MOST_NUMBERS`).
     """
-    m = problem.features + 1
+    m = problem.layout.size
     if problem.steps * m * 3 > MOST_NUMBERS:
         most = MOST_NUMBERS // (3 * m)
         raise TooLongError(f"every step of this training is too much to keep; use --steps {most} or fewer")
@@ -134,13 +134,13 @@ def _traced(name: str, offer: Offer, mutation: Mutation | None, problem: Problem
 def _weights(problem: Problem, recording: Recording) -> Array:
     """(T'+1, m): the weights of each step, in order."""
     w, b = concatenate(recording.w, problem.dtype, (problem.features,)), concatenate(recording.b, problem.dtype)
-    return np.concatenate([w, b[:, None]], axis=1)
+    return problem.layout.flat((w, b))
 
 
 def _gradients(problem: Problem, recording: Recording) -> Array | None:
     w = concatenate(recording.gradient_w, problem.dtype, (problem.features,))
     b = concatenate(recording.gradient_b, problem.dtype)
-    return np.concatenate([w, b[:, None]], axis=1)
+    return problem.layout.flat((w, b))
 
 
 def _first_fault(
@@ -148,10 +148,10 @@ def _first_fault(
 ) -> Fault | None:
     samples = _samples(problem, losses, weights, gradients)
     oracle = Oracle(problem)
-    start = np.append(problem.w0, problem.b0)
+    start = problem.initial
     if len(weights) and not np.array_equal(weights[0], start):
         worst = int(np.argmax(np.abs(weights[0].astype(float) - start)))
-        coordinate = "b" if worst == problem.features else f"w[{worst}]"
+        coordinate = problem.layout.coordinate(worst)
         size = float(abs(weights[0][worst].astype(float) - start[worst]))
         message = f"training does not begin at the start: {coordinate} is off by {size:.2g}, where none is allowed"
         return Fault(None, message, 0, "make_tensor", coordinate, np.inf, start)
@@ -323,9 +323,10 @@ def _in_float64(problem: Problem, sample: Sample, weights: Array) -> tuple[Array
     y = np.asarray(problem.y if sample.rows is None else problem.y[sample.rows], dtype=np.float64)
     with np.errstate(all="ignore"):
         sign = 1.0 - 2.0 * y
-        s = sign * (X @ weights[:-1] + weights[-1])
+        w, b = problem.layout.parts(weights)
+        s = sign * (X @ w + b)
         decay = np.exp(-np.abs(s))
         residual = sign * np.where(s >= 0, 1.0, decay) / (1.0 + decay)
-        penalty = np.append(problem.l2 * weights[:-1], 0.0)
+        penalty = problem.layout.only("w", problem.l2 * weights)
         loss = (np.maximum(s, 0.0) + np.log1p(decay)).mean() + 0.5 * float(penalty @ weights)
-        return np.asarray(loss), np.append(X.T @ residual / len(y), residual.mean()) + penalty
+        return np.asarray(loss), problem.layout.flat((X.T @ residual / len(y), residual.mean())) + penalty

@@ -249,19 +249,19 @@ class _Bench:
             return OwnStep(name, right=False, message=reason, ratio=np.inf, failed=True)
         return OwnStep(name, *self._judged(samples))
 
-    def _samples(self, step: Callable[[str, int, Array, Array, Array | None], Sample]) -> list[Sample]:
+    def _samples(self, step: Callable[[str, int, Array, Array | None], Sample]) -> list[Sample]:
         """Those of a training, then those at the host's points; ``step`` gets a place, k, the weights and the rows."""
         problem = self.problem
         whole = problem.batch_size is None
         samples = []
-        w, b = problem.w0, problem.b0
+        weights = problem.initial
         for k, rows in zip(range(problem.steps), batches(problem), strict=False):
-            sample = step(f"step {k}", k, w, b, None if whole else rows)
+            sample = step(f"step {k}", k, weights, None if whole else rows)
             samples.append(replace(sample, step=k))
             assert sample.following is not None
-            w, b = sample.following[:-1], sample.following[-1]
+            weights = sample.following
         if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
-            samples += [step(f"the point '{n}'", 0, p[:-1], p[-1], None) for n, p in self.points.items()]
+            samples += [step(f"the point '{n}'", 0, p, None) for n, p in self.points.items()]
         return samples
 
     def _judged(self, samples: list[Sample]) -> tuple[bool, str, float]:
@@ -272,19 +272,20 @@ class _Bench:
         message = first_finding(findings).message if findings else "right"
         return not findings, message, max((result.ratio for result in found), default=0.0)
 
-    def _own_step(self, session: Session, where: str, k: int, w: Array, b: Array, rows: Array | None) -> Sample:
-        """Loss and new weights by the backend's own step, at the weights w (d,), b ()."""
-        w, b = np.ascontiguousarray(w), np.asarray(b)
+    def _own_step(self, session: Session, where: str, k: int, weights: Array, rows: Array | None) -> Sample:
+        """Loss and new weights by the backend's own step, at ``weights`` (m,)."""
+        layout = self.problem.layout
+        w, b = layout.parts(weights)
         try:
             found = session.exchange(self.problem, "step", k, w=w, b=b)
         except WorkerFailure as failure:
             raise _PartFailure("step", failure) from None
-        return Sample(where, np.append(w, b), found["loss"], None, np.append(found["w"], found["b"]), rows)
+        return Sample(where, weights, found["loss"], None, layout.flat((found["w"], found["b"])), rows)
 
-    def _step(self, sessions: list[Session], where: str, k: int, w: Array, b: Array, rows: Array | None) -> Sample:
-        """Loss, gradient and update from three workers, at the weights w (d,), b ()."""
+    def _step(self, sessions: list[Session], where: str, k: int, weights: Array, rows: Array | None) -> Sample:
+        """Loss, gradient and update from three workers, at ``weights`` (m,)."""
         problem = self.problem
-        w, b = np.ascontiguousarray(w), np.asarray(b)
+        w, b = problem.layout.parts(weights)
 
         def ask(part: PartName, **arrays: Array) -> dict[str, Array]:
             try:
@@ -295,7 +296,7 @@ class _Bench:
         loss = ask("loss")["loss"]
         gradient = ask("gradient")
         following = ask("update", gw=gradient["w"], gb=gradient["b"])
-        return Sample(where, np.append(w, b), loss, None, np.append(following["w"], following["b"]), rows)
+        return Sample(where, weights, loss, None, problem.layout.flat((following["w"], following["b"])), rows)
 
 
 class _PartFailure(Exception):  # noqa: N818 - as `WorkerFailure`, with the part that was asked for

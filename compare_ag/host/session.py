@@ -45,7 +45,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a backend said at P points, each visited twice (V = 2) on the same tensors; m = d + 1, b last."""
+    """What a backend said at P points, each visited twice (V = 2) on the same tensors; m as in `Problem.layout`."""
 
     loss: p.Array
     """(P, 2)"""
@@ -217,7 +217,7 @@ class Session:
         Many points of wide data are asked for in parts, so that no frame grows with their number.
         """
         extra = {} if data is None else {"X": data[0], "y": data[1]}
-        answers = Answers.empty(len(b), problem.features + 1, problem.dtype, fused=fused)
+        answers = Answers.empty(len(b), problem.layout.size, problem.dtype, fused=fused)
         at_a_time = p.points_at_a_time(problem.features, np.dtype(problem.dtype).itemsize)
         for first in range(0, len(b), at_a_time):
             rows = slice(first, first + at_a_time)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+
+from compare_ag.model import Layout, logistic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,6 +95,16 @@ class Problem:
     def features(self) -> int:
         """d, the columns of X."""
         return int(self.X.shape[1])
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which number of a flat vector θ (m,) is which parameter."""
+        return logistic(self.features)
+
+    @property
+    def initial(self) -> Array:
+        """The weights that training starts from, (m,) in ``dtype``."""
+        return self.layout.flat((self.w0, self.b0))
 
     @property
     def batches_per_epoch(self) -> int:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from compare_ag.model import logistic
 from compare_ag.records import Run, decisive
 
 
@@ -19,7 +20,8 @@ def digits_kept(run: Run, name: str) -> float | None:
     if verdict is None or verdict.weights_error is None or verdict.status == "undecidable" or not run.reference:
         return None
     error = float(verdict.weights_error)
-    norm = math.hypot(*np.append(run.reference["final_w"], run.reference["final_b"]))  # squares nothing: no overflow
+    final = logistic(run.manifest.problem.features).flat((run.reference["final_w"], run.reference["final_b"]))
+    norm = math.hypot(*final)  # squares nothing: no overflow
     if not (math.isfinite(error) and math.isfinite(norm) and norm > 0):
         return None
     held = float(np.finfo(run.manifest.problem.dtype).eps) / 2

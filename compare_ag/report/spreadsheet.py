@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag.comparison.numbers import blocks
+from compare_ag.model import logistic
 from compare_ag.records import BackendRecord, Cost, Interval, Run, decisive
 from compare_ag.report import cells
 from compare_ag.report.escape import cell
@@ -169,7 +170,8 @@ def _weights(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
                 for step, b, w in zip(arrays["weight_steps"], arrays["b"], arrays["w"], strict=True):
                     yield [name, int(step), float(b), *w.tolist()]
 
-    return ["backend", "step", "b", *(f"w[{i}]" for i in range(features))], rows()
+    *names, last = logistic(features).coordinates
+    return ["backend", "step", last, *names], rows()
 
 
 # --- timings ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from compare_ag.model import logistic
 from compare_ag.records import FAILED, BackendRecord, Run, TestRecord
 from compare_ag.report import cells
 from compare_ag.report.grid import Grid, plain_table
@@ -172,14 +173,15 @@ def _status(record: BackendRecord) -> Text:
 def final_weights(run: Run) -> Group:
     """Final w and b of every backend beside the reference's, and the distance to it."""
     features, indices = run.manifest.problem.features, cells.weights_shown(run)
-    heads = [f"w[{i}]" for i in indices]
+    *names, last = logistic(features).coordinates
+    heads = [names[i] for i in indices]
     gap = len(indices) < features
     if gap:
         heads.insert(-1, "…")
     title = f"Final weights after {run.manifest.problem.steps} steps"
     if gap:
         title += f" ({len(indices)} of {features} features; all are in the run directory)"
-    table = Grid("", *heads, "b", "distance to reference", "tolerance")
+    table = Grid("", *heads, last, "distance to reference", "tolerance")
 
     def numbers(w: Array, b: float) -> list[str]:
         row = [cells.weight(w[i]) for i in indices]

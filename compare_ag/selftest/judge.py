@@ -271,7 +271,7 @@ class _Bench:
             effect_end=max(named["end"]),
             caught_middle=_caught_at(verdict, "middle"),
             caught_end=_caught_at(verdict, "end"),
-            allclose=peers.allclose_sees(_final(training), _final(correct)),
+            allclose=peers.allclose_sees(_final(self.problem, training), _final(self.problem, correct)),
             gradcheck=self.subject.dtype == "float64" and peers.gradcheck_sees(main, answers.loss, answers.gradient),
         )
 
@@ -315,8 +315,8 @@ def scan(problem: Problem) -> Route:
     """w = 0 and b = ±1, ±2, … on all data, as far as each form of the loss can be decided; never shown to a verdict."""
     top, bottom = (int(min(SCANNED, largest_decidable(problem, sign))) for sign in (1.0, -1.0))
     logits = [*range(-bottom, 0), *range(1, top + 1)]
-    weights = np.zeros((len(logits), problem.features + 1), dtype=problem.dtype)
-    weights[:, -1] = logits
+    none, b = np.zeros((len(logits), problem.features), problem.dtype), np.array(logits, problem.dtype)
+    weights = problem.layout.flat((none, b))
     return Route(tuple(f"b = {b}" for b in logits), weights, None, SCAN)
 
 
@@ -330,10 +330,10 @@ def _in(mine: Array, right: Array, tolerance: Array) -> Array:
     return np.asarray(np.where(np.isfinite(allowed), ratio, 0.0).max(axis=2))
 
 
-def _final(training: Training) -> Array:
+def _final(problem: Problem, training: Training) -> Array:
     assert training.recording.final_w is not None
     assert training.recording.final_b is not None
-    return np.append(training.recording.final_w, training.recording.final_b)
+    return problem.layout.flat((training.recording.final_w, training.recording.final_b))
 
 
 def _catchers(verdict: Verdict) -> tuple[str, ...]:

@@ -660,7 +660,7 @@ def checkpoint_of(
 ) -> tuple[int, Array, Array]:
     """Step and weights of start, middle or end of the reference trajectory, the last finite ones before it."""
     with np.errstate(over="ignore"):
-        w, b = (ends[:, 0].astype(problem.dtype) for ends in (reference.w, reference.b))
+        w, b = problem.layout.parts(reference.weights[:, 0].astype(problem.dtype))
     finite = np.isfinite(w).all(axis=-1) & np.isfinite(b)
     last = max(0, int(np.argmin(finite)) - 1 if not finite.all() else len(finite) - 1)
     index = {"start": 0, "middle": min(len(recorded) // 2, last), "end": last}[where]

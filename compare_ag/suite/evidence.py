@@ -67,7 +67,7 @@ def _gradients(problem: Problem, recording: Recording) -> dict[int, Array]:
     """Recorded step -> reported gradient (m,)."""
     w = concatenate(recording.gradient_w, problem.dtype, (problem.features,))
     b = concatenate(recording.gradient_b, problem.dtype)
-    return {step: np.append(w[i], b[i]) for i, step in enumerate(recording.gradient_steps)}
+    return dict(zip(recording.gradient_steps, problem.layout.flat((w, b)), strict=False))
 
 
 def _samples(probes: Probes | None, answers: list[Answers]) -> list[Sample]:

@@ -63,7 +63,7 @@ def place(problem: Problem, step: int) -> Place:
     if step:
         reached = reference_trajectory(replace(problem, steps=step, published=()))
         with np.errstate(over="ignore"):  # beyond float32
-            w, b = (np.asarray(end).astype(problem.dtype) for end in (reached.final_w, reached.final_b))
+            w, b = problem.layout.parts(reached.final_weights.astype(problem.dtype))
     rows = None
     if problem.batch_size is not None:
         rows = batch_rows(problem.epoch_order(), problem.batch_size, problem.examples, step)
@@ -79,7 +79,7 @@ def place(problem: Problem, step: int) -> Place:
 def _overflown(problem: Problem, at: Place) -> str:
     """What is beyond the problem's dtype at the place, with its verb; or ""."""
     X, y = (problem.X, problem.y) if at.rows is None else (problem.X[at.rows], problem.y[at.rows])
-    theta = np.append(at.w, at.b).astype(np.float64)
+    theta = problem.layout.flat((at.w, at.b)).astype(np.float64)
     with np.errstate(all="ignore"):
         here = Here(X.astype(np.float64), y.astype(np.float64), theta, float(problem.l2))
         square = float(here.w @ here.w) if problem.l2 else 0.0  # on the way to the penalty
@@ -93,7 +93,7 @@ def _overflown(problem: Problem, at: Place) -> str:
 
 def undecided_reason(problem: Problem, at: Place) -> str:
     """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
-    stable = point_tolerance(replace(problem, loss="logits"), np.append(at.w, at.b), at.rows)
+    stable = point_tolerance(replace(problem, loss="logits"), problem.layout.flat((at.w, at.b)), at.rows)
     if problem.loss == "probability" and np.isfinite([stable.loss, *stable.gradient, *stable.following]).all():
         return "the probability form saturates"
     return f"numbers may leave the range of {problem.dtype}"

@@ -93,12 +93,12 @@ class JudgedBlocks:
 
     def round(self, number: int, w: Array, b: Array) -> None:
         """A round begins, with these weights."""
-        self._start = np.append(w, b).astype(w.dtype) if number in self._wanted else None
+        self._start = self.problem.layout.flat((w, b)) if number in self._wanted else None
 
     def add(self, name: str, updates: int, computed: dict[str, Array]) -> None:
         """What a block of this round computed."""
         if self._start is not None:
-            weights = np.append(computed["w"], computed["b"]).astype(self._start.dtype)
+            weights = self.problem.layout.flat((computed["w"], computed["b"]))
             self._claims.setdefault(name, []).append(Claim(self._start, updates, computed["loss"], weights))
 
     def judge(self, launch_seconds: float, backend_of: Callable[[str], str]) -> dict[str, WorkerFailure | Exception]:

@@ -244,15 +244,16 @@ class Judge:
         reference, tolerances = self._reference, self._tolerance
         if reference is None or tolerances is None:
             return None
+        (w, b), (final_w, final_b) = map(self.problem.layout.parts, (reference.weights, reference.final_weights))
         arrays = {
             "losses": reference.losses,
             "loss_tolerance": tolerances.loss,
             "weights_tolerance": tolerances.weights,
             "recorded_steps": np.array(self._pairs, dtype=np.int64),
-            "w": reference.w,
-            "b": reference.b,
-            "final_w": reference.final_w,
-            "final_b": reference.final_b,
+            "w": w,
+            "b": b,
+            "final_w": final_w,
+            "final_b": final_b,
         }
         return records.write_arrays(folder / "arrays" / "reference.npz", arrays)
 
@@ -261,7 +262,7 @@ class Judge:
     ) -> records.Real | None:
         """The largest distance ‖(w, b) - (w', b')‖ between the final weights of two judged backends."""
         ends = [
-            np.append(arrays[name]["final_w"], arrays[name]["final_b"]).astype(np.float64)
+            self.problem.layout.flat((arrays[name]["final_w"], arrays[name]["final_b"])).astype(np.float64)
             for name, record in rows.items()
             if record.status in records.JUDGED and "final_w" in arrays[name]
         ]

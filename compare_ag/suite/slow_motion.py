@@ -8,7 +8,7 @@ bisect`.)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +83,8 @@ def trace_step(
 
 
 def _exact(problem: Problem, oracle: Oracle, at: Place) -> StepRecord:
-    found = oracle.at(at.w, at.b, at.rows)
+    layout = problem.layout
+    found = oracle.at(layout.flat((at.w, at.b)), at.rows)
     with np.errstate(over="ignore"):  # the step may lead beyond float32
         loss, gradient, after = (
             np.asarray(one.high).astype(problem.dtype) for one in (found.loss, found.gradient, found.following)
@@ -93,19 +94,20 @@ def _exact(problem: Problem, oracle: Oracle, at: Place) -> StepRecord:
         status="ok",
         message=f"rounded once to {problem.dtype}",
         loss=numbers_of(loss, WHOLE, HEAD),
-        gradient=_pair((gradient[:-1], gradient[-1])),
-        after=_pair((after[:-1], after[-1])),
+        gradient=_pair(layout.parts(gradient)),
+        after=_pair(layout.parts(after)),
     )
 
 
 def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Walked) -> StepRecord:
     """What one backend did, judged: an update against its own gradient, for the rest is told by the gradient."""
+    flat = problem.layout.flat
     sample = Sample(
         f"step {at.step}",
-        np.append(at.w, at.b),
+        flat((at.w, at.b)),
         walked.loss,
-        None if walked.gradient is None else np.append(*walked.gradient),
-        None if walked.after is None else np.append(*walked.after),
+        None if walked.gradient is None else flat(walked.gradient),
+        None if walked.after is None else flat(walked.after),
         at.rows,
         at.step,
     )
@@ -137,5 +139,6 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
 _TESTS = ("loss", "gradient", "update")
 
 
-def _pair(arrays: tuple[Array, Array]) -> Pair:
-    return Pair(w=numbers_of(arrays[0], WHOLE, HEAD), b=numbers_of(arrays[1], WHOLE, HEAD))
+def _pair(arrays: Sequence[Array]) -> Pair:
+    w, b = (numbers_of(array, WHOLE, HEAD) for array in arrays)
+    return Pair(w=w, b=b)

@@ -219,7 +219,7 @@ def ask_along(session: Session, problem: Problem, probes: Probes, *, fused: bool
     """The backend's answers at the points of each route. Raises `WorkerFailure`."""
     answers = []
     for route in probes.routes:
-        w, b = np.ascontiguousarray(route.weights[:, :-1]), np.ascontiguousarray(route.weights[:, -1])
+        w, b = map(np.ascontiguousarray, problem.layout.parts(route.weights))
         data = None if route.rows is None else (problem.X[route.rows], problem.y[route.rows])
         answers.append(session.evaluate(problem, w, b, data, fused=fused))
     return answers

@@ -50,7 +50,7 @@ GROUP_CELLS = 1 << 18
 
 @dataclass(frozen=True)
 class Claim:
-    """What one timed block started from, and what it reports; m = d + 1 weights in the problem's dtype, b last.
+    """What one timed block started from, and what it reports; m weights in the problem's dtype.
 
     Claims that start from the same weights share one trajectory of the reference; it is found most quickly where they
     share the array, too.
@@ -217,12 +217,12 @@ class BlockJudge:
             if verdict.status == "wrong" and verdict.quantity == "weights":
                 if i not in by_weight:
                     by_weight[i] = np.abs(claims[i].weights - expected.weights[plan.pair[i]])
-                verdict = replace(verdict, coordinate=worst_coordinate(by_weight[i]))
+                verdict = replace(verdict, coordinate=worst_coordinate(self.problem.layout, by_weight[i]))
             verdicts.append(verdict)
         return verdicts
 
     def _require_form(self, claim: Claim) -> None:
-        dtype, m = np.dtype(self.problem.dtype), self.problem.features + 1
+        dtype, m = np.dtype(self.problem.dtype), self.problem.layout.size
         parts = (("start", claim.start, (m,)), ("loss", claim.loss, ()), ("weights", claim.weights, (m,)))
         for name, array, shape in parts:
             if array.dtype != dtype or array.shape != shape:
@@ -232,7 +232,7 @@ class BlockJudge:
 
     def _expected(self, plan: _Plan, updates: int) -> _Expected:
         """What right blocks come to; ``updates`` of all claims together, for the false-alarm probability."""
-        pairs, m = len(plan.updates), self.problem.features + 1
+        pairs, m = len(plan.updates), self.problem.layout.size
         expected = _Expected(np.empty((pairs, m)), *(np.empty(pairs) for _ in range(7)))
         size = max(FEWEST_STARTS, GROUP_CELLS // max(m, max(len(sign) for _, sign in self.parts)))
         for first in range(0, len(plan.starts), size):
@@ -257,7 +257,7 @@ class BlockJudge:
     def _deviations(self, claims: Sequence[Claim], pair: list[int], expected: _Expected) -> tuple[Array, Array]:
         """‖deviation‖₂ of the weights and |deviation| of the loss, from the reference, of each claim."""
         weights_deviation = np.empty(len(claims))
-        for chunk in _chunks(len(claims), self.problem.features + 1):
+        for chunk in _chunks(len(claims), self.problem.layout.size):
             observed = np.stack([claim.weights for claim in claims[chunk]])
             weights_deviation[chunk] = _norms(observed - expected.weights[pair[chunk]])
         loss = np.array([claim.loss for claim in claims], dtype=np.float64)

@@ -86,7 +86,7 @@ def certify(
 
 def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict[int, Array]) -> list[Sample]:
     """The recorded pairs and the end of a well-formed trajectory as samples."""
-    weights = np.concatenate([trajectory.w, trajectory.b[..., None]], axis=-1)
+    weights = problem.layout.flat((trajectory.w, trajectory.b))
     mini = problem.batch_size is not None
     wanted = {int(k) for k in trajectory.recorded_steps} | {trajectory.steps}
     rows_of = {k: rows for k, rows in enumerate(batches(problem)) if k in wanted} if mini else {}
@@ -98,7 +98,7 @@ def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict
         if mini:
             found.append(Sample(f"step {k}, on all data", before, trajectory.full_losses[i], step=k))
     if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
-        end, last = np.append(trajectory.final_w, trajectory.final_b), trajectory.steps
+        end, last = problem.layout.flat((trajectory.final_w, trajectory.final_b)), trajectory.steps
         found.append(Sample(f"step {last}", end, trajectory.losses[last], rows=rows_of.get(last), step=last))
     return found
 

@@ -58,9 +58,9 @@ class Convergence:
 def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
     """Judge the full-data objective at the weights w (d,), b () beside the one at the problem's start."""
     objective = Objective(problem)
-    theta = np.append(w, b).astype(np.float64)
+    theta = problem.layout.flat((w, b)).astype(np.float64)
     with np.errstate(all="ignore"):
-        start = objective.at(np.append(problem.w0, problem.b0).astype(np.float64))
+        start = objective.at(problem.initial.astype(np.float64))
         end = objective.at(theta)
         floor = _floor(problem, objective, end)
         before, after = float(start.gradient[0]), float(end.gradient[0])

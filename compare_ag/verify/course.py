@@ -35,7 +35,7 @@ def course(
     With mini-batches only the start can be told, for a training that is late there sees other batches.
     """
     if trajectory.recorded_steps[:1].tolist() == [0]:
-        off = np.abs(_weights(trajectory)[0, 0].astype(np.float64) - np.append(problem.w0, problem.b0))
+        off = np.abs(_weights(problem, trajectory)[0, 0].astype(np.float64) - problem.initial)
         if off.any():
             return [f"the training does not start from the given weights: they are off by up to {off.max():.2g}"]
     result = found.get("trajectory")
@@ -46,20 +46,20 @@ def course(
             (-1, "update {} is skipped: the training is one step behind"),
             (1, "an update too many is made as number {}: the training is one step ahead"),
         ):
-            updates = _shifted_from(trajectory, reference, tolerance, shift)
+            updates = _shifted_from(problem, trajectory, reference, tolerance, shift)
             if updates is not None:
                 number = f"{updates[0]}" if updates[0] == updates[1] else "{} to {}".format(*updates)
                 return [f"{mistake.format(number)} from there on"]
     return []
 
 
-def _weights(trajectory: Trajectory) -> Array:
-    """(K, 2, m) of the recorded pairs, b last."""
-    return np.concatenate([trajectory.w, trajectory.b[..., None]], axis=-1)
+def _weights(problem: Problem, trajectory: Trajectory) -> Array:
+    """(K, 2, m) of the recorded pairs."""
+    return problem.layout.flat((trajectory.w, trajectory.b))
 
 
 def _shifted_from(
-    trajectory: Trajectory, reference: Reference, tolerance: Tolerance, shift: int
+    problem: Problem, trajectory: Trajectory, reference: Reference, tolerance: Tolerance, shift: int
 ) -> tuple[int, int] | None:
     """The range of the update from which on step k has what step k + shift should have, shift = ±1; None: no such."""
     allowed = tolerance.loss[: len(trajectory.losses)]
@@ -72,12 +72,18 @@ def _shifted_from(
         return None
     last = int(np.argmin(right))
     first = max(1, 1 + int(np.flatnonzero(~shifted).max(initial=-1)))
-    return (first, last) if first <= last and _pairs_shifted(trajectory, reference, tolerance, last, shift) else None
+    if first > last:
+        return None
+    pairs = _weights(problem, trajectory).astype(np.float64)
+    return (
+        (first, last) if _pairs_shifted(pairs, trajectory.recorded_steps, reference, tolerance, last, shift) else None
+    )
 
 
-def _pairs_shifted(trajectory: Trajectory, reference: Reference, tolerance: Tolerance, update: int, shift: int) -> bool:
+def _pairs_shifted(
+    seen: Array, steps: Array, reference: Reference, tolerance: Tolerance, update: int, shift: int
+) -> bool:
     """Whether the recorded weights from ``update`` on are those of ``shift`` steps later, as far as pairs can tell."""
-    seen, steps = _weights(trajectory).astype(np.float64), trajectory.recorded_steps
     exact = reference.pairs(len(steps))
     high, low = exact.high.reshape(seen.shape), exact.low.reshape(seen.shape)
     mine, other = (1, 0) if shift < 0 else (0, 1)
@@ -92,7 +98,7 @@ def stagnation(problem: Problem, trajectory: Trajectory) -> str | None:
 
     A remark for people, or None. Full batch only: with mini-batches a weight may rest at one and move at the next.
     """
-    pairs, steps = _weights(trajectory), trajectory.recorded_steps
+    pairs, steps = _weights(problem, trajectory), trajectory.recorded_steps
     if problem.batch_size is not None or len(steps) < 2 or not np.isfinite(pairs).all():
         return None
     if pairs.shape[2] > EIGENVALUE_LIMIT:
@@ -131,7 +137,7 @@ def _still_to_go(point: Point, steps: int) -> Array:
     """
     problem, p = point.data.problem, np.abs(point.residual)
     hessian = (point.design * (p * (1.0 - p))[:, None]).T @ point.design / point.examples
-    hessian += np.diag(np.append(np.full(problem.features, float(problem.l2)), 0.0))
+    hessian += np.diag(problem.layout.filled(float(problem.l2), 0.0))
     if not np.isfinite(hessian).all():
         return np.zeros_like(point.gradient)
     values, vectors = np.linalg.eigh(hessian)

@@ -46,7 +46,7 @@ def anchored_curvature(problem: Problem, reference: Reference, longest: float) -
     which run four times as fast as those, being limited by arithmetic instead of memory.
     """
     bound = np.zeros_like(reference.losses)
-    count = min(len(reference.recorded_steps), 8 * problem.steps // (problem.features + 1) + 1)
+    count = min(len(reference.recorded_steps), 8 * problem.steps // problem.layout.size + 1)
     if problem.batch_size is not None or not count or not _worth_solving(problem):
         return bound
     X, l2 = _features(problem), float(problem.l2)
@@ -54,7 +54,8 @@ def anchored_curvature(problem: Problem, reference: Reference, longest: float) -
     moves = 1.01 * problem.learning_rate * reference.magnitudes.gradient[:-1]
     travelled = np.concatenate(([0.0], np.cumsum(moves)))
     for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
-        logit = X @ reference.w[i, 0] + reference.b[i, 0]
+        w, b = problem.layout.parts(reference.weights[i, 0])
+        logit = X @ w + b
         decay = np.exp(-np.abs(logit))
         least = _least_eigenvalue(X, decay / (1.0 + decay) ** 2, l2)
         distance = np.abs(travelled - travelled[reference.recorded_steps[i]])
@@ -68,7 +69,7 @@ def _features(problem: Problem) -> Array:
 
 def _worth_solving(problem: Problem) -> bool:
     """Whether H can be solved cheaply, and is not singular for want of examples."""
-    m = problem.features + 1
+    m = problem.layout.size
     return m <= EIGENVALUE_LIMIT and (problem.l2 > 0 or m <= problem.examples)
 
 

@@ -158,7 +158,7 @@ class _Case:
         """Everything exact about sample ``i``, evaluated once."""
         if i not in self.evaluations:
             weights = np.asarray(self.samples[i].weights)
-            self.evaluations[i] = self.oracle.at(weights[:-1], weights[-1], self.samples[i].rows)
+            self.evaluations[i] = self.oracle.at(weights, self.samples[i].rows)
         return self.evaluations[i]
 
     def faults(self, kind: Kind) -> list[Fault]:
@@ -183,7 +183,7 @@ class _Case:
 
     def _chosen(self, indices: Sequence[int]) -> list[int]:
         """As many as are affordable, spread evenly."""
-        cells = self.oracle.problem.examples * (self.oracle.problem.features + 1)
+        cells = self.oracle.problem.examples * self.oracle.problem.layout.size
         most = min(len(indices), MOST_FAULTS, max(FEWEST_FAULTS, AFFORDABLE_CELLS // cells))
         return sorted({indices[i * (len(indices) - 1) // max(1, most - 1)] for i in range(most)})
 

@@ -56,7 +56,7 @@ class Data:
 
 
 class Point:
-    """The objective in float64 at θ (m,), b last, on one batch of n examples."""
+    """The objective in float64 at θ (m,) on one batch of n examples."""
 
     def __init__(self, data: Data, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
         self.data, self.rows = data, rows
@@ -71,8 +71,9 @@ class Point:
         self.losses = np.maximum(self.wrongness, 0.0) + np.log1p(decay)
         self.residual = (1.0 - 2.0 * self.y) * np.where(self.wrongness >= 0, 1.0, decay) / (1.0 + decay)
         """r = p - y, to a small relative error"""
-        w = self.theta[:-1]
-        self.shrinkage = np.append(l2 * w, 0.0)
+        self.layout = data.problem.layout
+        w, _ = self.layout.parts(self.theta)
+        self.shrinkage = self.layout.filled(l2, 0.0) * self.theta
         """the penalty's gradient"""
         self.penalty = l2 / 2.0 * float(w @ w)
 

@@ -24,7 +24,6 @@ import numpy as np
 from compare_ag.problem.core import Array
 from compare_ag.verify.arithmetic import K_EXP, K_SIGMOID
 from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained, wrong_ones
-from compare_ag.verify.samples import coordinate
 
 
 class Format(NamedTuple):
@@ -100,7 +99,7 @@ def _names(faults: Faults, wrong: Array) -> str:
         return what
     if wrong[:-1].all() and size > 2:
         return f"{what} of w"
-    return f"{what} of {', '.join(coordinate(int(j), size) for j in np.flatnonzero(wrong)[:3])}"
+    return f"{what} of {', '.join(faults[0].point.layout.coordinate(int(j)) for j in np.flatnonzero(wrong)[:3])}"
 
 
 def _looks_random(faults: Faults, wrong: Array, kind: Format) -> bool:
@@ -192,7 +191,8 @@ def _residual(fault: Fault, kind: Format, forward: bool) -> Array:
     point = fault.point
     if not forward:
         return point.residual
-    logits = rounded(point.design[:, :-1], kind.digits) @ rounded(point.theta[:-1], kind.digits) + point.theta[-1]
+    w, b = point.layout.parts(point.theta)
+    logits = rounded(point.design[:, :-1], kind.digits) @ rounded(w, kind.digits) + b
     sign, decay = 1.0 - 2.0 * point.y, np.exp(-np.abs(logits))
     return np.asarray(sign * np.where(sign * logits >= 0, 1.0, decay) / (1.0 + decay))
 
@@ -300,7 +300,7 @@ def _of_loss(point: Point) -> tuple[Array, Array]:
 
 def _of_logits(point: Point) -> tuple[Array, Array]:
     """|Δz| ≤ m u (|X||w|), and u |z| where the sum is rounded: r moves by p(1 - p) Δz and ℓ by r Δz."""
-    w, p = np.abs(point.theta[:-1]), np.abs(point.residual)
+    w, p = np.abs(point.layout.parts(point.theta)[0]), np.abs(point.residual)
     error = len(point.theta) * (np.abs(point.design[:, :-1]) @ w) + np.abs(point.logits) * bool(w.any())
     return p * error, p * (1.0 - p) * error
 

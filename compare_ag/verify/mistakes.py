@@ -97,12 +97,13 @@ SCALED: Explain = fitted(
 
 
 def _bias_penalty(fault: Fault) -> Array:
-    l2, b = float(fault.point.data.problem.l2), fault.point.theta[-1]
-    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else np.append(0.0 * fault.point.theta[:-1], l2 * b)
+    l2, layout = float(fault.point.data.problem.l2), fault.point.layout
+    _, b = layout.parts(fault.point.theta)
+    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.filled(0.0, l2 * float(b))
 
 
 def _weights_only(fault: Fault) -> Array:
-    return np.append(fault.point.theta[:-1], 0.0)
+    return fault.point.layout.only("w", fault.point.theta)
 
 
 PENALTIES: tuple[Explain, ...] = (
@@ -128,7 +129,7 @@ def _unasked(faults: Faults) -> str | None:
 
 
 def _of_weights(fault: Fault) -> Array:
-    return np.append(fault.right[:-1], 0.0)
+    return fault.point.layout.only("w", fault.right)
 
 
 def _of_examples(fault: Fault) -> Array:
@@ -225,7 +226,7 @@ def _examples_left(fault: Fault, block: int) -> Array:
 
 
 def _examples_left_of_w(fault: Fault, block: int) -> Array:
-    return np.append(_examples_left(fault, block)[:-1], 0.0)
+    return fault.point.layout.only("w", _examples_left(fault, block))
 
 
 def _features_left(fault: Fault, block: int) -> Array:
@@ -254,7 +255,7 @@ def _untransposed(fault: Fault) -> Array:
     X, r = fault.point.design[:, :-1], fault.point.residual
     if X.shape[0] != X.shape[1]:
         return np.zeros_like(fault.right)
-    return np.append((X @ r - r @ X) / len(r), 0.0)
+    return fault.point.layout.flat(((X @ r - r @ X) / len(r), 0.0))
 
 
 # --- the examples
@@ -323,7 +324,7 @@ CALLS: tuple[Explain, ...] = (
 
 
 def _without_bias(fault: Fault) -> Array:
-    return np.append(0.0 * fault.right[:-1], -fault.right[-1])
+    return -fault.point.layout.only("b", fault.right)
 
 
 # --- the update
@@ -439,7 +440,7 @@ GRADIENT: Tiers = (
         *PENALTY_SIZES,
         *PARTS,
         fitted(
-            lambda f: np.append(0.0 * f.right[:-1], 1.0),
+            lambda f: f.point.layout.filled(0.0, 1.0),
             lambda _, c: f"the gradient of b is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
         ),
         fitted(

@@ -100,7 +100,7 @@ class Evaluation(NamedTuple):
     loss: Exact
     """()"""
     gradient: Exact
-    """(m,), m = d + 1, b last"""
+    """(m,)"""
     following: Exact
     """(m,): the weights after one step"""
 
@@ -135,14 +135,14 @@ class Oracle:
     def __init__(self, problem: Problem, bits: int = BITS) -> None:
         self.problem = problem
         self.bits = bits
-        self.parameters = problem.features + 1
+        self.parameters = problem.layout.size
         self.largest = float(np.abs(problem.X).max(initial=0.0))
         self._designs: dict[bytes | None, _Design] = {}
         """by the bytes of the batch's rows; None: all"""
         self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
 
     def judge_by(self, weights: Array, rows: Array | None, judged: int) -> tuple[PointTolerance, Evaluation]:
-        """Tolerance and exact answers at ``weights`` (m,), b last, on the examples ``rows`` (None: all).
+        """Tolerance and exact answers at ``weights`` (m,) on the examples ``rows`` (None: all).
 
         Each distinct point is evaluated once: a route visits it four times, and backends are asked at the same ladder.
         judged: as for `point_tolerance`.
@@ -152,24 +152,24 @@ class Oracle:
             allowed = point_tolerance(self.problem, weights, rows, judged=judged)
             if len(self._known) * self.parameters > MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = allowed, self.at(weights[:-1], weights[-1], rows, allowed)
+            self._known[key] = allowed, self.at(weights, rows, allowed)
         return self._known[key]
 
-    def at(self, w: Array, b: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
-        """Loss, gradient and the weights after one step, at w (d,), b (), on the examples ``rows`` (None: all).
+    def at(self, weights: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
+        """Loss, gradient and the weights after one step, at ``weights`` (m,), on the examples ``rows`` (None: all).
 
         allowed: what it will be compared with. More bits are taken until it decides, `MOST_POINT_BITS` at most.
         """
-        bits = self.bits + bits_of_sums(self.largest, w, b)
+        bits = self.bits + bits_of_sums(self.largest, weights)
         while True:
-            found = self._evaluated(w, b, rows, bits)
+            found = self._evaluated(weights, rows, bits)
             if allowed is None or bits >= MOST_POINT_BITS or found.decides(allowed):
                 return found
             bits *= 2
 
-    def _evaluated(self, w: Array, b: Array, rows: Array | None, bits: int) -> Evaluation:
+    def _evaluated(self, weights: Array, rows: Array | None, bits: int) -> Evaluation:
         with PRECISION_LOCK, ctx.workprec(bits):
-            theta = arb_mat(self.parameters, 1, [*balls(w), arb(float(b))])
+            theta = arb_mat(self.parameters, 1, balls(weights))
             design = self._design(rows)
             loss, gradient = design.evaluate(theta, _l2(self.problem))
             following = theta - gradient * arb(float(self.problem.learning_rate))
@@ -194,7 +194,7 @@ class Oracle:
         The weights' radius is one number, in the 2-norm. decides: whether loss and weights are known well enough; more
         bits are taken until they are. None where `MOST_BITS` are not enough.
         """
-        bits = self.bits + bits_of_sums(self.largest, weights[:-1], weights[-1])
+        bits = self.bits + bits_of_sums(self.largest, weights)
         bits += math.ceil(min(len(batches) * math.log2(_lipschitz(self.problem)), MOST_BITS))
         while bits <= MOST_BITS:
             with PRECISION_LOCK, ctx.workprec(bits):
@@ -251,10 +251,10 @@ class _Design:
         return loss, gradient
 
 
-def bits_of_sums(largest: float, w: Array, b: Array) -> int:
+def bits_of_sums(largest: float, weights: Array) -> int:
     """log₂ of a bound on (|X̃||θ|)ᵢ, for features of ``largest`` size at most; 0 where that is below 1."""
-    weight = max(float(np.abs(w).max(initial=0.0)), abs(float(b)))
-    exponents = [math.frexp(value)[1] for value in (max(1.0, largest), weight, len(w) + 1.0)]
+    weight = float(np.abs(weights).max(initial=0.0))
+    exponents = [math.frexp(value)[1] for value in (max(1.0, largest), weight, float(len(weights)))]
     return max(0, sum(exponents))
 
 
@@ -268,7 +268,7 @@ def _example(margin: Ball) -> tuple[Ball, Ball]:
 
 def trajectory_seconds(problem: Problem, steps: int) -> float:
     """What so many exact steps cost, roughly: 18 µs a step for 4 examples x 2 features where this was measured."""
-    m = problem.features + 1
+    m = problem.layout.size
     n = min(problem.batch_size or problem.examples, problem.examples)
     step = 9e-6 + 2.1e-6 * n + 6e-8 * n * m
     if problem.batch_size is not None:
@@ -304,8 +304,8 @@ def _lipschitz(problem: Problem) -> float:
 
 def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory | None:
     """The trajectory with so many bits; None where they are too few to say anything, or the numbers leave float64."""
-    m = problem.features + 1
-    theta = arb_mat(m, 1, [*balls(problem.w0), arb(float(problem.b0))])
+    m = problem.layout.size
+    theta = arb_mat(m, 1, balls(problem.initial))
     full = _Design(problem.X, problem.y) if problem.batch_size is None else None
     designs = (full or _Design(problem.X[rows], problem.y[rows]) for rows in batches(problem))
     pairs = recorded_steps(problem.steps)

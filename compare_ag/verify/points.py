@@ -41,7 +41,7 @@ class PointTolerance:
 
     loss: float
     gradient: Array
-    """(m,), m = d + 1, b last"""
+    """(m,), in the order of `Problem.layout`"""
     following: Array
     """(m,): of the weights after one step"""
 
@@ -49,7 +49,7 @@ class PointTolerance:
 def point_tolerance(
     problem: Problem, weights: Array, rows: Array | None = None, *, judged: int = 1, dtype: str | None = None
 ) -> PointTolerance:
-    """The tolerance at ``weights`` (m,), b last, on the examples ``rows`` (None: all).
+    """The tolerance at ``weights`` (m,), on the examples ``rows`` (None: all).
 
     judged: how many points the whole verdict looks at, for its one false-alarm probability. dtype: None is the
     problem's; another one tells what a computation in that dtype would look like.

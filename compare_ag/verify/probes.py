@@ -57,7 +57,7 @@ class Route:
 
     names: tuple[str, ...]
     weights: Array
-    """(P, m) in the problem's dtype, m = d + 1, b last"""
+    """(P, m) in the problem's dtype"""
     rows: Array | None = None
     """the examples of the batch; None: all"""
     on: str = ""
@@ -81,7 +81,7 @@ class Probes:
 
 def probe_points(problem: Problem, reference: Reference, seed: int) -> Probes:
     """The routes for one backend. ``seed`` draws the random points; keep it, so that they can be drawn again."""
-    most = MOST_NUMBERS // (problem.features + 1)
+    most = MOST_NUMBERS // problem.layout.size
     with np.errstate(all="ignore"):  # a point beyond the dtype is none
         points = _named_points(problem, reference, np.random.default_rng([seed, 0x9E0B35]))
         main = _route(problem, points)
@@ -99,18 +99,18 @@ def probe_points(problem: Problem, reference: Reference, seed: int) -> Probes:
 
 def _named_points(problem: Problem, reference: Reference, generator: np.random.Generator) -> dict[str, Array]:
     """Weights (m,) by name, in the order in which they are visited."""
-    m = problem.features + 1
+    m = problem.layout.size
 
     def moved(point: Array) -> Array:
         return np.asarray(point * (1.0 + MOVE * generator.uniform(0.5, 1.0, m)))
 
     X = np.asarray(problem.X, dtype=np.float64)
     middle = len(reference.recorded_steps) // 2
-    end = np.append(reference.final_w, reference.final_b)
-    points = {"zero": np.zeros(m), "start": np.append(problem.w0, problem.b0).astype(np.float64)}
+    end = reference.final_weights
+    points = {"zero": np.zeros(m), "start": problem.initial.astype(np.float64)}
     # near, not at: a worker is never told a weight that its own training should arrive at
     if len(reference.recorded_steps):
-        points["middle"] = moved(np.append(reference.w[middle, 0], reference.b[middle, 0]))
+        points["middle"] = moved(reference.weights[middle, 0])
     points["end"] = moved(end)
     points |= {f"random {i + 1}": _with_logit(X, generator.standard_normal(m), 2.0**i) for i in range(RANDOM_POINTS)}
     points["random 1, moved"] = moved(points["random 1"])
@@ -136,7 +136,7 @@ def _route(
     inside = {name: np.asarray(point).astype(problem.dtype) for name, point in points.items()}
     names = tuple(name for name in order or points if np.isfinite(inside[name]).all())
     weights = np.array([inside[name] for name in names], dtype=problem.dtype)
-    return Route(names, weights.reshape(len(names), problem.features + 1), rows, on)
+    return Route(names, weights.reshape(len(names), problem.layout.size), rows, on)
 
 
 # --- ladders of logits
@@ -149,16 +149,16 @@ def saturation(dtype: str) -> float:
 
 def ladders(problem: Problem) -> list[Route]:
     """The ladder at w = 0 on examples of both labels, and that of one example of each label alone."""
-    m, y = problem.features + 1, np.asarray(problem.y)
+    m, y = problem.layout.size, np.asarray(problem.y)
     most = min(LADDER_EXAMPLES, max(2, LADDER_CELLS // m))
     rows = balanced_rows(y, most)
     batch = "" if rows is None else f", on {len(rows)} examples"
-    at_zero = {f"w = 0, b = {logit:g}": np.append(np.zeros(m - 1), logit) for logit in _rungs(problem, 1)}
+    at_zero = {f"w = 0, b = {logit:g}": problem.layout.filled(0.0, logit) for logit in _rungs(problem, 1)}
     routes = [_route(problem, _thinned(at_zero, m), rows=rows, on=batch)]
     for label in (0, 1):
         rows = np.flatnonzero(y == label)[:1]
         if len(rows):
-            example = np.append(np.asarray(problem.X[rows[0]], dtype=np.float64), 1.0)
+            example = problem.layout.flat((problem.X[rows[0]].astype(np.float64), 1.0))
             scaled = example / np.abs(example).max()
             # z = θ·x̃ = L for θ = L x̃/‖x̃‖², whose terms all have one sign: nothing cancels in Xw
             unit = scaled / np.abs(example).max() / (scaled @ scaled)
@@ -203,7 +203,7 @@ def largest_decidable(problem: Problem, sign: float) -> float:
     if problem.loss != "probability":
         return LARGE_LOGIT
     arithmetic = Arithmetic.of(problem.dtype, probability=True)
-    gamma = float(arithmetic.gamma(np.array(problem.features + 1)))
+    gamma = float(arithmetic.gamma(np.array(problem.layout.size)))
     low, high = 0.0, LARGE_LOGIT
     for _ in range(40):  # ε < 1 up to some logit: halve the interval that contains it
         middle = (low + high) / 2

@@ -71,13 +71,13 @@ class NamedQuantity:
 
 def seconds(problem: Problem, examples: int) -> float:
     """What the quantities of a batch cost, roughly."""
-    return 8e-5 * examples + 6e-7 * examples * (problem.features + 1) + 2e-2
+    return 8e-5 * examples + 6e-7 * examples * problem.layout.size + 2e-2
 
 
 def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = None) -> list[NamedQuantity]:
     """All quantities at the weights w (d,), b () on the examples ``rows`` (None: all), in the order of forward."""
     X, y = (problem.X, problem.y) if rows is None else (problem.X[rows], problem.y[rows])
-    bits = BITS + bits_of_sums(float(np.abs(X).max(initial=0.0)), np.asarray(w), np.asarray(b))
+    bits = BITS + bits_of_sums(float(np.abs(X).max(initial=0.0)), problem.layout.flat((w, b)))
     with PRECISION_LOCK, ctx.workprec(bits), np.errstate(all="ignore"):
         sheet = _Sheet(problem, X, y, np.asarray(w), np.asarray(b), rows)
         return sheet.quantities()
@@ -203,7 +203,7 @@ class _Sheet:
         self.n, self.d = X.shape
         self.arithmetic = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
         self.u = self.arithmetic.u
-        theta = np.append(w, b).astype(np.float64)
+        theta = problem.layout.flat((w, b)).astype(np.float64)
         here = Here(X.astype(np.float64), y.astype(np.float64), theta, float(problem.l2))
         self.in_logit, self.in_residual, self.in_losses = here.example_errors(self.arithmetic)
         self.saturated = np.isinf(self.in_losses) | np.isnan(self.in_losses)
@@ -270,8 +270,9 @@ class _Sheet:
         slope = (matrix.transpose() * column).entries()
         l2 = arb(float(self.problem.l2))
         slope = [one + l2 * weight for one, weight in zip(slope, w.value.exact, strict=True)]
-        w.gradient = _Real(slope, self.tolerance.gradient[:-1], self.u)
-        b.gradient = _Real([sum(z.gradient.exact, arb(0))], float(self.tolerance.gradient[-1]), self.u)
+        in_w, in_b = self.problem.layout.parts(self.tolerance.gradient)
+        w.gradient = _Real(slope, in_w, self.u)
+        b.gradient = _Real([sum(z.gradient.exact, arb(0))], float(in_b), self.u)
 
     # --- from logits to losses ---
 

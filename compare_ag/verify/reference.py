@@ -63,22 +63,18 @@ class Magnitudes:
 
 @dataclass(frozen=True)
 class Reference:
-    """The trajectory in float64, for T steps, d features and K recorded steps."""
+    """The trajectory in float64, for T steps, m weights and K recorded steps."""
 
     losses: Array
     """(T+1,): the loss of step k's batch at the weights after k updates"""
     recorded_steps: Array
     """(K,) integers: the k at which the weights of steps k and k+1 are kept"""
-    w: Array
-    """(K, 2, d)"""
-    b: Array
-    """(K, 2)"""
+    weights: Array
+    """(K, 2, m): at k and at k+1"""
     full_losses: Array
     """(K,): the loss over all data at the recorded k"""
-    final_w: Array
-    """(d,), after T updates"""
-    final_b: Array
-    """()"""
+    final_weights: Array
+    """(m,), after T updates"""
     magnitudes: Magnitudes
     """at the steps 0…T, on each step's batch"""
     full_magnitudes: Magnitudes
@@ -87,21 +83,19 @@ class Reference:
     """the exact trajectory, where it was affordable: runs are then compared with it, and the rest gives sizes"""
 
     def pairs(self, count: int) -> Exact:
-        """The weights to compare with at the first ``count`` recorded pairs, (2 count, m), b last."""
+        """The weights to compare with at the first ``count`` recorded pairs, (2 count, m)."""
         if self.exact is not None:
             high, low, radius = self.exact.weights
             m = high.shape[2]
             return Exact(high[:count].reshape(-1, m), low[:count].reshape(-1, m), radius)
-        weights = np.concatenate([self.w[:count], self.b[:count, :, None]], axis=2)
-        weights = weights.reshape(-1, weights.shape[2])
+        weights = self.weights[:count].reshape(-1, self.weights.shape[2])
         return Exact(weights, np.zeros_like(weights), 0.0)
 
     def final(self) -> Exact:
         """The final weights to compare with, (m,)."""
         if self.exact is not None:
             return self.exact.final
-        weights = np.append(self.final_w, self.final_b)
-        return Exact(weights, np.zeros_like(weights), 0.0)
+        return Exact(self.final_weights, np.zeros_like(self.final_weights), 0.0)
 
     def loss_deviation(self, losses: Array) -> Array:
         """How far each of ``losses`` (T'+1,) is from the one to compare with."""
@@ -121,7 +115,7 @@ class Objective:
         self.signed = np.empty((n, d + 1))
         np.multiply(problem.X, self.sign[:, None], out=self.signed[:, :d])
         self.signed[:, d] = self.sign
-        self.penalty = np.append(np.full(d, float(problem.l2)), 0.0)
+        self.penalty = problem.layout.filled(float(problem.l2), 0.0)
         self.probability = problem.loss == "probability"
 
     def gradient(self, residual: Array, signed: Array, theta: Array, out: Array) -> None:
@@ -206,7 +200,7 @@ class _Replay:
         self.objective = Objective(problem)
         largest = min(problem.batch_size or problem.examples, problem.examples)
         self.rows = max(1, min(BLOCK_STEPS, BLOCK_CELLS // largest))
-        cells, m = self.rows * largest, problem.features + 1
+        cells, m = self.rows * largest, problem.layout.size
         self.margin, self.growth, self.residual = np.empty(cells), np.empty(cells), np.empty(cells)
         self.theta, self.gradient = np.empty((self.rows + 1, m)), np.empty((self.rows, m))
         if problem.batch_size is None:
@@ -217,8 +211,8 @@ class _Replay:
         self.pairs = np.empty((len(self.recorded), 2, m))
 
     def run(self, observe: Callable[[int], None] | None) -> Reference:
-        problem, steps, d = self.problem, self.problem.steps, self.problem.features
-        self.theta[0, :d], self.theta[0, d] = problem.w0, problem.b0
+        problem, steps = self.problem, self.problem.steps
+        self.theta[0] = problem.initial
         order = batches(problem)
         parts: list[Magnitudes] = []
         for first in range(0, steps + 1, self.rows):
@@ -234,11 +228,9 @@ class _Replay:
         return Reference(
             losses=magnitudes.loss,
             recorded_steps=self.recorded,
-            w=self.pairs[:, :, :d],
-            b=self.pairs[:, :, d],
+            weights=self.pairs,
             full_losses=full.loss,
-            final_w=final[:d],
-            final_b=final[d],
+            final_weights=final,
             magnitudes=magnitudes,
             full_magnitudes=full,
         )

@@ -38,7 +38,7 @@ class Answers(NamedTuple):
     loss: Array
     """(P,)"""
     gradient: Array
-    """(P, m), m = d + 1, b last"""
+    """(P, m), in the order of `Problem.layout`"""
 
 
 Ask: TypeAlias = Callable[[Array, Array, Array], Answers]
@@ -74,7 +74,7 @@ Relation: TypeAlias = Callable[[_Case], RelationResult]
 def check_relation(
     name: str, problem: Problem, weights: Array, ask: Ask, ask_l2: Callable[[float], Ask] | None = None
 ) -> RelationResult:
-    """Check one relation of `RELATIONS` at ``weights`` (m,), b last, in the problem's dtype.
+    """Check one relation of `RELATIONS` at ``weights`` (m,), in the problem's dtype.
 
     ask_l2: gives an `Ask` prepared with another strength of the penalty; without it `affine-in-l2` is undecidable.
     """
@@ -219,7 +219,7 @@ def _affine_in_l2(case: _Case) -> RelationResult:
     p, strengths = case.problem, (0.25, 0.5, 0.75)
     answers = [case.ask_l2(a)(p.X, p.y, case.weights[None]).gradient[0].astype(np.float64) for a in strengths]
     allowed = [point_tolerance(replace(p, l2=a), case.weights).gradient for a in strengths]
-    penalty = 0.25 * np.append(case.weights[:-1].astype(np.float64), 0.0)
+    penalty = 0.25 * p.layout.only("w", case.weights.astype(np.float64))
     one, two, three = answers
     return _compare(
         [
@@ -233,7 +233,8 @@ def _large_logits(case: _Case) -> RelationResult:
     if case.problem.loss == "probability":
         raise _UndecidableError("the probability form saturates; only the logits form must stay finite")
     X = case.problem.X.astype(np.float64)
-    largest = float(np.abs(X @ case.weights[:-1] + case.weights[-1]).max())
+    w, b = case.problem.layout.parts(case.weights)
+    largest = float(np.abs(X @ w + b).max())
     if not largest:
         raise _UndecidableError("all logits are 0 at this point")
     route = np.stack([case.weights * (800.0 / largest), case.weights * (-800.0 / largest)]).astype(case.problem.dtype)

@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from compare_ag.model import Layout
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.oracle import Exact, Oracle, batch_key
@@ -48,7 +49,7 @@ class Sample:
     where: str
     """for people: "step 17", "the point 'zero'" """
     weights: Array
-    """(m,), m = d + 1, b last"""
+    """(m,)"""
     loss: Array | None = None
     """()"""
     gradient: Array | None = None
@@ -134,6 +135,7 @@ class _Tally:
     """A test under way."""
 
     test: Test
+    layout: Layout
     judged: int = 0
     undecided: int = 0
     ratio: float = 0.0
@@ -180,7 +182,7 @@ class _Tally:
                     PHASE[self.test],
                     sample.where,
                     sample.step,
-                    coordinate(worst, seen.size) if seen.ndim else None,
+                    self.layout.coordinate(worst) if seen.ndim else None,
                     float(seen.flat[worst]),
                     float(exact.high.flat[worst]),
                     float(deviation.flat[worst]),
@@ -207,7 +209,7 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
 
         basis: None for an update, whose exact one follows from the reported gradient.
         """
-        entry, examples = tallies.setdefault(test, _Tally(test)), _examples(problem, sample)
+        entry, examples = tallies.setdefault(test, _Tally(test, problem.layout)), _examples(problem, sample)
         given = sample.gradient if basis is None else None
         key = (batch_key(sample.rows), *map(_bits, (sample.weights, observed, given)))
         if key in entry.outcomes:
@@ -281,11 +283,6 @@ def _spread(count: int) -> list[int]:
     """0…count-1 with the ends first, then middles of the gaps: bit-reversed order."""
     order = sorted(range(count), key=lambda i: int(f"{i:032b}"[::-1], 2))
     return [count - 1, *(i for i in order if i != count - 1)] if count else []
-
-
-def coordinate(index: int, size: int) -> str:
-    """The name of component ``index`` of weights (size,)."""
-    return "b" if index == size - 1 else f"w[{index}]"
 
 
 def _ratios(deviation: Array, tolerance: Array) -> Array:

@@ -14,7 +14,6 @@ import numpy as np
 from compare_ag.problem.core import Array
 from compare_ag.verify.faults import FITTED, Fault, Faults, Point, Prediction, explained, fitted, size
 from compare_ag.verify.faults import number as written
-from compare_ag.verify.samples import coordinate
 
 MOST_CELLS = 1_000_000
 """examples x components up to which every example is suspected in turn"""
@@ -142,14 +141,16 @@ def mean_without_one(faults: Faults) -> str | None:
 def one_component(faults: Faults) -> str | None:
     """One component is c times what it should be, all others are right."""
     ratios = np.max([np.abs(fault.excess) / fault.tolerance for fault in faults], axis=0)
-    j, m = int(np.argmax(ratios)), len(ratios)
+    j, m, layout = int(np.argmax(ratios)), len(ratios), faults[0].point.layout
 
     def alone(fault: Fault) -> Array:
         return np.where(np.arange(m) == j, fault.right, 0.0)
 
     def sentence(_: str, c: float) -> str:
         what = "update" if faults[0].kind == "update" else "gradient"
-        return f"the {what} of {coordinate(j, m)} is {written(1.0 + c)} times what it should be, the others are right"
+        return (
+            f"the {what} of {layout.coordinate(j)} is {written(1.0 + c)} times what it should be, the others are right"
+        )
 
     return fitted(alone, sentence)(faults) if m > 2 or j < m - 1 or len(faults) > 1 else None
 
@@ -171,7 +172,8 @@ def reordered(faults: Faults) -> str | None:
     if not explained(faults, [predict(fault) for fault in faults], constants=1):
         return None
     if moved.size == 2:
-        return f"the gradients of {coordinate(int(moved[0]), m)} and {coordinate(int(moved[1]), m)} are exchanged"
+        one, other = (worst.point.layout.coordinate(int(j)) for j in moved)
+        return f"the gradients of {one} and {other} are exchanged"
     backwards = order.tolist() == [*range(m - 2, -1, -1), m - 1]
     return f"the components of the gradient come in {'reverse' if backwards else 'another'} order"
 

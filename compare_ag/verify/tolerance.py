@@ -127,7 +127,7 @@ class Geometry:
             kappa=uniform_curvature(problem),
             rate=float(problem.learning_rate),
             l2=l2,
-            parameters=problem.features + 1,
+            parameters=problem.layout.size,
         )
 
     def contraction(self, anchored: float, reach: float, shift: float) -> float:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from compare_ag.model import Layout
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.reference import Reference
@@ -65,7 +66,7 @@ class _Comparison:
     """(S,), NaN or inf where the observed value is not finite"""
     tolerance: Array
     by_weight: Array | None = None
-    """|deviation| of every weight, (S, m), b last"""
+    """|deviation| of every weight, (S, m), in the order of `Problem.layout`"""
 
     @property
     def ratio(self) -> Array:
@@ -101,7 +102,7 @@ def judge(problem: Problem, reference: Reference, tolerance: Tolerance, trajecto
     ]
     if faults:
         _, _, comparison, index = min(faults, key=lambda fault: fault[:2])
-        verdict = _fault(comparison, index, trajectory)
+        verdict = _fault(problem.layout, comparison, index, trajectory)
     else:
         verdict = _no_fault(problem, reference, tolerance, trajectory, worst)
     return replace(verdict, worst_ratio=ratio, weights_error=error, weights_tolerance=allowed)
@@ -121,13 +122,13 @@ def _no_fault(
 
 def _weights(problem: Problem, reference: Reference, tolerance: Tolerance, trajectory: Trajectory) -> _Comparison:
     """Both sides of every recorded pair, and the final weights where there are any."""
-    count, d = len(trajectory.recorded_steps), problem.features
+    layout, count = problem.layout, len(trajectory.recorded_steps)
     steps = (reference.recorded_steps[:count, None] + np.arange(2)).ravel()
-    observed = np.concatenate([trajectory.w, trajectory.b[:, :, None]], axis=2, dtype=np.float64).reshape(-1, d + 1)
+    observed = layout.flat((trajectory.w, trajectory.b)).astype(np.float64).reshape(-1, layout.size)
     expected = reference.pairs(count)
     if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
         steps = np.append(steps, problem.steps)
-        final = np.append(trajectory.final_w, trajectory.final_b).astype(np.float64)
+        final = layout.flat((trajectory.final_w, trajectory.final_b)).astype(np.float64)
         observed = np.vstack([observed, final])
         expected = expected.followed_by(reference.final())
     by_weight = expected.deviation(observed)
@@ -156,10 +157,10 @@ def _last_weights(weights: _Comparison) -> tuple[float | None, float | None]:
     return float(weights.deviation[last]), float(weights.tolerance[last])
 
 
-def _fault(comparison: _Comparison, index: int, trajectory: Trajectory) -> Verdict:
+def _fault(layout: Layout, comparison: _Comparison, index: int, trajectory: Trajectory) -> Verdict:
     step, name = int(comparison.steps[index]), comparison.quantity
     deviation, allowed = float(comparison.deviation[index]), float(comparison.tolerance[index])
-    coordinate = _coordinate(comparison, index)
+    coordinate = _coordinate(layout, comparison, index)
     status: Status = "diverges" if np.isfinite(deviation) else "non-finite"
     if status == "non-finite":
         message = f"first non-finite {f'weight ({coordinate})' if coordinate else name} at step {step}"
@@ -171,17 +172,17 @@ def _fault(comparison: _Comparison, index: int, trajectory: Trajectory) -> Verdi
     return Verdict(status, message, step, name, coordinate, deviation, allowed)
 
 
-def _coordinate(comparison: _Comparison, index: int) -> str | None:
+def _coordinate(layout: Layout, comparison: _Comparison, index: int) -> str | None:
     if comparison.by_weight is None:
         return None
-    return worst_coordinate(comparison.by_weight[index])
+    return worst_coordinate(layout, comparison.by_weight[index])
 
 
-def worst_coordinate(deviation: Array) -> str:
-    """The name ("w[3]", "b") of the first weight whose deviation (m,), b last, is not finite, else of the largest."""
+def worst_coordinate(layout: Layout, deviation: Array) -> str:
+    """The name ("w[3]", "b") of the first weight whose deviation (m,) is not finite, else of the largest."""
     broken = ~np.isfinite(deviation)
     largest = int(np.argmax(broken if broken.any() else deviation))
-    return "b" if largest == len(deviation) - 1 else f"w[{largest}]"
+    return layout.coordinate(largest)
 
 
 def _later_non_finite(trajectory: Trajectory, step: int) -> str:

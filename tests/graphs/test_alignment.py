@@ -294,7 +294,7 @@ def test_where_the_reference_has_overflowed_there_is_nothing_to_look_at():
 def test_the_quantities_are_those_of_the_oracle():
     problem = problem_by_name("synthetic:n=12,d=3", loss="probability", l2=0.5)
     w, b = problem.w0, np.asarray(0.25)
-    exact = Oracle(problem).at(w, b)
+    exact = Oracle(problem).at(problem.layout.flat((w, b)))
     found = {one.symbol: one for one in named_quantities(problem, w, b)}
     assert float(found["f"].value.high) == float(exact.loss.high)
     np.testing.assert_array_equal(found["w"].gradient.high, exact.gradient.high[:-1])

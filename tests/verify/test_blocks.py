@@ -167,7 +167,7 @@ def test_a_block_has_the_tolerance_of_a_training_of_as_many_steps(bench, dtype, 
     off = verdict_of(problem, replace(right, weights=right.weights + real(0.1)))
     # `tolerance` also knows the curvature at anchors, by which errors fade
     assert 0.999 < off.tolerance / bound.weights[updates] < 3.0
-    expected = np.append(reference.final_w, reference.final_b)
+    expected = reference.final_weights
     assert off.observed == pytest.approx(np.linalg.norm(right.weights + real(0.1) - expected), rel=1e-12)
     assert off.moved == pytest.approx(np.linalg.norm(expected - start) / off.tolerance, rel=1e-9)
     off = verdict_of(problem, replace(right, loss=right.loss + real(0.1)))

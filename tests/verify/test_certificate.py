@@ -180,7 +180,7 @@ def test_at_weights_that_the_host_gave_there_is_no_reading_to_explain_anything(b
     """The same sample counts as read at step 5, as exact at step 0 and at a point; one fault elsewhere spoils all."""
     problem = small_steps()
     weights = np.array([1.9, -1.9, 1.8, 0.9], "float32")
-    exact = Oracle(problem).at(weights[:-1], weights[-1]).following.high
+    exact = Oracle(problem).at(weights).following.high
     following = exact.astype("float32")
     away = np.copysign(np.float32(np.inf), following[0] - exact[0])
     following[0] = np.nextafter(following[0], np.float32(away))  # 1 to 1.5 of the last digit off, u|θ| being 0.95

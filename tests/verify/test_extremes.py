@@ -116,7 +116,7 @@ def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts
     oracle, routes = Oracle(problem), probe_points(problem, reference_trajectory(problem), 5).routes
     for weights, rows in ((weights, route.rows) for route in routes for weights in route.weights):
         allowed = point_tolerance(problem, weights, rows)
-        exact = oracle.at(weights[:-1], weights[-1], rows, allowed)
+        exact = oracle.at(weights, rows, allowed)
         assert exact.decides(allowed)
         for number, limit in ((exact.loss, allowed.loss), (exact.gradient, allowed.gradient)):
             assert np.isfinite(number.high[np.isfinite(limit)]).all()

@@ -106,7 +106,7 @@ def test_single_evaluations_agree_with_the_textbook(bench, index):
     rng = np.random.default_rng(index)
     rows = np.sort(rng.choice(problem.examples, 3, replace=False))
     w, b = rng.normal(size=problem.features).astype(problem.dtype), problem.b0
-    found = Oracle(problem).at(w, b, rows)
+    found = Oracle(problem).at(problem.layout.flat((w, b)), rows)
     with ctx.workprec(300):
         loss, slope = textbook(problem, [arb(float(v)) for v in w], arb(float(b)), rows)
         assert distance(found.loss, [loss]) < 1e-30 * max(1.0, float(found.loss.high))
@@ -129,12 +129,12 @@ def test_a_deviation_below_the_last_bit_is_seen(bench):
 def test_batches_are_told_apart_whatever_their_integer_type(bench):
     """The bytes of the 32-bit rows (1, 0) are those of the 64-bit row (1,)."""
     problem = bench.random_problem(1)
-    weights = np.append(problem.w0, problem.b0).astype(problem.dtype)
+    weights = problem.initial
     oracle = Oracle(problem)
     pair, single = np.array([1, 0], dtype=np.uint32), np.array([1], dtype=np.int64)
     assert pair.tobytes() == single.tobytes()
     losses = [float(oracle.judge_by(weights, rows, 1)[1].loss.high) for rows in (pair, single)]
-    alone = [float(Oracle(problem).at(weights[:-1], weights[-1], rows).loss.high) for rows in (pair, single)]
+    alone = [float(Oracle(problem).at(weights, rows).loss.high) for rows in (pair, single)]
     assert losses == alone
 
 
@@ -145,7 +145,7 @@ def test_margins_far_out_are_enclosed_not_computed(bench):
     """softplus(μ) = μ and σ(μ) = 1, and 0 on the other side, as far as any number of bits can tell."""
     size, weight = 2.0**500, 2.0**500
     problem = bench.make([[size], [-size]], [0, 0], [1.0])
-    found = Oracle(problem).at(np.array([weight]), np.array(0.0))
+    found = Oracle(problem).at(np.array([weight, 0.0]))
     assert (float(found.loss.high), found.gradient.high.tolist()) == (size * weight / 2, [size / 2, 0.5])
     assert np.isfinite([found.loss.radius, *found.gradient.radius]).all()
 
@@ -155,8 +155,8 @@ def test_cancelling_products_get_the_bits_they_need(bench):
     large = 2.0**450
     problem = bench.make([[large, -large, 0.5], [0.0, 0.0, 0.5]], [0, 1], [1.0, 1.0, 1.0])
     small = bench.make([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]], [0, 1], [1.0, 1.0, 1.0])
-    w, b = np.array([1.0, 1.0, 1.0]), np.array(0.25)
-    found, expected = Oracle(problem).at(w, b), Oracle(small).at(w, b)
+    weights = np.array([1.0, 1.0, 1.0, 0.25])
+    found, expected = Oracle(problem).at(weights), Oracle(small).at(weights)
     assert found.loss.radius < 1e-30
     assert (found.loss.high, found.loss.low) == (expected.loss.high, expected.loss.low)
     assert found.gradient.high[2:].tolist() == expected.gradient.high[2:].tolist()
@@ -164,12 +164,12 @@ def test_cancelling_products_get_the_bits_they_need(bench):
 
 def test_a_radius_that_is_not_negligible_takes_more_bits_or_decides_nothing(bench):
     problem = bench.random_problem(1)
-    w, b = problem.w0.astype(float), problem.b0.astype(float)
-    allowed = point_tolerance(problem, np.append(w, b))
+    weights = problem.initial.astype(float)
+    allowed = point_tolerance(problem, weights)
     few = Oracle(problem, bits=30)
-    rough = few.at(w, b)
+    rough = few.at(weights)
     assert not rough.decides(allowed)
-    assert few.at(w, b, None, allowed).decides(allowed)
+    assert few.at(weights, None, allowed).decides(allowed)
     assert not rough.loss.decides(np.asarray(allowed.loss))
     assert rough.loss.decides(np.asarray(1e9))
     assert not rough.loss.decides(np.asarray(np.inf))
@@ -179,7 +179,7 @@ def test_a_radius_that_is_not_negligible_takes_more_bits_or_decides_nothing(benc
 
 def test_each_number_has_a_radius_of_its_own(bench):
     problem = bench.make([[2.0**300], [-(2.0**301)]], [0, 1], [0.0])
-    radius = Oracle(problem).at(np.array([1e-91]), np.array(0.1)).gradient.radius
+    radius = Oracle(problem).at(np.array([1e-91, 0.1])).gradient.radius
     assert radius.shape == (2,)
     assert radius[0] > 2.0**200 * radius[1]
 

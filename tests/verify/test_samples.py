@@ -113,7 +113,9 @@ def test_the_route_returns_to_every_point_and_tells_no_weight_of_the_training(be
     *there, _ = main.names[: len(main.names) // 2 + 1]
     assert list(main.names[len(there) + 1 :]) == there[::-1]
     told = main.weights.astype(float).ravel()
-    answers_later = np.concatenate([reference.w[1:].ravel(), reference.final_w]).astype(problem.dtype)
+    answers_later = np.concatenate([reference.weights[1:, :, :-1].ravel(), reference.final_weights[:-1]]).astype(
+        problem.dtype
+    )
     assert not np.isin(answers_later[answers_later != 0], told).any()
     again = probe_points(problem, reference, 7).main
     assert np.array_equal(main.weights, again.weights)

@@ -150,7 +150,7 @@ def test_curvature_bounds_are_below_the_curvature(bench, index):
     longest = float(np.linalg.norm(design, axis=1).max())
     anchored, kappa = anchored_curvature(problem, reference, longest), uniform_curvature(problem)
     for i, k in enumerate(reference.recorded_steps):
-        z = design @ np.append(reference.w[i, 0], reference.b[i, 0])
+        z = design @ reference.weights[i, 0]
         slope = np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))) ** 2
         least = np.linalg.eigvalsh(design.T * slope @ design / problem.examples + penalty)[0]
         assert anchored[k] <= least + 1e-12

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from compare_ag.model import logistic
 from compare_ag.records import BackendRecord, Cost, Run, TestRecord, VerdictRecord, decisive
 from compare_ag.report import cells
 from compare_ag.report.cells import PHASES, TESTS, costs
@@ -178,9 +179,9 @@ def weights(run: Run) -> Table | None:
     if not cells.judged(run):
         return None
     features, indices = run.manifest.problem.features, cells.weights_shown(run)
-    heads = _heads(
-        "Final weights", ["backend", *(f"w[{i}]" for i in indices), "b", "distance to reference", "tolerance"]
-    )
+    *names, last = logistic(features).coordinates
+    shown = [*(names[i] for i in indices), last]
+    heads = _heads("Final weights", ["backend", *shown, "distance to reference", "tolerance"])
     rows = []
     if run.reference:
         known = [*(run.reference["final_w"][i] for i in indices), run.reference["final_b"]]
