@@ -172,7 +172,10 @@ def test_the_chart_of_times_leaves_out_blocks_that_do_not_count(noisy):
     charts = page_data(render(noisy))["charts"]
     left_out = sum(int((~noisy.arrays(name)["block_clean"]).sum()) for name in TIMES)
     assert left_out > 0
-    assert f"{left_out} blocks that another program interrupted or slowed do not count and are not drawn." in charts["speed"]["notes"]
+    assert (
+        f"{left_out} blocks that another program interrupted or slowed do not count and are not drawn."
+        in charts["speed"]["notes"]
+    )
     labels = {one["name"]: one.get("label", "") for one in charts["speed"]["series"]}
     assert labels["torch"].endswith(" disturbed")
     assert labels["cheat"].endswith(" unranked")
