@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from compare_ag.host.session import TimedBlock
-    from compare_ag.suite.engine import Bench, _Crew
+    from compare_ag.suite.engine import _Crew
+    from compare_ag.suite.launches import Bench
 
 PAIR = ("torch", "numpy")
 RUN = "0.7 ms"

@@ -64,7 +64,7 @@ def turns_for(slowdown: float, offer: Offer, conditions: Conditions, start: Star
         engine.calibrate()
         for _ in range(LOOKS):
             engine.launch()
-    short, long = (math.expm1(float(np.mean(engine.log_ratios(name, "none")))) for name in ("short", "long"))
+    short, long = (math.expm1(float(np.mean(engine.launches.log_ratios(name, "none")))) for name in ("short", "long"))
     return max(1, round(SHORT + (slowdown - short) * (LONG - SHORT) / (long - short)))
 
 
@@ -101,7 +101,7 @@ def in_launches(asked: argparse.Namespace, turns: int, offer: Offer, conditions:
             engine.calibrate()
             while time.monotonic() - began + slowest < asked.seconds:
                 slowest = max(slowest, engine.launch().seconds)
-        values = engine.log_ratios("numpy s0", "numpy a0")
+        values = engine.launches.log_ratios("numpy s0", "numpy a0")
         longest = max(longest, time.monotonic() - began)
         found.append(interval(values))
         every += values

@@ -27,7 +27,8 @@ from compare_ag.problem import make_problem, recorded_steps
 from compare_ag.speed.schedule import BLOCK_NS, MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import CALIBRATION_NS, Bench, Contestant, Engine, checkpoint_of
+from compare_ag.suite.engine import CALIBRATION_NS, Contestant, Engine, checkpoint_of
+from compare_ag.suite.launches import Bench, Launches
 from compare_ag.verify import reference_trajectory
 
 if TYPE_CHECKING:
@@ -37,17 +38,22 @@ DRIFTING_LEAD_IN = 1
 """untimed steps before a block of general tools, about"""
 
 
+class TimedAs(Launches):
+    """Launches whose steps are timed in the way of others', with which they are compared."""
+
+    def __init__(self, others: Launches) -> None:
+        super().__init__()
+        self._others = others
+
+    def timed_by(self, name: str) -> str:
+        return self._others.timed_by(name)
+
+
 class Drifting(Engine):
     """The engine without its state rule: own block length and own, ever later weights for each side."""
 
     trajectory: tuple[Any, Any]
     """float64 weights w (T, d), b (T,) of the training: where a side is after so many steps"""
-
-    like: Engine
-    """the engine that it is compared with, whose way of timing a step it takes"""
-
-    def timed_by(self, name: str) -> str:
-        return self.like.timed_by(name)
 
     def _instance(self, crew: _Crew, instance: int) -> None:
         self._at = dict.fromkeys(crew.benches, 0)
@@ -108,7 +114,8 @@ def main() -> int:
             "drifting": Drifting(contestants, conditions, MODES["default"], start),
         }
         assert isinstance(engines["drifting"], Drifting)
-        engines["drifting"].trajectory, engines["drifting"].like = trajectory, engines["engine"]
+        engines["drifting"].trajectory = trajectory
+        engines["drifting"].launches = TimedAs(engines["engine"].launches)
         with engines["engine"], engines["drifting"]:
             for engine in engines.values():
                 engine.calibrate()
@@ -118,12 +125,12 @@ def main() -> int:
                     engines[name].launch()
                     for failure in engines[name].failures.values():
                         raise failure
-    errors = {name: engine.log_ratios(*twins) for name, engine in engines.items()}
+    errors = {name: engine.launches.log_ratios(*twins) for name, engine in engines.items()}
     section = Section(f"A/A error of {asked.backend} at {asked.size}: the engine, and one that lets the state drift")
     compared = {name: per_window(values, asked.launches) for name, values in errors.items()}
     for name, engine in engines.items():
         disturbed = len(engine.launches) - len(errors[name])
-        ways = " and ".join(sorted({engine.timed_by(twin) for twin in twins}))
+        ways = " and ".join(sorted({engine.launches.timed_by(twin) for twin in twins}))
         section.notes.append(f"{name}: {disturbed} of {len(engine.launches)} launches were disturbed; timed by {ways}")
     if not all(compared.values()):
         sys.exit("too few undisturbed launches for one comparison: nothing can be said")

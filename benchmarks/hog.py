@@ -46,7 +46,7 @@ def main() -> int:
             for busy in order:
                 with load(asked.load if busy else "none"):
                     launch = engine.launch()
-                values = [engine.log_ratio(*both, launch) for both in twins]
+                values = [engine.launches.log_ratio(*both, launch) for both in twins]
                 errors[busy] += [value for value in values if math.isfinite(value)]
                 disturbed[busy] += sum(not math.isfinite(value) for value in values)
     section = Section(f"A busy neighbour: numpy against itself, {asked.size}")

@@ -72,7 +72,7 @@ def log_time(engine: Engine) -> float:
     launch = engine.launch()
     for failure in engine.failures.values():
         raise failure
-    blocks = engine.blocks("numpy", launch)
+    blocks = engine.launches.blocks("numpy", launch)
     return math.nan if blocks is None else float(launch_log_time(blocks))
 
 

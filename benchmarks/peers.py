@@ -34,15 +34,8 @@ from figures import Section, conditions_of, finish, parser, problem_of, rms_rati
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import (
-    LARGEST_TWIN_BLOCK,
-    TWIN,
-    TWIN_IMPORTS,
-    TWIN_MODULES,
-    Contestant,
-    Engine,
-    checkpoint,
-)
+from compare_ag.suite.engine import LARGEST_TWIN_BLOCK, TWIN_IMPORTS, TWIN_MODULES, Contestant, Engine, checkpoint
+from compare_ag.suite.launches import TWIN
 from compare_ag.worker.protocol import Ahead
 
 HERE = Path(__file__).parent
@@ -164,7 +157,7 @@ class Ours:
                     raise failure
                 slowest = max(slowest, launch.seconds)
                 one, other = self.twins or (TWIN.format(launch.twin), launch.twin)
-                self.values.append(engine.log_ratio(one, other, launch))
+                self.values.append(engine.launches.log_ratio(one, other, launch))
                 self.ends.append(time.monotonic() - started)
 
     def at(self, seconds: float) -> float:

@@ -205,7 +205,7 @@ class _Speeds:
                 return without_ratio("not decided", f"{name}{with_whom} had no undisturbed launch {place}")
         found = between(samples[0], samples[1], self.level)
         floor = self._floor if self._floor < float("inf") else None
-        shown = at_least(found, floor or 0.0)
+        shown = at_least(found, self._floor)
         ratio = Interval.of_logs(shown.mean, shown.half)
         if name == self.yardstick:
             return SpeedChange(before=before, after=after, ratio=ratio, verdict="yardstick")

@@ -36,7 +36,7 @@ def _undecodable_line(path: Path) -> int:
     """The decoder reads ahead, so the line is looked for again, among the bytes."""
     number = 0
     with path.open("rb") as file:
-        for number, line in enumerate((part for block in file for part in block.splitlines()), 1):  # noqa: B007 - returned
+        for number, line in enumerate((part for block in file for part in block.splitlines()), 1):  # noqa: B007 - returned below, after the loop
             try:
                 line.decode()
             except UnicodeDecodeError:

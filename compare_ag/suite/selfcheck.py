@@ -86,7 +86,9 @@ def collect(
                 pairs_of = [*zip(series.alike, twins, strict=True)]
                 pairs_of += [(series.planted, (slow, twins[0][0]))] if slowdown else []
                 for values, (one, other) in pairs_of:
-                    values += [value for value in [engine.log_ratio(one, other, launch)] if math.isfinite(value)]
+                    values += [
+                        value for value in [engine.launches.log_ratio(one, other, launch)] if math.isfinite(value)
+                    ]
                 series.seconds.append(launch.seconds)
                 if enough(series):
                     break

@@ -32,8 +32,9 @@ from compare_ag.speed.stability import Observation, Surroundings, notes
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
 from compare_ag.speed.trust import Decisive, Whereabouts, whereabouts, why_unranked
 from compare_ag.speed.verdicts import at_least, decide, launches_needed, noise_floor
-from compare_ag.suite.engine import TWIN, Bench, Contestant, Engine, timed_cpus
+from compare_ag.suite.engine import Contestant, Engine, timed_cpus
 from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
+from compare_ag.suite.launches import TWIN, Bench
 from compare_ag.suite.observer import Observer, TimingProgress
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class TimingPass:
         left = self._left()
         names = list(itertools.combinations(left, 2))
         level = simultaneous_level(len(names))
-        values = [self._engine.log_ratios(one, other) for one, other in names] or [self._engine.controls()]
+        values = [self._engine.launches.log_ratios(one, other) for one, other in names] or [
+            self._engine.launches.controls()
+        ]
         return [interval(found, level) for found in values if found]
 
     def _forecast(self, launches: int, half: float, elapsed: float, per_launch: float) -> float:
@@ -199,12 +202,12 @@ class _Conclusion:
 
     def _blocks(self, name: str) -> list[Blocks]:
         """The blocks of every launch."""
-        found = (self._engine.blocks(name, launch) for launch in self._launches)
+        found = (self._launches.blocks(name, launch) for launch in self._launches)
         return [one for one in found if one is not None]
 
     def _log_times(self, name: str) -> list[float]:
         """One log of seconds per step for each launch that was not disturbed."""
-        values = [self._engine.log_time(name, launch) for launch in self._launches]
+        values = [self._launches.log_time(name, launch) for launch in self._launches]
         return [value for value in values if math.isfinite(value)]
 
     def _cost(self, name: str) -> Cost:
@@ -223,7 +226,7 @@ class _Conclusion:
         observed = benches[-1].observed
         inside = sum(int(bench.column("inside_ns").sum()) for bench in benches)
         where = self._whereabouts(name)
-        control = self._engine.controls(name)
+        control = self._launches.controls(name)
         step = _ratio(interval(times))
         counts = self._pass._judged.counts.get(name, Counts())
         return Cost(
@@ -244,8 +247,8 @@ class _Conclusion:
             pinned=benches[-1].pinned,
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
             steady=bool(abs(self._trend(blocks)) < math.log(1.03)),
-            timed_by=self._engine.timed_by(name),
-            block_gap=self._engine.gap(name),
+            timed_by=self._launches.timed_by(name),
+            block_gap=self._launches.gap(name),
             steps_per_block=steps,
             lead_in=self._engine.plan.lengths[name].lead_in,
             fused=benches[0].loaded.overrides_step,
@@ -271,7 +274,7 @@ class _Conclusion:
             return None, None, None
         found = []
         for launch in self._launches:
-            bench, blocks = launch.benches.get(name), self._engine.blocks(name, launch)
+            bench, blocks = launch.benches.get(name), self._launches.blocks(name, launch)
             if bench is not None and blocks is not None:
                 times = [float(launch_log_time(_of_phase(bench, i))) for i in range(len(PHASES))]
                 found.append([*times, float(launch_log_time(blocks))])
@@ -307,8 +310,8 @@ class _Conclusion:
         for name in self._names:
             rows = []
             for launch in self._launches:
-                for one in self._engine.both(name, launch):
-                    bench, blocks = launch.benches.get(one), self._engine.blocks(one, launch)
+                for one in self._launches.both(name, launch):
+                    bench, blocks = launch.benches.get(one), self._launches.blocks(one, launch)
                     if bench is not None and blocks is not None:
                         of = decisive(blocks)
                         host, idle = bench.column("host_ns"), bench.column("idle_cpu_ns")
@@ -335,7 +338,7 @@ class _Conclusion:
         return {
             **{key: np.array([bench.column(name) for bench in benches]) for key, name in columns.items()},
             "block_full_speed": np.array(
-                [self._engine.full_speed(name, launch) for launch in self._launches if name in launch.benches]
+                [self._launches.full_speed(name, launch) for launch in self._launches if name in launch.benches]
             ),
             "block_time_ns": np.array([one.time_ns for one in blocks]),
             "block_clean": np.array([one.clean for one in blocks], dtype=np.int64),
@@ -345,7 +348,7 @@ class _Conclusion:
 
     def _control_arrays(self) -> dict[str, Array]:
         """The twins' blocks of every launch, (L, M, R) each; none of them clean where there was no twin."""
-        found = [self._engine.blocks(TWIN.format(launch.twin), launch) for launch in self._launches]
+        found = [self._launches.blocks(TWIN.format(launch.twin), launch) for launch in self._launches]
         shape = next((one.time_ns.shape for one in found if one is not None), None)
         if shape is None:
             return {}
@@ -363,7 +366,7 @@ class _Conclusion:
         ranked = [name for name, cost in costs.items() if not cost.disturbed and not cost.unranked]
         names = list(itertools.combinations(ranked, 2))
         level = simultaneous_level(len(names))
-        values = self._engine.controls()
+        values = self._launches.controls()
         control = interval(values) if len(values) > 1 else None
         floor = None if control is None else noise_floor(control)
         return SpeedRecord(
@@ -398,7 +401,7 @@ class _Conclusion:
         return (other, one) if one == self._baseline or other != self._baseline else (one, other)
 
     def _pair(self, name: str, baseline: str, costs: dict[str, Cost], level: float, floor: float) -> PairRecord:
-        values = self._engine.log_ratios(name, baseline)
+        values = self._launches.log_ratios(name, baseline)
         # both were undisturbed in half of the launches at least, but perhaps not in the same ones
         found = (
             interval(values, level)
@@ -441,7 +444,7 @@ class _Conclusion:
 
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
-        found = notes(seen, self._engine.controls(), self._engine.problem.threads, self._pass._surroundings)
+        found = notes(seen, self._launches.controls(), self._engine.problem.threads, self._pass._surroundings)
         return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
 
     def _observation(self, name: str, cost: Cost) -> Observation:
@@ -458,7 +461,7 @@ class _Conclusion:
             closure=None if cost.closure is None or cost.fused else cost.closure.value,
             pinned=bool(cost.pinned),
             log_times=self._log_times(name),
-            log_ratios=[] if baseline in (None, name) else self._engine.log_ratios(name, str(baseline)),
+            log_ratios=[] if baseline in (None, name) else self._launches.log_ratios(name, str(baseline)),
         )
 
 

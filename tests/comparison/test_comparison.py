@@ -123,6 +123,11 @@ def test_no_verdict_is_stronger_than_the_noise_floors_of_both_runs(before, make_
     assert found.verdict == "inconclusive"
     assert found.floor == pytest.approx(1.2 * (1 + before.manifest.speed.noise_floor) - 1)
     assert "noise floors" in found.note
+    assert found.ratio.high / found.ratio.value >= 1 + found.floor  # nor is an interval narrower
+    unknown = records.replace(slower.manifest.speed, noise_floor=None)
+    untold = records.Run(slower.path, records.replace(slower.manifest, speed=unknown), slower.records, slower._cache)
+    found = changed(compare_runs(before, untold), "mine").speed
+    assert (found.verdict, found.ratio.low, found.ratio.high) == ("inconclusive", None, None)
 
 
 def test_one_launch_decides_nothing(before, make_run):

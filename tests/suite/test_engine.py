@@ -15,7 +15,8 @@ from compare_ag.host.session import Session
 from compare_ag.problem import problem_by_name
 from compare_ag.speed.schedule import Length
 from compare_ag.suite import select
-from compare_ag.suite.engine import TWIN, TWIN_IMPORTS, Contestant, Engine, checkpoint
+from compare_ag.suite.engine import TWIN_IMPORTS, Contestant, Engine, checkpoint
+from compare_ag.suite.launches import TWIN
 from compare_ag.suite.training import Conditions
 
 PROBLEM = problem_by_name("synthetic:n=30,d=3", steps=20)
@@ -74,7 +75,7 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
     for launch in launches:
         twins = {TWIN.format(launch.twin)}
         assert set(launch.benches) == {"one", "two"} | twins
-        assert all(running.backend_of(twin, launch) == launch.twin for twin in twins)
+        assert all(running.launches.backend_of(twin, launch) == launch.twin for twin in twins)
     seen = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("[0-9]*.json")}
     befores = [before for before in asked.values() if before is not None]
     assert len({str(before) for before in befores}) == len(befores) == 3  # another draw for each

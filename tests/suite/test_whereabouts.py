@@ -10,7 +10,7 @@ import pytest
 
 from compare_ag.host.session import TimedBlock
 from compare_ag.speed.trust import LEAST_BLOCKS, why_unranked
-from compare_ag.suite.engine import Bench, Engine, LaunchResult
+from compare_ag.suite.launches import Bench, Launches, LaunchResult
 from compare_ag.suite.timing import _Conclusion
 from compare_ag.worker.protocol import Timed
 
@@ -47,9 +47,10 @@ def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
 
 
 def whereabouts(mine: Bench, other: Bench, launches=3):
-    conclusion, engine = object.__new__(_Conclusion), object.__new__(Engine)
-    engine.launches = [LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0) for i in range(launches)]
-    conclusion._engine, conclusion._launches, conclusion._names = engine, engine.launches, ["mine", "other"]
+    conclusion = object.__new__(_Conclusion)
+    conclusion._launches, conclusion._names = Launches(), ["mine", "other"]
+    for i in range(launches):
+        conclusion._launches.add(LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0))
     return conclusion._whereabouts("mine")
 
 
