@@ -17,18 +17,19 @@ import numpy as np
 
 from compare_ag.host.process import WorkerFailure
 from compare_ag.host.session import Recording, concatenate
+from compare_ag.model.arithmetic import Known
 from compare_ag.problem import Problem, batches
 from compare_ag.suite.evidence import broken_protocol, evidence, fused_evidence
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
-from compare_ag.verify.arithmetic import Arithmetic
 from compare_ag.verify.certificate import IN_SECOND_RUN, first_finding
-from compare_ag.verify.points import point_tolerance, update_tolerance
+from compare_ag.verify.objective import Objective
+from compare_ag.verify.points import PointTolerance, point_tolerances, update_tolerance
 from compare_ag.verify.samples import explained_by_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from compare_ag.host.discovery import Offer
     from compare_ag.problem.core import Array
@@ -235,8 +236,8 @@ def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) ->
     Where the reading of weights that are kept in a wider format explains all faults along it: none, and the first.
     """
     as_read: Fault | None = None
-    for sample in samples:
-        if not _suspicious(problem, sample) or (fault := _judged(problem, oracle, [sample])) is None:
+    for sample in _suspects(problem, samples):
+        if (fault := _judged(problem, oracle, [sample])) is None:
             continue
         as_read = as_read or fault
         if not explained_by_reading(judge_samples(problem, oracle, [sample]).values()):
@@ -244,46 +245,53 @@ def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) ->
     return None, as_read
 
 
+CHUNK = 256
+"""steps whose tolerances are read at once"""
+
+
 def _first_undecided(problem: Problem, weights: Array) -> int | None:
     """The first step of which something cannot be judged: the probability form saturates, or numbers may overflow."""
     rows_of = list(batches(problem)) if problem.batch_size is not None else None
-    arithmetic = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
-    longest = float(np.sqrt(1.0 + np.square(problem.X.astype(np.float64)).sum(axis=1)).max())
-    with np.errstate(all="ignore"):
-        norms = np.linalg.norm(weights.astype(np.float64), axis=1)
-        reach = longest * norms
-        # larger than all that may overflow, η times the sums over the examples among it
-        sizes = (1.0 + problem.learning_rate) * problem.examples * (1.0 + longest) * (1.0 + problem.l2 * norms)
-        decided = sizes * 4.0 * (1.0 + norms) <= arithmetic.top
-        if arithmetic.probability:
-            # |z| ≤ reach, and ε = u (2/(1 - p) + …) stays below 1 while z ≤ ½ log 1/u
-            decided &= reach <= -0.5 * np.log(2.0 * arithmetic.u)
-    for k in np.flatnonzero(~decided).tolist():
-        rows = None if rows_of is None else rows_of[k]
-        allowed = point_tolerance(problem, weights[k], rows)
-        last = k + 1 == len(weights)
-        numbers = [np.array([allowed.loss]), *([] if last else [allowed.gradient, allowed.following])]
-        if not np.isfinite(np.concatenate(numbers)).all():
-            return int(k)
+    size = CHUNK if rows_of is None else 1
+    for first in range(0, len(weights), size):
+        allowed = point_tolerances(problem, weights[first : first + size], None if rows_of is None else rows_of[first])
+        for k, one in enumerate(allowed, first):
+            last = k + 1 == len(weights)
+            numbers = [np.array([one.loss]), *([] if last else [one.gradient, one.following])]
+            if not np.isfinite(np.concatenate(numbers)).all():
+                return k
     return None
 
 
-def _suspicious(problem: Problem, sample: Sample) -> bool:
-    """Whether float64 finds a number of the sample near or beyond its tolerance.
+def _suspects(problem: Problem, samples: Sequence[Sample]) -> Iterator[Sample]:
+    """Those of which float64 finds a number near or beyond its tolerance, or not finite.
 
     Its own errors are a few hundredths of a float64 tolerance, and nothing beside a float32 one; so half a tolerance
     is far enough for loss and gradient. An update is compared exactly, for a right one comes close to its tolerance.
     """
-    weights = sample.weights.astype(np.float64)
-    if not np.isfinite(weights).all():
-        return False
-    loss, gradient = _in_float64(problem, sample, weights)
-    allowed = point_tolerance(problem, weights, sample.rows, judged=problem.steps)
+    objective = Objective(problem)
+    size = CHUNK if problem.batch_size is None else 1
+    for first in range(0, len(samples), size):
+        chunk = [one for one in samples[first : first + size] if np.isfinite(one.weights).all()]
+        if chunk:
+            weights = np.stack([one.weights for one in chunk]).astype(np.float64)
+            allowed = point_tolerances(problem, weights, chunk[0].rows, judged=problem.steps)
+            found = objective.step(weights, chunk[0].rows, Known.here())
+            yield from (
+                sample
+                for i, sample in enumerate(chunk)
+                if _suspicious(problem, sample, found.loss.value[i], found.gradient.value[i], allowed[i])
+            )
+
+
+def _suspicious(problem: Problem, sample: Sample, loss: Array, gradient: Array, allowed: PointTolerance) -> bool:
+    """Whether a number of the sample is near or beyond its tolerance; loss () and gradient (m,) in float64."""
 
     def out(observed: Array | None, deviation: Array, limit: Array) -> bool:
         decided = np.isfinite(limit).any() and observed is not None
         return bool(decided and not (deviation <= limit)[np.isfinite(limit)].all())
 
+    weights = sample.weights.astype(np.float64)
     with np.errstate(all="ignore"):
         if sample.loss is not None and out(sample.loss, np.abs(sample.loss - loss), np.asarray(0.5 * allowed.loss)):
             return True
@@ -315,18 +323,3 @@ def _update_deviation(problem: Problem, weights: Array, gradient: Array, followi
     part = difference - weights
     difference_error = (weights - (difference - part)) + (-product - part)
     return np.asarray(np.abs((following.astype(np.float64) - difference) - (difference_error - product_error)))
-
-
-def _in_float64(problem: Problem, sample: Sample, weights: Array) -> tuple[Array, Array]:
-    """Loss () and gradient (m,) by the stable form."""
-    X = np.asarray(problem.X if sample.rows is None else problem.X[sample.rows], dtype=np.float64)
-    y = np.asarray(problem.y if sample.rows is None else problem.y[sample.rows], dtype=np.float64)
-    with np.errstate(all="ignore"):
-        sign = 1.0 - 2.0 * y
-        w, b = problem.layout.parts(weights)
-        s = sign * (X @ w + b)
-        decay = np.exp(-np.abs(s))
-        residual = sign * np.where(s >= 0, 1.0, decay) / (1.0 + decay)
-        penalty = problem.layout.only("w", problem.l2 * weights)
-        loss = (np.maximum(s, 0.0) + np.log1p(decay)).mean() + 0.5 * float(penalty @ weights)
-        return np.asarray(loss), problem.layout.flat((X.T @ residual / len(y), residual.mean())) + penalty

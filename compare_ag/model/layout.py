@@ -15,11 +15,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Layout:
             theta[..., where].reshape((*theta.shape[:-1], *shape))
             for where, shape in zip(self._slices, self.shapes, strict=True)
         )
+
+    def pieces(self, entries: Sequence[T]) -> list[Sequence[T]]:
+        """The m entries of a sequence, those of each parameter together, in order."""
+        return [entries[where] for where in self._slices]
 
     def filled(self, *values: float) -> Array:
         """(m,) float64: one value for each parameter, in order, in all of its numbers."""

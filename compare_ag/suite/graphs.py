@@ -24,7 +24,8 @@ from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
 from compare_ag.verify import reference_trajectory
 from compare_ag.verify.alignment import align
-from compare_ag.verify.points import Here, point_tolerance
+from compare_ag.verify.objective import Objective
+from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.quantities import named_quantities, seconds
 from compare_ag.worker.protocol import HEAD, WHOLE
 
@@ -78,16 +79,11 @@ def place(problem: Problem, step: int) -> Place:
 
 def _overflown(problem: Problem, at: Place) -> str:
     """What is beyond the problem's dtype at the place, with its verb; or ""."""
-    X, y = (problem.X, problem.y) if at.rows is None else (problem.X[at.rows], problem.y[at.rows])
-    theta = problem.layout.flat((at.w, at.b)).astype(np.float64)
+    objective, theta = Objective(problem), problem.layout.flat((at.w, at.b)).astype(np.float64)
     with np.errstate(all="ignore"):
-        here = Here(X.astype(np.float64), y.astype(np.float64), theta, float(problem.l2))
-        square = float(here.w @ here.w) if problem.l2 else 0.0  # on the way to the penalty
-        parts = {
-            "weights are": theta,
-            "loss is": np.array([here.losses.mean() + here.penalty, square]),
-            "gradient is": here.gradient,
-        }
+        here = objective.details(theta, objective.on(objective.details_reader, at.rows))
+        square = here.penalty / (0.5 * problem.l2) if problem.l2 else 0.0  # w·w, on the way to the penalty
+        parts = {"weights are": theta, "loss is": np.array([here.loss, square]), "gradient is": here.gradient}
         return next((what for what, one in parts.items() if not np.isfinite(one.astype(problem.dtype)).all()), "")
 
 

@@ -29,8 +29,9 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import AFFORDABLE_SECONDS, Exact, Oracle, trajectory_seconds
-from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, Objective, joined
+from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, joined, measured
 from compare_ag.verify.tolerance import ErrorBounds, Geometry
 from compare_ag.verify.verdict import worst_coordinate
 
@@ -167,9 +168,10 @@ class BlockJudge:
         self.oracle = oracle or Oracle(problem)
         with np.errstate(all="ignore"):
             self.geometry = Geometry.of(problem)
-        signed, sign = self.objective.signed, self.objective.sign
-        self.parts = [(signed, sign) if rows is None else (signed[rows], sign[rows]) for rows in self.batches]
-        """(A, 2y - 1) of each batch"""
+        self.readings = [self.objective.on(self.objective.slopes, rows) for rows in self.batches]
+        """of logits and gradient on each batch"""
+        y = np.asarray(problem.y, dtype=np.float64)
+        self.labels = [y if rows is None else y[rows] for rows in self.batches]
 
     def exact_seconds(self, updates: int) -> float | None:
         """About how long it takes to judge a first block exactly; None where that is too long, so that it is not done.
@@ -178,7 +180,7 @@ class BlockJudge:
         """
         seconds = trajectory_seconds(self.problem, updates)
         if self.problem.batch_size is None:  # those of batches are part of the model
-            seconds += EXACT_CELL_SECONDS * self.objective.signed.size
+            seconds += EXACT_CELL_SECONDS * self.problem.X.size
         return seconds if seconds <= AFFORDABLE_SECONDS else None
 
     def judge(self, claims: Sequence[Claim], exactly: Collection[int] = ()) -> list[BlockVerdict]:
@@ -234,7 +236,7 @@ class BlockJudge:
         """What right blocks come to; ``updates`` of all claims together, for the false-alarm probability."""
         pairs, m = len(plan.updates), self.problem.layout.size
         expected = _Expected(np.empty((pairs, m)), *(np.empty(pairs) for _ in range(7)))
-        size = max(FEWEST_STARTS, GROUP_CELLS // max(m, max(len(sign) for _, sign in self.parts)))
+        size = max(FEWEST_STARTS, GROUP_CELLS // max(m, max(map(len, self.labels))))
         for first in range(0, len(plan.starts), size):
             starts = plan.starts[first : first + size]
             chosen = np.flatnonzero((plan.start >= first) & (plan.start < first + len(starts)))
@@ -280,7 +282,7 @@ class _Descent:
     """Float64 gradient descent from R starts at once, a few steps at a time; a start is left where its claims end."""
 
     def __init__(self, judge: BlockJudge, plan: _Plan) -> None:
-        self.objective, self.parts = judge.objective, judge.parts
+        self.objective, self.readings, self.labels = judge.objective, judge.readings, judge.labels
         self.rate = float(judge.problem.learning_rate)
         self.plan = plan
         self.steps = int(plan.updates.max())
@@ -288,13 +290,11 @@ class _Descent:
         self.last = np.zeros(count, dtype=np.int64)
         """(R,): the updates that each start needs; they fall"""
         np.maximum.at(self.last, plan.start, plan.updates)
-        cells = count * max(len(sign) for _, sign in self.parts)
+        cells = count * max(map(len, self.labels))
         self.rows = max(1, min(BLOCK_STEPS, self.steps, BLOCK_CELLS // max(cells, count * m)))
-        self.margin, self.growth, self.residual = (np.empty(self.rows * cells) for _ in range(3))
+        self.logits, self.label = np.empty(self.rows * cells), np.empty(self.rows * cells)
         self.theta, self.gradient = np.empty((self.rows + 1, count, m)), np.empty((self.rows, count, m))
         self.theta[0] = plan.starts
-        self.whole = len(self.parts) == 1
-        self.sign = np.tile(self.parts[0][1], self.rows * count) if self.whole else np.empty(self.rows * cells)
 
     def run(self, expected: _Expected, chosen: Array) -> Magnitudes:
         """Fill in the weights and losses of the pairs, rows ``chosen`` of ``expected``.
@@ -328,27 +328,23 @@ class _Descent:
         """Make so many steps of the ``active`` first starts; the sizes before each, (count * active,)."""
         objective, begin, examples = self.objective, 0, []
         for i in range(count):
-            signed, sign = self.parts[(first + i) % len(self.parts)]
-            shape, end = (active, len(sign)), begin + active * len(sign)
+            batch = (first + i) % len(self.labels)
+            labels = self.labels[batch]
+            end = begin + active * len(labels)
             theta, following, gradient = self.theta[i, :active], self.theta[i + 1, :active], self.gradient[i, :active]
-            margin, growth, residual = (a[begin:end].reshape(shape) for a in (self.margin, self.growth, self.residual))
-            if not self.whole:
-                self.sign[begin:end].reshape(shape)[:] = sign
-            np.dot(theta, signed.T, out=margin)
-            np.exp(margin, out=growth)
-            np.add(growth, 1.0, out=residual)
-            np.divide(1.0, residual, out=residual)
-            objective.gradient(residual, signed, theta, gradient)
+            logits, *slopes = self.readings[batch].at(objective.parameters(theta))
+            self.logits[begin:end] = logits.ravel()
+            self.label[begin:end].reshape(active, -1)[:] = labels
+            gradient[:] = objective.problem.layout.flat(slopes)
             np.multiply(gradient, self.rate, out=following)
             np.subtract(theta, following, out=following)
-            examples += [len(sign)] * active
+            examples += [len(labels)] * active
             begin = end
         m = self.theta.shape[2]
-        return objective.measure(
-            self.margin[:begin],
-            self.growth[:begin],
-            self.residual[:begin],
-            self.sign[:begin],
+        return measured(
+            objective,
+            self.logits[:begin],
+            self.label[:begin],
             np.array(examples),
             self.theta[:count, :active].reshape(-1, m),
             self.gradient[:count, :active].reshape(-1, m),

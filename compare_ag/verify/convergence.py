@@ -27,10 +27,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compare_ag.model.arithmetic import K_SIGMOID
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.arithmetic import K_SIGMOID
-from compare_ag.verify.reference import Magnitudes, Objective
+from compare_ag.verify.objective import Objective
+from compare_ag.verify.reference import Magnitudes, magnitudes_at
 
 REDUCTION = 1e-6
 """A gradient norm reduced by this factor counts as small, whatever the dtype can do."""
@@ -60,9 +61,9 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
     objective = Objective(problem)
     theta = problem.layout.flat((w, b)).astype(np.float64)
     with np.errstate(all="ignore"):
-        start = objective.at(problem.initial.astype(np.float64))
-        end = objective.at(theta)
-        floor = _floor(problem, objective, end)
+        start = magnitudes_at(objective, problem.initial.astype(np.float64))
+        end = magnitudes_at(objective, theta)
+        floor = _floor(problem, end)
         before, after = float(start.gradient[0]), float(end.gradient[0])
         small = after <= max(REDUCTION * before, floor) and math.isfinite(after)
         gain = _gain(objective, theta) if small else None
@@ -76,9 +77,10 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
     return Convergence(before, after, floor, gain, converged, message)
 
 
-def _floor(problem: Problem, objective: Objective, end: Magnitudes) -> float:
-    n, m = objective.signed.shape
-    spread = math.sqrt(float(np.einsum("ij,ij->", objective.signed, objective.signed)) / n)
+def _floor(problem: Problem, end: Magnitudes) -> float:
+    n, m = problem.examples, problem.layout.size
+    X = np.asarray(problem.X, dtype=np.float64)
+    spread = math.sqrt(1.0 + float(np.einsum("ij,ij->", X, X)) / n)
     u = float(np.finfo(problem.dtype).eps) / 2
     drift = 0.25 * math.sqrt(m) * spread * float(end.weights[0])
     return u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
@@ -89,14 +91,13 @@ def _gain(objective: Objective, theta: Array) -> float:
 
     Infinite where the gradient g has a part along a direction in which H has no curvature.
     """
-    signed, n = objective.signed, len(objective.signed)
-    margin = signed @ theta
-    decay = np.exp(-np.abs(margin))
-    gradient = np.empty_like(theta)
-    objective.gradient(np.where(margin >= 0, decay, 1.0) / (1.0 + decay), signed, theta, gradient)
-    share = decay / (1.0 + decay) ** 2 / n
+    problem = objective.problem
+    details = objective.details(theta)
+    gradient, share = details.gradient, details.bend / problem.examples
+    design = np.column_stack([np.asarray(problem.X, dtype=np.float64), np.ones(problem.examples)])
+    penalty = problem.layout.filled(float(problem.l2), 0.0)
     # with C² = diag H: gᵀH⁻¹g = ĝᵀĤ⁻¹ĝ for ĝ = C⁻¹g, Ĥ = C⁻¹HC⁻¹, whose diagonal is 1
-    scale = np.sqrt(np.einsum("ij,i,ij->j", signed, share, signed) + objective.penalty)
+    scale = np.sqrt(np.einsum("ij,i,ij->j", design, share, design) + penalty)
     flat = scale == 0.0
     if (gradient[flat] != 0.0).any():
         return math.inf
@@ -104,11 +105,11 @@ def _gain(objective: Objective, theta: Array) -> float:
     residual = gradient / scale
     direction, square = residual, float(residual @ residual)
     gain, enough = 0.0, 1e-20 * square
-    for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / signed.size))):
+    for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / design.size))):
         if not square > enough:
             break
         moved = direction / scale
-        bent = (signed.T @ (share * (signed @ moved)) + objective.penalty * moved) / scale
+        bent = (design.T @ (share * (design @ moved)) + penalty * moved) / scale
         curvature = float(direction @ bent)
         if not curvature > 0.0:
             return math.inf

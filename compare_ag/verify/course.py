@@ -135,8 +135,8 @@ def _still_to_go(point: Point, steps: int) -> Array:
 
     Σᵢ vᵢ (vᵢᵀg) (1 - (1 - ηλᵢ)ᴺ)/λᵢ over the eigenpairs of the Hessian; ηN vᵢ (vᵢᵀg) where λᵢ = 0.
     """
-    problem, p = point.data.problem, np.abs(point.residual)
-    hessian = (point.design * (p * (1.0 - p))[:, None]).T @ point.design / point.examples
+    problem = point.data.problem
+    hessian = (point.design * point.details.bend[:, None]).T @ point.design / point.examples
     hessian += np.diag(problem.layout.filled(float(problem.l2), 0.0))
     if not np.isfinite(hessian).all():
         return np.zeros_like(point.gradient)

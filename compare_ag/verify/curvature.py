@@ -23,6 +23,7 @@ import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.objective import Objective
 from compare_ag.verify.reference import Reference
 
 EIGENVALUE_LIMIT = 2048
@@ -50,14 +51,14 @@ def anchored_curvature(problem: Problem, reference: Reference, longest: float) -
     if problem.batch_size is not None or not count or not _worth_solving(problem):
         return bound
     X, l2 = _features(problem), float(problem.l2)
+    objective = Objective(problem)
+    reading = objective.on(objective.details_reader)
     # 1.01: the rounding errors of the reference's own steps lengthen the path, by far less
     moves = 1.01 * problem.learning_rate * reference.magnitudes.gradient[:-1]
     travelled = np.concatenate(([0.0], np.cumsum(moves)))
     for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
-        w, b = problem.layout.parts(reference.weights[i, 0])
-        logit = X @ w + b
-        decay = np.exp(-np.abs(logit))
-        least = _least_eigenvalue(X, decay / (1.0 + decay) ** 2, l2)
+        bend = objective.details(reference.weights[i, 0], reading).bend
+        least = _least_eigenvalue(X, bend, l2)
         distance = np.abs(travelled - travelled[reference.recorded_steps[i]])
         np.fmax(bound, least * np.exp(-longest * distance), out=bound)
     return 0.99 * bound

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
+from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import point_tolerance
+from compare_ag.verify.readings import Numbers
 from compare_ag.verify.samples import Sample
 
 COMPUTED = 2.0
@@ -36,23 +37,39 @@ Kind: TypeAlias = Literal["loss", "gradient", "update", "step"]
 
 
 class Data:
-    """The examples of a problem in float64; those of all the data are kept."""
+    """The examples of a problem in float64, and readings of its objective on them; those of all the data are kept."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._full: tuple[Array, Array] | None = None
+        self.objective = Objective(problem)
+        self._full: Batch | None = None
 
-    def batch(self, rows: Array | None) -> tuple[Array, Array]:
-        """X̃ (n, m), whose last column is 1, and y (n,)."""
-        if rows is not None:
-            return self._read(self.problem.X[rows], self.problem.y[rows])
+    def batch(self, rows: Array | None, *, inverted: bool = False) -> Batch:
+        """A batch; inverted: with each label as the other one."""
+        if rows is not None or inverted:
+            return self._read(rows, inverted)
         if self._full is None:
-            self._full = self._read(self.problem.X, self.problem.y)
+            self._full = self._read(None, inverted=False)
         return self._full
 
-    @staticmethod
-    def _read(X: Array, y: Array) -> tuple[Array, Array]:
-        return np.column_stack([np.asarray(X, dtype=np.float64), np.ones(len(y))]), np.asarray(y, dtype=np.float64)
+    def _read(self, rows: Array | None, inverted: bool) -> Batch:
+        data, examples = self.objective.data(rows)
+        data = {name: np.asarray(one, dtype=np.float64) for name, one in data.items()}
+        if inverted:
+            data["y"] = 1.0 - data["y"]
+        design = np.column_stack([data["X"], np.ones(examples)])
+        return Batch(design, data["y"], self.objective.details_reader.on(data | {"X": design[:, :-1]}, examples))
+
+
+class Batch(NamedTuple):
+    """Some examples."""
+
+    design: Array
+    """X̃ (n, m), whose last column is 1"""
+    y: Array
+    """(n,)"""
+    reading: Numbers[Array]
+    """of the objective's details there"""
 
 
 class Point:
@@ -61,32 +78,14 @@ class Point:
     def __init__(self, data: Data, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
         self.data, self.rows = data, rows
         self.theta = np.asarray(theta, dtype=np.float64)
-        self.design, y = data.batch(rows)
-        self.y = 1.0 - y if inverted else y
-        self.examples, l2 = len(y), float(data.problem.l2)
-        self.logits = self.design @ self.theta
-        self.wrongness = (1.0 - 2.0 * self.y) * self.logits
-        """s = (1 - 2y) z: large where the model is wrong"""
-        decay = np.exp(-np.abs(self.wrongness))
-        self.losses = np.maximum(self.wrongness, 0.0) + np.log1p(decay)
-        self.residual = (1.0 - 2.0 * self.y) * np.where(self.wrongness >= 0, 1.0, decay) / (1.0 + decay)
-        """r = p - y, to a small relative error"""
-        self.layout = data.problem.layout
-        w, _ = self.layout.parts(self.theta)
-        self.shrinkage = self.layout.filled(l2, 0.0) * self.theta
-        """the penalty's gradient"""
-        self.penalty = l2 / 2.0 * float(w @ w)
-
-    @cached_property
-    def gradient(self) -> Array:
-        """∇f (m,)."""
-        slope: Array = self.residual @ self.design / self.examples + self.shrinkage
-        return slope
-
-    @cached_property
-    def loss(self) -> float:
-        """The objective f."""
-        return float(self.losses.mean()) + self.penalty
+        self.design, self.y, reading = data.batch(rows, inverted=inverted)
+        self.examples, self.layout = len(self.y), data.problem.layout
+        with np.errstate(all="ignore"):
+            self.details = data.objective.details(self.theta, reading)
+        self.logits, self.wrongness = self.details.logits, self.details.wrongness
+        self.losses, self.residual = self.details.losses, self.details.residual
+        self.shrinkage, self.penalty = self.details.shrinkage, self.details.penalty
+        self.gradient, self.loss = self.details.gradient, self.details.loss
 
 
 class Prediction(NamedTuple):

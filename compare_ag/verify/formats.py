@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from compare_ag.model.arithmetic import K_EXP, K_SIGMOID
 from compare_ag.problem.core import Array
-from compare_ag.verify.arithmetic import K_EXP, K_SIGMOID
 from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained, wrong_ones
 
 
@@ -193,8 +193,7 @@ def _residual(fault: Fault, kind: Format, forward: bool) -> Array:
         return point.residual
     w, b = point.layout.parts(point.theta)
     logits = rounded(point.design[:, :-1], kind.digits) @ rounded(w, kind.digits) + b
-    sign, decay = 1.0 - 2.0 * point.y, np.exp(-np.abs(logits))
-    return np.asarray(sign * np.where(sign * logits >= 0, 1.0, decay) / (1.0 + decay))
+    return point.data.objective.residual(logits, point.y)
 
 
 def _forward(fault: Fault, kind: Format) -> Prediction:
@@ -272,7 +271,7 @@ def _of_exponential(point: Point) -> tuple[Array, Array]:
 
 def _of_logarithm(point: Point) -> tuple[Array, Array]:
     """A relative error κ_exp u of log(1 + e), or in the probability form of log p."""
-    losses = np.log1p(np.exp(-np.abs(point.logits)))
+    losses = point.losses - np.maximum(point.wrongness, 0.0)  # softplus(-|z|)
     return K_EXP * (point.losses if point.data.problem.loss == "probability" else losses), 0.0 * losses
 
 

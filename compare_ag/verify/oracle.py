@@ -28,19 +28,21 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from flint import arb, arb_mat, ctx
+from flint import arb, ctx
+from threadpoolctl import threadpool_limits
 
+from compare_ag.model.arithmetic import Arithmetic, Array, Known
+from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem, batches, recorded_steps
-from compare_ag.problem.core import Array
-from compare_ag.verify.points import PointTolerance, point_tolerance
-
-Ball: TypeAlias = Any
-"""flint.arb; python-flint's own annotations stop at its Cython classes"""
+from compare_ag.verify.objective import Objective, Step, joined_entries
+from compare_ag.verify.points import PointTolerance, read_points, tolerances
+from compare_ag.verify.readings import Numbers, Reader
 
 RADIUS = 1e-30
 """The exact trajectory's weights, and the logits at them, are known to this much, or it is not called exact."""
@@ -50,8 +52,8 @@ MOST_BITS = 2048
 """of a trajectory"""
 MOST_POINT_BITS = 8192
 """of one evaluation; sums of products of any float64 are exact in 4,300"""
-NEGLIGIBLE = 2.0**-10
-"""A ball's radius of more than this share of a tolerance decides nothing."""
+NEGLIGIBLE = 0.01
+"""A radius of more than this share of a tolerance decides nothing."""
 LIPSCHITZ_SLACK = 1e-9
 """relative error allowed to the problem's L, a float64 eigenvalue"""
 AFFORDABLE_SECONDS = 1.5
@@ -61,7 +63,7 @@ MOST_SECONDS = 4.0 * AFFORDABLE_SECONDS
 
 MOST_KNOWN = 1 << 19
 """weights of all points whose exact answers are kept: ten numbers for each, 40 MB in all"""
-MOST_DESIGN_CELLS = 200_000
+MOST_BATCH_CELLS = 200_000
 """examples x weights of the batches that are kept as balls, some 50 MB"""
 PRECISION_LOCK = threading.RLock()
 """python-flint keeps the precision in one global place"""
@@ -130,54 +132,99 @@ class ExactTrajectory:
 
 
 class Oracle:
-    """Exact evaluations of one problem's objective at any finite weights."""
+    """Exact evaluations of one problem's objective at any finite weights.
+
+    All points on one batch are read at once in float64, with a bound on what this reading itself gets wrong. Where that
+    is not negligible beside the tolerance, a point is read again in balls.
+    """
 
     def __init__(self, problem: Problem, bits: int = BITS) -> None:
         self.problem = problem
         self.bits = bits
+        self.objective = Objective(problem)
         self.parameters = problem.layout.size
         self.largest = float(np.abs(problem.X).max(initial=0.0))
-        self._designs: dict[bytes | None, _Design] = {}
+        self._batches: dict[bytes | None, _Batch] = {}
         """by the bytes of the batch's rows; None: all"""
         self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
 
     def judge_by(self, weights: Array, rows: Array | None, judged: int) -> tuple[PointTolerance, Evaluation]:
         """Tolerance and exact answers at ``weights`` (m,) on the examples ``rows`` (None: all).
 
-        Each distinct point is evaluated once: a route visits it four times, and backends are asked at the same ladder.
         judged: as for `point_tolerance`.
         """
-        key = (weights.tobytes(), batch_key(rows), judged)
-        if key not in self._known:
-            allowed = point_tolerance(self.problem, weights, rows, judged=judged)
-            if len(self._known) * self.parameters > MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = allowed, self.at(weights, rows, allowed)
-        return self._known[key]
+        (found,) = self.judge_all(weights[None], rows, judged)
+        assert found is not None
+        return found
+
+    def judge_all(
+        self, weights: Array, rows: Array | None, judged: int, until: float = math.inf
+    ) -> list[tuple[PointTolerance, Evaluation] | None]:
+        """The same at each of ``weights`` (P, m); a point is evaluated once, however often it is asked for.
+
+        until: a time of `time.monotonic` after which no ball is begun; None for points that would need some.
+        """
+        keys = [(one.tobytes(), batch_key(rows), judged) for one in weights]
+        new = {key: one for key, one in zip(keys, weights, strict=True) if key not in self._known}
+        if new:
+            if (len(self._known) + len(new)) * self.parameters > MOST_KNOWN:
+                self._known = {key: self._known[key] for key in keys if key in self._known}
+            points = np.stack(list(new.values()))
+            with threadpool_limits(1, "blas"):  # two threads contend for what one does in a third of the time
+                tested = read_points(self.problem, points, rows, judged=judged)
+                allowed = tolerances(tested)
+                found = self._plainly(tested, rows)
+                unsettled = [i for i, one in enumerate(found) if not one.decides(allowed[i])]
+                if unsettled:
+                    step = self.objective.step(points[unsettled], rows, Known.here())
+                    for i, one in zip(unsettled, _evaluations(step, lambda part: part.error), strict=True):
+                        found[i] = one
+            for key, one, tolerance, evaluation in zip(new, points, allowed, found, strict=True):
+                if evaluation.decides(tolerance):
+                    self._known[key] = tolerance, evaluation
+                elif time.monotonic() < until:
+                    self._known[key] = tolerance, self.at(one, rows, tolerance)
+        return [self._known.get(key) for key in keys]
+
+    def _plainly(self, tested: Step, rows: Array | None) -> list[Evaluation]:
+        """The float64 numbers of a reading with bounds, which is itself a correct program in float64.
+
+        No bound grows more slowly than in proportion to u, so that the bound in a coarser format, times the ratio of
+        both u, holds for float64. What is statistical in it, Γ, is at least γ/√(n + 2).
+        """
+        n = self.problem.examples if rows is None else len(rows)
+        ratio = Known.here().u / Arithmetic.of(self.problem.dtype).u * math.sqrt(n + 2.0)
+        return _evaluations(tested, lambda part: ratio * np.asarray(part.error))
 
     def at(self, weights: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
         """Loss, gradient and the weights after one step, at ``weights`` (m,), on the examples ``rows`` (None: all).
 
-        allowed: what it will be compared with. More bits are taken until it decides, `MOST_POINT_BITS` at most.
+        In balls. allowed: what it will be compared with. More bits are taken until it decides, `MOST_POINT_BITS` at
+        most.
         """
         bits = self.bits + bits_of_sums(self.largest, weights)
         while True:
-            found = self._evaluated(weights, rows, bits)
+            found = self._in_balls(weights, rows, bits)
             if allowed is None or bits >= MOST_POINT_BITS or found.decides(allowed):
                 return found
             bits *= 2
 
-    def _evaluated(self, weights: Array, rows: Array | None, bits: int) -> Evaluation:
+    def _in_balls(self, weights: Array, rows: Array | None, bits: int) -> Evaluation:
+        layout, count = self.problem.layout, len(self.problem.layout.names)
         with PRECISION_LOCK, ctx.workprec(bits):
-            theta = arb_mat(self.parameters, 1, balls(weights))
-            design = self._design(rows)
-            loss, gradient = design.evaluate(theta, _l2(self.problem))
-            following = theta - gradient * arb(float(self.problem.learning_rate))
+            loss, *rest = self._batch(rows).read(self.objective.step_reader).at(self._parameters(balls(weights)))
+            slope, after = (joined_entries(part) for part in (rest[:count], rest[count:]))
             return Evaluation(
-                enclosed([loss], ()),
-                enclosed(gradient.entries(), (self.parameters,)),
-                enclosed(following.entries(), (self.parameters,)),
+                enclosed(loss.entries, ()), enclosed(slope, (layout.size,)), enclosed(after, (layout.size,))
             )
+
+    def _parameters(self, entries: list[Ball]) -> dict[str, Balls]:
+        layout = self.problem.layout
+        pieces = layout.pieces(entries)
+        return {
+            name: Balls(list(part), shape)
+            for name, part, shape in zip(layout.names, pieces, layout.shapes, strict=True)
+        }
 
     def update(self, weights: Array, gradient: Array) -> Exact:
         """weights - η gradient for given arrays (m,): what `update` should have made of a reported gradient."""
@@ -198,27 +245,80 @@ class Oracle:
         bits += math.ceil(min(len(batches) * math.log2(_lipschitz(self.problem)), MOST_BITS))
         while bits <= MOST_BITS:
             with PRECISION_LOCK, ctx.workprec(bits):
-                theta = arb_mat(self.parameters, 1, balls(weights))
-                for step in _steps(self.problem, theta, map(self._design, batches)):
+                for step in self._steps(balls(weights), map(self._batch, batches)):
                     last = step
                 loss = enclosed([last.loss], ())._replace(radius=last.radius_of_loss)
-                after = enclosed(last.after.entries(), weights.shape)._replace(radius=last.radius_after)
+                after = enclosed(last.after, weights.shape)._replace(radius=last.radius_after)
             if decides(loss, after):
                 return loss, after
             bits *= 2
         return None
 
-    def _design(self, rows: Array | None) -> _Design:
+    def _batch(self, rows: Array | None) -> _Batch:
+        """The data of a batch as balls; those of all data are kept, of others as many as `MOST_BATCH_CELLS` allows."""
         key = batch_key(rows)
-        if key not in self._designs:
-            chosen = slice(None) if rows is None else rows
-            X, y = self.problem.X[chosen], self.problem.y[chosen]
-            kept = sum(design.examples for name, design in self._designs.items() if name is not None)
-            if rows is not None and (kept + len(y)) * self.parameters > MOST_DESIGN_CELLS:
-                # their memory goes before the next one comes; that of all data stays
-                self._designs = {name: design for name, design in self._designs.items() if name is None}
-            self._designs[key] = _Design(X, y)
-        return self._designs[key]
+        if key not in self._batches:
+            kept = sum(batch.examples for name, batch in self._batches.items() if name is not None)
+            count = self.problem.examples if rows is None else len(rows)
+            if rows is not None and (kept + count) * self.parameters > MOST_BATCH_CELLS:
+                # their memory goes before the next one comes
+                self._batches = {name: batch for name, batch in self._batches.items() if name is None}
+            self._batches[key] = _Batch(self.problem, rows)
+        return self._batches[key]
+
+    def trajectory(self, observe: Callable[[int], None] | None = None) -> ExactTrajectory | None:
+        """The whole training in the precision at hand; None where its bits are too few to say anything."""
+        problem, m = self.problem, self.parameters
+        pairs = recorded_steps(problem.steps)
+        wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
+        kept: dict[int, list[Ball]] = {}
+        high, low, radii = (np.empty(problem.steps + 1) for _ in range(3))
+        distance = largest = 0.0
+        whole = problem.batch_size is None
+        rows_of = (self._batch(None if whole else rows) for rows in batches(problem))
+        for k, step in enumerate(self._steps(balls(problem.initial), rows_of)):
+            if k in wanted:
+                kept[k] = step.before
+                largest, distance = max(largest, step.radius_before), step.radius_before
+            high[k], low[k] = _split(step.loss)
+            radii[k] = step.radius_of_loss
+            if not (math.isfinite(high[k]) and math.isfinite(radii[k])):
+                return None
+            if observe is not None and k % 256 == 0:
+                observe(k)
+        weights = enclosed([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
+        final = enclosed(kept[problem.steps], (m,))
+        return ExactTrajectory(
+            losses=Exact(high, low, radii),
+            weights=weights._replace(radius=largest),
+            final=final._replace(radius=distance),
+            radius=distance,
+            bits=ctx.prec,
+        )
+
+    def _steps(self, theta: list[Ball], batches: Iterable[_Batch]) -> Iterator[_Step]:
+        """Gradient descent from exact weights ``theta`` (m,), one step for each batch."""
+        problem, reader = self.problem, self.objective.gradient_reader
+        q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
+        distance = 0.0
+        for batch in batches:
+            found, *slopes = batch.read(reader).at(self._parameters(theta))
+            (loss,), gradient = found.entries, joined_entries(slopes)
+            slope = _norm(abs(float(entry)) for entry in gradient) * 1.01
+            of_loss = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
+            following = [one - rate * by for one, by in zip(theta, gradient, strict=True)]
+            after = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following)
+            yield _Step(theta, distance, loss, of_loss, following, after)
+            theta, distance = [one.mid() for one in following], after
+
+
+def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[Evaluation]:
+    """The numbers of each of the P points, and how far off they may be."""
+    radii = [np.broadcast_to(radius(part), part.value.shape) for part in step]
+    return [
+        Evaluation(*(Exact(part.value[i], 0.0 * part.value[i], off[i]) for part, off in zip(step, radii, strict=True)))
+        for i in range(len(step.loss.value))
+    ]
 
 
 def batch_key(rows: Array | None) -> bytes | None:
@@ -226,44 +326,11 @@ def batch_key(rows: Array | None) -> bytes | None:
     return None if rows is None else np.asarray(rows, dtype=np.int64).tobytes()
 
 
-class _Design:
-    """The signed data A (n, m) of one batch as exact balls."""
-
-    def __init__(self, X: Array, y: Array) -> None:
-        n, d = X.shape
-        signed = np.empty((n, d + 1))
-        sign = 2.0 * np.asarray(y, dtype=np.float64) - 1.0
-        np.multiply(X, sign[:, None], out=signed[:, :d])  # times ±1: exact
-        signed[:, d] = sign
-        self.examples = n
-        self.signed = arb_mat(n, d + 1, balls(signed))
-        self.transposed = self.signed.transpose()
-
-    def evaluate(self, theta: Ball, l2: Ball | None) -> tuple[Ball, Ball]:
-        """f and ∇f (m, 1) at θ (m, 1), as balls."""
-        residuals, terms = zip(*map(_example, (self.signed * theta).entries()), strict=True)
-        gradient = self.transposed * arb_mat(self.examples, 1, list(residuals)) / -self.examples
-        loss = sum(terms[1:], terms[0]) / self.examples
-        if l2 is not None:
-            weights = theta.entries()[:-1]
-            gradient += arb_mat(len(weights) + 1, 1, [l2 * w for w in weights] + [arb(0)])
-            loss += l2 / 2 * sum((w * w for w in weights), arb(0))
-        return loss, gradient
-
-
 def bits_of_sums(largest: float, weights: Array) -> int:
     """log₂ of a bound on (|X̃||θ|)ᵢ, for features of ``largest`` size at most; 0 where that is below 1."""
     weight = float(np.abs(weights).max(initial=0.0))
     exponents = [math.frexp(value)[1] for value in (max(1.0, largest), weight, float(len(weights)))]
     return max(0, sum(exponents))
-
-
-def _example(margin: Ball) -> tuple[Ball, Ball]:
-    """|r| = 1/(1 + exp μ) and ℓ = softplus(-μ) of one margin μ."""
-    growth = margin.exp()
-    # softplus(-μ), with the exponential that does not overflow
-    loss = (1 / growth).log1p() if growth > 1 else growth.log1p() - margin
-    return 1 / (1 + growth), loss
 
 
 def trajectory_seconds(problem: Problem, steps: int) -> float:
@@ -290,7 +357,7 @@ def exact_trajectory(problem: Problem, observe: Callable[[int], None] | None = N
     # ten times the bits cost some five times the time
     while bits <= MOST_BITS and seconds * (1.0 + bits / 400.0) <= MOST_SECONDS:
         with PRECISION_LOCK, ctx.workprec(bits):
-            found = _replay(problem, bits, observe)
+            found = Oracle(problem, bits).trajectory(observe)
         if found is not None and found.radius <= wanted:
             return found
         bits += bits if found is None else math.ceil(math.log2(found.radius / wanted)) + 16
@@ -302,68 +369,40 @@ def _lipschitz(problem: Problem) -> float:
     return max(1.0, float(problem.learning_rate) * problem.curvature * (1.0 + LIPSCHITZ_SLACK) - 1.0)
 
 
-def _replay(problem: Problem, bits: int, observe: Callable[[int], None] | None) -> ExactTrajectory | None:
-    """The trajectory with so many bits; None where they are too few to say anything, or the numbers leave float64."""
-    m = problem.layout.size
-    theta = arb_mat(m, 1, balls(problem.initial))
-    full = _Design(problem.X, problem.y) if problem.batch_size is None else None
-    designs = (full or _Design(problem.X[rows], problem.y[rows]) for rows in batches(problem))
-    pairs = recorded_steps(problem.steps)
-    wanted = {k + side for k in pairs for side in (0, 1)} | {problem.steps}
-    kept: dict[int, list[Ball]] = {}
-    high, low, radii = (np.empty(problem.steps + 1) for _ in range(3))
-    distance = largest = 0.0
-    for k, step in enumerate(_steps(problem, theta, designs)):
-        if k in wanted:
-            kept[k] = step.before.entries()
-            largest, distance = max(largest, step.radius_before), step.radius_before
-        high[k], low[k] = _split(step.loss)
-        radii[k] = step.radius_of_loss
-        if not (math.isfinite(high[k]) and math.isfinite(radii[k])):
-            return None
-        if observe is not None and k % 256 == 0:
-            observe(k)
-    weights = enclosed([entry for k in pairs for side in (0, 1) for entry in kept[k + side]], (len(pairs), 2, m))
-    final = enclosed(kept[problem.steps], (m,))
-    return ExactTrajectory(
-        losses=Exact(high, low, radii),
-        weights=weights._replace(radius=largest),
-        final=final._replace(radius=distance),
-        radius=distance,
-        bits=bits,
-    )
+class _Batch:
+    """The data of one batch as exact balls, and readings on them."""
+
+    def __init__(self, problem: Problem, rows: Array | None) -> None:
+        X, y = (problem.X, problem.y) if rows is None else (problem.X[rows], problem.y[rows])
+        self.examples = len(y)
+        self._data = {
+            "X": Balls(balls(X), X.shape),
+            "y": Balls(balls(y), y.shape),
+            "l2": Balls(balls(np.asarray(problem.l2)), ()),
+            "rate": Balls(balls(np.asarray(problem.learning_rate)), ()),
+        }
+        self._readings: dict[tuple[Reader, int], Numbers[Balls]] = {}
+
+    def read(self, reader: Reader) -> Numbers[Balls]:
+        """The reading of some expressions on these data, in the precision at hand."""
+        key = reader, ctx.prec
+        if key not in self._readings:
+            self._readings[key] = reader.exactly(self._data, self.examples)
+        return self._readings[key]
 
 
 class _Step(NamedTuple):
-    """One exact step: the loss and the weights (m, 1) before and after it, as balls or the midpoints of balls.
+    """One exact step: the loss and the weights (m,) before and after it, as balls or the midpoints of balls.
 
     Each radius bounds the distance from the exact trajectory, of weights in the 2-norm.
     """
 
-    before: Ball
+    before: list[Ball]
     radius_before: float
     loss: Ball
     radius_of_loss: float
-    after: Ball
+    after: list[Ball]
     radius_after: float
-
-
-def _steps(problem: Problem, theta: Ball, designs: Iterable[_Design]) -> Iterator[_Step]:
-    """Gradient descent from exact weights ``theta`` (m, 1), one step for each design."""
-    q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
-    l2, distance = _l2(problem), 0.0
-    for design in designs:
-        loss, gradient = design.evaluate(theta, l2)
-        slope = _norm(abs(float(entry)) for entry in gradient.entries()) * 1.01
-        of_loss = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
-        following = theta - gradient * rate
-        after = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following.entries())
-        yield _Step(theta, distance, loss, of_loss, following, after)
-        theta, distance = following.mid(), after
-
-
-def _l2(problem: Problem) -> Ball | None:
-    return arb(float(problem.l2)) if problem.l2 else None
 
 
 def balls(values: Array) -> list[Ball]:

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.arithmetic import Arithmetic
+from compare_ag.verify.objective import Objective
+from compare_ag.verify.points import point_tolerances
+from compare_ag.verify.readings import Numbers
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Sample
 
@@ -104,7 +106,7 @@ def _named_points(problem: Problem, reference: Reference, generator: np.random.G
     def moved(point: Array) -> Array:
         return np.asarray(point * (1.0 + MOVE * generator.uniform(0.5, 1.0, m)))
 
-    X = np.asarray(problem.X, dtype=np.float64)
+    logits = Objective(problem).on(Objective(problem).named("z"))
     middle = len(reference.recorded_steps) // 2
     end = reference.final_weights
     points = {"zero": np.zeros(m), "start": problem.initial.astype(np.float64)}
@@ -112,7 +114,10 @@ def _named_points(problem: Problem, reference: Reference, generator: np.random.G
     if len(reference.recorded_steps):
         points["middle"] = moved(reference.weights[middle, 0])
     points["end"] = moved(end)
-    points |= {f"random {i + 1}": _with_logit(X, generator.standard_normal(m), 2.0**i) for i in range(RANDOM_POINTS)}
+    points |= {
+        f"random {i + 1}": _with_logit(problem, logits, generator.standard_normal(m), 2.0**i)
+        for i in range(RANDOM_POINTS)
+    }
     points["random 1, moved"] = moved(points["random 1"])
     direction = end if np.isfinite(end).all() and end.any() else generator.standard_normal(m)
     for name, way, logit in (
@@ -120,7 +125,7 @@ def _named_points(problem: Problem, reference: Reference, generator: np.random.G
         ("large weights", generator.standard_normal(m), LARGE_LOGIT),
     ):
         # along one direction an example has large logits of one sign only
-        points[name] = _with_logit(X, way, logit)
+        points[name] = _with_logit(problem, logits, way, logit)
         points[f"{name}, other signs"] = -points[name]
     return points
 
@@ -202,13 +207,19 @@ def largest_decidable(problem: Problem, sign: float) -> float:
     """
     if problem.loss != "probability":
         return LARGE_LOGIT
-    arithmetic = Arithmetic.of(problem.dtype, probability=True)
-    gamma = float(arithmetic.gamma(np.array(problem.layout.size)))
+    layout = problem.layout
+    # one example without features: what is decided depends on the logit alone
+    alone = replace(problem, X=np.zeros((2, problem.features), problem.dtype), y=np.array([0, 1], problem.dtype))
+
+    def decided(logits: Array) -> Array:
+        weights = np.stack([layout.filled(0.0, logit) for logit in sign * logits])
+        return np.array([np.isfinite(found.loss) for found in point_tolerances(alone, weights)])
+
     low, high = 0.0, LARGE_LOGIT
-    for _ in range(40):  # ε < 1 up to some logit: halve the interval that contains it
-        middle = (low + high) / 2
-        decided = arithmetic.complement_error(sign * middle, sign * middle, gamma * middle) < 1.0
-        low, high = (middle, high) if decided else (low, middle)
+    while high - low > 0.005:  # halving, several times at once
+        logits = np.linspace(low, high, 34)[1:-1]
+        last = int(np.count_nonzero(np.logical_and.accumulate(decided(logits))))
+        low, high = (low, *logits, high)[last : last + 2]
     return float(np.floor(100.0 * low)) / 100.0
 
 
@@ -245,8 +256,9 @@ def probe_samples(route: Route, loss: Array, gradient: Array | None, following: 
     return samples
 
 
-def _with_logit(X: Array, direction: Array, logit: float) -> Array:
+def _with_logit(problem: Problem, logits: Numbers[Array], direction: Array, logit: float) -> Array:
     """``direction`` (m,), scaled so that the largest |z| over the examples is ``logit``."""
     with np.errstate(all="ignore"):
-        largest = float(np.abs(X @ direction[:-1] + direction[-1]).max())
+        (z,) = logits.at(Objective(problem).parameters(direction))
+        largest = float(np.abs(z).max())
     return direction * (logit / largest) if 0 < largest < math.inf else direction

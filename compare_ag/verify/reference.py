@@ -7,15 +7,9 @@ It starts from the same quantised X, y, w0, b0, learning rate and l2 as every ba
 batches, and records on the way the magnitudes from which `tolerance` bounds its own rounding errors and the
 tested run's. It must not know a backend: the judge is never a contestant.
 
-With x̃ᵢ = (xᵢ, 1), θ = (w, b) and the margin μᵢ = (2yᵢ - 1) x̃ᵢᵀθ (positive where the model is right), both loss
-forms are the same function ℓᵢ = softplus(-μᵢ), |rᵢ| = |pᵢ - yᵢ| = 1 / (1 + exp μᵢ), and
-
-    ∇f = -Aᵀ|r| / n + l2 (w, 0),    A = rows (2yᵢ - 1) x̃ᵢ,
-
-so the signs are folded into the data once. |r| comes out with a small *relative* error for every μ, where
-p - y would cancel. A step therefore costs two matrix-vector products and one exponential; losses and
-magnitudes are worked out afterwards for a block of steps at a time (for four examples a step of its own
-would cost twenty calls, 15 µs, as much again as the training).
+A step reads the gradient of the formula (`objective`). Losses and magnitudes are read afterwards, for a block of steps
+at a time, from the logits that the steps have left: for four examples a step of its own would cost as much again as the
+training.
 """
 
 from __future__ import annotations
@@ -27,6 +21,7 @@ import numpy as np
 
 from compare_ag.problem import Problem, batches, recorded_steps
 from compare_ag.problem.core import Array
+from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import Exact, ExactTrajectory
 
 BLOCK_STEPS = 512
@@ -106,80 +101,51 @@ class Reference:
         return Exact(high[:count], low[:count], radius).deviation(losses)
 
 
-class Objective:
-    """The objective of a problem in float64: the signed data A (n, m), m = d + 1, and the penalty's diagonal."""
+def measured(
+    objective: Objective, logits: Array, labels: Array, sizes: Array, theta: Array, gradient: Array
+) -> Magnitudes:
+    """The magnitudes at S points whose batches lie end to end.
 
-    def __init__(self, problem: Problem) -> None:
-        n, d = problem.X.shape
-        self.sign = 2.0 * problem.y.astype(np.float64) - 1.0
-        self.signed = np.empty((n, d + 1))
-        np.multiply(problem.X, self.sign[:, None], out=self.signed[:, :d])
-        self.signed[:, d] = self.sign
-        self.penalty = problem.layout.filled(float(problem.l2), 0.0)
-        self.probability = problem.loss == "probability"
+    logits z and labels y (Σ sizes,); sizes (S,); theta and gradient (S, m).
+    """
+    problem, starts = objective.problem, np.concatenate(([0], np.cumsum(sizes[:-1])))
 
-    def gradient(self, residual: Array, signed: Array, theta: Array, out: Array) -> None:
-        """Write ∇f (m,) to ``out``, from |r| (n,), the batch's rows of A (n, m), and θ (m,).
+    def mean(values: Array) -> Array:
+        return np.asarray(np.add.reduceat(values, starts) / sizes)
 
-        Of several θ (R, m) at once: ∇f (R, m) from |r| (R, n).
-        """
-        np.dot(residual, signed, out=out)
-        out /= -residual.shape[-1]
-        if self.penalty[0]:
-            out += self.penalty * theta
+    losses, residual = objective.of_logits.on({"y": labels}, len(labels)).at({"z": logits})
+    loss = mean(losses)
+    scratch = np.abs(logits)
+    size = mean(scratch)
+    square = mean(np.multiply(residual, residual, out=scratch))
+    odds_mean, odds_square = np.ones_like(loss), np.ones_like(loss)
+    if problem.loss == "probability":
+        # exp z = p/(1-p) where y = 0
+        odds = np.where(labels > 0, 1.0, 1.0 + np.exp(logits))
+        odds_mean, odds_square = mean(odds), mean(np.multiply(odds, odds, out=scratch))
+    penalty = 0.0
+    if problem.l2:  # θ² may overflow: inf · 0 is NaN
+        penalty = 0.5 * float(problem.l2) * np.square(problem.layout.only("w", theta)).sum(axis=1)
+    return Magnitudes(
+        loss=loss + penalty,
+        examples=sizes,
+        weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
+        gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),
+        residual=np.sqrt(square),
+        volume=loss + 2.0 * size,
+        highest_logit=np.maximum.reduceat(logits, starts),
+        lowest_logit=np.minimum.reduceat(logits, starts),
+        odds_mean=odds_mean,
+        odds_rms=np.sqrt(odds_square),
+    )
 
-    def at(self, theta: Array) -> Magnitudes:
-        """The magnitudes over all data at one θ (m,)."""
-        margin = self.signed @ theta
-        growth = np.exp(margin)
-        residual = 1.0 / (1.0 + growth)
-        gradient = np.empty_like(theta)
-        self.gradient(residual, self.signed, theta, gradient)
-        sizes = np.array([len(margin)])
-        return self.measure(margin, growth, residual, self.sign, sizes, theta[None], gradient[None])
 
-    def measure(
-        self, margin: Array, growth: Array, residual: Array, sign: Array, sizes: Array, theta: Array, gradient: Array
-    ) -> Magnitudes:
-        """The magnitudes of S steps whose batches lie end to end.
-
-        margin μ, growth exp μ, residual |r|, sign 2y - 1: (Σ sizes,); sizes (S,); theta and gradient (S, m).
-        """
-        starts = np.concatenate(([0], np.cumsum(sizes[:-1])))
-
-        def mean(values: Array) -> Array:
-            return np.asarray(np.add.reduceat(values, starts) / sizes)
-
-        # two arrays for everything: fresh pages for each intermediate result take longer than the arithmetic
-        terms, scratch = np.divide(1.0, growth), np.negative(margin)
-        np.minimum(growth, terms, out=terms)
-        np.log1p(terms, out=terms)
-        terms += np.maximum(scratch, 0.0, out=scratch)
-        loss = mean(terms)
-        size = mean(np.abs(margin, out=scratch))
-        square = mean(np.multiply(residual, residual, out=scratch))
-        logit = np.multiply(sign, margin, out=scratch)
-        highest, lowest = np.maximum.reduceat(logit, starts), np.minimum.reduceat(logit, starts)
-        odds_mean, odds_square = np.ones_like(loss), np.ones_like(loss)
-        if self.probability:
-            # exp(-μ) = exp z = p/(1-p) where y = 0
-            odds = np.divide(1.0, growth, out=terms)
-            odds += 1.0
-            np.copyto(odds, 1.0, where=sign > 0)
-            odds_mean, odds_square = mean(odds), mean(np.multiply(odds, odds, out=scratch))
-        penalty = 0.5 * (theta * theta @ self.penalty) if self.penalty[0] else 0.0  # θ² may overflow: inf · 0 is NaN
-        return Magnitudes(
-            loss=loss + penalty,
-            examples=sizes,
-            weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
-            gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),
-            residual=np.sqrt(square),
-            volume=loss + 2.0 * size,
-            highest_logit=highest,
-            lowest_logit=lowest,
-            odds_mean=odds_mean,
-            odds_rms=np.sqrt(odds_square),
-        )
+def magnitudes_at(objective: Objective, theta: Array) -> Magnitudes:
+    """The magnitudes over all data at one θ (m,)."""
+    logits, *slopes = objective.on(objective.slopes).at(objective.parameters(theta))
+    labels = np.asarray(objective.problem.y, dtype=np.float64)
+    gradient = objective.problem.layout.flat(slopes)
+    return measured(objective, logits, labels, np.array([len(labels)]), theta[None], gradient[None])
 
 
 def reference_trajectory(problem: Problem, observe: Callable[[int], None] | None = None) -> Reference:
@@ -200,13 +166,10 @@ class _Replay:
         self.objective = Objective(problem)
         largest = min(problem.batch_size or problem.examples, problem.examples)
         self.rows = max(1, min(BLOCK_STEPS, BLOCK_CELLS // largest))
-        cells, m = self.rows * largest, problem.layout.size
-        self.margin, self.growth, self.residual = np.empty(cells), np.empty(cells), np.empty(cells)
+        m = problem.layout.size
+        self.logits, self.labels = np.empty(self.rows * largest), np.empty(self.rows * largest)
         self.theta, self.gradient = np.empty((self.rows + 1, m)), np.empty((self.rows, m))
-        if problem.batch_size is None:
-            self.sign = np.tile(self.objective.sign, self.rows)
-        else:
-            self.sign, self.batch = np.empty(cells), np.empty((largest, m))
+        self.whole = self.objective.on(self.objective.slopes) if problem.batch_size is None else None
         self.recorded = np.array(recorded_steps(problem.steps), dtype=np.int64)
         self.pairs = np.empty((len(self.recorded), 2, m))
 
@@ -237,33 +200,22 @@ class _Replay:
 
     def _block(self, rows_of: list[Array]) -> Magnitudes:
         """Make one step for each batch, from θ = theta[0]; leave the weights before each in ``theta``."""
-        objective, whole, rate = self.objective, self.problem.batch_size is None, float(self.problem.learning_rate)
-        signed, begin = objective.signed, 0
+        objective, layout, rate = self.objective, self.problem.layout, float(self.problem.learning_rate)
+        begin, y = 0, np.asarray(self.problem.y, dtype=np.float64)
+        parameters, slopes = layout.parts(self.theta), layout.parts(self.gradient)
         for i, rows in enumerate(rows_of):
             end = begin + len(rows)
-            if not whole:
-                signed = self.batch[: len(rows)]
-                np.take(objective.signed, rows, axis=0, out=signed, mode="clip")
-                np.take(objective.sign, rows, out=self.sign[begin:end], mode="clip")
-            theta, following, gradient = self.theta[i], self.theta[i + 1], self.gradient[i]
-            growth, residual = self.growth[begin:end], self.residual[begin:end]
-            np.dot(signed, theta, out=self.margin[begin:end])
-            np.exp(self.margin[begin:end], out=growth)
-            np.add(growth, 1.0, out=residual)
-            np.divide(1.0, residual, out=residual)
-            objective.gradient(residual, signed, theta, gradient)
-            np.multiply(gradient, rate, out=following)
-            np.subtract(theta, following, out=following)
+            reading = self.whole or objective.on(objective.slopes, rows)
+            logits, *found = reading.at({name: part[i] for name, part in zip(layout.names, parameters, strict=True)})
+            self.logits[begin:end], self.labels[begin:end] = logits, y if self.whole else y[rows]
+            for part, slope in zip(slopes, found, strict=True):
+                part[i] = slope
+            np.multiply(self.gradient[i], -rate, out=self.theta[i + 1])
+            self.theta[i + 1] += self.theta[i]
             begin = end
         sizes, count = np.array([len(rows) for rows in rows_of]), len(rows_of)
-        return objective.measure(
-            self.margin[:begin],
-            self.growth[:begin],
-            self.residual[:begin],
-            self.sign[:begin],
-            sizes,
-            self.theta[:count],
-            self.gradient[:count],
+        return measured(
+            objective, self.logits[:begin], self.labels[:begin], sizes, self.theta[:count], self.gradient[:count]
         )
 
     def _keep(self, first: int, count: int) -> None:
@@ -277,7 +229,7 @@ class _Replay:
         """The magnitudes over all data at the recorded k: with the full batch those of the steps themselves."""
         if self.problem.batch_size is None or not len(self.recorded):
             return Magnitudes(*(getattr(magnitudes, field.name)[self.recorded] for field in fields(Magnitudes)))
-        return joined([self.objective.at(theta) for theta in self.pairs[:, 0]])
+        return joined([magnitudes_at(self.objective, theta) for theta in self.pairs[:, 0]])
 
 
 def joined(parts: list[Magnitudes]) -> Magnitudes:

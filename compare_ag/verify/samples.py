@@ -29,8 +29,8 @@ import numpy as np
 from compare_ag.model import Layout
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.oracle import Exact, Oracle, batch_key
-from compare_ag.verify.points import reading_error, update_tolerance
+from compare_ag.verify.oracle import Evaluation, Exact, Oracle, batch_key
+from compare_ag.verify.points import PointTolerance, reading_error, update_tolerance
 
 Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
 Phase: TypeAlias = Literal["forward", "backward", "update", "step"]
@@ -38,8 +38,12 @@ Phase: TypeAlias = Literal["forward", "backward", "update", "step"]
 PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update": "update", "step": "step"}
 CHEAP_CELLS = 25_000
 """examples x weights up to which an exact evaluation takes some milliseconds"""
-BUDGET_SECONDS = 2.0
-"""Exact evaluations for one verdict stop being begun after this; samples are taken evenly so that few cover the run."""
+BUDGET_SECONDS = 1.0
+"""what readings of large data may cost for one verdict, and then balls of those that need them"""
+CELL_SECONDS = 1e-8
+"""what one point costs for each number of the data, roughly"""
+FEWEST_POINTS = 24
+"""of large data, whatever they cost"""
 
 
 @dataclass(frozen=True)
@@ -218,11 +222,8 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
         exact, tolerance = _update_basis(problem, oracle, sample) if basis is None else basis
         entry.add(key, sample, examples, observed, exact, tolerance, reading)
 
-    for sample in affordable(problem, samples):
-        if not np.isfinite(sample.weights).all():
-            continue  # what made them so is the finding
+    for sample, (allowed, exact) in _evaluated(problem, oracle, samples):
         weights = np.asarray(sample.weights)
-        allowed, exact = oracle.judge_by(weights, sample.rows, len(samples))
         if sample.loss is not None:
             tally("loss", sample, sample.loss, (exact.loss, np.asarray(allowed.loss)))
         if sample.gradient is not None:
@@ -254,19 +255,47 @@ def explained_by_reading(results: Iterable[TestResult]) -> bool:
     return bool(findings) and all(f.ratio_as_read is not None and f.ratio_as_read <= 1.0 for f in findings)
 
 
-def affordable(problem: Problem, samples: Sequence[Sample]) -> Iterable[Sample]:
-    """The samples in an order in which any beginning of them is spread evenly, until `BUDGET_SECONDS` have passed.
+def _evaluated(
+    problem: Problem, oracle: Oracle, samples: Sequence[Sample]
+) -> Iterable[tuple[Sample, tuple[PointTolerance, Evaluation]]]:
+    """The samples at finite weights, with tolerance and exact answers: of as many points as are affordable.
 
-    What costs little, as the ladders on few examples of large data, comes before that, so that it is judged in any run.
+    What made weights infinite is the finding.
     """
-    end = time.monotonic() + BUDGET_SECONDS
+    finite = [sample for sample in samples if np.isfinite(sample.weights).all()]
+    by_batch: dict[bytes | None, list[Sample]] = {}
+    for sample in affordable(problem, finite):
+        by_batch.setdefault(batch_key(sample.rows), []).append(sample)
+    until = time.monotonic() + BUDGET_SECONDS
+    for here in sorted(by_batch.values(), key=lambda group: _cells(problem, group[0])):
+        weights = np.stack([np.asarray(sample.weights) for sample in here])
+        found = oracle.judge_all(weights, here[0].rows, len(samples), until)
+        yield from ((sample, one) for sample, one in zip(here, found, strict=True) if one is not None)
+
+
+def affordable(problem: Problem, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples at as many distinct points as `BUDGET_SECONDS` allow, in an order whose beginnings are spread evenly.
+
+    What costs little is always among them, as the ladders on few examples of large data; of the others at least
+    `FEWEST_POINTS`, the host's points before those of the training: each kind is there once.
+    """
     order = [samples[index] for index in _spread(len(samples))]
-    dear = [sample for sample in order if _cells(problem, sample) > CHEAP_CELLS]
-    cheap = [sample for sample in order if _cells(problem, sample) <= CHEAP_CELLS]
-    for sample in [*cheap, *dear]:
-        yield sample
-        if time.monotonic() > end:
-            return
+    order = [*(one for one in order if one.step is None), *(one for one in order if one.step is not None)]
+    points: dict[tuple[bytes, bytes | None], float] = {}
+    chosen, spent = [], 0.0
+    for sample in sorted(order, key=lambda one: _cells(problem, one) > CHEAP_CELLS):
+        key, dear = (
+            (np.asarray(sample.weights).tobytes(), batch_key(sample.rows)),
+            _cells(problem, sample) > CHEAP_CELLS,
+        )
+        if key not in points:
+            cost = _cells(problem, sample) * CELL_SECONDS if dear else 0.0
+            if spent + cost > BUDGET_SECONDS and sum(one > 0.0 for one in points.values()) >= FEWEST_POINTS:
+                continue
+            points[key] = cost
+            spent += cost
+        chosen.append(sample)
+    return chosen
 
 
 def _examples(problem: Problem, sample: Sample) -> int:

@@ -64,9 +64,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compare_ag.model.arithmetic import K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.arithmetic import K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
 from compare_ag.verify.curvature import anchored_curvature, uniform_curvature
 from compare_ag.verify.reference import Magnitudes, Reference
 
@@ -153,7 +153,10 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
             weights, loss = bounds.against_reference()
         else:
             weights, loss = bounds.against_exact(exact.weights.radius, exact.losses.radius)
-        full_loss = _loss_error(geometry, bounds.tested, full, weights[recorded], bounds.own[recorded])
+        probability = bounds.probability
+        full_loss = _loss_error(
+            geometry, bounds.tested, full, weights[recorded], bounds.own[recorded], probability=probability
+        )
         full_loss += _evaluation_error(geometry, bounds.double, full, np.zeros_like(full_loss))
     saturated, overflowing = bounds.saturated_from, bounds.overflowing_from
     ends = saturated if overflowing is None else overflowing
@@ -184,13 +187,14 @@ class ErrorBounds:
 
     def __init__(self, problem: Problem, geometry: Geometry, along: Magnitudes, anchored: Array, sums: int) -> None:
         self.geometry, self.along = geometry, along
-        self.double = Arithmetic.of("float64", probability=False)
-        self.tested = Arithmetic.of(problem.dtype, probability=problem.loss == "probability")
+        self.double = Arithmetic.of("float64")
+        self.tested = Arithmetic.of(problem.dtype)
+        self.probability = problem.loss == "probability"
         exactly = np.zeros_like(anchored)
-        self.own, _, _ = _weights_error(geometry, self.double, along, anchored, exactly, sums)
+        self.own, _, _ = _weights_error(geometry, self.double, along, anchored, exactly, sums, probability=False)
         """ê (T+1,): of the reference's weights"""
         self.error, self.saturated_from, self.overflowing_from = _weights_error(
-            geometry, self.tested, along, anchored, self.own, sums
+            geometry, self.tested, along, anchored, self.own, sums, probability=self.probability
         )
         """e (T+1,): of the tested run's weights; the first step that may saturate or the first that may overflow"""
 
@@ -204,14 +208,22 @@ class ErrorBounds:
 
     def _against(self, weights_error: Array, loss_error: Array | float) -> tuple[Array, Array]:
         weights = self.error + weights_error
-        loss = _loss_error(self.geometry, self.tested, self.along, weights, self.own) + loss_error
+        loss = _loss_error(self.geometry, self.tested, self.along, weights, self.own, probability=self.probability)
+        loss = loss + loss_error
         if self.overflowing_from is not None:
             loss[self.overflowing_from :] = np.inf
         return weights, _finite_or_inf(loss)
 
 
 def _weights_error(
-    geometry: Geometry, arithmetic: Arithmetic, along: Magnitudes, anchored: Array, offset: Array, sums: int
+    geometry: Geometry,
+    arithmetic: Arithmetic,
+    along: Magnitudes,
+    anchored: Array,
+    offset: Array,
+    sums: int,
+    *,
+    probability: bool,
 ) -> tuple[Array, int | None, int | None]:
     """e_k ≥ ‖θ̃ₖ - θ*ₖ‖ (T+1,), and the first saturated or the first overflowing step, whichever comes first.
 
@@ -245,9 +257,9 @@ def _weights_error(
         gradient += geometry.curvature * distance
         amplified = K_SIGMOID
         logit_error = gamma_logit * longest * norm
-        if arithmetic.probability:
+        if probability:
             reach = shift + logit_error
-            epsilon = float(arithmetic.complement_error(high, low, reach))
+            epsilon = float(complement_error(arithmetic, high, low, reach))
             if not epsilon < 1.0:
                 return errors, k, None
             amplified = (2.0 * odds * math.exp(reach) + (K_EXP + 1.0) * residual) / (1.0 - epsilon)
@@ -270,14 +282,18 @@ def _weights_error(
     return errors, None, None
 
 
-def _loss_error(geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array) -> Array:
+def _loss_error(
+    geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, offset: Array, *, probability: bool
+) -> Array:
     """|f̃(θ̃) - f(θ)|, f̃ as computed and f exact, for θ̃ within ``distance`` of a θ within ``offset`` of θ̂, all (S,)."""
-    evaluated = _evaluation_error(geometry, arithmetic, at, distance + offset)
+    evaluated = _evaluation_error(geometry, arithmetic, at, distance + offset, probability=probability)
     slope = at.gradient + geometry.curvature * offset
     return np.asarray(evaluated + slope * distance + 0.5 * geometry.curvature * distance**2)
 
 
-def _evaluation_error(geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array) -> Array:
+def _evaluation_error(
+    geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes, distance: Array, *, probability: bool = False
+) -> Array:
     """The rounding error of evaluating the loss at a point within ``distance`` of θ̂, all (S,)."""
     u, spread, m = arithmetic.u, geometry.spread, np.array(geometry.parameters)
     gamma_logit = arithmetic.gamma(m)
@@ -288,14 +304,25 @@ def _evaluation_error(geometry: Geometry, arithmetic: Arithmetic, at: Magnitudes
     error = residual * gamma_logit * spread * norm
     error += ((K_EXP + 4.0) * u + arithmetic.gamma(at.examples + 2.0)) * volume
     error += arithmetic.gamma(m + 3.0) * penalty + u * (volume + penalty)
-    if arithmetic.probability:
+    if probability:
         shift = geometry.longest * (distance + gamma_logit * norm)
-        epsilon = arithmetic.complement_error(at.highest_logit, at.lowest_logit, shift)
+        epsilon = complement_error(arithmetic, at.highest_logit, at.lowest_logit, shift)
         error += u * (2.0 * at.odds_mean * np.exp(shift) + K_EXP + 1.0) / (1.0 - np.minimum(epsilon, 1.0))
     square = norm**2 * max(1.0, geometry.l2)
     largest = np.maximum(np.maximum(geometry.longest * norm, at.examples * volume), square)
     error = SECOND_ORDER * error + (1.0 + geometry.l2) * (at.examples + m + 16.0) * arithmetic.tiny
     return np.where(largest <= arithmetic.top, error, np.inf)
+
+
+def complement_error(
+    arithmetic: Arithmetic, highest: Array | float, lowest: Array | float, shift: Array | float
+) -> Array:
+    """ε, the relative error of 1 - p, for logits in [lowest - shift, highest + shift]; inf where p saturates."""
+    low = np.asarray(lowest - shift) > 0.5 * math.log(arithmetic.tiny)
+    # 1/(1-p) = 1 + exp z; no float exponent beyond -log u matters, where ε has passed 1
+    top = np.minimum(np.asarray(highest + shift), 1.0 - math.log(arithmetic.u))
+    error = arithmetic.u * (2.0 * (1.0 + np.exp(top)) + K_EXP + 1.0)
+    return np.where(low & (error < 1.0), error, np.inf)
 
 
 def _uninformative_from(geometry: Geometry, weights: Array, norms: Array, ends: int | None) -> int | None:

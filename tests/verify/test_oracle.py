@@ -67,10 +67,9 @@ def test_the_trajectory_is_the_one_of_the_textbook(bench, loss, batch_size, l2):
 def test_the_radius_is_a_bound_and_honest(bench):
     """At 64 bits the trajectory is off by more than 106 bits show, and its radius says so."""
     problem = bench.seed_problem(steps=300)
-    from compare_ag.verify import oracle
 
     with ctx.workprec(64):
-        rough = oracle._replay(problem, 64, None)
+        rough = Oracle(problem, bits=64).trajectory()
     with ctx.workprec(700):
         _, path = naive_trajectory(problem)
         error = distance(rough.final, path[-1])

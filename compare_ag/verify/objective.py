@@ -1,0 +1,215 @@
+"""A problem's objective as formulas over its data: what the readings are readings of.
+
+All forms of a loss are one real function. What is exact, or is known in float64, is read from `STABLE`, whose every
+operation keeps a small relative error; what rounding may do, from the form that the problem asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from compare_ag.model.arithmetic import Arithmetic, Array, Known
+from compare_ag.model.builtin import logistic_formula
+from compare_ag.model.formula import Formula, apply, constant, data, gradient
+from compare_ag.model.rules import Ball, Balls, Bounded
+from compare_ag.problem import Problem
+from compare_ag.verify.readings import At, Numbers, Reader
+
+STABLE = "logits"
+
+
+@lru_cache(maxsize=64)
+def step_reader(form: str, features: int, penalised: bool) -> Reader:
+    """Of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
+    formula = logistic_formula(form, features, penalised)
+    slopes = gradient(formula.objective, formula.parameters)
+    rate = data("rate")
+    after = [apply("descend", one, rate, slope) for one, slope in zip(formula.parameters, slopes, strict=True)]
+    return Reader([formula.objective, *slopes, *after])
+
+
+@lru_cache(maxsize=64)
+def slope_reader(form: str, features: int, penalised: bool) -> Reader:
+    """Of the loss and its gradient by each parameter."""
+    formula = logistic_formula(form, features, penalised)
+    return Reader([formula.objective, *gradient(formula.objective, formula.parameters)])
+
+
+@lru_cache(maxsize=64)
+def named_reader(form: str, features: int, penalised: bool, symbols: tuple[str, ...]) -> Reader:
+    """Of named quantities of one form."""
+    formula = logistic_formula(form, features, penalised)
+    return Reader([formula[symbol] for symbol in symbols])
+
+
+@lru_cache(maxsize=64)
+def slopes_and_logits(features: int, penalised: bool) -> Reader:
+    """Of the logits and of the gradient by each parameter."""
+    formula = logistic_formula(STABLE, features, penalised)
+    return Reader([formula["z"], *gradient(formula.objective, formula.parameters)])
+
+
+@lru_cache(maxsize=1)
+def losses_reader() -> Reader:
+    """Of the examples' losses and the sizes of their derivatives by the logits z, which are given."""
+    formula = logistic_formula(STABLE, 1, False)
+    s = formula["s"]
+    return Reader([formula["ℓ"], apply("sigmoid", s)], {formula["z"]: "z"})
+
+
+@lru_cache(maxsize=64)
+def details_reader(features: int, penalised: bool) -> Reader:
+    """Of z, s, ℓ, ∂f/∂z and ∂²f/∂z², of the mean loss, the penalty, f, and the gradient of the penalty and of f."""
+    formula = logistic_formula(STABLE, features, penalised)
+    z, s, f, mean = formula["z"], formula["s"], formula.objective, formula["mean ℓ"]
+    share = apply("share", constant(1.0), formula["y"])
+    bend = share * apply("sigmoid_slope", s)
+    penalty, shrinkage = constant(0.0), [constant(0.0) for _ in formula.parameters]
+    if penalised:
+        penalty = formula["½l2‖w‖²"]
+        shrinkage[0] = gradient(penalty, formula.parameters[:1])[0]
+    return Reader([
+        z, s, formula["ℓ"], *gradient(f, [z]), bend, mean, penalty, f, *shrinkage, *gradient(f, formula.parameters)
+    ])  # fmt: skip  # one row of a table
+
+
+class Details(NamedTuple):
+    """The objective at one point on n examples, in float64."""
+
+    logits: Array
+    """z (n,)"""
+    wrongness: Array
+    """s = (1 - 2y) z (n,): large where the model is wrong"""
+    losses: Array
+    """ℓ (n,)"""
+    residual: Array
+    """∂ℓ/∂z = p - y (n,), to a small relative error"""
+    bend: Array
+    """∂²ℓ/∂z² = p(1 - p) (n,)"""
+    mean: float
+    """the mean loss"""
+    penalty: float
+    loss: float
+    """f, both together"""
+    shrinkage: Array
+    """the penalty's gradient (m,)"""
+    gradient: Array
+    """∇f (m,)"""
+
+
+class Step(NamedTuple):
+    """The loss, its gradient and the weights after one step, at P points."""
+
+    loss: Bounded
+    """(P,)"""
+    gradient: Bounded
+    """(P, m)"""
+    following: Bounded
+    """(P, m)"""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The formulas of a problem, with its data."""
+
+    problem: Problem
+
+    @cached_property
+    def sizes(self) -> tuple[int, bool]:
+        """What a formula depends on: d, and whether there is a penalty."""
+        return self.problem.features, bool(self.problem.l2)
+
+    def formula(self, form: str = STABLE) -> Formula:
+        """The objective in one of its forms."""
+        return logistic_formula(form, *self.sizes)
+
+    @cached_property
+    def step_reader(self) -> Reader:
+        """Of loss, gradient and the parameters after one step, in the form whose numbers are known best."""
+        return step_reader(STABLE, *self.sizes)
+
+    @cached_property
+    def gradient_reader(self) -> Reader:
+        """Of loss and gradient."""
+        return slope_reader(STABLE, *self.sizes)
+
+    @cached_property
+    def slopes(self) -> Reader:
+        """Of the logits and of the gradient by each parameter."""
+        return slopes_and_logits(*self.sizes)
+
+    @cached_property
+    def of_logits(self) -> Reader:
+        """Of the examples' losses ℓ and residuals |r| = |∂ℓ/∂z|, from given logits z and the labels."""
+        return losses_reader()
+
+    def at(self, theta: Array, rows: Array | None = None) -> tuple[At, int]:
+        """What a reading needs at θ (m,) or (P, m), on the examples ``rows`` (None: all), and n."""
+        data, examples = self.data(rows)
+        return data | self.parameters(theta), examples
+
+    def data(self, rows: Array | None = None) -> tuple[dict[str, Array], int]:
+        """The data of a batch, and n."""
+        problem = self.problem
+        X, y = (problem.X, problem.y) if rows is None else (problem.X[rows], problem.y[rows])
+        return {"X": X, "y": y, "l2": np.asarray(problem.l2), "rate": np.asarray(problem.learning_rate)}, len(y)
+
+    def parameters(self, theta: Array) -> dict[str, Array]:
+        """The parameters by name, in float64."""
+        parts = self.problem.layout.parts(np.asarray(theta, dtype=np.float64))
+        return dict(zip(self.problem.layout.names, parts, strict=True))
+
+    def named(self, *symbols: str, form: str = STABLE) -> Reader:
+        """Of named quantities."""
+        return named_reader(form, *self.sizes, symbols)
+
+    def on(self, reader: Reader, rows: Array | None = None) -> Numbers[Array]:
+        """A float64 reading on the examples ``rows`` (None: all), of one or several points after another."""
+        at, examples = self.data(rows)
+        return reader.on({name: np.asarray(one, dtype=np.float64) for name, one in at.items()}, examples)
+
+    def details(self, theta: Array, on: Numbers[Array] | None = None) -> Details:
+        """All that is asked of one point θ (m,). on: the reading on its batch, if it is not all data."""
+        reading = on or self.on(self.details_reader)
+        z, s, losses, slope, bend, mean, penalty, f, *rest = reading.at(self.parameters(theta))
+        layout, n = self.problem.layout, len(z)
+        count = len(layout.names)
+        shrinkage, whole = (
+            layout.flat([np.broadcast_to(part, shape) for part, shape in zip(parts, layout.shapes, strict=True)])
+            for parts in (rest[:count], rest[count:])
+        )
+        return Details(z, s, losses, n * slope, n * bend, float(mean), float(penalty), float(f), shrinkage, whole)
+
+    @cached_property
+    def details_reader(self) -> Reader:
+        """What `details` reads."""
+        return details_reader(*self.sizes)
+
+    def residual(self, logits: Array, labels: Array) -> Array:
+        """∂ℓ/∂z (n,) at other logits."""
+        _, size = self.of_logits.on({"y": labels}, len(labels)).at({"z": logits})
+        return np.asarray((1.0 - 2.0 * labels) * size)
+
+    def step(self, theta: Array, rows: Array | None, arithmetic: Arithmetic, form: str = STABLE) -> Step:
+        """Loss, gradient and one step at θ (P, m), with their errors in ``arithmetic``."""
+        with np.errstate(all="ignore"):
+            # w·w may overflow where l2 is 0, too: inf · 0 is NaN in some program
+            penalised = self.sizes[1] or not isinstance(arithmetic, Known)
+            reader = step_reader(form, self.problem.features, penalised)
+            loss, *rest = reader.bounds(*self.at(theta, rows), arithmetic)
+        count = len(self.problem.layout.names)
+        return Step(loss, self._flat(rest[:count]), self._flat(rest[count:]))
+
+    def _flat(self, parts: Sequence[Bounded]) -> Bounded:
+        layout = self.problem.layout
+        return Bounded(*(layout.flat([part[i] for part in parts]) for i in range(3)))
+
+
+def joined_entries(parts: Sequence[Balls]) -> list[Ball]:
+    """The entries of several parameters, in order."""
+    return [entry for part in parts for entry in part.entries]
