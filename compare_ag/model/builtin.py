@@ -60,6 +60,9 @@ def _probability(z: Expr, y: Expr) -> list[Named]:
 
 # --- the same, with every step that people write down -----------------------------------------------------
 
+ENDS = ("ℓ/n", "Σℓ", "mean ℓ", "w∘w", "‖w‖²", "½‖w‖²", "l2‖w‖²", "½l2‖w‖²", "f")
+"""what follows the losses, in order"""
+
 
 @lru_cache(maxsize=16)
 def logistic_ways(form: str, features: int, penalised: bool) -> tuple[Formula, ...]:

@@ -59,10 +59,13 @@ def _features(generator: np.random.Generator, n: int, d: int, condition: float) 
     gaussian = generator.standard_normal((n, d))
     gaussian -= gaussian.mean(axis=0)
     left, _, right = np.linalg.svd(gaussian, full_matrices=False)
+    del gaussian  # as large as all that follows
     rank = min(n - 1, d)  # centring takes one dimension away
     variances = np.geomspace(1, 1 / condition, rank)
     variances *= d / variances.sum()
-    return np.ascontiguousarray((left[:, :rank] * np.sqrt(n * variances)) @ right[:rank])
+    left = left[:, :rank]
+    left *= np.sqrt(n * variances)
+    return np.ascontiguousarray(left @ right[:rank])
 
 
 def _labels(generator: np.random.Generator, X: Array, separability: float) -> Array:

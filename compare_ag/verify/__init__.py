@@ -1,9 +1,10 @@
 """Verdicts: did a backend train as the mathematics says, up to the rounding errors that its arithmetic may make?
 
 What is compared with:
-    oracle       the exact trajectory and exact single steps, in ball arithmetic, with as many bits as that takes
+    readings     numbers of a formula (`compare_ag.model`): values, bounds on rounding errors, exact ones
+    objective    a problem's objective as formulas over its data
+    oracle       the exact trajectory and exact single steps: in float64 where that is proven enough, else in balls
     reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs
-    arithmetic   a floating-point format, and what one operation may lose in it
     curvature    how fast gradient descent forgets its rounding errors
     tolerance    how far a correct run may lie from the reference after k steps, derived
     points       how far loss, gradient and one step may be off at one point, component by component

@@ -1,27 +1,27 @@
-"""The oracle: the exact trajectory, and exact single steps from any weights, enclosed by ball arithmetic.
+"""The oracle: the exact trajectory, and exact single steps from any weights, each number with a proven radius.
 
-A ball is a midpoint with a radius that is proven to contain the real number [Johansson, Arb: efficient
-arbitrary-precision midpoint-radius interval arithmetic, 2017; here through python-flint]. It starts from the bits
-that the backends got, so that nothing but the backend's own rounding separates a correct run from it. It knows no
-backend, and no worker knows it.
+It starts from the bits that the backends got, so that nothing but the backend's own rounding separates a correct run
+from it. It knows no backend, and no worker knows it. What it reads is the formula of `objective`, in the cheapest
+arithmetic whose radius is below `NEGLIGIBLE` of the tolerance:
 
-With the signed data A = rows (2yᵢ - 1) (xᵢ, 1) and margins μ = Aθ, both loss forms are one real function:
-
-    ℓᵢ = softplus(-μᵢ),    |rᵢ| = 1/(1 + exp μᵢ),    ∇f = -Aᵀ|r|/n + l2 (w, 0),    Φ(θ) = θ - η∇f(θ).
+    float64     at all points at once, as any correct float64 program would, for tolerances of float32
+    float64     with error-free products, and a bound on this very reading
+    balls       a midpoint with a radius that is proven to contain the real number [Johansson, Arb: efficient
+                arbitrary-precision midpoint-radius interval arithmetic, 2017; here through python-flint]
 
 **The trajectory's radius.** Iterating balls naively loses a bit every few hundred steps, for an interval does not know
-that the errors of its coordinates are related. Φ does: its Jacobian is I - ηH with 0 ⪯ H ⪯ L, so it is Lipschitz with
-q = max(1, ηL - 1) in the 2-norm. Each step therefore starts from midpoints, and with ρₖ the 2-norm of the radii that
-this one step produced
+that the errors of its coordinates are related. The step Φ(θ) = θ - η∇f(θ) does: its Jacobian is I - ηH with 0 ⪯ H ⪯ L,
+so it is Lipschitz with q = max(1, ηL - 1) in the 2-norm. Each step therefore starts from midpoints, and with ρₖ the
+2-norm of the radii that this one step produced
 
     ‖midpoints - exact trajectory‖ at k+1 ≤ q · (the same at k) + ρₖ,
 
 some 2⁻ᵇ‖θ‖ more for each step at b bits while ηL ≤ 2. A loss at such weights is off by ‖∇f‖e + ½Le² besides its ball.
 
-**Large numbers cost bits.** A margin is known to 2⁻ᵇ times the size (|X̃||θ|)ᵢ of its products, however much of them
-cancels, and σ needs it to an absolute error. So log₂ max (|X̃||θ|)ᵢ bits are added. A ball's radius is compared with the
-tolerance, too: where it is not `NEGLIGIBLE`, the evaluation is repeated with more bits, and a number that
-`MOST_POINT_BITS` do not settle is not decided.
+**Large numbers cost bits.** A logit is known to 2⁻ᵇ times the size (|X̃||θ|)ᵢ of its products, however much of them
+cancels, and σ needs it to an absolute error. So log₂ max (|X̃||θ|)ᵢ bits are added. Where a radius is not negligible
+beside the tolerance, the evaluation is repeated with more bits, and what `MOST_POINT_BITS` do not settle is not
+decided.
 """
 
 from __future__ import annotations
@@ -316,7 +316,9 @@ def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list
     """The numbers of each of the P points, and how far off they may be."""
     radii = [np.broadcast_to(radius(part), part.value.shape) for part in step]
     return [
-        Evaluation(*(Exact(part.value[i], 0.0 * part.value[i], off[i]) for part, off in zip(step, radii, strict=True)))
+        Evaluation(
+            *(Exact(part.value[i], np.zeros_like(part.value[i]), off[i]) for part, off in zip(step, radii, strict=True))
+        )
         for i in range(len(step.loss.value))
     ]
 

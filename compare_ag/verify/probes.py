@@ -201,7 +201,7 @@ def _logits(saturated: float, limit: float, step: int) -> list[float]:
 
 
 def largest_decidable(problem: Problem, sign: float) -> float:
-    """The largest |z| on this side at which the loss form has a finite tolerance; `LARGE_LOGIT` for the logits form.
+    """The largest |z| on this side with finite tolerances of loss and gradient; `LARGE_LOGIT` for the logits form.
 
     The probability form saturates: upwards where 1 - p has no correct digit, downwards where p² underflows.
     """
@@ -213,7 +213,7 @@ def largest_decidable(problem: Problem, sign: float) -> float:
 
     def decided(logits: Array) -> Array:
         weights = np.stack([layout.filled(0.0, logit) for logit in sign * logits])
-        return np.array([np.isfinite(found.loss) for found in point_tolerances(alone, weights)])
+        return np.array([np.isfinite([one.loss, *one.gradient]).all() for one in point_tolerances(alone, weights)])
 
     low, high = 0.0, LARGE_LOGIT
     while high - low > 0.005:  # halving, several times at once

@@ -22,7 +22,7 @@ import numpy as np
 from flint import arb, ctx
 
 from compare_ag.model.arithmetic import K_AD, SECOND_ORDER, Arithmetic, Array
-from compare_ag.model.builtin import logistic_ways
+from compare_ag.model.builtin import ENDS, logistic_ways
 from compare_ag.model.formula import Expr, Formula, gradient, in_order
 from compare_ag.model.rules import Balls, Bounded
 from compare_ag.problem import Problem
@@ -86,11 +86,12 @@ def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = 
 
 
 def _in_order(ways: Sequence[Formula]) -> list[str]:
-    """The symbols, each behind all that any way makes it from."""
-    place = {one.symbol: (index, way) for way, formula in enumerate(ways) for index, one in enumerate(formula.named)}
-    order = [one.symbol for formula in ways for one in formula.named]
-    last = {symbol: i for i, symbol in enumerate(order)}
-    return sorted(place, key=last.__getitem__)
+    """The symbols, each behind all that any way makes it from: what all ways begin with, their own steps, the end."""
+    named = [[one.symbol for one in way.named] for way in ways]
+    begun = named[0][: named[0].index("z") + 1]
+    steps = [symbol for way in named for symbol in way if symbol not in (*begun, *ENDS)]
+    last = {symbol: i for i, symbol in enumerate(steps)}
+    return [*begun, *sorted(last, key=last.__getitem__), *(one for one in ENDS if any(one in way for way in named))]
 
 
 class _Way:

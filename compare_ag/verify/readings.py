@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from flint import arb
 
-from compare_ag.model.arithmetic import Arithmetic, Array
+from compare_ag.model.arithmetic import Arithmetic, Array, Known
 from compare_ag.model.formula import Expr, in_order
 from compare_ag.model.rules import RULES, WHOLE, Balls, Bounded, Reduction, Rule, Site
 
@@ -119,7 +119,7 @@ class Reader:
         }
         for i, name in self.leaves.items():
             if not self.order[i].by_example:
-                slots[i] = _given(at[name])
+                slots[i] = _given(at[name], arithmetic)
         for step in self._before:
             slots[step.place] = self._read(step, slots, examples, arithmetic)
         ends = [self.place[end] for end in self.ends]
@@ -131,7 +131,7 @@ class Reader:
                 if self.order[i].by_example:
                     axis = at[name].ndim - len(self.order[i].shape)
                     some = at[name][(slice(None),) * axis + (chunk,)]
-                    here[i] = _given(np.asarray(some, dtype=np.float64))
+                    here[i] = _given(np.asarray(some, dtype=np.float64), arithmetic)
             for step in self._example:
                 here[step.place] = self._read(step, here, examples, arithmetic)
             for step in self._sums:
@@ -227,9 +227,9 @@ def _exact(step: _Step, site: Site, examples: int, *args: Balls) -> Balls:
     return Balls(step.rule.exact(site, *args), (examples, *node.shape[1:]) if node.by_example else node.shape)
 
 
-def _given(values: Array) -> Bounded:
-    """What a program gets, bit for bit."""
-    return Bounded(values, 0.0, np.abs(values))
+def _given(values: Array, arithmetic: Arithmetic) -> Bounded:
+    """What a program gets, bit for bit; sizes are of no use where every operation is known."""
+    return Bounded(values, 0.0, 0.0 if isinstance(arithmetic, Known) else np.abs(values))
 
 
 def _has_points(leaf: Expr, values: Array) -> bool:

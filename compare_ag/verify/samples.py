@@ -19,6 +19,7 @@ step 0 and at the host's points Θ = θ. `judge_samples` marks what the reading 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,9 @@ PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update":
 CHEAP_CELLS = 25_000
 """examples x weights up to which an exact evaluation takes some milliseconds"""
 BUDGET_SECONDS = 1.0
-"""what readings of large data may cost for one verdict, and then balls of those that need them"""
+"""what float64 readings of large data may cost for one verdict, by `CELL_SECONDS`"""
+BALL_SECONDS = 2.0
+"""Balls of large data stop being begun after this; they are for points that float64 does not know well enough."""
 CELL_SECONDS = 1e-8
 """what one point costs for each number of the data, roughly"""
 FEWEST_POINTS = 24
@@ -263,14 +266,18 @@ def _evaluated(
     What made weights infinite is the finding.
     """
     finite = [sample for sample in samples if np.isfinite(sample.weights).all()]
-    by_batch: dict[bytes | None, list[Sample]] = {}
-    for sample in affordable(problem, finite):
-        by_batch.setdefault(batch_key(sample.rows), []).append(sample)
-    until = time.monotonic() + BUDGET_SECONDS
-    for here in sorted(by_batch.values(), key=lambda group: _cells(problem, group[0])):
-        weights = np.stack([np.asarray(sample.weights) for sample in here])
-        found = oracle.judge_all(weights, here[0].rows, len(samples), until)
-        yield from ((sample, one) for sample, one in zip(here, found, strict=True) if one is not None)
+    chosen = affordable(problem, finite)
+    by_batch: dict[bytes | None, list[int]] = {}
+    for i, sample in enumerate(chosen):
+        by_batch.setdefault(batch_key(sample.rows), []).append(i)
+    until = time.monotonic() + BALL_SECONDS
+    answers: dict[int, tuple[PointTolerance, Evaluation]] = {}
+    for here in sorted(by_batch.values(), key=lambda group: _cells(problem, chosen[group[0]])):
+        weights = np.stack([np.asarray(chosen[i].weights) for i in here])
+        cheap = _cells(problem, chosen[here[0]]) <= CHEAP_CELLS
+        found = oracle.judge_all(weights, chosen[here[0]].rows, len(samples), math.inf if cheap else until)
+        answers |= {i: one for i, one in zip(here, found, strict=True) if one is not None}
+    yield from ((chosen[i], answers[i]) for i in sorted(answers))
 
 
 def affordable(problem: Problem, samples: Sequence[Sample]) -> list[Sample]:
@@ -280,22 +287,19 @@ def affordable(problem: Problem, samples: Sequence[Sample]) -> list[Sample]:
     `FEWEST_POINTS`, the host's points before those of the training: each kind is there once.
     """
     order = [samples[index] for index in _spread(len(samples))]
-    order = [*(one for one in order if one.step is None), *(one for one in order if one.step is not None)]
-    points: dict[tuple[bytes, bytes | None], float] = {}
-    chosen, spent = [], 0.0
-    for sample in sorted(order, key=lambda one: _cells(problem, one) > CHEAP_CELLS):
-        key, dear = (
-            (np.asarray(sample.weights).tobytes(), batch_key(sample.rows)),
-            _cells(problem, sample) > CHEAP_CELLS,
-        )
-        if key not in points:
-            cost = _cells(problem, sample) * CELL_SECONDS if dear else 0.0
-            if spent + cost > BUDGET_SECONDS and sum(one > 0.0 for one in points.values()) >= FEWEST_POINTS:
-                continue
-            points[key] = cost
-            spent += cost
-        chosen.append(sample)
-    return chosen
+    cheap = [one for one in order if _cells(problem, one) <= CHEAP_CELLS]
+    dear = [one for one in order if _cells(problem, one) > CHEAP_CELLS]
+
+    def point(sample: Sample) -> tuple[bytes, bytes | None]:
+        return np.asarray(sample.weights).tobytes(), batch_key(sample.rows)
+
+    points: set[tuple[bytes, bytes | None]] = set()
+    spent = 0.0
+    for sample in sorted(dear, key=lambda one: one.step is not None):
+        spent += 0.0 if point(sample) in points else _cells(problem, sample) * CELL_SECONDS
+        if spent <= BUDGET_SECONDS or len(points) < FEWEST_POINTS:
+            points.add(point(sample))
+    return [*cheap, *(sample for sample in dear if point(sample) in points)]
 
 
 def _examples(problem: Problem, sample: Sample) -> int:

@@ -142,10 +142,11 @@ def test_the_ladders_pass_every_logit_that_can_be_decided_on_either_side_without
     for sign, limit in ((1, b.max()), (-1, -b.min())):  # the next rung but one cannot be decided any more
         probe = replace(problem, X=problem.X[:1], y=problem.y[:1])
         point = np.append(np.zeros(problem.features), sign * (limit + 1.0)).astype(dtype)
-        decided = np.isfinite(point_tolerance(probe, point).loss)
-        assert decided == (loss == "logits")
+        beyond = point_tolerance(probe, point)
+        assert np.isfinite([beyond.loss, *beyond.gradient]).all() == (loss == "logits")
         point[-1] = sign * limit
-        assert np.isfinite(point_tolerance(probe, point).loss)
+        last = point_tolerance(probe, point)
+        assert np.isfinite([last.loss, *last.gradient]).all()
     for label, route in enumerate(alone):
         (row,) = route.rows
         assert problem.y[row] == label
