@@ -154,7 +154,7 @@ USAGE = {
     "far too many steps": (["--steps", "1e300"], "steps must fit into 64 bits"),
     "half a step": (["--steps", "1.5"], "'1.5' is not a valid integer"),
     "too many batches": (
-        ["--problem", "synthetic:n=100000,d=1", "--batch-size", "1", "--steps", "100_000_000"],
+        ["--problem", "synthetic:n=100000,d=1", "--batch-size", "1", "--steps", "1_000_000_000"],
         "too many steps for memory",
     ),
     "too large a problem": (
