@@ -3,8 +3,8 @@
     python benchmarks/reading.py --megabytes 500
 
 Writes a CSV, an npz and a LIBSVM file (and a Parquet file where pyarrow is there) of about so many megabytes, numbers
-with nine digits, and loads each in a process of its own, the warnings about its features included. Printed are seconds,
-and the peak of the process beyond what it held before (Linux), also in units of the array X.
+with nine digits, and loads each in a process of its own, the warnings about its features included. Printed are seconds
+(by the clock, and of CPU time) and the peak of the process beyond what it held before (Linux), also in units of X.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ np.linalg.svd(np.eye(3))  # loads what any problem needs
 def peak():
     with open("/proc/self/status") as status:  # ru_maxrss would be that of the parent, if it is larger
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-before, start = peak(), time.perf_counter()
+before, start, cpu = peak(), time.perf_counter(), time.process_time()
 data = load_file(sys.argv[1], *sys.argv[2:])
-print(json.dumps([time.perf_counter() - start, peak() - before, data.X.nbytes, *data.X.shape]))
+seconds = time.perf_counter() - start, time.process_time() - cpu
+print(json.dumps([*seconds, peak() - before, data.X.nbytes, *data.X.shape]))
 """
 
 
@@ -71,7 +72,7 @@ def main() -> int:
     options.add_argument("--only", choices=["csv", "npz", "libsvm", "parquet"], help="one format (default: all)")
     asked = options.parse_args()
     kinds = [asked.only] if asked.only else ["csv", "npz", "libsvm", *(["parquet"] if find_spec("pyarrow") else [])]
-    print("  format      MB       rows features  seconds   MB/s  peak MB peak / X")
+    print("  format      MB       rows features  seconds      CPU   MB/s  peak MB peak / X")
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             path = Path(folder) / f"data.{kind}"
@@ -82,10 +83,10 @@ def main() -> int:
             target = ["label"] if kind in ("csv", "parquet") else []
             command = [sys.executable, "-c", CHILD, str(path), *target]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds, peak, array, rows, features = json.loads(done.stdout)
+            seconds, cpu, peak, array, rows, features = json.loads(done.stdout)
             size = path.stat().st_size / 1e6
             print(
-                f"{kind:>8} {size:7.0f} {rows:10,} {features:8} {seconds:8.1f} {size / seconds:6.0f} "
+                f"{kind:>8} {size:7.0f} {rows:10,} {features:8} {seconds:8.1f} {cpu:8.1f} {size / seconds:6.0f} "
                 f"{peak / 1e6:8.0f} {peak / array:8.2f}",
                 flush=True,
             )

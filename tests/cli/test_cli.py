@@ -179,6 +179,17 @@ def test_bad_input_gets_one_clear_message_and_nothing_runs(case, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_options_of_a_file_reach_its_reader(tmp_path):
+    (tmp_path / "mine.txt").write_text("7~8~9\n1~2~x\n3~4~y\n")
+    reading = ["--target", "9", "--header", "yes", "--delimiter", "~", "--drop", "8"]
+    options = ["--data", "mine.txt", *reading, "--steps", "1e1", "--no-timing", "--json", "--quiet"]
+    done = call("run", "--backends", "numpy", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    problem = json.loads(done.stdout)["problem"]
+    assert "2 examples × 1 features from mine.txt (delimiter '~', a header line, labels in column '9')" in str(problem)
+    assert problem["steps"] == 10
+
+
 def test_an_existing_directory_is_never_written_into(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     done = call("run", "--backends", "numpy", *SMALL, "-o", tmp_path)

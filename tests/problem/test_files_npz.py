@@ -213,3 +213,11 @@ def test_an_encrypted_member_is_refused(path):
         content[content.index(signature) + offset] |= 1
     path.write_bytes(content)
     assert "array X cannot be read" in refusal(path)
+
+
+def test_a_header_that_is_a_bomb_is_not_unpacked(path):
+    archive(path, X=b"\x93NUMPY\x02\x00" + (1 << 26).to_bytes(4, "little") + b" " * (1 << 26), y=npy(Y))
+    assert path.stat().st_size < 200_000
+    message = refusal(path)
+    assert "array X cannot be read" in message
+    assert "got 65524" in message  # no more than the first 64 KiB were unpacked
