@@ -25,8 +25,10 @@ else:
 __all__ = [
     "BackendNames",
     "Command",
+    "Count",
     "KeepsEpilog",
     "ProblemText",
+    "Seconds",
     "TrainingCommand",
     "click",
     "report_console",
@@ -35,6 +37,46 @@ __all__ = [
 
 PIPED_WIDTH = 160
 """columns when nobody's terminal sets them: wide enough that no table folds"""
+
+
+LONGEST = 366 * 86400.0
+"""Seconds that an option may ask for: a year."""
+
+
+class Seconds(plain_click.ParamType[float]):
+    """A number of seconds, more than 0 and at most a year."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> float:
+        """Return the number, or fail."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        if not 0 < seconds <= LONGEST:
+            self.fail(f"must be more than 0 seconds and at most {LONGEST:,.0f} (a year), not {seconds:g}", param, ctx)
+        return seconds
+
+
+class Count(plain_click.ParamType[int]):
+    """An integer that may be written as 1e6."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> int:
+        """Return the number, or fail."""
+        try:
+            return int(value)
+        except ValueError:
+            pass
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.5
+        if not number.is_integer():
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return int(number)
 
 
 class KeepsEpilog:

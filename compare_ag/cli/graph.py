@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
+from compare_ag.cli.common import BackendNames, Seconds, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.text import printable
 
@@ -43,7 +43,7 @@ class _Drawing(click.Path):
     "-o", "--output", type=_Drawing(dir_okay=False), metavar="FILE", help="Draw it: FILE.svg, or a page FILE.html."
 )
 @click.option(
-    "--timeout", type=float, default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=Seconds(), default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
 def graph(
@@ -66,7 +66,6 @@ def graph(
     problem = chosen_problem(**options)
     if not 0 <= step <= problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps}")
-    check_timeout(timeout)
     document = record_graphs(offers, problem, step, timeout=timeout)
     console = report_console(stderr=as_json)
     console.print(graph_text(document))
@@ -75,12 +74,6 @@ def graph(
     if output is not None:
         console.print(f"\n{_drawn(document, output)}", markup=False, soft_wrap=True)
     sys.exit(ExitCode.worst(codes(graph.status for graph in document.graphs)))
-
-
-def check_timeout(timeout: float) -> None:
-    """A usage error for a time that is none."""
-    if not timeout > 0:
-        raise click.BadParameter("must be more than 0 seconds", param_hint="--timeout")
 
 
 def codes(statuses: Iterable[str]) -> list[ExitCode]:

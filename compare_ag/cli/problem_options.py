@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compare_ag.cli.common import ProblemText, click
+from compare_ag.cli.common import Count, ProblemText, click
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
@@ -24,10 +24,22 @@ _OPTIONS = (
         "--data",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Your own data: CSV, .npz with X and y, or LIBSVM.",
+        help="Your own data: CSV, LIBSVM (also .gz, .bz2, .xz), Parquet, or .npz with X and y.",
     ),
     click.option(
-        "--target", metavar="COLUMN", help="CSV column that holds the labels, by name or number (0 is the first)."
+        "--target", metavar="COLUMN", help="Column of --data that holds the labels, by name or number (0 is the first)."
+    ),
+    click.option(
+        "--features", metavar="COLUMN,...", multiple=True, help="Columns of --data to train on. Default: all."
+    ),
+    click.option("--drop", metavar="COLUMN,...", multiple=True, help="Columns of --data to leave out."),
+    click.option(
+        "--header", type=click.Choice(["yes", "no"]), help="Whether the first CSV line is a header. Default: found out."
+    ),
+    click.option(
+        "--delimiter",
+        metavar="NAME|CHARACTER",
+        help="Delimiter of CSV: comma, semicolon, tab, pipe, blanks, or a character. Default: found out.",
     ),
     click.option("--standardize", is_flag=True, help="Give every feature of --data mean 0 and standard deviation 1."),
     click.option(
@@ -36,7 +48,7 @@ _OPTIONS = (
         help="Loss form: the plain formula, or the stable softplus form. Default: logits (seed: probability).",
     ),
     click.option("--l2", type=float, default=0.0, show_default=True, help="Strength of ½ l2 ‖w‖²."),
-    click.option("--steps", type=int, help="Number of updates. Default: 1000 (seed: 10001)."),
+    click.option("--steps", type=Count(), help="Number of updates. Default: 1000 (seed: 10001)."),
     click.option("--lr", type=float, help="Learning rate. Default: 1/L, L the largest curvature (seed: 0.01)."),
     click.option(
         "--dtype",
@@ -56,17 +68,22 @@ def problem_options(command: F) -> F:
     return command
 
 
-def chosen_problem(
-    problem: str | None, data: Path | None, target: str | None, standardize: bool, lr: float | None, **options: Any
-) -> Problem:
+_OF_DATA = ("target", "standardize", "features", "drop", "header", "delimiter")
+
+
+def chosen_problem(problem: str | None, data: Path | None, lr: float | None, **options: Any) -> Problem:
     """The problem that the options describe. Raises `ProblemError`, or a usage error where options exclude others."""
     from compare_ag.problem import load_file, make_problem, problem_by_name
 
     options["learning_rate"] = lr
+    reading = {name: options.pop(name) for name in _OF_DATA}
     if data is None:
-        if target is not None or standardize:
-            raise click.UsageError("--target and --standardize belong to --data FILE")
+        if any(reading.values()):
+            raise click.UsageError(
+                ", ".join(f"--{name}" for name in reading if reading[name]) + " belong to --data FILE"
+            )
         return problem_by_name(problem or "seed", **options)
     if problem is not None:
         raise click.UsageError("--problem and --data exclude each other: choose one")
-    return make_problem(load_file(data, target=target, standardize=standardize), **options)
+    reading["header"] = {"yes": True, "no": False, None: None}[reading["header"]]
+    return make_problem(load_file(data, **reading), **options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli import not_written
-from compare_ag.cli.common import BackendNames, Command, click
+from compare_ag.cli.common import BackendNames, Command, Seconds, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.exit_codes import ExitCode
 
@@ -38,7 +38,7 @@ EPILOG = """Examples:
 @click.option("--quick", "mode", flag_value="quick", help="Measure speed for about 10 s only.")
 @click.option("--precise", "mode", flag_value="precise", help="Measure until every interval is within 0.5 %.")
 @click.option("--no-timing", "mode", flag_value="none", help="Do not measure speed. Default: for about 20 s.")
-@click.option("--timing-budget", type=float, metavar="SECONDS", help="Stop measuring speed after about so long.")
+@click.option("--timing-budget", type=Seconds(), metavar="SECONDS", help="Stop measuring speed after about so long.")
 @click.option(
     "--margin",
     type=float,
@@ -55,7 +55,7 @@ EPILOG = """Examples:
     help="Part of the training whose weights are timed.",
 )
 @click.option(
-    "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=Seconds(), default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory. Default: reports/runs/…"
@@ -78,8 +78,6 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
 
     signal.signal(signal.SIGTERM, _terminate)
     timeout = options.pop("timeout")
-    if not timeout > 0:
-        raise click.BadParameter("must be more than 0 seconds", param_hint="--timeout")
     timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
     keywords = {name: options.pop(name) for name in ("baseline", "output")}
     _warn_of_names()
@@ -118,8 +116,6 @@ def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: s
         return None
     if not 0 < margin < 1:
         raise click.BadParameter("must be between 0 and 1: 0.02 is 2 %", param_hint="--margin")
-    if budget is not None and not budget > 0:
-        raise click.BadParameter("must be more than 0 seconds", param_hint="--timing-budget")
     chosen = replace(MODES[mode or "default"], margin=margin, checkpoint=checkpoint)
     if budget is None:
         return chosen

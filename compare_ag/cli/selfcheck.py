@@ -6,7 +6,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from compare_ag.cli.common import Command, click
+from compare_ag.cli.common import Command, Seconds, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ EPILOG = """Examples:
 @problem_options
 @click.option("--slowdown", type=float, default=0.02, show_default=True, metavar="SHARE", help="Slowdown to plant.")
 @click.option(
-    "--budget", type=float, default=120.0, show_default=True, metavar="SECONDS", help="Measure for about so long."
+    "--budget", type=Seconds(), default=120.0, show_default=True, metavar="SECONDS", help="Measure for about so long."
 )
 @click.option("--margin", type=float, default=0.02, show_default=True, metavar="SHARE", help="As for `run`.")
 @click.option(
-    "--timeout", type=float, default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=Seconds(), default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option(
     "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
@@ -75,9 +75,6 @@ def selfcheck(
         raise click.BadParameter("must be more than 0 and at most 1: 0.02 is 2 %", param_hint="--slowdown")
     if not 0 < margin < 1:
         raise click.BadParameter("must be between 0 and 1: 0.02 is 2 %", param_hint="--margin")
-    for name, value in (("--budget", budget), ("--timeout", timeout)):
-        if not value > 0:
-            raise click.BadParameter("must be more than 0 seconds", param_hint=name)
     (offer,) = select([backend]).values()
     problem = chosen_problem(**options)
     tell = (lambda _reason: None) if quiet else say_waiting()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
+from compare_ag.cli.common import BackendNames, Seconds, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 
 EPILOG = """Examples:
@@ -19,7 +19,7 @@ EPILOG = """Examples:
 @click.option("--backends", type=BackendNames(), metavar="NAME,NAME", help="Default: every available one.")
 @problem_options
 @click.option(
-    "--timeout", type=float, default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
+    "--timeout", type=Seconds(), default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
 def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, **options: Any) -> None:
@@ -30,7 +30,7 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
     """
     import json
 
-    from compare_ag.cli.graph import check_timeout, codes
+    from compare_ag.cli.graph import codes
     from compare_ag.exit_codes import ExitCode
     from compare_ag.graphs import as_json as document_of
     from compare_ag.report.slow_motion import slow_motion
@@ -41,7 +41,6 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
     problem = chosen_problem(**options)
     if not 0 <= step < problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps - 1}")
-    check_timeout(timeout)
     document = trace_step(offers, problem, step, timeout=timeout)
     report_console(stderr=as_json).print(slow_motion(document))
     if as_json:

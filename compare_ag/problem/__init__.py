@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from compare_ag.problem.builtin import PROBLEMS, BuiltIn, parse_problem
     from compare_ag.problem.builtin_seed import PUBLISHED, PUBLISHED_TOLERANCE, seed_data
     from compare_ag.problem.builtin_synthetic import synthetic
-    from compare_ag.problem.files import EXTENSIONS, load_file
+    from compare_ag.problem.files import load_file
     from compare_ag.problem.make import make_problem, problem_by_name
 
 __all__ = [
     "DTYPES",
-    "EXTENSIONS",
     "LOSS_FORMS",
     "PROBLEMS",
     "PUBLISHED",
@@ -61,7 +60,6 @@ _HOME = {
     "PUBLISHED_TOLERANCE": "builtin_seed",
     "seed_data": "builtin_seed",
     "synthetic": "builtin_synthetic",
-    "EXTENSIONS": "files",
     "load_file": "files",
     "make_problem": "make",
     "problem_by_name": "make",

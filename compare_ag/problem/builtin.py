@@ -16,7 +16,7 @@ from compare_ag.problem.builtin_seed import seed_data
 from compare_ag.problem.builtin_synthetic import synthetic
 from compare_ag.problem.checks import did_you_mean, quoted
 from compare_ag.problem.core import Data, ProblemError
-from compare_ag.problem.features import STANDARDISED, feature_warnings, standardise
+from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
 from compare_ag.problem_names import PROBLEM_NAMES
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ def _two_classes(name: str, bunch: Any, classes: tuple[str, str]) -> Data:
     called = np.array([str(label) for label in bunch.target_names])[bunch.target]
     keep = np.isin(called, classes)
     X: Array = np.asarray(bunch.data, dtype=np.float64)[keep]
-    features = standardise(X)
+    scaling = measure(X)
     names = tuple(str(feature) for feature in bunch.feature_names)
     return Data(
-        X=features.X,
+        X=scaling.apply(X.copy()),
         y=(called[keep] == classes[1]).astype(np.float64),
         name=name,
         description=f"scikit-learn's {name} data, {classes[0]} against {classes[1]}; {STANDARDISED}",
         label_names=classes,
         feature_names=names,
-        warnings=feature_warnings(features, names, kept=True),
+        warnings=feature_warnings(X, scaling, names, kept=True),
     )
 
 

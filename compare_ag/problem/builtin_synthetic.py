@@ -9,7 +9,7 @@ import numpy as np
 
 from compare_ag.problem.checks import real_number, whole_number
 from compare_ag.problem.core import Data, ProblemError
-from compare_ag.problem.features import feature_warnings, standardise
+from compare_ag.problem.features import feature_warnings, measure
 from compare_ag.problem.memory import require_memory
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: 
         description=f"{n:,} examples of {d:,} Gaussian features, covariance of condition {condition:g}, "
         f"labels of separability {separability:g}, seed {seed}",
         parameters={"n": n, "d": d, "separability": separability, "condition": condition, "seed": seed},
-        warnings=feature_warnings(standardise(X), kept=False),
+        warnings=feature_warnings(X, measure(X), kept=False),
     )
 
 

@@ -23,6 +23,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 DType: TypeAlias = Literal["float32", "float64"]
 LossForm: TypeAlias = Literal["logits", "probability"]
 
+BLOCK_CELLS = 1 << 20
+"""Cells of X that are worked on at a time where a copy of all of X would cost too much memory."""
+
 DTYPES: tuple[DType, ...] = ("float32", "float64")
 LOSS_FORMS: tuple[LossForm, ...] = ("logits", "probability")
 
@@ -168,11 +171,21 @@ def largest_curvature(X: Array, l2: float, batch_size: int | None) -> float:
     The Hessian is X̃ᵀDX̃/n + l2·diag(1, …, 1, 0) with 0 ≤ D ≤ ¼ and X̃ = (X, 1), so for the full batch
     L = λmax(X̃ᵀX̃)/(4n) + l2. A mini-batch may consist of the longest example alone: max‖x̃ᵢ‖²/4 + l2.
     """
-    n = X.shape[0]
-    design = np.hstack([np.asarray(X, dtype=np.float64), np.ones((n, 1))])
+    n, d = X.shape
+
+    def design(rows: slice) -> Array:
+        block = np.asarray(X[rows], dtype=np.float64)
+        return np.hstack([block, np.ones((len(block), 1))])
+
+    count = max(1, BLOCK_CELLS // d)
+    blocks = (design(slice(first, first + count)) for first in range(0, n, count))
     if batch_size is not None and batch_size < n:
-        return float((design * design).sum(axis=1).max() / 4 + l2)
-    gram = design.T @ design if design.shape[1] <= n else design @ design.T
+        return max(float((block * block).sum(axis=1).max()) for block in blocks) / 4 + l2
+    if d < n:
+        gram: Array = np.sum([block.T @ block for block in blocks], axis=0)
+    else:
+        whole = design(slice(None))
+        gram = whole @ whole.T
     return float(np.linalg.eigvalsh(gram)[-1] / (4 * n) + l2)
 
 

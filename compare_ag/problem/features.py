@@ -1,4 +1,7 @@
-"""Features: bringing them to mean 0 and standard deviation 1, and the warnings that they deserve."""
+"""Features: bringing them to mean 0 and standard deviation 1, and the warnings that they deserve.
+
+All of it goes block by block over the rows: beside X itself, little memory is needed.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from compare_ag.problem.checks import listed, quoted
+from compare_ag.problem.core import BLOCK_CELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from compare_ag.problem.core import Array
 
@@ -20,38 +24,55 @@ STANDARDISED = "standardised (mean 0, standard deviation 1)"
 """How descriptions say it."""
 
 
-class Standardised(NamedTuple):
-    """What `standardise` makes of X."""
+class Scaling(NamedTuple):
+    """What standardises the columns of X (n, d): Z = (X 2^-exponent − mean − correction) / deviation."""
 
-    X: Array
-    """(n, d): each column with mean 0 and standard deviation 1 (divisor n); a constant column is all 0"""
-    constant: Array
-    """(d,) bool: the columns that hold one value only"""
+    exponent: Array
+    """(d,) integers: scaling by a power of two is exact and keeps the squares in range"""
+    mean: Array
+    correction: Array
+    """(d,): the mean of what the first, rounded mean leaves. For a constant column that is exactly 0 afterwards: the
+    error is a few units in the last place, so the sum of n such errors is exact."""
+    deviation: Array
+    """(d,): with divisor n; 0 for the columns that hold one value only"""
+
+    def centred(self, X: Array) -> Array:
+        """Return the rows of X scaled and centred, not yet divided by the deviation."""
+        Z: Array = np.ldexp(X, -self.exponent)
+        Z -= self.mean
+        Z -= self.correction
+        return Z
+
+    def apply(self, X: Array) -> Array:
+        """Standardise X in place, and return it; constant columns become 0."""
+        for rows in _blocks(X):
+            X[rows] = self.centred(X[rows]) / np.where(self.deviation == 0, 1, self.deviation)
+        return X
 
 
-def standardise(X: Array) -> Standardised:
-    """Standardise the columns of X (n, d), n >= 1, finite; nothing overflows on the way, even at 1e308."""
-    # Scaling by a power of two is exact, does not change the result and keeps the squares in range.
+def measure(X: Array) -> Scaling:
+    """Return the scaling of X (n, d), n >= 1, finite; nothing overflows on the way, even at 1e308."""
     exponent = np.frexp(np.maximum(X.max(axis=0), -X.min(axis=0)))[1]
-    Z = np.ldexp(X, -exponent)
-    # The first mean has a rounding error, which the second takes away. For a constant column it leaves exactly 0:
-    # the error is a few units in the last place, so the sum of n such errors is exact.
-    for _ in range(2):
-        Z -= Z.mean(axis=0)
-    deviation = np.sqrt(np.einsum("ij,ij->j", Z, Z) / len(Z))
-    constant = deviation == 0
-    Z /= np.where(constant, 1, deviation)
-    return Standardised(Z, constant)
+    zero = np.zeros(X.shape[1])
+    mean = sum(np.ldexp(X[rows], -exponent).sum(axis=0) for rows in _blocks(X)) / len(X)
+    first = Scaling(exponent, mean, zero, zero)
+    second = first._replace(correction=sum(first.centred(X[rows]).sum(axis=0) for rows in _blocks(X)) / len(X))
+    squares = sum(np.einsum("ij,ij->j", Z, Z) for Z in (second.centred(X[rows]) for rows in _blocks(X)))
+    return second._replace(deviation=np.sqrt(squares / len(X)))
 
 
-def feature_warnings(features: Standardised, names: Sequence[str] = (), *, kept: bool) -> tuple[str, ...]:
+def _blocks(X: Array, count: int = 0) -> Iterator[slice]:
+    count = count or max(1, BLOCK_CELLS // X.shape[1])
+    return (slice(start, start + count) for start in range(0, len(X), count))
+
+
+def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, kept: bool) -> tuple[str, ...]:
     """Return a sentence each for constant columns and for linear dependence; legal, but worth a word.
 
-    names: what to call the columns, or nothing; kept: whether training sees the standardised columns.
-    Dependence is judged with the bias in mind, that is on centred columns.
+    X: (n, d), not standardised, with its scaling; names: what to call the columns, or nothing; kept: whether training
+    sees the standardised columns. Dependence is judged with the bias in mind, that is on centred columns.
     """
-    X, constant = features
-    found = []
+    constant, found = scaling.deviation == 0, []
     if count := int(constant.sum()):
         called = [quoted(names[column]) for column in np.flatnonzero(constant).tolist()] if names else []
         effect = "only centred, without information" if kept else "no more than a second bias"
@@ -59,10 +80,20 @@ def feature_warnings(features: Standardised, names: Sequence[str] = (), *, kept:
         found.append(f"{count} of {constant.size} features {'is' if count == 1 else 'are'} constant{which}: {effect}")
     varying = constant.size - count
     if 0 < varying <= MOST_FEATURES_FOR_RANK:
-        rank = int(np.linalg.matrix_rank(X))  # the constant columns are 0 and add nothing
+        rank = _rank(X, scaling)
         if rank < varying:
             found.append(
                 f"the {varying} features that vary are linearly dependent (rank {rank}): "
                 "without l2 the minimiser is not unique"
             )
     return tuple(found)
+
+
+def _rank(X: Array, scaling: Scaling) -> int:
+    """Return the rank of the standardised X, as `numpy.linalg.matrix_rank` decides it, from X = QR block by block."""
+    deviation = np.where(scaling.deviation == 0, 1, scaling.deviation)
+    R: Array = np.empty((0, X.shape[1]))
+    for rows in _blocks(X, max(256, 2 * X.shape[1])):  # small ones stay in the cache and in one thread
+        R = np.asarray(np.linalg.qr(np.vstack([R, scaling.centred(X[rows]) / deviation]), mode="r"))
+    singular = np.linalg.svd(R, compute_uv=False)
+    return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())

@@ -1,66 +1,92 @@
 """People's own data: one function that reads a file of any supported format and says what it found.
 
-The format follows from the extension; each has its reader (`files_csv`, `files_npz`, `files_libsvm`), which returns a
-`Table` or raises one `ProblemError` that names the file, the spot and the remedy.
+The format follows from how the file begins, not from its name; each has its reader (`files_csv`, `files_libsvm`,
+`files_npz`, `files_arrow`), which returns a `Table` or raises one `ProblemError` that names the file, the spot and the
+remedy.
 """
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compare_ag.problem.checks import printable, quoted
+from compare_ag.problem.checks import printable
 from compare_ag.problem.core import Data, ProblemError
-from compare_ag.problem.features import STANDARDISED, feature_warnings, standardise
-from compare_ag.problem.files_csv import read_csv
-from compare_ag.problem.files_libsvm import read_libsvm
+from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
+from compare_ag.problem.files_arrow import read_frame, read_parquet
+from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
+from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
 from compare_ag.problem.files_npz import read_npz
+from compare_ag.problem.files_text import PACKED, text_lines
 from compare_ag.problem.memory import available_memory
-from compare_ag.problem.table import shape_in_words
+from compare_ag.problem.table import ReadOptions, shape_in_words
 
 if TYPE_CHECKING:
     from compare_ag.problem.memory import Available
     from compare_ag.problem.table import Table
 
-CSV = (".csv", ".tsv", ".txt", ".data")
-NPZ = (".npz",)
 LIBSVM = (".libsvm", ".svm", ".svmlight")
-EXTENSIONS = CSV + NPZ + LIBSVM
-"""What can be read, by the end of a file's name in lower case."""
+"""Ends of names that need no look into the file."""
+
+UNREAD = {
+    b"\x93NUMPY": "one array of NumPy; numpy.savez(file, X=X, y=y) keeps two",
+    b"\x89HDF": "HDF5; save it as CSV, npz or Parquet",
+    b"\x80": "a pickle, which could run code; save it as CSV, npz or Parquet",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
+}
+"""How files begin that are not read, with what they are and what to do."""
 
 
 def load_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     target: str | int | None = None,
     standardize: bool = False,
     *,
+    features: str | Sequence[str | int] = (),
+    drop: str | Sequence[str | int] = (),
+    header: bool | None = None,
+    delimiter: str | None = None,
     available: Available = available_memory,
 ) -> Data:
-    """Read a data set from a CSV, .npz or LIBSVM file.
+    """Read a data set from a CSV, LIBSVM (both also packed: gz, bz2, xz), .npz or Parquet file, or from a data frame.
 
-    target: for CSV, the column of the labels: its name in the header, or its number (from 0; negative from the
-    end). Where a text could be both, a name that stands in the header wins. The other formats have no choice.
+    path: the file, or a data frame of pandas, polars or Arrow.
+    target: for columns with names and CSV, the column of the labels: its name in the header, or its number (from 0;
+    negative from the end). A text that is both means the name. The other formats have no choice.
     standardize: bring each feature to mean 0 and standard deviation 1; constant ones are only centred.
+    features, drop: the columns to train on, or to leave out, each as ``target``; a text may list several with commas
+    between them. In a LIBSVM file they are its indices. The file's order is kept.
+    header: whether the first line of a CSV file is a header; None finds out, or asks.
+    delimiter: of a CSV file: a character, or its name (comma, semicolon, tab, pipe, blanks); None finds out.
     available: returns the bytes of memory that may be used.
 
     Labels may be any two values and become 0 and 1 in sorted order (`Data.label_names`). Raises `ProblemError` for
     everything that is not a finite, rectangular, two-class data set that fits into memory.
     """
-    path = Path(path)
-    _require_regular(path)
-    try:
-        table = _read(path, target, available)
-    except OSError as error:
-        raise ProblemError(f"{printable(str(path))}: cannot be read: {error.strerror or error}") from error
-    features = standardise(table.X)
-    warnings = feature_warnings(features, table.feature_names, kept=standardize)
+    limit = available()
+    chosen, left_out = ((wanted,) if isinstance(wanted, str) else tuple(wanted) for wanted in (features, drop))
+    options = ReadOptions(target, chosen, left_out, header, delimiter)
+    if hasattr(path, "__arrow_c_stream__"):
+        name, table = "frame", read_frame(path, options, lambda: limit)
+    else:
+        name, table = printable(Path(path).name), _read(Path(path), options, lambda: limit)
+    scaling = measure(table.X)
+    warnings = table.warnings + feature_warnings(table.X, scaling, table.feature_names, kept=standardize)
+    if standardize:
+        scaling.apply(table.X)
+    table.X.flags.writeable = False
     return Data(
-        X=features.X if standardize else table.X,
+        X=table.X,
         y=table.y,
-        name=printable(path.name),
-        description=f"{shape_in_words(table.X)} from {printable(path.name)} ({table.detail})"
+        name=name,
+        description=f"{shape_in_words(table.X)} from {name} ({table.detail})"
         + (f"; {STANDARDISED}" if standardize else ""),
         label_names=table.label_names,
         feature_names=table.feature_names,
@@ -82,22 +108,39 @@ def _require_regular(path: Path) -> None:
         raise ProblemError(f"{shown}: is not a regular file; data are read more than once, so save them to one")
 
 
-def _read(path: Path, target: str | int | None, available: Available) -> Table:
-    extension = path.suffix.lower()
-    if extension in CSV:
-        return read_csv(path, target, available)
-    if extension not in EXTENSIONS:
-        raise ProblemError(
-            f"{printable(str(path))}: unknown extension {quoted(extension)}; known are CSV ({', '.join(CSV)}), "
-            f"NumPy ({', '.join(NPZ)}) and LIBSVM ({', '.join(LIBSVM)})"
-        )
-    if target is not None:
-        raise ProblemError(
-            f"{printable(path.name)}: leave out --target: "
-            + (
-                "the labels of an .npz file are its array y"
-                if extension in NPZ
-                else "a LIBSVM line begins with its label"
-            )
-        )
-    return read_npz(path, available) if extension in NPZ else read_libsvm(path, available)
+def _read(path: Path, options: ReadOptions, available: Available) -> Table:
+    _require_regular(path)
+    try:
+        return _read_format(path, printable(path.name), options, available)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        said = printable(str(getattr(error, "strerror", None) or error))
+        raise ProblemError(f"{printable(str(path))}: cannot be read: {said}") from error
+
+
+def _read_format(path: Path, name: str, options: ReadOptions, available: Available) -> Table:
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, what in UNREAD.items():
+        if start.startswith(magic):
+            raise ProblemError(f"{name}: this is {what}")
+    if start.startswith(b"PAR1"):
+        _refuse(options, name, "in Parquet, columns have names and no delimiter", "header", "delimiter")
+        return read_parquet(path, options, available)
+    if start.startswith(b"PK") or path.suffix.lower() == ".npz":
+        _refuse(options, name, "the labels of an .npz file are its array y", "target", "header", "delimiter")
+        return read_npz(path, options, available)
+    opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), open)
+    with closing(text_lines(path, opener)) as lines:
+        sample = list(islice(lines, SNIFFED_LINES))
+        if path.suffix.lower() in LIBSVM or (options.delimiter is None and looks_like_libsvm(sample)):
+            _refuse(options, name, "a LIBSVM line begins with its label", "target", "header", "delimiter")
+            return read_libsvm(chain(sample, lines), name, options, available)
+        size = path.stat().st_size if opener is open else None
+        return read_csv(chain(sample, lines), size, name, options, available)
+
+
+def _refuse(options: ReadOptions, name: str, why: str, *unused: str) -> None:
+    """Raise `ProblemError` for an option that a format has no use for."""
+    for option in unused:
+        if getattr(options, option) is not None:
+            raise ProblemError(f"{name}: leave out --{option}: {why}")

@@ -17,8 +17,11 @@ from compare_ag.problem.builtin_seed import (
 )
 from compare_ag.problem.checks import one_of, quoted, real_number, whole_number
 from compare_ag.problem.core import DTYPES, LOSS_FORMS, Data, Problem, ProblemError, largest_curvature
+from compare_ag.problem.memory import require_memory_for_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compare_ag.problem.core import Array, DType, LossForm
 
 
@@ -47,8 +50,12 @@ def problem_by_name(text: str, **options: Any) -> Problem:
 
 
 def make_problem(
-    data: Data,
+    data: Any,
     *,
+    target: str | int | None = None,
+    features: str | Sequence[str | int] = (),
+    drop: str | Sequence[str | int] = (),
+    standardize: bool = False,
     loss: str | None = None,
     l2: float = 0.0,
     steps: int | None = None,
@@ -60,6 +67,9 @@ def make_problem(
 ) -> Problem:
     """Fix everything about a training run but the backend.
 
+    data: a `Data`, or a data frame of pandas, polars or Arrow. Of a frame, ``target`` names the column of the labels;
+    ``features``, ``drop`` and ``standardize`` are those of `files.load_file`.
+
     None stands for the default: that of the publication for the problem ``seed`` (`SEED_DEFAULTS`), else
     `DEFAULTS`, with the learning rate 1/L of `largest_curvature`. X, y, w0, b0, the learning rate and l2 are rounded to
     ``dtype`` here and nowhere else. The start is the recovered one for ``seed``, else w ~ N(0, 1/d) and b = 0, drawn
@@ -67,6 +77,10 @@ def make_problem(
     A ``batch_size`` of n is the full batch. Raises `ProblemError` for values out of range and for those that do not
     survive the rounding.
     """
+    if not isinstance(data, Data):
+        data = _frame(data, target, standardize, features=features, drop=drop)
+    elif target is not None or features or drop or standardize:
+        raise ProblemError("target, features, drop and standardize are for a data frame; these data are complete")
     _require_sound(data)
     default = SEED_DEFAULTS if is_seed(data) else DEFAULTS
     form = one_of("loss", default.loss if loss is None else loss, LOSS_FORMS)
@@ -75,6 +89,7 @@ def make_problem(
     seed = whole_number("seed", seed, least=0)
     threads = whole_number("threads", threads, least=1)
     batch_size = _batch_size(batch_size, len(data.y))
+    require_memory_for_steps(data.name, steps, len(data.y), batch_size)
     l2 = _rounded("l2", real_number("l2", l2, least=0), kind)
 
     X = _rounded_features(data, kind)
@@ -109,6 +124,17 @@ def make_problem(
     )
 
 
+def _frame(frame: Any, target: str | int | None, standardize: bool, **columns: Any) -> Data:
+    from compare_ag.problem.files import load_file  # the readers are loaded where something is read
+
+    if not hasattr(frame, "__arrow_c_stream__"):
+        raise ProblemError(
+            f"data must be a Data or a data frame of pandas, polars or Arrow, not {type(frame).__name__}; "
+            "load_file reads a file"
+        )
+    return load_file(frame, target, standardize, **columns)
+
+
 def _require_sound(data: Data) -> None:
     """Data made by hand may be anything; the loaders keep what `Data` promises."""
     X, y = data.X, data.y
@@ -140,13 +166,13 @@ def _rounded(what: str, value: float, dtype: DType) -> float:
 
 def _rounded_features(data: Data, dtype: DType) -> Array:
     """Return X (n, d) in ``dtype``; raise `ProblemError` where it, or the squares that 1/L is made of, overflow."""
+    ours = data.X.dtype == dtype and data.X.flags.c_contiguous and not data.X.flags.writeable  # what a loader has read
     with np.errstate(over="ignore", under="ignore"):
-        X = np.array(data.X, dtype=dtype, order="C")
+        X = data.X if ours else np.array(data.X, dtype=dtype, order="C")
     n, d = X.shape
     largest = min(float(np.finfo(dtype).max), float(np.sqrt(np.finfo(np.float64).max / (n * (d + 1)))))
-    too_large = np.abs(X) > largest
-    if too_large.any():
-        row, column = divmod(int(np.argmax(too_large)), d)
+    if max(X.max(), -X.min()) > largest:
+        row, column = divmod(int(np.argmax(np.abs(X) > largest)), d)
         called = quoted(data.feature_names[column]) if data.feature_names else f"{column} (counted from 0)"
         raise ProblemError(
             f"{data.name}: column {called}, row {row} of the data (counted from 0): {data.X[row, column]:g} "

@@ -1,7 +1,8 @@
 """Will it fit? Estimated before anything is loaded, because an overfull machine gives no error message.
 
 Asked twice: before a source is read, for then only its size is known, and before the workers start, for only then is it
-known how many there are. What does not grow with the data (a framework's own code, say) is not counted.
+known how many there are. Data that could be read but not judged are refused before they are read. What does not grow
+with the data or the steps (a framework's own code, say) is not counted.
 
 The readers are given the available memory as a function, so that a test can play a small machine.
 """
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
 BYTES_PER_CELL = 8
 """A feature is held in float64, whatever dtype is tested."""
 
-COPIES = 4
-"""Copies of X that are alive at the worst moment of loading: as read, standardised, inside the rank check, rounded."""
-
 WORKER_COPIES = 4
 """Copies of X in one worker: as received, as a tensor, read back to be compared, and one for the framework's own."""
 
 JUDGING_BYTES = 232
 """For each cell of X in this process while it judges, as measured: the signed data and a scaled copy in float64, and
-two batches at a time, each with its transpose, in the exact arithmetic of the verdict."""
+two batches at a time, each with its transpose, in the exact arithmetic of the verdict. Reading takes less: no reader
+holds more than three copies of X."""
+
+STEP_BYTES = 100
+"""For each step in this process: losses of the reference with their bounds, and those of two backends at least."""
+
+ORDER_BYTES = 8
+"""For each example of each epoch: its number in 32 bits, here and on its way to a worker."""
 
 Available: TypeAlias = "Callable[[], int]"
 """A function that returns the bytes of memory that may be used."""
@@ -43,12 +48,12 @@ def available_memory() -> int:
 
 def require_memory(source: str, cells: int, available: Available = available_memory) -> None:
     """Raise `ProblemError` if ``cells`` features do not fit into the memory that is ``available``."""
-    need, limit = cells * BYTES_PER_CELL * COPIES, available()
+    each = BYTES_PER_CELL + JUDGING_BYTES
+    need, limit = cells * each, available()
     if need > limit:
         raise ProblemError(
-            f"{source}: too large for memory: about {cells:,} cells need {size(need)} "
-            f"({COPIES} copies of {BYTES_PER_CELL} bytes each), and {size(limit)} are available; "
-            "take fewer examples or features"
+            f"{source}: too large for memory: about {cells:,} cells need {size(need)} to be read and judged "
+            f"({each} bytes each), and {size(limit)} are available; take fewer examples or features"
         )
 
 
@@ -64,6 +69,22 @@ def require_memory_to_train(problem: Problem, workers: int, available: Available
             f"{problem.data.name}: too large for memory: training needs about {size(need)} more ({size(host)} for the "
             f"reference and {size(each)} in each of {workers} worker{'s' if workers != 1 else ''} at a time), "
             f"and {size(limit)} are available; take fewer examples, features or backends"
+        )
+
+
+def require_memory_for_steps(
+    source: str, steps: int, examples: int, batch_size: int | None, available: Available = available_memory
+) -> None:
+    """Raise `ProblemError` if what grows with the steps does not fit into the memory that is ``available``.
+
+    That is the losses and their bounds, and the order of the examples where they come in batches.
+    """
+    epochs = steps // -(-examples // batch_size) + 1 if batch_size else 0
+    need, limit = steps * STEP_BYTES + epochs * examples * ORDER_BYTES, available()
+    if need > limit:
+        raise ProblemError(
+            f"{source}: too many steps for memory: {steps:,} steps need about {size(need)} for the losses, their "
+            f"bounds and the order of the examples, and {size(limit)} are available; take fewer steps"
         )
 
 

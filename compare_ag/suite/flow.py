@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from compare_ag.host import machine_lock
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture
 from compare_ag.host.process import HostFault, ProtocolFailure, WorkerFailure, host_fault
-from compare_ag.problem import Problem, problem_by_name, recorded_steps
+from compare_ag.problem import Problem, ProblemError, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.anonymity import anonymous, anonymous_text
@@ -75,6 +76,8 @@ def run(
     and `machine_lock.BusyError` for a machine in use without ``wait`` (nothing has run then), `records.SaveError` where
     the results cannot be kept.
     """
+    if not 0 < timeout < math.inf:
+        raise ProblemError(f"timeout must be a finite number of seconds, more than 0, not {timeout!r}")
     if options and not isinstance(problem, str):
         raise TypeError(f"{', '.join(options)}: only for a problem given by name; this one is complete")
     chosen = problem_by_name(problem, **options) if isinstance(problem, str) else problem

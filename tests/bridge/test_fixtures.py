@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
@@ -232,6 +233,17 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, content, said):
     with pytest.raises(RecordError, match=said):
         import_benchmark(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_nan_in_another_tests_facts_and_a_byte_order_mark_are_read(session, tmp_path, encoding):
+    _, _, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")
+    document = json.loads(kept.read_text())
+    document["benchmarks"].append({"stats": {"median": 1.0, "rounds": 3}, "extra_info": {"loss": math.nan}})
+    kept.write_text(json.dumps(document), encoding=encoding)
+    assert "NaN" in kept.read_text(encoding)
+    (run,) = import_benchmark(kept, tmp_path / "run")
+    assert run["numpy"].cost.step.value > 0
 
 
 def test_a_file_of_another_version_or_with_holes_is_refused(session, tmp_path):

@@ -137,7 +137,8 @@ USAGE = {
     "unknown problem": (["--problem", "sede"], "did you mean"),
     "unknown parameter": (["--problem", "synthetic:m=3"], "synthetic"),
     "no such file": (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv"),
-    "target without data": (["--target", "y"], "--target and --standardize belong to --data FILE"),
+    "target without data": (["--target", "y"], "--target belong to --data FILE"),
+    "columns without data": (["--features", "a", "--header", "yes"], "--features, --header belong to --data FILE"),
     "data and problem": (["--data", "x.csv", "--problem", "seed"], "exclude each other"),
     "no steps": (["--steps", "0"], "steps"),
     "negative rate": (["--lr", "-1"], "learning rate"),
@@ -146,6 +147,20 @@ USAGE = {
     "no threads": (["--threads", "0"], "threads"),
     "large batch": (["--batch-size", "5"], "batch"),
     "no time": (["--timeout", "0"], "--timeout"),
+    "endless time": (["--timeout", "inf"], "must be more than 0 seconds and at most 31,622,400 (a year), not inf"),
+    "no number of seconds": (["--timeout", "soon"], "'soon' is not a valid float"),
+    "time that is none": (["--timing-budget", "nan"], "must be more than 0 seconds"),
+    "too many steps": (["--steps", "1e12"], "1,000,000,000,000 steps need about 90.9 TiB"),
+    "far too many steps": (["--steps", "1e300"], "steps must fit into 64 bits"),
+    "half a step": (["--steps", "1.5"], "'1.5' is not a valid integer"),
+    "too many batches": (
+        ["--problem", "synthetic:n=100000,d=1", "--batch-size", "1", "--steps", "1_000_000_000"],
+        "too many steps for memory",
+    ),
+    "too large a problem": (
+        ["--problem", "synthetic:n=100000000,d=1000"],
+        "too large for memory: about 100,000,000,000 cells need",
+    ),
     "foreign baseline": (
         ["--backends", "numpy", "--baseline", "torch"],
         "the baseline 'torch' is not among the backends of this run: numpy",
@@ -162,6 +177,17 @@ def test_bad_input_gets_one_clear_message_and_nothing_runs(case, tmp_path):
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_options_of_a_file_reach_its_reader(tmp_path):
+    (tmp_path / "mine.txt").write_text("7~8~9\n1~2~x\n3~4~y\n")
+    reading = ["--target", "9", "--header", "yes", "--delimiter", "~", "--drop", "8"]
+    options = ["--data", "mine.txt", *reading, "--steps", "1e1", "--no-timing", "--json", "--quiet"]
+    done = call("run", "--backends", "numpy", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    problem = json.loads(done.stdout)["problem"]
+    assert "2 examples × 1 features from mine.txt (delimiter '~', a header line, labels in column '9')" in str(problem)
+    assert problem["steps"] == 10
 
 
 def test_an_existing_directory_is_never_written_into(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compare_ag.problem import ProblemError, load_file
-from compare_ag.problem.files_csv import HEAD_BYTES, sniff_delimiter
+from compare_ag.problem.files_csv import SNIFFED_LINES, sniff_delimiter
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_missing_column(load, target, parts):
 
 def test_a_name_without_a_header(load):
     message = refusal(load, "1,2,3\n4,5,6\n", "label")
-    assert "no column 'label': the first line is no header" in message
+    assert "no column 'label': the columns have no names" in message
     assert "0 to 2" in message
 
 
@@ -197,15 +197,15 @@ def test_one_class(load):
 
 def test_more_than_two_classes(load):
     three = refusal(load, "x,label\n1,a\n2,b\n3,c\n")
-    assert "column 'label': more than two classes: 'a', 'b', 'c';" in three
+    assert (
+        "column 'label': more than two classes: 'a', 'b', 'c' ('c' first in data.csv, line 4, column 'label');" in three
+    )
     many = refusal(load, "x,label\n" + "".join(f"1,{i}.5\n" for i in range(100)))
-    assert "'0.5', '1.5', '2.5', '3.5', '4.5', …;" in many
+    assert "'0.5', '1.5', '2.5', '3.5', '4.5', … (" in many
 
 
-@pytest.mark.parametrize("label", ["", "NA", "nan", "inf"])
-def test_a_missing_label(load, label):
-    message = refusal(load, f"x,label\n1,a\n2,{label}\n")
-    assert f"line 3, column 'label': the label is {label!r}" in message
+def test_a_missing_label(load):
+    assert "line 3, column 'label': the label is empty" in refusal(load, "x,label\n1,a\n2,\n")
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------
@@ -222,9 +222,9 @@ def test_a_missing_label(load, label):
         ("-inf", "is '-inf', which is not finite"),
         ("1e400", "is 'inf', which is not finite in float64"),
         ("tall", "is 'tall', which is not a number; features must be numeric"),
-        ("1_000", "is '1_000', which is not a number"),
+        ("1_000", "is '1_000': a thousands separator? Write numbers without"),
         ("١", "is '١', which is not a number"),
-        ('"1,5"', "is '1,5', which is not a number: use the decimal point"),
+        ('"1,234"', "is '1,234': a thousands separator or a decimal comma? Write numbers without"),
         ("0x10", "is '0x10', which is not a number"),
         ("\x1b[2J", "is '\\x1b[2J', which is not a number"),
         ("x" * 1000, f"is '{39 * 'x'}…', which is not a number"),
@@ -305,11 +305,11 @@ def test_a_file_too_large_for_memory_is_refused_before_it_is_read(load):
 
 def test_the_estimate_holds_beyond_the_part_that_is_looked_at(load):
     row = "1.25,2.25,3.25,x\n"
-    rows = 3 * HEAD_BYTES // len(row)
+    rows = 30 * SNIFFED_LINES
     message = refusal(load, row * rows, available=lambda: 0)
     estimated = int(message.split("about ")[1].split(" cells")[0].replace(",", ""))
     assert estimated == pytest.approx(4 * rows, rel=0.01)
-    too_small, enough = 4 * rows * 8 * 3, 4 * rows * 8 * 5
+    too_small, enough = 4 * rows * 239, 4 * rows * 241
     assert "too large" in refusal(load, row * rows, available=lambda: too_small)
     assert "every label is 'x'" in refusal(load, row * rows, available=lambda: enough)
 
@@ -336,11 +336,11 @@ def test_the_estimate_holds_beyond_the_part_that_is_looked_at(load):
     ],
 )
 def test_the_delimiter_is_the_one_that_splits_the_lines_alike(text, delimiter):
-    assert sniff_delimiter(text) == delimiter
+    assert sniff_delimiter(text.splitlines(keepends=True)) == delimiter
 
 
 def test_a_line_longer_than_what_is_looked_at(load):
-    width = HEAD_BYTES // 4
+    width = 1 << 18
     row = ";".join(["1.25"] * width)
     data = load(f"{row};a\n{row};b\n")
     assert data.X.shape == (2, width)

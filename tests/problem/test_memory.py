@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+import compare_ag
 from compare_ag.problem import ProblemError, make_problem, synthetic
-from compare_ag.problem.memory import JUDGING_BYTES, WORKER_COPIES, require_memory_to_train
+from compare_ag.problem.memory import (
+    JUDGING_BYTES,
+    STEP_BYTES,
+    WORKER_COPIES,
+    require_memory_for_steps,
+    require_memory_to_train,
+)
 
 CELLS = 40 * 5
 
@@ -36,3 +45,19 @@ def test_the_message_says_what_needs_it_and_what_to_do():
         "synthetic: too large for memory: training needs about 57.8 KiB more (45.3 KiB for the reference and 6.2 KiB "
         "in each of 2 workers at a time), and 1.0 KiB are available; take fewer examples, features or backends"
     )
+
+
+def test_steps_that_cannot_be_kept_are_refused_with_the_estimate():
+    with pytest.raises(ProblemError, match=r"1,000,000,000,000 steps need about 90\.9 TiB"):
+        make_problem(synthetic(n=40, d=5), steps=10**12)
+    require_memory_for_steps("data", 1000, 50, None, lambda: 1000 * STEP_BYTES)
+    with pytest.raises(ProblemError, match="data: too many steps for memory: 1,000 steps"):
+        require_memory_for_steps("data", 1000, 50, None, lambda: 1000 * STEP_BYTES - 1)
+    with pytest.raises(ProblemError, match="the order of the examples"):
+        require_memory_for_steps("data", 1000, 50, 1, lambda: 1000 * STEP_BYTES)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(ProblemError, match="timeout must be a finite number of seconds"):
+        compare_ag.run(["numpy"], timeout=timeout)
