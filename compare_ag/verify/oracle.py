@@ -37,7 +37,7 @@ import numpy as np
 from flint import arb, ctx
 from threadpoolctl import threadpool_limits
 
-from compare_ag.model.arithmetic import Arithmetic, Array, Known
+from compare_ag.model.arithmetic import SECOND_ORDER, Arithmetic, Array, Known
 from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem, batches, recorded_steps
 from compare_ag.verify.objective import Objective, Step, joined_entries
@@ -314,7 +314,7 @@ class Oracle:
 
 def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[Evaluation]:
     """The numbers of each of the P points, and how far off they may be."""
-    radii = [np.broadcast_to(radius(part), part.value.shape) for part in step]
+    radii = [np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape) for part in step]
     return [
         Evaluation(
             *(Exact(part.value[i], np.zeros_like(part.value[i]), off[i]) for part, off in zip(step, radii, strict=True))
