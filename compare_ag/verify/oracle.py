@@ -148,21 +148,13 @@ class Oracle:
         """by the bytes of the batch's rows; None: all"""
         self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
 
-    def judge_by(self, weights: Array, rows: Array | None, judged: int) -> tuple[PointTolerance, Evaluation]:
-        """Tolerance and exact answers at ``weights`` (m,) on the examples ``rows`` (None: all).
-
-        judged: as for `point_tolerance`.
-        """
-        (found,) = self.judge_all(weights[None], rows, judged)
-        assert found is not None
-        return found
-
     def judge_all(
         self, weights: Array, rows: Array | None, judged: int, until: float = math.inf
     ) -> list[tuple[PointTolerance, Evaluation] | None]:
-        """The same at each of ``weights`` (P, m); a point is evaluated once, however often it is asked for.
+        """Tolerance and exact answers at each of ``weights`` (P, m) on the examples ``rows`` (None: all).
 
-        until: a time of `time.monotonic` after which no ball is begun; None for points that would need some.
+        A point is evaluated once, however often it is asked for. judged: as for `point_tolerance`. until: a time of
+        `time.monotonic` after which no ball is begun; None for points that would need some.
         """
         keys = [(one.tobytes(), batch_key(rows), judged) for one in weights]
         new = {key: one for key, one in zip(keys, weights, strict=True) if key not in self._known}

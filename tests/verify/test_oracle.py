@@ -132,7 +132,8 @@ def test_batches_are_told_apart_whatever_their_integer_type(bench):
     oracle = Oracle(problem)
     pair, single = np.array([1, 0], dtype=np.uint32), np.array([1], dtype=np.int64)
     assert pair.tobytes() == single.tobytes()
-    losses = [float(oracle.judge_by(weights, rows, 1)[1].loss.high) for rows in (pair, single)]
+    found = [oracle.judge_all(weights[None], rows, 1)[0] for rows in (pair, single)]
+    losses = [float(exact.loss.high) for _, exact in found]
     alone = [float(Oracle(problem).at(weights, rows).loss.high) for rows in (pair, single)]
     assert losses == alone
 
