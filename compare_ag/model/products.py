@@ -19,6 +19,9 @@ DIGITS = 53
 MOST_TERMS = 1 << 13
 """of one sum: the low part of a longer one would lose too much"""
 
+UNIT = 2.0**-DIGITS
+"""unit roundoff"""
+
 LARGEST = 2.0 ** (1023 - DIGITS)
 """that can be split on a grid: the bound for larger numbers is infinite"""
 
@@ -27,11 +30,16 @@ def product(a: Array, b: Array) -> tuple[Array, Array]:
     """a b, rounded once, and a bound on what else may be wrong of each entry.
 
     a (…, r, k), b (…, k, c), leading axes as `numpy.matmul` has them. Where a number is not finite the bound is not
-    either. Raises `ValueError` for sums of more than `MOST_TERMS` terms.
+    either. Of a longer sum than `MOST_TERMS` parts are added up, each rounded.
     """
     terms = a.shape[-1]
     if terms > MOST_TERMS:
-        raise ValueError(f"sums of {terms} terms: take at most {MOST_TERMS} at a time")
+        value, lost = product(a[..., :MOST_TERMS], b[..., :MOST_TERMS, :])
+        for first in range(MOST_TERMS, terms, MOST_TERMS):
+            part, more = product(a[..., first : first + MOST_TERMS], b[..., first : first + MOST_TERMS, :])
+            lost = lost + more + 2.0 * UNIT * (np.abs(value) + np.abs(part))  # of the part and of the sum
+            value = value + part
+        return value, lost
     bits = (DIGITS - math.ceil(math.log2(max(terms, 1)))) // 2
     top_a, top_b = (
         np.abs(a).max(axis=-1, keepdims=True, initial=0.0),

@@ -612,7 +612,7 @@ def _pick_exact(site: Site, a: Balls, y: Balls) -> list[Ball]:
 
 
 def _unpick_value(site: Site, g: Array, y: Array, like: Array) -> Array:
-    found = np.zeros(np.broadcast_shapes((*g.shape, 1), like.shape[-2:]))
+    found = np.zeros(np.broadcast_shapes((*g.shape, 1), like.shape[-2:]), dtype=g.dtype)
     np.put_along_axis(found, np.broadcast_to(_chosen(y), (*found.shape[:-1], 1)), g[..., None], axis=-1)
     return found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.problem.checks import real_number, whole_number
-from compare_ag.problem.core import Data, ProblemError
+from compare_ag.problem.core import BLOCK_CELLS, Data, ProblemError, blocks
 from compare_ag.problem.features import feature_warnings, measure
 from compare_ag.problem.memory import require_memory
 
@@ -44,28 +44,59 @@ def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: 
 
     generator = np.random.default_rng([seed, 0x5E9A])
     X = _features(generator, n, d, condition)
+    warnings = feature_warnings(X, measure(X), kept=False)
+    y = _labels(generator, X, separability)
+    X.flags.writeable = False  # a problem in float64 shares them
     return Data(
         X=X,
-        y=_labels(generator, X, separability),
+        y=y,
         name="synthetic",
         description=f"{n:,} examples of {d:,} Gaussian features, covariance of condition {condition:g}, "
         f"labels of separability {separability:g}, seed {seed}",
         parameters={"n": n, "d": d, "separability": separability, "condition": condition, "seed": seed},
-        warnings=feature_warnings(X, measure(X), kept=False),
+        warnings=warnings,
     )
 
 
 def _features(generator: np.random.Generator, n: int, d: int, condition: float) -> Array:
-    gaussian = generator.standard_normal((n, d))
-    gaussian -= gaussian.mean(axis=0)
-    left, _, right = np.linalg.svd(gaussian, full_matrices=False)
-    del gaussian  # as large as all that follows
+    X = generator.standard_normal((n, d))
+    X -= X.mean(axis=0)
     rank = min(n - 1, d)  # centring takes one dimension away
     variances = np.geomspace(1, 1 / condition, rank)
     variances *= d / variances.sum()
+    if X.size > BLOCK_CELLS and n >= 2 * d:
+        R = _orthonormalised(X)
+        left, _, right = np.linalg.svd(R)
+        _times(X, (left * np.sqrt(n * variances)) @ right)
+        return X
+    left, _, right = np.linalg.svd(X, full_matrices=False)
+    del X  # as large as all that follows
     left = left[:, :rank]
     left *= np.sqrt(n * variances)
     return np.ascontiguousarray(left @ right[:rank])
+
+
+def _orthonormalised(X: Array) -> Array:
+    """Replace X = QR (n, d) by Q, and return R: Cholesky's factor of XᵀX, twice, which a Gaussian X allows.
+
+    The second time makes up for the digits that XᵀX loses [Yamamoto et al., Roundoff error analysis of the CholeskyQR2
+    algorithm, 2015]. Beside X it needs little memory, and a quarter of the time of an SVD.
+    """
+    R: Array = np.eye(X.shape[1])
+    for _ in range(2):
+        products = np.zeros_like(R)
+        for rows in blocks(X):
+            products += X[rows].T @ X[rows]
+        factor = np.linalg.cholesky(products).T
+        _times(X, np.linalg.inv(factor))
+        R = factor @ R
+    return R
+
+
+def _times(X: Array, matrix: Array) -> None:
+    """Replace X (n, d) by its product with a matrix (d, d)."""
+    for rows in blocks(X):
+        X[rows] = X[rows] @ matrix
 
 
 def _labels(generator: np.random.Generator, X: Array, separability: float) -> Array:

@@ -172,21 +172,44 @@ def largest_curvature(X: Array, l2: float, batch_size: int | None) -> float:
     L = λmax(X̃ᵀX̃)/(4n) + l2. A mini-batch may consist of the longest example alone: max‖x̃ᵢ‖²/4 + l2.
     """
     n, d = X.shape
-
-    def design(rows: slice) -> Array:
-        block = np.asarray(X[rows], dtype=np.float64)
-        return np.hstack([block, np.ones((len(block), 1))])
-
-    count = max(1, BLOCK_CELLS // d)
-    blocks = (design(slice(first, first + count)) for first in range(0, n, count))
     if batch_size is not None and batch_size < n:
-        return max(float((block * block).sum(axis=1).max()) for block in blocks) / 4 + l2
+        return float(squared_lengths(X).max()) / 4 + l2
     if d < n:
-        gram: Array = np.sum([block.T @ block for block in blocks], axis=0)
+        products = gram(X)
     else:
-        whole = design(slice(None))
-        gram = whole @ whole.T
-    return float(np.linalg.eigvalsh(gram)[-1] / (4 * n) + l2)
+        (design,) = (block for _, block in designs(X, n))
+        products = design @ design.T
+    return float(np.linalg.eigvalsh(products)[-1] / (4 * n) + l2)
+
+
+def blocks(X: Array, count: int = 0) -> Iterator[slice]:
+    """The rows of X (n, d), ``count`` at a time (0: as many as `BLOCK_CELLS` holds)."""
+    n, d = X.shape
+    count = count or max(1, BLOCK_CELLS // d)
+    return (slice(first, min(first + count, n)) for first in range(0, n, count))
+
+
+def designs(X: Array, count: int = 0) -> Iterator[tuple[slice, Array]]:
+    """X̃ = (X, 1) in float64, by `blocks`."""
+    for rows in blocks(X, count):
+        design = np.ones((rows.stop - rows.start, X.shape[1] + 1))
+        design[:, :-1] = X[rows]
+        yield rows, design
+
+
+def gram(X: Array, weights: Array | None = None) -> Array:
+    """X̃ᵀ diag(weights) X̃ (d+1, d+1) in float64, for weights (n,) ≥ 0; None: all 1."""
+    total: Array = np.zeros((X.shape[1] + 1,) * 2)
+    for rows, design in designs(X):
+        if weights is not None:
+            design *= np.sqrt(weights[rows])[:, None]
+        total += design.T @ design
+    return total
+
+
+def squared_lengths(X: Array) -> Array:
+    """‖x̃ᵢ‖² (n,) in float64."""
+    return np.concatenate([np.einsum("ij,ij->i", design, design) for _, design in designs(X)])
 
 
 def batches(problem: Problem) -> Iterator[Array]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from compare_ag.problem.checks import listed, quoted
-from compare_ag.problem.core import BLOCK_CELLS
+from compare_ag.problem.core import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from compare_ag.problem.core import Array
 
@@ -45,7 +45,7 @@ class Scaling(NamedTuple):
 
     def apply(self, X: Array) -> Array:
         """Standardise X in place, and return it; constant columns become 0."""
-        for rows in _blocks(X):
+        for rows in blocks(X):
             X[rows] = self.centred(X[rows]) / np.where(self.deviation == 0, 1, self.deviation)
         return X
 
@@ -54,16 +54,11 @@ def measure(X: Array) -> Scaling:
     """Return the scaling of X (n, d), n >= 1, finite; nothing overflows on the way, even at 1e308."""
     exponent = np.frexp(np.maximum(X.max(axis=0), -X.min(axis=0)))[1]
     zero = np.zeros(X.shape[1])
-    mean = sum(np.ldexp(X[rows], -exponent).sum(axis=0) for rows in _blocks(X)) / len(X)
+    mean = sum(np.ldexp(X[rows], -exponent).sum(axis=0) for rows in blocks(X)) / len(X)
     first = Scaling(exponent, mean, zero, zero)
-    second = first._replace(correction=sum(first.centred(X[rows]).sum(axis=0) for rows in _blocks(X)) / len(X))
-    squares = sum(np.einsum("ij,ij->j", Z, Z) for Z in (second.centred(X[rows]) for rows in _blocks(X)))
+    second = first._replace(correction=sum(first.centred(X[rows]).sum(axis=0) for rows in blocks(X)) / len(X))
+    squares = sum(np.einsum("ij,ij->j", Z, Z) for Z in (second.centred(X[rows]) for rows in blocks(X)))
     return second._replace(deviation=np.sqrt(squares / len(X)))
-
-
-def _blocks(X: Array, count: int = 0) -> Iterator[slice]:
-    count = count or max(1, BLOCK_CELLS // X.shape[1])
-    return (slice(start, start + count) for start in range(0, len(X), count))
 
 
 def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, kept: bool) -> tuple[str, ...]:
@@ -93,7 +88,7 @@ def _rank(X: Array, scaling: Scaling) -> int:
     """Return the rank of the standardised X, as `numpy.linalg.matrix_rank` decides it, from X = QR block by block."""
     deviation = np.where(scaling.deviation == 0, 1, scaling.deviation)
     R: Array = np.empty((0, X.shape[1]))
-    for rows in _blocks(X, max(256, 2 * X.shape[1])):  # small ones stay in the cache and in one thread
+    for rows in blocks(X, max(256, 2 * X.shape[1])):  # small ones stay in the cache and in one thread
         R = np.asarray(np.linalg.qr(np.vstack([R, scaling.centred(X[rows]) / deviation]), mode="r"))
     singular = np.linalg.svd(R, compute_uv=False)
     return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())

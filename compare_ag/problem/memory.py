@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from compare_ag.problem.core import ProblemError
+from compare_ag.problem.core import ProblemError, recorded_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,18 @@ BYTES_PER_CELL = 8
 WORKER_COPIES = 4
 """Copies of X in one worker: as received, as a tensor, read back to be compared, and one for the framework's own."""
 
-JUDGING_BYTES = 232
-"""For each cell of X in this process while it judges, as measured: the signed data and a scaled copy in float64, and
-two batches at a time, each with its transpose, in the exact arithmetic of the verdict. Reading takes less: no reader
-holds more than three copies of X."""
+JUDGING_BYTES = 24
+"""For each cell of X in this process while it judges, as measured: the data before and after they are rounded to the
+tested dtype, and a batch of every second example. Reading takes no more: readers hold three copies of X at most."""
+
+MOST_EXACT_CELLS = 1 << 22
+"""Cells of a batch up to which it is made exact; a number that larger ones need it for is not decided."""
+
+EXACT_BYTES = 208
+"""For each of these cells: two batches at a time, each with its transpose."""
+
+WEIGHT_BYTES = 1200
+"""For each weight at each recorded step, as measured with two backends: theirs, the reference's, and exact answers."""
 
 STEP_BYTES = 100
 """For each step in this process: losses of the reference with their bounds, and those of two backends at least."""
@@ -48,12 +56,11 @@ def available_memory() -> int:
 
 def require_memory(source: str, cells: int, available: Available = available_memory) -> None:
     """Raise `ProblemError` if ``cells`` features do not fit into the memory that is ``available``."""
-    each = BYTES_PER_CELL + JUDGING_BYTES
-    need, limit = cells * each, available()
+    need, limit = cells * BYTES_PER_CELL + _judging(cells), available()
     if need > limit:
         raise ProblemError(
             f"{source}: too large for memory: about {cells:,} cells need {size(need)} to be read and judged "
-            f"({each} bytes each), and {size(limit)} are available; take fewer examples or features"
+            f"({need / cells:.0f} bytes each), and {size(limit)} are available; take fewer examples or features"
         )
 
 
@@ -62,7 +69,8 @@ def require_memory_to_train(problem: Problem, workers: int, available: Available
 
     workers: how many are alive at a time, each with copies of X of its own.
     """
-    host, each = JUDGING_BYTES * problem.X.size, WORKER_COPIES * problem.X.nbytes
+    host, each = _judging(problem.X.size), WORKER_COPIES * problem.X.nbytes
+    host += WEIGHT_BYTES * problem.layout.size * len(recorded_steps(problem.steps))
     need, limit = host + workers * each, available()
     if need > limit:
         raise ProblemError(
@@ -70,6 +78,10 @@ def require_memory_to_train(problem: Problem, workers: int, available: Available
             f"reference and {size(each)} in each of {workers} worker{'s' if workers != 1 else ''} at a time), "
             f"and {size(limit)} are available; take fewer examples, features or backends"
         )
+
+
+def _judging(cells: int) -> int:
+    return JUDGING_BYTES * cells + EXACT_BYTES * min(cells, MOST_EXACT_CELLS)
 
 
 def require_memory_for_steps(

@@ -109,7 +109,7 @@ def final_weights(run: Run) -> Iterator[tuple[str, Array, float, list[str]]]:
 
 def judged(run: Run) -> list[str]:
     """The backends whose numbers were compared with the reference."""
-    return [name for name, record in run.records.items() if record.status in JUDGED]
+    return [name for name, record in run.records.items() if record.status in JUDGED and record.verdict is not None]
 
 
 def loss_steps(run: Run) -> list[int]:

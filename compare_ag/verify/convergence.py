@@ -23,13 +23,15 @@ minimum to come to rest at.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from compare_ag.model.arithmetic import K_SIGMOID
 from compare_ag.problem import Problem
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, designs, gram, squared_lengths
+from compare_ag.verify.curvature import EIGENVALUE_LIMIT
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.reference import Magnitudes, magnitudes_at
 
@@ -79,8 +81,7 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
 
 def _floor(problem: Problem, end: Magnitudes) -> float:
     n, m = problem.examples, problem.layout.size
-    X = np.asarray(problem.X, dtype=np.float64)
-    spread = math.sqrt(1.0 + float(np.einsum("ij,ij->", X, X)) / n)
+    spread = math.sqrt(float(squared_lengths(problem.X).mean()))
     u = float(np.finfo(problem.dtype).eps) / 2
     drift = 0.25 * math.sqrt(m) * spread * float(end.weights[0])
     return u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
@@ -94,10 +95,10 @@ def _gain(objective: Objective, theta: Array) -> float:
     problem = objective.problem
     details = objective.details(theta)
     gradient, share = details.gradient, details.bend / problem.examples
-    design = np.column_stack([np.asarray(problem.X, dtype=np.float64), np.ones(problem.examples)])
     penalty = problem.layout.filled(float(problem.l2), 0.0)
+    curvature, diagonal = _hessian(problem.X, share)
     # with C² = diag H: gᵀH⁻¹g = ĝᵀĤ⁻¹ĝ for ĝ = C⁻¹g, Ĥ = C⁻¹HC⁻¹, whose diagonal is 1
-    scale = np.sqrt(np.einsum("ij,i,ij->j", design, share, design) + penalty)
+    scale = np.sqrt(diagonal + penalty)
     flat = scale == 0.0
     if (gradient[flat] != 0.0).any():
         return math.inf
@@ -105,18 +106,28 @@ def _gain(objective: Objective, theta: Array) -> float:
     residual = gradient / scale
     direction, square = residual, float(residual @ residual)
     gain, enough = 0.0, 1e-20 * square
-    for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / design.size))):
+    for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / problem.X.size))):
         if not square > enough:
             break
         moved = direction / scale
-        bent = (design.T @ (share * (design @ moved)) + penalty * moved) / scale
-        curvature = float(direction @ bent)
-        if not curvature > 0.0:
+        bent = (curvature(moved) + penalty * moved) / scale
+        along = float(direction @ bent)
+        if not along > 0.0:
             return math.inf
-        # the step α = |residual|²/curvature along `direction` lowers the quadratic model by ½ α |residual|²
-        length = square / curvature
+        # the step α = |residual|²/(dᵀĤd) along `direction` lowers the quadratic model by ½ α |residual|²
+        length = square / along
         gain += 0.5 * length * square
         residual = residual - length * bent
         before, square = square, float(residual @ residual)
         direction = residual + square / before * direction
     return gain if math.isfinite(gain) else math.inf
+
+
+def _hessian(X: Array, share: Array) -> tuple[Callable[[Array], Array], Array]:
+    """The product with X̃ᵀ diag(share) X̃, and its diagonal (m,): the matrix itself where that is smaller than X̃."""
+    n, d = X.shape
+    if d < min(n, EIGENVALUE_LIMIT):
+        form = gram(X, share)
+        return form.__matmul__, form.diagonal()
+    ((_, design),) = designs(X, n)
+    return lambda v: design.T @ (share * (design @ v)), np.einsum("ij,i,ij->j", design, share, design)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from compare_ag.problem import Problem
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, gram
 from compare_ag.verify.curvature import EIGENVALUE_LIMIT
 from compare_ag.verify.faults import Data, Point
 from compare_ag.verify.reference import Reference
@@ -123,7 +123,7 @@ def _stalled(data: Data, pairs: Array) -> Array:
     stalled: Array = np.asarray(pairs[:, 0] == pairs[:, 1])
     following, rate = np.ones(pairs.shape[2], dtype=bool), float(data.problem.learning_rate)
     for i in range(len(pairs) - 1, -1, -1):
-        if following.any():
+        if (stalled[i] & following).any():
             update = np.abs(rate * Point(data, pairs[i, 0], None).gradient)
             stalled[i] &= (update > 0.0) & (update <= np.spacing(np.abs(pairs[i, 0])) / 2) & following
         following = stalled[i] = stalled[i] & following
@@ -136,7 +136,7 @@ def _still_to_go(point: Point, steps: int) -> Array:
     Σᵢ vᵢ (vᵢᵀg) (1 - (1 - ηλᵢ)ᴺ)/λᵢ over the eigenpairs of the Hessian; ηN vᵢ (vᵢᵀg) where λᵢ = 0.
     """
     problem = point.data.problem
-    hessian = (point.design * point.details.bend[:, None]).T @ point.design / point.examples
+    hessian = gram(problem.X, point.details.bend / point.examples)
     hessian += np.diag(problem.layout.filled(float(problem.l2), 0.0))
     if not np.isfinite(hessian).all():
         return np.zeros_like(point.gradient)

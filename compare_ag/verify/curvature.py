@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from compare_ag.problem import Problem
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, gram, squared_lengths
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.reference import Reference
 
@@ -32,11 +32,10 @@ EIGENVALUE_LIMIT = 2048
 
 def uniform_curvature(problem: Problem) -> float:
     """κ: a lower bound of λmin(¼ X̃ᵀX̃/n + l2 P) for every batch of the problem."""
-    X, l2 = _features(problem), float(problem.l2)
-    longest = float(np.einsum("ij,ij->i", X, X).max()) + 1.0
-    kappa = l2 / (longest + 4.0 * l2)
+    l2 = float(problem.l2)
+    kappa = l2 / (float(squared_lengths(problem.X).max()) + 4.0 * l2)
     if problem.batch_size is None and _worth_solving(problem):
-        kappa = max(kappa, _least_eigenvalue(X, np.full(len(X), 0.25), l2))
+        kappa = max(kappa, _least_eigenvalue(problem, gram(problem.X) / (4.0 * problem.examples)))
     return kappa
 
 
@@ -50,22 +49,17 @@ def anchored_curvature(problem: Problem, reference: Reference, longest: float) -
     count = min(len(reference.recorded_steps), 8 * problem.steps // problem.layout.size + 1)
     if problem.batch_size is not None or not count or not _worth_solving(problem):
         return bound
-    X, l2 = _features(problem), float(problem.l2)
     objective = Objective(problem)
-    reading = objective.on(objective.details_reader)
+    reading = objective.on(objective.bend_reader)
     # 1.01: the rounding errors of the reference's own steps lengthen the path, by far less
     moves = 1.01 * problem.learning_rate * reference.magnitudes.gradient[:-1]
     travelled = np.concatenate(([0.0], np.cumsum(moves)))
     for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
-        bend = objective.details(reference.weights[i, 0], reading).bend
-        least = _least_eigenvalue(X, bend, l2)
+        (bend,) = reading.at(objective.parameters(reference.weights[i, 0]))
+        least = _least_eigenvalue(problem, gram(problem.X, bend))
         distance = np.abs(travelled - travelled[reference.recorded_steps[i]])
         np.fmax(bound, least * np.exp(-longest * distance), out=bound)
     return 0.99 * bound
-
-
-def _features(problem: Problem) -> Array:
-    return np.asarray(problem.X, dtype=np.float64)
 
 
 def _worth_solving(problem: Problem) -> bool:
@@ -74,18 +68,16 @@ def _worth_solving(problem: Problem) -> bool:
     return m <= EIGENVALUE_LIMIT and (problem.l2 > 0 or m <= problem.examples)
 
 
-def _least_eigenvalue(X: Array, scale: Array, l2: float) -> float:
-    """A lower bound of λmin(X̃ᵀ diag(scale) X̃/n + l2 P), for scale (n,) in [0, ¼].
+def _least_eigenvalue(problem: Problem, products: Array) -> float:
+    """A lower bound of λmin(X̃ᵀDX̃/n + l2 P), for products X̃ᵀDX̃/n (m, m) in float64.
 
-    Subtracted is what float64 can have made of it: forming the matrix is wrong by γₙ‖X̃ᵀ diag(scale) X̃‖ in the
-    Frobenius norm at most (that of the absolute values, below the trace), solving it by a modest multiple of m u ‖H‖.
+    Subtracted is what float64 can have made of it: forming the matrix is wrong by γₙ‖X̃ᵀDX̃‖ in the Frobenius norm at
+    most (that of the absolute values, below the trace), solving it by a modest multiple of m u ‖H‖.
     """
-    n, d = X.shape
-    design = np.hstack([X, np.ones((n, 1))])
-    design *= np.sqrt(scale / n)[:, None]
-    form = design.T @ design
-    form[np.arange(d), np.arange(d)] += l2
+    n, m = problem.examples, len(products)
+    form = products.copy()
+    form[np.diag_indices(m)] += problem.layout.filled(float(problem.l2), 0.0)
     if not np.isfinite(form).all():
         return 0.0
-    slip = float(np.finfo(np.float64).eps) * (n + 20.0 * (d + 1)) * float(np.trace(form))
+    slip = float(np.finfo(np.float64).eps) * (n + 20.0 * m) * float(np.trace(form))
     return max(0.0, math.nextafter(float(np.linalg.eigvalsh(form)[0]) - slip, -math.inf))

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from compare_ag.problem import Problem
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, designs
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import point_tolerance
-from compare_ag.verify.readings import Numbers
+from compare_ag.verify.readings import Reading
 from compare_ag.verify.samples import Sample
 
 COMPUTED = 2.0
@@ -54,22 +55,27 @@ class Data:
 
     def _read(self, rows: Array | None, inverted: bool) -> Batch:
         data, examples = self.objective.data(rows)
-        data = {name: np.asarray(one, dtype=np.float64) for name, one in data.items()}
         if inverted:
             data["y"] = 1.0 - data["y"]
-        design = np.column_stack([data["X"], np.ones(examples)])
-        return Batch(design, data["y"], self.objective.details_reader.on(data | {"X": design[:, :-1]}, examples))
+        return Batch(data["X"], data["y"].astype(np.float64), self.objective.details_reader.on(data, examples))
 
 
-class Batch(NamedTuple):
+@dataclass
+class Batch:
     """Some examples."""
 
-    design: Array
-    """X̃ (n, m), whose last column is 1"""
+    X: Array
+    """(n, d), in the problem's dtype"""
     y: Array
     """(n,)"""
-    reading: Numbers[Array]
+    reading: Reading
     """of the objective's details there"""
+
+    @cached_property
+    def design(self) -> Array:
+        """X̃ (n, m), whose last column is 1."""
+        ((_, design),) = designs(self.X, len(self.X))
+        return design
 
 
 class Point:
@@ -78,14 +84,20 @@ class Point:
     def __init__(self, data: Data, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
         self.data, self.rows = data, rows
         self.theta = np.asarray(theta, dtype=np.float64)
-        self.design, self.y, reading = data.batch(rows, inverted=inverted)
+        self.batch = data.batch(rows, inverted=inverted)
+        self.y = self.batch.y
         self.examples, self.layout = len(self.y), data.problem.layout
         with np.errstate(all="ignore"):
-            self.details = data.objective.details(self.theta, reading)
+            self.details = data.objective.details(self.theta, self.batch.reading)
         self.logits, self.wrongness = self.details.logits, self.details.wrongness
         self.losses, self.residual = self.details.losses, self.details.residual
         self.shrinkage, self.penalty = self.details.shrinkage, self.details.penalty
         self.gradient, self.loss = self.details.gradient, self.details.loss
+
+    @property
+    def design(self) -> Array:
+        """X̃ (n, m) of its batch."""
+        return self.batch.design
 
 
 class Prediction(NamedTuple):

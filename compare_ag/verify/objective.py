@@ -15,10 +15,10 @@ import numpy as np
 
 from compare_ag.model.arithmetic import Arithmetic, Array, Known
 from compare_ag.model.builtin import logistic_formula
-from compare_ag.model.formula import Formula, apply, constant, data, gradient
+from compare_ag.model.formula import Expr, Formula, apply, constant, data, gradient
 from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem
-from compare_ag.verify.readings import At, Numbers, Reader
+from compare_ag.verify.readings import At, Reader, Reading
 
 STABLE = "logits"
 
@@ -63,19 +63,30 @@ def losses_reader() -> Reader:
 
 
 @lru_cache(maxsize=64)
+def bend_reader(features: int) -> Reader:
+    """Of ∂²f/∂z², each example's share of the loss's curvature."""
+    formula = logistic_formula(STABLE, features, False)
+    return Reader([bend(formula)])
+
+
+def bend(formula: Formula) -> Expr:
+    """p(1 - p)/n (n,), by a formula in the stable form."""
+    return apply("share", constant(1.0), formula["y"]) * apply("sigmoid_slope", formula["s"])
+
+
+@lru_cache(maxsize=64)
 def details_reader(features: int, penalised: bool) -> Reader:
     """Of z, s, ℓ, ∂f/∂z and ∂²f/∂z², of the mean loss, the penalty, f, and the gradient of the penalty and of f."""
     formula = logistic_formula(STABLE, features, penalised)
     z, s, f, mean = formula["z"], formula["s"], formula.objective, formula["mean ℓ"]
-    share = apply("share", constant(1.0), formula["y"])
-    bend = share * apply("sigmoid_slope", s)
     penalty, shrinkage = constant(0.0), [constant(0.0) for _ in formula.parameters]
     if penalised:
         penalty = formula["½l2‖w‖²"]
         shrinkage[0] = gradient(penalty, formula.parameters[:1])[0]
     return Reader([
-        z, s, formula["ℓ"], *gradient(f, [z]), bend, mean, penalty, f, *shrinkage, *gradient(f, formula.parameters)
-    ])  # fmt: skip  # one row of a table
+        z, s, formula["ℓ"], *gradient(f, [z]), bend(formula), mean, penalty, f,
+        *shrinkage, *gradient(f, formula.parameters),
+    ])  # fmt: skip  # two rows of a table
 
 
 class Details(NamedTuple):
@@ -168,12 +179,12 @@ class Objective:
         """Of named quantities."""
         return named_reader(form, *self.sizes, symbols)
 
-    def on(self, reader: Reader, rows: Array | None = None) -> Numbers[Array]:
+    def on(self, reader: Reader, rows: Array | None = None) -> Reading:
         """A float64 reading on the examples ``rows`` (None: all), of one or several points after another."""
         at, examples = self.data(rows)
-        return reader.on({name: np.asarray(one, dtype=np.float64) for name, one in at.items()}, examples)
+        return reader.on(at, examples)
 
-    def details(self, theta: Array, on: Numbers[Array] | None = None) -> Details:
+    def details(self, theta: Array, on: Reading | None = None) -> Details:
         """All that is asked of one point θ (m,). on: the reading on its batch, if it is not all data."""
         reading = on or self.on(self.details_reader)
         z, s, losses, slope, bend, mean, penalty, f, *rest = reading.at(self.parameters(theta))
@@ -184,6 +195,11 @@ class Objective:
             for parts in (rest[:count], rest[count:])
         )
         return Details(z, s, losses, n * slope, n * bend, float(mean), float(penalty), float(f), shrinkage, whole)
+
+    @cached_property
+    def bend_reader(self) -> Reader:
+        """Of ∂²f/∂z² (n,)."""
+        return bend_reader(self.problem.features)
 
     @cached_property
     def details_reader(self) -> Reader:

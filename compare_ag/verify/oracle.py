@@ -6,6 +6,7 @@ arithmetic whose radius is below `NEGLIGIBLE` of the tolerance:
 
     float64     at all points at once, as any correct float64 program would, for tolerances of float32
     float64     with error-free products, and a bound on this very reading
+    80 bits     the same with eleven binary digits more, where the machine has such numbers
     balls       a midpoint with a radius that is proven to contain the real number [Johansson, Arb: efficient
                 arbitrary-precision midpoint-radius interval arithmetic, 2017; here through python-flint]
 
@@ -26,6 +27,7 @@ decided.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -37,9 +39,10 @@ import numpy as np
 from flint import arb, ctx
 from threadpoolctl import threadpool_limits
 
-from compare_ag.model.arithmetic import SECOND_ORDER, Arithmetic, Array, Known
+from compare_ag.model.arithmetic import SECOND_ORDER, Arithmetic, Array, Extended, Known
 from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem, batches, recorded_steps
+from compare_ag.problem.memory import MOST_EXACT_CELLS
 from compare_ag.verify.objective import Objective, Step, joined_entries
 from compare_ag.verify.points import PointTolerance, read_points, tolerances
 from compare_ag.verify.readings import Numbers, Reader
@@ -54,6 +57,8 @@ MOST_POINT_BITS = 8192
 """of one evaluation; sums of products of any float64 are exact in 4,300"""
 NEGLIGIBLE = 0.01
 """A radius of more than this share of a tolerance decides nothing."""
+KNOWN: tuple[Known, ...] = (Known.here(), *([Extended.here()] if Extended.available() else []))
+"""arithmetics of growing cost whose every operation is known"""
 LIPSCHITZ_SLACK = 1e-9
 """relative error allowed to the problem's L, a float64 eigenvalue"""
 AFFORDABLE_SECONDS = 1.5
@@ -63,6 +68,8 @@ MOST_SECONDS = 4.0 * AFFORDABLE_SECONDS
 
 MOST_KNOWN = 1 << 19
 """weights of all points whose exact answers are kept: ten numbers for each, 40 MB in all"""
+MOST_READ = 1 << 19
+"""weights of the points that are read at a time, with some hundred bytes for each"""
 MOST_BATCH_CELLS = 200_000
 """examples x weights of the batches that are kept as balls, some 50 MB"""
 PRECISION_LOCK = threading.RLock()
@@ -143,9 +150,9 @@ class Oracle:
         self.bits = bits
         self.objective = Objective(problem)
         self.parameters = problem.layout.size
-        self.largest = float(np.abs(problem.X).max(initial=0.0))
+        self.largest = float(max(problem.X.max(), -problem.X.min()))
         self._batches: dict[bytes | None, _Batch] = {}
-        """by the bytes of the batch's rows; None: all"""
+        """by `batch_key`"""
         self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
 
     def judge_all(
@@ -154,29 +161,45 @@ class Oracle:
         """Tolerance and exact answers at each of ``weights`` (P, m) on the examples ``rows`` (None: all).
 
         A point is evaluated once, however often it is asked for. judged: as for `point_tolerance`. until: a time of
-        `time.monotonic` after which no ball is begun; None for points that would need some.
+        `time.thread_time` after which no ball is begun; None for points that would need some.
         """
-        keys = [(one.tobytes(), batch_key(rows), judged) for one in weights]
+        batch = batch_key(rows)
+        keys = [(one.tobytes(), batch, judged) for one in weights]
         new = {key: one for key, one in zip(keys, weights, strict=True) if key not in self._known}
         if new:
             if (len(self._known) + len(new)) * self.parameters > MOST_KNOWN:
                 self._known = {key: self._known[key] for key in keys if key in self._known}
             points = np.stack(list(new.values()))
-            with threadpool_limits(1, "blas"):  # two threads contend for what one does in a third of the time
-                tested = read_points(self.problem, points, rows, judged=judged)
-                allowed = tolerances(tested)
-                found = self._plainly(tested, rows)
-                unsettled = [i for i, one in enumerate(found) if not one.decides(allowed[i])]
-                if unsettled:
-                    step = self.objective.step(points[unsettled], rows, Known.here())
-                    for i, one in zip(unsettled, _evaluations(step, lambda part: part.error), strict=True):
-                        found[i] = one
+            allowed: list[PointTolerance] = []
+            found: list[Evaluation] = []
+            count = max(1, MOST_READ // self.parameters)
+            for first in range(0, len(points), count):
+                for one, other in zip(*self._read(points[first : first + count], rows, judged), strict=True):
+                    allowed.append(one)
+                    found.append(other)
             for key, one, tolerance, evaluation in zip(new, points, allowed, found, strict=True):
                 if evaluation.decides(tolerance):
                     self._known[key] = tolerance, evaluation
-                elif time.monotonic() < until:
+                elif self._cells(rows) <= MOST_EXACT_CELLS and time.thread_time() < until:
                     self._known[key] = tolerance, self.at(one, rows, tolerance)
         return [self._known.get(key) for key in keys]
+
+    def _read(self, points: Array, rows: Array | None, judged: int) -> tuple[list[PointTolerance], list[Evaluation]]:
+        """The tolerances at points (P, m), and the numbers there, by the cheapest arithmetic that decides."""
+        with threadpool_limits(1, "blas"):  # two threads contend for what one does in a third of the time
+            tested = read_points(self.problem, points, rows, judged=judged)
+            allowed = tolerances(tested)
+            found = self._plainly(tested, rows)
+            for known in KNOWN:
+                unsettled = [i for i, one in enumerate(found) if not one.decides(allowed[i])]
+                if unsettled:
+                    step = self.objective.step(points[unsettled], rows, known)
+                    for i, one in zip(unsettled, _evaluations(step, lambda part: part.error), strict=True):
+                        found[i] = one
+        return allowed, found
+
+    def _cells(self, rows: Array | None) -> int:
+        return self.problem.features * (self.problem.examples if rows is None else len(rows))
 
     def _plainly(self, tested: Step, rows: Array | None) -> list[Evaluation]:
         """The float64 numbers of a reading with bounds, which is itself a correct program in float64.
@@ -306,18 +329,19 @@ class Oracle:
 
 def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[Evaluation]:
     """The numbers of each of the P points, and how far off they may be."""
-    radii = [np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape) for part in step]
-    return [
-        Evaluation(
-            *(Exact(part.value[i], np.zeros_like(part.value[i]), off[i]) for part, off in zip(step, radii, strict=True))
-        )
-        for i in range(len(step.loss.value))
-    ]
+    parts: list[tuple[Array, Array, Array]] = []
+    for part in step:
+        off = np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape).astype(np.float64)
+        high = part.value.astype(np.float64)
+        parts.append((high, (part.value - high).astype(np.float64), off))
+    return [Evaluation(*(Exact(*(one[i] for one in part)) for part in parts)) for i in range(len(step.loss.value))]
 
 
 def batch_key(rows: Array | None) -> bytes | None:
-    """What names a batch, whatever the integer type of its rows: the bytes of (1, 0) may be those of a wider (1,)."""
-    return None if rows is None else np.asarray(rows, dtype=np.int64).tobytes()
+    """What names a batch, whatever the integer type of its rows: a digest, for half a million rows are named often."""
+    if rows is None:
+        return None
+    return hashlib.blake2b(np.ascontiguousarray(rows, dtype=np.int64).data, digest_size=16).digest()
 
 
 def bits_of_sums(largest: float, weights: Array) -> int:

@@ -28,7 +28,7 @@ from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import point_tolerances
-from compare_ag.verify.readings import Numbers
+from compare_ag.verify.readings import Reading
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Sample
 
@@ -256,7 +256,7 @@ def probe_samples(route: Route, loss: Array, gradient: Array | None, following: 
     return samples
 
 
-def _with_logit(problem: Problem, logits: Numbers[Array], direction: Array, logit: float) -> Array:
+def _with_logit(problem: Problem, logits: Reading, direction: Array, logit: float) -> Array:
     """``direction`` (m,), scaled so that the largest |z| over the examples is ``logit``."""
     with np.errstate(all="ignore"):
         (z,) = logits.at(Objective(problem).parameters(direction))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from flint import arb
@@ -30,6 +30,8 @@ CELLS = 1 << 15
 """points x examples that are read at a time"""
 MOST_EXAMPLES = 1 << 12
 """that are read at a time: sums of exact products are exact up to so many terms"""
+CELLS_AT_ONCE = 1 << 22
+"""numbers of the data that are read all at once"""
 UNROUNDED = ("add", "multiply", "negative")
 """operations that small whole numbers leave whole"""
 
@@ -58,13 +60,13 @@ class Reader:
         self.order = in_order(ends, names)
         self.place = {one: i for i, one in enumerate(self.order)}
         self.leaves: dict[int, str] = {}
-        self._constants: dict[int, Array] = {}
+        self.constants: dict[int, Array] = {}
         self._sums: list[_Step] = []
         stages: dict[str, list[_Step]] = {"before": [], "example": [], "after": []}
         whole, after = set[Expr](), set[Expr]()
         for i, one in enumerate(self.order):
             if one.op == "constant":
-                self._constants[i] = np.float64(one.value)  # type: ignore[assignment]  # a scalar is a 0-d array here
+                self.constants[i] = np.float64(one.value)  # type: ignore[assignment]  # a scalar is a 0-d array here
             elif one in names or not one.args:
                 self.leaves[i] = names.get(one, one.name)
             else:
@@ -95,17 +97,20 @@ class Reader:
     # --- numbers ------------------------------------------------------------------------------------------
 
     def values(self, at: At, examples: int) -> list[Array]:
-        """The ends in float64, of all the examples at once."""
+        """The ends in float64, of all the examples."""
         return self.on(at, examples).at({})
 
-    def on(self, data: At, examples: int) -> Numbers[Array]:
-        """The ends in float64, of one or several points after another on the same data; for small data, or for one."""
-        constants = {i: np.asarray(number) for i, number in self._constants.items()}
-        return Numbers(self, data, constants, lambda step: _value(step, examples))
+    def on(self, data: At, examples: int) -> Reading:
+        """The ends in float64, of one or several points after another on the same data; of large data, of one."""
+        if sum(one.size for one in data.values()) > CELLS_AT_ONCE:
+            return Streamed(self, data, examples)
+        constants = {i: np.asarray(number) for i, number in self.constants.items()}
+        given = {name: np.asarray(one, dtype=np.float64) for name, one in data.items()}
+        return Numbers(self, given, constants, lambda step: _value(step, examples))
 
     def exactly(self, data: Mapping[str, Balls], examples: int) -> Numbers[Balls]:
         """The ends as balls, in the precision at hand, of one point after another on the same data."""
-        constants = {i: Balls([arb(float(number))], ()) for i, number in self._constants.items()}
+        constants = {i: Balls([arb(float(number))], ()) for i, number in self.constants.items()}
         return Numbers(self, data, constants, lambda step: partial(_exact, step, Site(step.node, examples), examples))
 
     @property
@@ -117,39 +122,41 @@ class Reader:
 
     def bounds(self, at: At, examples: int, arithmetic: Arithmetic) -> list[Bounded]:
         """The ends with their errors in ``arithmetic``; inf, never NaN, where nothing can be said."""
-        slots: dict[int, Bounded] = {
-            i: Bounded(number, 0.0, abs(float(number))) for i, number in self._constants.items()
-        }
+        way = _Bounds(examples, arithmetic)
+        constants = {i: way.given(np.asarray(number)) for i, number in self.constants.items()}
+        return [_settled(end) for end in self.in_chunks(at, examples, constants, way)]
+
+    def in_chunks(self, at: At, examples: int, constants: Mapping[int, S], way: _Way[S]) -> list[S]:
+        """The ends, a few examples at a time."""
+        slots = dict(constants)
         for i, name in self.leaves.items():
             if not self.order[i].by_example:
-                slots[i] = _given(at[name], arithmetic)
+                slots[i] = way.given(np.asarray(at[name], dtype=np.float64))
         for step in self._before:
-            slots[step.place] = self._read(step, slots, examples, arithmetic)
+            slots[step.place] = way.read(step, [slots[a] for a in step.args])
         ends = [self.place[end] for end in self.ends]
-        kept: dict[int, list[Bounded]] = {i: [] for i in ends if self.order[i].by_example}
-        totals: dict[int, _Total] = {}
+        kept: dict[int, list[S]] = {i: [] for i in ends if self.order[i].by_example}
+        parts: dict[int, list[S]] = {step.place: [] for step in self._sums}
         for chunk in self._chunks(at, examples):
             here = dict(slots)
             for i, name in self.leaves.items():
                 if self.order[i].by_example:
                     axis = at[name].ndim - len(self.order[i].shape)
                     some = at[name][(slice(None),) * axis + (chunk,)]
-                    here[i] = _given(np.asarray(some, dtype=np.float64), arithmetic)
+                    here[i] = way.given(np.asarray(some, dtype=np.float64))
             for step in self._example:
-                here[step.place] = self._read(step, here, examples, arithmetic)
+                here[step.place] = way.read(step, [here[a] for a in step.args])
             for step in self._sums:
-                assert isinstance(step.rule, Reduction)
-                part = step.rule.part(self._site(step, examples, arithmetic), *(here[a] for a in step.args))
-                totals.setdefault(step.place, _Total()).add(part)
-            for i, parts in kept.items():
-                parts.append(here[i])
+                parts[step.place].append(way.part(step, [here[a] for a in step.args]))
+            for i, found in kept.items():
+                found.append(here[i])
         for step in self._sums:
-            slots[step.place] = _finished(step, totals[step.place], examples, arithmetic)
+            slots[step.place] = way.whole(step, parts[step.place])
         for step in self._after:
-            slots[step.place] = self._read(step, slots, examples, arithmetic)
-        for i, parts in kept.items():
-            slots[i] = _joined(parts, len(self.order[i].shape))
-        return [_settled(slots[i]) for i in ends]
+            slots[step.place] = way.read(step, [slots[a] for a in step.args])
+        for i, found in kept.items():
+            slots[i] = way.joined(found, len(self.order[i].shape))
+        return [slots[i] for i in ends]
 
     def _chunks(self, at: At, examples: int) -> Iterator[slice]:
         if not self._example and not self._sums:
@@ -161,18 +168,94 @@ class Reader:
         for first in range(0, examples, size):
             yield slice(first, min(first + size, examples))
 
-    @staticmethod
-    def _site(step: _Step, examples: int, arithmetic: Arithmetic) -> Site:
-        return Site(step.node, examples, arithmetic, step.whole)
-
-    def _read(self, step: _Step, slots: Mapping[int, Bounded], examples: int, arithmetic: Arithmetic) -> Bounded:
-        args = [_fitted(slots[a], fit) if fit else slots[a] for a, fit in zip(step.args, step.fits, strict=True)]
-        assert isinstance(step.rule, Rule)
-        found = step.rule.bound(self._site(step, examples, arithmetic), *args)
-        return found if step.whole else _inside(found, arithmetic)
-
 
 N = TypeVar("N", Array, Balls)
+S = TypeVar("S")
+
+
+class _Way(Protocol[S]):
+    """What is read of a few examples at a time, and how it is put together."""
+
+    def given(self, values: Array) -> S:
+        """Of data and parameters, in float64."""
+
+    def read(self, step: _Step, args: list[S]) -> S:
+        """One operation."""
+
+    def part(self, step: _Step, args: list[S]) -> S:
+        """A sum over the examples at hand."""
+
+    def whole(self, step: _Step, parts: list[S], /) -> S:
+        """The sum over all of them."""
+
+    def joined(self, parts: list[S], rank: int) -> S:
+        """Numbers of single examples, of all of them."""
+
+
+class _Values:
+    """Float64 alone."""
+
+    def __init__(self, reader: Reader, examples: int) -> None:
+        self._operations = {step.place: _value(step, examples) for step in reader.steps}
+
+    def given(self, values: Array) -> Array:
+        return values
+
+    def read(self, step: _Step, args: list[Array]) -> Array:
+        return self._operations[step.place](*args)
+
+    part = read
+
+    def whole(self, _: _Step, parts: list[Array], /) -> Array:
+        return np.asarray(sum(parts))
+
+    def joined(self, parts: list[Array], rank: int) -> Array:
+        return np.concatenate(parts, axis=-rank)
+
+
+class _Bounds:
+    """Float64 with the errors of some arithmetic."""
+
+    def __init__(self, examples: int, arithmetic: Arithmetic) -> None:
+        self.examples, self.arithmetic = examples, arithmetic
+
+    def given(self, values: Array) -> Bounded:
+        """What a program gets, bit for bit; sizes are of no use where every operation is known."""
+        if isinstance(self.arithmetic, Known):
+            return Bounded(values.astype(self.arithmetic.dtype, copy=False), 0.0, 0.0)
+        return Bounded(values, 0.0, np.abs(values))
+
+    def read(self, step: _Step, args: list[Bounded]) -> Bounded:
+        fitted = [_fitted(one, fit) if fit else one for one, fit in zip(args, step.fits, strict=True)]
+        assert isinstance(step.rule, Rule)
+        found = step.rule.bound(self._site(step), *fitted)
+        return found if step.whole else _inside(found, self.arithmetic)
+
+    def part(self, step: _Step, args: list[Bounded]) -> Bounded:
+        assert isinstance(step.rule, Reduction)
+        return step.rule.part(self._site(step), *args)
+
+    def whole(self, step: _Step, parts: list[Bounded], /) -> Bounded:
+        return _finished(step, parts, self.examples, self.arithmetic)
+
+    def joined(self, parts: list[Bounded], rank: int) -> Bounded:
+        return _joined(parts, rank)
+
+    def _site(self, step: _Step) -> Site:
+        return Site(step.node, self.examples, self.arithmetic, step.whole)
+
+
+class Streamed:
+    """A float64 reading on data that are larger than a cache: nothing as large as they are is made."""
+
+    def __init__(self, reader: Reader, data: At, examples: int) -> None:
+        self._reader, self._data, self._examples = reader, data, examples
+        self._constants = {i: np.asarray(number) for i, number in reader.constants.items()}
+        self._way = _Values(reader, examples)
+
+    def at(self, parameters: At) -> list[Array]:
+        """The ends, for what was not among the data."""
+        return self._reader.in_chunks({**self._data, **parameters}, self._examples, self._constants, self._way)
 
 
 class Numbers(Generic[N]):
@@ -212,6 +295,10 @@ class Numbers(Generic[N]):
         return [slots[i] for i in self._ends]
 
 
+Reading: TypeAlias = Numbers[Array] | Streamed
+"""float64 numbers on one batch"""
+
+
 def _scales(factor: Expr) -> bool:
     """Whether to multiply by it rounds nothing: of constants powers of two from 1 upwards do not."""
     return factor.op != "constant" or (abs(factor.value) >= 1.0 and math.frexp(factor.value)[0] in (0.5, -0.5))
@@ -235,11 +322,6 @@ def _exact(step: _Step, site: Site, examples: int, *args: Balls) -> Balls:
     return Balls(step.rule.exact(site, *args), (examples, *node.shape[1:]) if node.by_example else node.shape)
 
 
-def _given(values: Array, arithmetic: Arithmetic) -> Bounded:
-    """What a program gets, bit for bit; sizes are of no use where every operation is known."""
-    return Bounded(values, 0.0, 0.0 if isinstance(arithmetic, Known) else np.abs(values))
-
-
 def _has_points(leaf: Expr, values: Array) -> bool:
     return values.ndim > len(leaf.shape)
 
@@ -261,28 +343,20 @@ def _inside(found: Bounded, arithmetic: Arithmetic) -> Bounded:
     return found._replace(error=np.where(size <= arithmetic.top, found.error, np.inf))
 
 
-class _Total:
-    """A sum over the examples under way: high + low is the sum of the parts' values."""
-
-    def __init__(self) -> None:
-        self.high: Array | float = 0.0
-        self.low: Array | float = 0.0
-        self.error: Array | float = 0.0
-        self.size: Array | float = 0.0
-
-    def add(self, part: Bounded) -> None:
-        """One part more; the rounding error of the sum is kept [Knuth, TAOCP 2, 4.2.2]."""
-        total = self.high + part.value
-        back = total - self.high
-        self.low = self.low + ((self.high - (total - back)) + (part.value - back))
-        self.high, self.error, self.size = total, self.error + part.error, self.size + part.size
-
-
-def _finished(step: _Step, total: _Total, examples: int, arithmetic: Arithmetic) -> Bounded:
-    """What the whole sum loses, and its division by n."""
+def _finished(step: _Step, parts: list[Bounded], examples: int, arithmetic: Arithmetic) -> Bounded:
+    """A whole sum: what adding its parts loses, what the tested program's own sum may lose, and its division by n."""
     assert isinstance(step.rule, Reduction)
-    value = np.asarray(total.high + total.low)
-    error, size = total.error + arithmetic.u * np.abs(value), np.asarray(total.size)
+    high: Array | float = 0.0
+    low: Array | float = 0.0
+    error: Array | float = 0.0
+    size: Array | float = 0.0
+    for part in parts:  # high + low is the sum of the parts' values [Knuth, TAOCP 2, 4.2.2]
+        total = high + part.value
+        back = total - high
+        low = low + ((high - (total - back)) + (part.value - back))
+        high, error, size = total, error + part.error, size + part.size
+    value, size = np.asarray(high + low), np.asarray(size)
+    error = error + arithmetic.u * np.abs(value)
     error = error + arithmetic.long_sum(examples, size)
     if step.rule.route:
         error = error + arithmetic.route(size)

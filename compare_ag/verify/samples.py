@@ -42,7 +42,8 @@ CHEAP_CELLS = 25_000
 BUDGET_SECONDS = 1.0
 """what float64 readings of large data may cost for one verdict, by `CELL_SECONDS`"""
 BALL_SECONDS = 2.0
-"""Balls of large data stop being begun after this; they are for points that float64 does not know well enough."""
+"""Balls of large data stop being begun after so much time of the CPU, whatever else it does: they are for points that
+float64 does not know well enough."""
 CELL_SECONDS = 1e-8
 """what one point costs for each number of the data, roughly"""
 FEWEST_POINTS = 24
@@ -270,7 +271,7 @@ def _evaluated(
     by_batch: dict[bytes | None, list[int]] = {}
     for i, sample in enumerate(chosen):
         by_batch.setdefault(batch_key(sample.rows), []).append(i)
-    until = time.monotonic() + BALL_SECONDS
+    until = time.thread_time() + BALL_SECONDS
     answers: dict[int, tuple[PointTolerance, Evaluation]] = {}
     for here in sorted(by_batch.values(), key=lambda group: _cells(problem, chosen[group[0]])):
         weights = np.stack([np.asarray(chosen[i].weights) for i in here])

@@ -66,7 +66,7 @@ import numpy as np
 
 from compare_ag.model.arithmetic import K_AD, K_EXP, K_SIGMOID, SECOND_ORDER, Arithmetic
 from compare_ag.problem import Problem
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, squared_lengths
 from compare_ag.verify.curvature import anchored_curvature, uniform_curvature
 from compare_ag.verify.reference import Magnitudes, Reference
 
@@ -116,8 +116,7 @@ class Geometry:
     @classmethod
     def of(cls, problem: Problem) -> Geometry:
         """Those of ``problem``."""
-        X = np.asarray(problem.X, dtype=np.float64)
-        squares = np.einsum("ij,ij->i", X, X) + 1.0
+        squares = squared_lengths(problem.X)
         longest, l2 = math.sqrt(float(squares.max())), float(problem.l2)
         full = problem.batch_size is None
         return cls(

@@ -248,6 +248,23 @@ def test_sums_of_pieces_are_known_to_their_last_digit():
     assert abs(float(found.value) - 1.0) <= float(found.error)
 
 
+def test_large_data_are_read_a_few_examples_at_a_time(monkeypatch):
+    """The same numbers, whether data are read at once or in pieces, and in whatever dtype they are held."""
+    n, reader = 50, Reader(everything())
+    at = some(np.random.default_rng(7), n)
+    data = {name: at[name].astype(np.float32) for name in ("X", "c", "y") if name in at}
+    parameters = {name: one for name, one in at.items() if name not in data}
+    whole = reader.on(data, n).at(parameters)
+    monkeypatch.setattr(readings, "CELLS_AT_ONCE", 0)
+    monkeypatch.setattr(readings, "CELLS", 7)
+    streamed = reader.on(data, n)
+    assert isinstance(streamed, readings.Streamed)
+    for one, other in zip(streamed.at(parameters), whole, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == np.float64
+        assert np.allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
 def test_data_alone_are_read_once_for_all_points():
     formula = logistic_formula("logits", 3, True)
     at = some(np.random.default_rng(6), 5) | {"l2": np.asarray(0.5)}

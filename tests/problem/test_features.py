@@ -16,7 +16,7 @@ def standardise(X):
 
 @pytest.fixture(params=[1 << 20, 7], ids=["one block", "many blocks"], autouse=True)
 def _block(request, monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.features.BLOCK_CELLS", request.param)
+    monkeypatch.setattr("compare_ag.problem.core.BLOCK_CELLS", request.param)
 
 
 def test_columns_get_mean_zero_and_deviation_one():

@@ -9,18 +9,21 @@ import pytest
 import compare_ag
 from compare_ag.problem import ProblemError, make_problem, synthetic
 from compare_ag.problem.memory import (
+    EXACT_BYTES,
     JUDGING_BYTES,
     STEP_BYTES,
+    WEIGHT_BYTES,
     WORKER_COPIES,
     require_memory_for_steps,
     require_memory_to_train,
 )
 
 CELLS = 40 * 5
+RECORDED = 33
 
 
 def need(workers: int, item: int = 8) -> int:
-    return JUDGING_BYTES * CELLS + workers * WORKER_COPIES * item * CELLS
+    return (JUDGING_BYTES + EXACT_BYTES) * CELLS + WEIGHT_BYTES * 6 * RECORDED + workers * WORKER_COPIES * item * CELLS
 
 
 @pytest.mark.parametrize("workers", [1, 2, 64])
@@ -42,7 +45,7 @@ def test_the_message_says_what_needs_it_and_what_to_do():
     with pytest.raises(ProblemError) as caught:
         require_memory_to_train(make_problem(synthetic(n=40, d=5)), 2, lambda: 1024)
     assert str(caught.value) == (
-        "synthetic: too large for memory: training needs about 57.8 KiB more (45.3 KiB for the reference and 6.2 KiB "
+        "synthetic: too large for memory: training needs about 289.8 KiB more (277.3 KiB for the reference and 6.2 KiB "
         "in each of 2 workers at a time), and 1.0 KiB are available; take fewer examples, features or backends"
     )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
 from compare_ag.host.replies import Conversation
+from compare_ag.report.page import write_report
+from compare_ag.report.terminal import print_run
 from compare_ag.suite.judging import Judge, exit_code
 from compare_ag.suite.timing import _Conclusion
 from compare_ag.worker import protocol as p
@@ -230,6 +234,8 @@ def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, 
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None
     assert run["broken"].cost is None
+    print_run(run, Console(file=io.StringIO()))
+    assert write_report(run).stat().st_size
 
 
 def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):

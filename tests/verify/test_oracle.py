@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flint import arb, ctx
 
+from compare_ag.model.products import MOST_TERMS
 from compare_ag.problem import batches, recorded_steps
 from compare_ag.verify import Oracle, exact_trajectory, reference_trajectory
 from compare_ag.verify.oracle import RADIUS
@@ -196,3 +197,22 @@ def test_large_data_have_an_exact_trajectory_whose_losses_are_known_too(bench):
     assert (exact.losses.radius <= 1e-20 * exact.losses.high).all()
     reference = reference_trajectory(problem)
     assert np.abs(exact.losses.high / reference.losses - 1).max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_wide_data_are_known_too(bench, dtype):
+    """More features than one error-free product takes: the cheap readings agree with balls."""
+    d = 2 * MOST_TERMS + 3
+    generator = np.random.default_rng(3)
+    problem = bench.make(generator.normal(size=(3, d)), [0, 1, 0], dtype=dtype, steps=5, learning_rate=1e-3)
+    points = generator.normal(size=(2, d + 1)).astype(dtype) / 50
+    oracle = Oracle(problem)
+    for weights, (allowed, found) in zip(points, oracle.judge_all(points, None, 10, until=0.0), strict=True):
+        exact = oracle.at(weights)
+        for one, real, tolerance in (
+            (found.loss, exact.loss, allowed.loss),
+            (found.gradient, exact.gradient, allowed.gradient),
+        ):
+            assert np.isfinite(tolerance).all()
+            off = np.abs((one.high - real.high) + (one.low - real.low))
+            assert (off <= one.radius + real.radius).all()
