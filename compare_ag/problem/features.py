@@ -5,17 +5,13 @@ All of it goes block by block over the rows: beside X itself, little memory is n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from compare_ag.problem.checks import listed, quoted
-from compare_ag.problem.core import BLOCK_CELLS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from compare_ag.problem.core import Array
+from compare_ag.problem.core import BLOCK_CELLS, Array
 
 MOST_FEATURES_FOR_RANK = 500
 """The rank costs of the order of n d²: beyond this d it is not asked for."""
