@@ -62,7 +62,7 @@ def read_csv(lines: Iterator[str], size: int | None, source: Source) -> Table:
     delimiter = parse_delimiter(source.delimiter) if source.delimiter else sniff_delimiter(sample)
     rows = _sample_rows(sample, delimiter)
     if not rows:  # empty, or the careful reading says what is wrong
-        next(_rows(chain(sample, lines), delimiter, source), None)
+        next(_rows(chain(sample, lines), delimiter, source.name), None)
         raise source.error("the file is empty")
     if size is not None:
         source.require_memory(int(sum(map(len, rows)) * size / sum(map(len, sample))))
@@ -74,10 +74,8 @@ def parse_delimiter(text: str) -> str:
     words = {word: character for character, word in DELIMITERS.items()} | {"\\t": "\t", "blank": " ", "space": " "}
     character = words.get(text.lower(), text)
     if len(character) != 1 or character.isalnum() or character in "\"'+-._\r\n\0":
-        raise ProblemError(
-            f"delimiter {quoted(text)}: give one of {', '.join(DELIMITERS.values())}, or one character "
-            "that is no part of a number"
-        )
+        choice = f"one of {', '.join(DELIMITERS.values())}, or one character that is no part of a number"
+        raise ProblemError(f"delimiter {quoted(text)}: give {choice}")
     return character
 
 
@@ -102,28 +100,26 @@ def _numeric(cell: str) -> bool:
 
 
 def _sample_rows(sample: Sequence[str], delimiter: str) -> Rows:
-    rows = list[list[str]]()
-    with suppress(csv.Error):  # the reading proper will say what is wrong, and in which line
-        rows.extend(csv.reader(_prepared(sample, delimiter), delimiter=delimiter, skipinitialspace=True))
-    return [[cell.strip() for cell in row] for row in rows if not _blank(row)]
+    rows = Rows()
+    with suppress(ProblemError):  # the reading proper will say what is wrong, and in which line
+        rows.extend([cell.strip() for cell in row] for _, _, row in _rows(sample, delimiter, strict=False))
+    return rows
 
 
-def _prepared(lines: Iterable[str], delimiter: str) -> Iterable[str]:
-    """With blanks as delimiters, those around the line and tabs are taken away."""
-    return (line.strip().replace("\t", " ") for line in lines) if delimiter == " " else lines
+def _rows(
+    lines: Iterable[str], delimiter: str, source: str = "", first: int = 1, strict: bool = True
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield (its line, the line after it, its cells) for each row that is not blank; the first line has number first.
 
-
-def _blank(row: list[str]) -> bool:
-    return not row or (len(row) == 1 and not row[0].strip())
-
-
-def _rows(lines: Iterable[str], delimiter: str, source: Source, first: int = 1) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield (its line, the line after it, its cells) for each row; ``first`` is the number of the first line."""
-    lines, line = _prepared(lines, delimiter), first
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    With blanks as delimiters, those around the line count for nothing, and a tab is a blank.
+    """
+    if delimiter == " ":
+        lines = (line.strip().replace("\t", " ") for line in lines)
+    reader, line = csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True), first
     try:
         for row in reader:
-            yield line, first + reader.line_num, row
+            if len(row) > 1 or "".join(row).strip():
+                yield line, first + reader.line_num, row
             line = first + reader.line_num
     except csv.Error as error:
         trouble = f"wrong quoting ({error}): a quote inside a quoted cell is written twice"
@@ -131,7 +127,7 @@ def _rows(lines: Iterable[str], delimiter: str, source: Source, first: int = 1) 
             trouble = f"a cell of more than {csv.field_size_limit():,} characters: is a quote never closed?"
         elif "unexpected end" in str(error):
             trouble = "a quote is opened here and never closed"
-        raise source.error(trouble, f"line {line}") from error
+        raise ProblemError(f"{source}, line {line}: {trouble}") from error
 
 
 def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
@@ -140,11 +136,8 @@ def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
     source.require_target(first, "the first line has")
     while len(first) > 1 and not any(cell for row in rows for cell in row[len(first) - 1 :]):
         first = first[:-1]
-    source.require(
-        len(first) > 1,
-        "one column only: labels and at least one feature are needed; cells that are separated by "
-        f"something else than {', '.join(DELIMITERS.values())} are read with --delimiter",
-    )
+    message = "one column only: labels and at least one feature are needed; cells that are separated by something else"
+    source.require(len(first) > 1, f"{message} than {', '.join(DELIMITERS.values())} are read with --delimiter")
     header, warning = (source.header, "") if source.header is not None else _find_header(first, rows[1:], source)
     columns = Columns(source, first if header else [*map(str, range(len(first)))], named=header)
     return columns, (warning,) * bool(warning) + columns.warnings
@@ -237,12 +230,11 @@ class _Reader:
     def read_rows(self, lines: Iterator[str], first: int, count: int) -> Block:
         """Read ``count`` lines, and those that end their last row, as the csv module splits them."""
         starts, rows, after = list[int](), Rows(), first
-        for start, after, row in _rows(lines, self.delimiter, self.source, first):
-            if self.header or _blank(row):
-                self.header = self.header and _blank(row)
-            else:
+        for start, after, row in _rows(lines, self.delimiter, self.source.name, first):
+            if not self.header:
                 starts.append(start)
                 rows.append(self.trimmed(row, start))
+            self.header = False
             if after >= first + count:
                 break
 

@@ -39,9 +39,8 @@ def read_libsvm(lines: Iterable[str], source: Source) -> Table:
     n = d = count = 0
     for numbers, rows in _blocks(lines):
         for number, words in zip(numbers, rows, strict=True):
-            if ":" in words[0]:
-                message = f"the line begins with {quoted(words[0])}; a label must come first"
-                raise source.error(message, f"line {number}")
+            if ":" in (label := words[0]):
+                raise source.error(f"the line begins with {quoted(label)}; a label must come first", f"line {number}")
         classes = labels.classes([words.pop(0) for words in rows], numbers)
         lengths = np.array([*map(len, rows)])
         entries = _read_plain([*chain.from_iterable(rows)], lengths)
@@ -51,8 +50,7 @@ def read_libsvm(lines: Iterable[str], source: Source) -> Table:
         blocks.append((classes, lengths, entries))
         n, d, count = n + len(rows), max(d, int(entries["index"].max(initial=0))), count + len(entries)
         source.require_memory(max(n * d, count))
-    if d == 0:
-        raise source.error("no line has a feature (index:value)" if n else "the file is empty")
+    source.require(d > 0, "no line has a feature (index:value)" if n else "the file is empty")
     X, first = np.zeros((n, d)), 0
     for _, lengths, entries in blocks:
         X[np.repeat(np.arange(first, first + len(lengths)), lengths), entries["index"] - 1] = entries["value"]

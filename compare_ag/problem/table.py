@@ -98,7 +98,7 @@ def load_plain(lines: Sequence[str], **options: Any) -> Array | None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a block of empty lines
             return np.loadtxt(lines, comments=None, **options)
-    except (ValueError, KeyError, UserWarning):
+    except (ValueError, KeyError, Warning):
         return None
 
 
@@ -166,11 +166,10 @@ class Columns:
         self.source, self.names, self.named = source, names, named
         self.target = NOWHERE if source.target is None else self.find(source.target)
         chosen, dropped = ({*map(self.find, separate(them, names))} for them in (source.features, source.drop))
-        if self.target in chosen | dropped:
-            raise source.error(f"{quoted(names[self.target])} holds the labels: name other columns as features")
+        message = f"{quoted(names[self.target])} holds the labels: name other columns as features"
+        source.require(self.target not in chosen | dropped, message)
         self.features = sorted((chosen or {*range(len(names))}) - dropped - {self.target})
-        if not self.features:
-            raise source.error("no feature is left: choose other columns with --features or --drop")
+        source.require(bool(self.features), "no feature is left: choose other columns with --features or --drop")
 
     def find(self, wanted: str | int) -> int:
         """Return the column that is meant: a name, else a number (negative from the end)."""
@@ -180,16 +179,16 @@ class Columns:
             return self.names.index(text)
         if not times and (number := column_number(wanted, count)) is not None:
             return number
-        listing = f"the columns are {columns_listed(self.names)}"
+        listing = f"columns are {columns_listed(self.names)}"
         if times:
-            raise self.source.error(f"{times} columns are called {quoted(text)}: choose one by its number; {listing}")
-        if _INTEGER.fullmatch(text):
-            raise self.source.error(f"no column {int(text)}: there are {count}, 0 to {count - 1}")
-        if self.named:
-            end = f"{did_you_mean(text, self.names, '.')} T{listing[1:]}"
+            message = f"{times} columns are called {quoted(text)}: choose one by its number; the {listing}"
+        elif _INTEGER.fullmatch(text):
+            message = f"no column {int(text)}: there are {count}, 0 to {count - 1}"
+        elif self.named:
+            message = f"no column {quoted(text)}{did_you_mean(text, self.names, '.')} The {listing}"
         else:
-            end = f": the columns have no names; choose one by its number, 0 to {count - 1}"
-        raise self.source.error(f"no column {quoted(text)}{end}")
+            message = f"no column {quoted(text)}: the columns have no names; choose one by its number, 0 to {count - 1}"
+        raise self.source.error(message)
 
     def __getitem__(self, column: int) -> str:
         name = self.names[column] if self.named else ""
@@ -238,8 +237,7 @@ class Labels:
         return np.fromiter(map(self.known.__getitem__, texts), np.int8, len(texts))
 
     def _add(self, text: str, place: str) -> None:
-        if not text:
-            raise self._source.error(f"the label {not_a_number(text)}", place)
+        self._source.require(bool(text), f"the label {not_a_number(text)}", place)
         value = _value(text)
         self._first.setdefault(value, (text, place))
         self.known[text] = list(self._first).index(value)
