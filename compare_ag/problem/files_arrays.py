@@ -12,13 +12,14 @@ from __future__ import annotations
 import io
 import math
 import tokenize
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
@@ -118,8 +119,8 @@ def _array(archive: zipfile.ZipFile, name: str, source: Source) -> Array:
 def _reading(name: str, source: Source) -> Iterator[None]:
     """Turn what goes wrong inside the archive into a `ProblemError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
+        with catch_warnings():
+            simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
             yield
     except _DAMAGED as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
@@ -177,8 +178,8 @@ def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: st
         row += batch.num_rows
     require_finite(X, columns.feature_names, source)
     classes, known = map_labels(np.concatenate(labels), source, target)
-    said = sum(rounded.values(), columns.warnings)
-    return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", said)
+    warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
+    return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
 
 
 def _values(column: Any, source: Source, place: str, first: int, also: tuple[str, ...] = ()) -> Array:

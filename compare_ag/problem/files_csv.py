@@ -32,6 +32,7 @@ from compare_ag.problem.table import (
     THOUSANDS,
     Columns,
     Labels,
+    Rows,
     Source,
     Table,
     column_number,
@@ -39,6 +40,7 @@ from compare_ag.problem.table import (
     not_a_number,
     parse_number,
     parse_numbers,
+    read_in_order,
     separate,
 )
 
@@ -47,11 +49,6 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "bl
 
 SNIFFED_LINES = 100
 """What the layout is settled by."""
-
-Rows = list[list[str]]
-
-Block = tuple[int, Array, Array]
-"""The number of the line after a block, X (m, features) and the classes (m,) of its examples."""
 
 
 def read_csv(lines: Iterator[str], size: int | None, source: Source) -> Table:
@@ -199,11 +196,11 @@ class _Reader:
 
     def read(self, lines: Iterator[str]) -> Table:
         """Return the table of all lines, the header's included."""
-        blocks, number, cells, count = list[Block](), 1, 0, SNIFFED_LINES
-        while block := list(islice(lines, count)):
-            plain = self.read_plain(block, number)
-            blocks.append(plain or self.read_rows(chain(block, lines), number, len(block)))
-            number, cells, count = blocks[-1][0], cells + blocks[-1][1].size, max(1, BLOCK_CELLS // self.width)
+        blocks, number, cells, count = list[tuple[Array, ...]](), 1, 0, SNIFFED_LINES
+        while texts := list(islice(lines, count)):
+            number, block = self.read_plain(texts, number) or self.read_rows(chain(texts, lines), number, len(texts))
+            blocks.append(block)
+            cells, count = cells + block[0].size, max(1, BLOCK_CELLS // self.width)
             self.source.require_memory(cells)
         self.source.require(cells > 0, "a header line and no data")
         for feature in self.doubtful.keys() - self.decimal:
@@ -212,10 +209,10 @@ class _Reader:
         detail = f"delimiter {DELIMITERS.get(self.delimiter, quoted(self.delimiter))}"
         detail += ", decimal comma" * self.decimal_comma
         detail += f", {'a' if self.columns.named else 'no'} header line, labels in {self.columns[self.columns.target]}"
-        X, classes = (np.concatenate([block[part] for block in blocks]) for part in (1, 2))
+        X, classes = map(np.concatenate, zip(*blocks, strict=True))
         return Table(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
 
-    def read_plain(self, block: list[str], first: int) -> Block | None:
+    def read_plain(self, block: list[str], first: int) -> tuple[int, tuple[Array, ...]] | None:
         """Read lines of plain numbers and known labels, the first of this number; None where there is anything else."""
         if self.decimal_comma or self.delimiter == " ":
             return None
@@ -225,39 +222,49 @@ class _Reader:
         if table is None or table.shape[1] != self.width or not np.isfinite(table).all():
             return None
         classes = table[:, self.columns.target].astype(np.int8)
-        return first + len(block), np.take(table, self.features, axis=1), classes
+        return first + len(block), (np.take(table, self.features, axis=1), classes)
 
-    def read_rows(self, lines: Iterator[str], first: int, count: int) -> Block:
+    def read_rows(self, lines: Iterator[str], first: int, count: int) -> tuple[int, tuple[Array, ...]]:
         """Read ``count`` lines, and those that end their last row, as the csv module splits them."""
         starts, rows, after = list[int](), Rows(), first
-        for start, after, row in _rows(lines, self.delimiter, self.source.name, first):
-            if not self.header:
-                starts.append(start)
-                rows.append(self.trimmed(row, start))
-            self.header = False
-            if after >= first + count:
-                break
+        try:
+            for start, after, row in _rows(lines, self.delimiter, self.source.name, first):
+                if not self.header:
+                    starts.append(start)
+                    rows.append(row)
+                self.header = False
+                if after >= first + count:
+                    break
+        except ProblemError:
+            read_in_order(self.convert, starts, rows)  # what is wrong before it comes first
+            raise
+        return after, read_in_order(self.convert, starts, rows)
+
+    def convert(self, lines: list[int], rows: Rows) -> tuple[Array, ...]:
+        """Return X (m, d) and the classes (m,) of the rows."""
+        for line, row in zip(lines, rows, strict=True):
+            self.trim(row, line)
 
         def place(cell: int) -> str:
             row, feature = divmod(cell, len(self.features))
-            return f"line {starts[row]}, {self.columns[self.features[feature]]}"
+            return f"line {lines[row]}, {self.columns[self.features[feature]]}"
 
-        classes = self.labels.classes([row[self.columns.target].strip() for row in rows], starts)
+        classes = self.labels.classes([row[self.columns.target].strip() for row in rows], lines)
         cells = [row[column] for row in rows for column in self.features]
         values = parse_numbers(self.with_points(cells, place) if self.decimal_comma else cells)
         if not (finite := np.isfinite(values)).all():
             cell = int(np.argmin(finite))
             text = str(values[cell]) if np.isinf(values[cell]) else cells[cell]
             raise self.source.error(not_a_number(text), place(cell))
-        return after, values.reshape(len(rows), len(self.features)), classes
+        return values.reshape(len(rows), len(self.features)), classes
 
-    def trimmed(self, row: list[str], line: int) -> list[str]:
-        """Return the row without empty cells after its last column; refuse another length."""
+    def trim(self, row: list[str], line: int) -> None:
+        """Remove empty cells after the last column from the row; refuse another length."""
         while len(row) > self.width and not row[-1].strip():
             self.trailing = True
             row.pop()
         if len(row) == self.width:
-            return row
+            return
         hint = "complete or remove the line"
         for left, right in pairwise(cell.strip() for cell in row):
             if len(row) > self.width and THOUSANDS.fullmatch(together := f"{left}{self.delimiter}{right}"):

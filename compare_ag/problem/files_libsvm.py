@@ -10,15 +10,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 import numpy as np
 
 from compare_ag.problem.checks import quoted
 from compare_ag.problem.core import Array
-from compare_ag.problem.table import Labels, Source, Table, choose_columns, load_plain, not_a_number, parse_number
+from compare_ag.problem.table import (
+    Labels,
+    Rows,
+    Source,
+    Table,
+    choose_columns,
+    load_plain,
+    not_a_number,
+    parse_number,
+    read_in_order,
+)
 
-ENTRIES_AT_A_TIME = 1 << 18
+ENTRIES_AT_A_TIME = 1 << 15
 
 LARGEST_INDEX = 2**31 - 1
 
@@ -35,34 +44,41 @@ def looks_like_libsvm(lines: Iterable[str]) -> bool:
 def read_libsvm(lines: Iterable[str], source: Source) -> Table:
     """Read the lines of a LIBSVM file; d is the largest index in it. ``features`` and ``drop`` are its indices."""
     labels = Labels(source, "labels", lambda line: f"line {line}")
-    blocks: list[tuple[Array, Array, Array]] = []
-    n = d = count = 0
-    for numbers, rows in _blocks(lines):
-        for number, words in zip(numbers, rows, strict=True):
-            if ":" in (label := words[0]):
+
+    def read(numbers: list[int], rows: Rows) -> tuple[Array, ...]:
+        for number, (label, *_) in zip(numbers, rows, strict=True):
+            if ":" in label:
                 raise source.error(f"the line begins with {quoted(label)}; a label must come first", f"line {number}")
-        classes = labels.classes([words.pop(0) for words in rows], numbers)
-        lengths = np.array([*map(len, rows)])
-        entries = _read_plain([*chain.from_iterable(rows)], lengths)
+        classes = labels.classes([words[0] for words in rows], numbers)
+        lengths = np.array([len(words) - 1 for words in rows])
+        entries = _read_plain([entry for words in rows for entry in words[1:]], lengths)
         if entries is None:
             numbered = zip(rows, numbers, strict=True)
             entries = np.array([entry for row, number in numbered for entry in _read_row(row, number, source)], ENTRY)
-        blocks.append((classes, lengths, entries))
+        return classes, lengths, entries
+
+    blocks, classes = list[tuple[Array, Array]](), list[Array]()
+    n = d = count = 0
+    for numbers, rows in _blocks(lines):
+        some, lengths, entries = read_in_order(read, numbers, rows)
+        classes.append(some)
+        blocks.append((lengths, entries))
         n, d, count = n + len(rows), max(d, int(entries["index"].max(initial=0))), count + len(entries)
         source.require_memory(max(n * d, count))
     source.require(d > 0, "no line has a feature (index:value)" if n else "the file is empty")
-    X, first = np.zeros((n, d)), 0
-    for _, lengths, entries in blocks:
-        X[np.repeat(np.arange(first, first + len(lengths)), lengths), entries["index"] - 1] = entries["value"]
-        first += len(lengths)
+    X, end = np.zeros((n, d)), n
+    while blocks:  # from the end on, so that their memory is free when that of X is needed
+        lengths, entries = blocks.pop()
+        X[np.repeat(np.arange(end - len(lengths), end), lengths), entries["index"] - 1] = entries["value"]
+        end -= len(lengths)
     X, names = choose_columns(X, source, 1, named=True)
     detail = f"LIBSVM, {count:,} entries in the file"
-    return Table(X, np.concatenate([classes for classes, _, _ in blocks]), labels, names, detail)
+    return Table(X, np.concatenate(classes), labels, names, detail)
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[tuple[list[int], list[list[str]]]]:
+def _blocks(lines: Iterable[str]) -> Iterator[tuple[list[int], Rows]]:
     """Yield the numbers and the words of so many lines at a time that they have `ENTRIES_AT_A_TIME`."""
-    numbers, rows, count = list[int](), list[list[str]](), 0
+    numbers, rows, count = list[int](), Rows(), 0
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if "qid:" in line:
@@ -78,22 +94,22 @@ def _blocks(lines: Iterable[str]) -> Iterator[tuple[list[int], list[list[str]]]]
         yield numbers, rows
 
 
-def _read_plain(words: list[str], lengths: Array) -> Array | None:
+def _read_plain(entries: list[str], lengths: Array) -> Array | None:
     """Return the entries of rows of these lengths; None where there are none, or something is not in order."""
-    if min(words, default="") < "0":  # numpy would take +1 for an index
+    if min(entries, default="") < "0":  # numpy would take +1 for an index
         return None
-    entries = load_plain(words, delimiter=":", dtype=ENTRY, ndmin=1)
-    if entries is None or not np.isfinite(entries["value"]).all():
+    table = load_plain(entries, delimiter=":", dtype=ENTRY, ndmin=1)
+    if table is None or not np.isfinite(table["value"]).all():
         return None
-    before = np.append(0, entries["index"][:-1])
+    before = np.append(0, table["index"][:-1])
     before[(lengths.cumsum() - lengths)[lengths > 0]] = 0  # at the start of a row
-    return entries if (entries["index"] > before).all() else None
+    return table if (table["index"] > before).all() else None
 
 
 def _read_row(words: list[str], number: int, source: Source) -> Iterator[tuple[int, float]]:
     """Yield the entries of a row, or say what is wrong with one."""
     index, place = 0, f"line {number}"
-    for entry in words:
+    for entry in words[1:]:
         key, colon, text = entry.partition(":")
         if not colon:
             raise source.error(f"expected index:value, not {quoted(entry)}", place)

@@ -35,6 +35,9 @@ NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")
 NOWHERE = -1
 """The column of the labels where they stand apart from the features."""
 
+Rows = list[list[str]]
+"""The cells or words of each row."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
@@ -90,6 +93,16 @@ class Table(NamedTuple):
     detail: str
     """how the source was understood, for the description of the data"""
     warnings: tuple[str, ...] = ()
+
+
+def read_in_order(read: Callable[..., tuple[Array, ...]], lines: list[int], rows: Rows) -> tuple[Array, ...]:
+    """Return what ``read`` makes of the rows in these lines; what is wrong in the first wrong row is raised."""
+    try:
+        return read(lines, rows)
+    except ProblemError:
+        for line, row in zip(lines, rows, strict=True):
+            read([line], [row])
+        raise
 
 
 def load_plain(lines: Sequence[str], **options: Any) -> Array | None:
@@ -240,9 +253,9 @@ class Labels:
         self._source.require(bool(text), f"the label {not_a_number(text)}", place)
         value = _value(text)
         self._first.setdefault(value, (text, place))
-        self.known[text] = list(self._first).index(value)
         if len(self._first) > SHOWN_CLASSES:
             raise self._not_two()
+        self.known[text] = list(self._first).index(value)
 
     def finish(self, classes: Array) -> tuple[Array, tuple[str, str]]:
         """Return y (n,) of 0 and 1 for the classes (n,) of the examples, and the names of the classes 0 and 1."""
