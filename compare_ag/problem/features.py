@@ -5,17 +5,13 @@ All of it goes block by block over the rows: beside X itself, little memory is n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from compare_ag.problem.checks import listed, quoted
-from compare_ag.problem.core import blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, blocks
 
 MOST_FEATURES_FOR_RANK = 500
 """The rank costs of the order of n d²: beyond this d it is not asked for."""
@@ -43,10 +39,14 @@ class Scaling(NamedTuple):
         Z -= self.correction
         return Z
 
+    def standardised(self, X: Array) -> Array:
+        """Return the rows of X scaled, centred and divided by the deviation; constant columns become 0."""
+        return self.centred(X) / np.where(self.deviation == 0, 1, self.deviation)
+
     def apply(self, X: Array) -> Array:
-        """Standardise X in place, and return it; constant columns become 0."""
+        """Standardise X in place, and return it."""
         for rows in blocks(X):
-            X[rows] = self.centred(X[rows]) / np.where(self.deviation == 0, 1, self.deviation)
+            X[rows] = self.standardised(X[rows])
         return X
 
 
@@ -74,21 +74,16 @@ def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, k
         which = f" ({listed(called, most=4)})" if called else ""
         found.append(f"{count} of {constant.size} features {'is' if count == 1 else 'are'} constant{which}: {effect}")
     varying = constant.size - count
-    if 0 < varying <= MOST_FEATURES_FOR_RANK:
-        rank = _rank(X, scaling)
-        if rank < varying:
-            found.append(
-                f"the {varying} features that vary are linearly dependent (rank {rank}): "
-                "without l2 the minimiser is not unique"
-            )
+    if 0 < varying <= MOST_FEATURES_FOR_RANK and (rank := _rank(X, scaling)) < varying:
+        dependent = f"the {varying} features that vary are linearly dependent (rank {rank})"
+        found.append(f"{dependent}: without l2 the minimiser is not unique")
     return tuple(found)
 
 
 def _rank(X: Array, scaling: Scaling) -> int:
     """Return the rank of the standardised X, as `numpy.linalg.matrix_rank` decides it, from X = QR block by block."""
-    deviation = np.where(scaling.deviation == 0, 1, scaling.deviation)
     R: Array = np.empty((0, X.shape[1]))
     for rows in blocks(X, max(256, 2 * X.shape[1])):  # small ones stay in the cache and in one thread
-        R = np.asarray(np.linalg.qr(np.vstack([R, scaling.centred(X[rows]) / deviation]), mode="r"))
+        R = np.asarray(np.linalg.qr(np.vstack([R, scaling.standardised(X[rows])]), mode="r"))
     singular = np.linalg.svd(R, compute_uv=False)
     return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())

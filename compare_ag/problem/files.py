@@ -1,8 +1,7 @@
 """People's own data: one function that reads a file of any supported format and says what it found.
 
 The format follows from how the file begins, not from its name; each has its reader (`files_csv`, `files_libsvm`,
-`files_npz`, `files_arrow`), which returns a `Table` or raises one `ProblemError` that names the file, the spot and the
-remedy.
+`files_arrays`), which returns a `Table` or raises one `ProblemError` that names the file, the spot and the remedy.
 """
 
 from __future__ import annotations
@@ -15,22 +14,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compare_ag.problem.checks import printable
 from compare_ag.problem.core import Data, ProblemError
 from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
-from compare_ag.problem.files_arrow import read_frame, read_parquet
+from compare_ag.problem.files_arrays import read_frame, read_npz, read_parquet
 from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
 from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
-from compare_ag.problem.files_npz import read_npz
 from compare_ag.problem.files_text import PACKED, text_lines
-from compare_ag.problem.memory import available_memory
-from compare_ag.problem.table import ReadOptions, shape_in_words
-
-if TYPE_CHECKING:
-    from compare_ag.problem.memory import Available
-    from compare_ag.problem.table import Table
+from compare_ag.problem.memory import Available, available_memory
+from compare_ag.problem.table import Source, Table
 
 LIBSVM = (".libsvm", ".svm", ".svmlight")
 """Ends of names that need no look into the file."""
@@ -70,77 +64,58 @@ def load_file(
     Labels may be any two values and become 0 and 1 in sorted order (`Data.label_names`). Raises `ProblemError` for
     everything that is not a finite, rectangular, two-class data set that fits into memory.
     """
-    limit = available()
+    is_frame = hasattr(path, "__arrow_c_stream__")
+    name = "frame" if is_frame else printable(Path(path).name)
     chosen, left_out = ((wanted,) if isinstance(wanted, str) else tuple(wanted) for wanted in (features, drop))
-    options = ReadOptions(target, chosen, left_out, header, delimiter)
-    if hasattr(path, "__arrow_c_stream__"):
-        name, table = "frame", read_frame(path, options, lambda: limit)
-    else:
-        name, table = printable(Path(path).name), _read(Path(path), options, lambda: limit)
-    scaling = measure(table.X)
-    warnings = table.warnings + feature_warnings(table.X, scaling, table.feature_names, kept=standardize)
+    source = Source(name, available(), target, chosen, left_out, header, delimiter)
+    table = read_frame(path, source) if is_frame else _read(Path(path), source)
+    X, names = table.X, table.feature_names
+    y, label_names = table.labels.finish(table.classes)
+    scaling = measure(X)
+    warnings = table.warnings + table.labels.warnings + feature_warnings(X, scaling, names, kept=standardize)
     if standardize:
-        scaling.apply(table.X)
-    table.X.flags.writeable = False
-    return Data(
-        X=table.X,
-        y=table.y,
-        name=name,
-        description=f"{shape_in_words(table.X)} from {name} ({table.detail})"
-        + (f"; {STANDARDISED}" if standardize else ""),
-        label_names=table.label_names,
-        feature_names=table.feature_names,
-        warnings=warnings,
-    )
+        scaling.apply(X)
+    X.flags.writeable = False
+    description = f"{X.shape[0]:,} examples × {X.shape[1]:,} features from {name} ({table.detail})"
+    description += f"; {STANDARDISED}" * standardize
+    return Data(X, y, name, description, label_names, warnings=warnings, feature_names=names)
 
 
-def _require_regular(path: Path) -> None:
+def _read(path: Path, source: Source) -> Table:
     shown = printable(str(path))
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ProblemError(f"{shown}: is a directory; name a file in it")
+        if not stat.S_ISREG(mode):
+            raise ProblemError(f"{shown}: is not a regular file; data are read more than once, so save them to one")
+        return _read_format(path, source)
     except FileNotFoundError:
         raise ProblemError(f"{shown}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ProblemError(f"{shown}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if stat.S_ISDIR(mode):
-        raise ProblemError(f"{shown}: is a directory; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise ProblemError(f"{shown}: is not a regular file; data are read more than once, so save them to one")
+    except ProblemError:
+        raise
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:  # ValueError: a NUL in the name
+        trouble = printable(str(getattr(error, "strerror", None) or error))
+        raise ProblemError(f"{shown}: cannot be read: {trouble}") from error
 
 
-def _read(path: Path, options: ReadOptions, available: Available) -> Table:
-    _require_regular(path)
-    try:
-        return _read_format(path, printable(path.name), options, available)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        said = printable(str(getattr(error, "strerror", None) or error))
-        raise ProblemError(f"{printable(str(path))}: cannot be read: {said}") from error
-
-
-def _read_format(path: Path, name: str, options: ReadOptions, available: Available) -> Table:
+def _read_format(path: Path, source: Source) -> Table:
     with path.open("rb") as file:
         start = file.read(8)
     for magic, what in UNREAD.items():
         if start.startswith(magic):
-            raise ProblemError(f"{name}: this is {what}")
+            raise source.error(f"this is {what}")
+    ending = path.suffix.lower()
     if start.startswith(b"PAR1"):
-        _refuse(options, name, "in Parquet, columns have names and no delimiter", "header", "delimiter")
-        return read_parquet(path, options, available)
-    if start.startswith(b"PK") or path.suffix.lower() == ".npz":
-        _refuse(options, name, "the labels of an .npz file are its array y", "target", "header", "delimiter")
-        return read_npz(path, options, available)
+        source.refuse("in Parquet, columns have names and no delimiter", "header", "delimiter")
+        return read_parquet(path, source)
+    if start.startswith(b"PK") or ending == ".npz":
+        source.refuse("the labels of an .npz file are its array y", "target", "header", "delimiter")
+        return read_npz(path, source)
     opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), open)
-    with closing(text_lines(path, opener)) as lines:
+    with closing(text_lines(path, source, opener)) as lines:
         sample = list(islice(lines, SNIFFED_LINES))
-        if path.suffix.lower() in LIBSVM or (options.delimiter is None and looks_like_libsvm(sample)):
-            _refuse(options, name, "a LIBSVM line begins with its label", "target", "header", "delimiter")
-            return read_libsvm(chain(sample, lines), name, options, available)
-        size = path.stat().st_size if opener is open else None
-        return read_csv(chain(sample, lines), size, name, options, available)
-
-
-def _refuse(options: ReadOptions, name: str, why: str, *unused: str) -> None:
-    """Raise `ProblemError` for an option that a format has no use for."""
-    for option in unused:
-        if getattr(options, option) is not None:
-            raise ProblemError(f"{name}: leave out --{option}: {why}")
+        if ending in LIBSVM or (source.delimiter is None and looks_like_libsvm(sample)):
+            source.refuse("a LIBSVM line begins with its label", "target", "header", "delimiter")
+            return read_libsvm(chain(sample, lines), source)
+        return read_csv(chain(sample, lines), path.stat().st_size if opener is open else None, source)

@@ -1,33 +1,37 @@
 """LIBSVM (SVMLight) files: ``label index:value … # comment``, zeros left out.
 
-Indices count from 1 and ascend within a line; ``qid:`` of ranking files is ignored. X comes back dense,
-because that is what the backends train on.
+Indices count from 1 and ascend within a line; ``qid:`` of ranking files is ignored. numpy reads many entries at a
+time; where it objects, they are looked at one by one to say what is wrong. X comes back dense, because that is what the
+backends train on.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from array import array
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from compare_ag.problem.checks import quoted
-from compare_ag.problem.core import ProblemError
-from compare_ag.problem.memory import require_memory
-from compare_ag.problem.table import Labels, Table, choose_features, not_a_number, parse_number
+from compare_ag.problem.core import Array
+from compare_ag.problem.table import (
+    Labels,
+    Rows,
+    Source,
+    Table,
+    choose_columns,
+    load_plain,
+    not_a_number,
+    parse_number,
+    read_in_order,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from compare_ag.problem.memory import Available
-    from compare_ag.problem.table import ReadOptions
-
-ENTRIES_AT_A_TIME = 1 << 20
+ENTRIES_AT_A_TIME = 1 << 15
 
 LARGEST_INDEX = 2**31 - 1
+
+ENTRY = np.dtype([("index", np.int32), ("value", np.float64)])
 
 _LINE = re.compile(r"[^\s:#]+(?:\s+(?:qid|[0-9]+):[^\s:]+)+\s*(?:#.*)?\s*")
 
@@ -37,59 +41,85 @@ def looks_like_libsvm(lines: Iterable[str]) -> bool:
     return any(map(_LINE.fullmatch, lines))
 
 
-def read_libsvm(lines: Iterable[str], source: str, options: ReadOptions, available: Available) -> Table:
+def read_libsvm(lines: Iterable[str], source: Source) -> Table:
     """Read the lines of a LIBSVM file; d is the largest index in it. ``features`` and ``drop`` are its indices."""
-    labels, classes = Labels(f"{source}, labels"), array("b")
-    ends, columns, values = array("q", [0]), array("i"), array("d")  # row i: X[i, columns[ends[i] : ends[i + 1]]] = …
-    d, checked = 0, 0
+    labels = Labels(source, "labels", lambda line: f"line {line}")
+
+    def read(numbers: list[int], rows: Rows) -> tuple[Array, ...]:
+        for number, (label, *_) in zip(numbers, rows, strict=True):
+            if ":" in label:
+                raise source.error(f"the line begins with {quoted(label)}; a label must come first", f"line {number}")
+        classes = labels.classes([words[0] for words in rows], numbers)
+        lengths = np.array([len(words) - 1 for words in rows])
+        entries = _read_plain([entry for words in rows for entry in words[1:]], lengths)
+        if entries is None:
+            numbered = zip(rows, numbers, strict=True)
+            entries = np.array([entry for row, number in numbered for entry in _read_row(row, number, source)], ENTRY)
+        return classes, lengths, entries
+
+    blocks, classes = list[tuple[Array, Array]](), list[Array]()
+    n = d = count = 0
+    for numbers, rows in _blocks(lines):
+        some, lengths, entries = read_in_order(read, numbers, rows)
+        classes.append(some)
+        blocks.append((lengths, entries))
+        n, d, count = n + len(rows), max(d, int(entries["index"].max(initial=0))), count + len(entries)
+        source.require_memory(max(n * d, count))
+    source.require(d > 0, "no line has a feature (index:value)" if n else "the file is empty")
+    X, end = np.zeros((n, d)), n
+    while blocks:  # from the end on, so that their memory is free when that of X is needed
+        lengths, entries = blocks.pop()
+        X[np.repeat(np.arange(end - len(lengths), end), lengths), entries["index"] - 1] = entries["value"]
+        end -= len(lengths)
+    X, names = choose_columns(X, source, 1, named=True)
+    detail = f"LIBSVM, {count:,} entries in the file"
+    return Table(X, np.concatenate(classes), labels, names, detail)
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[tuple[list[int], Rows]]:
+    """Yield the numbers and the words of so many lines at a time that they have `ENTRIES_AT_A_TIME`."""
+    numbers, rows, count = list[int](), Rows(), 0
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
-        if not words:
-            continue
-        place = f"{source}, line {number}"
-        if ":" in words[0]:
-            raise ProblemError(f"{place}: the line begins with {quoted(words[0])}; a label must come first")
-        known = labels.known.get(words[0])
-        classes.append(labels.add(words[0], place) if known is None else known)
-        previous = 0
-        for entry in words[1:]:
-            key, colon, text = entry.partition(":")
-            if key == "qid" and colon:
-                continue
-            if not colon:
-                raise ProblemError(f"{place}: expected index:value, not {quoted(entry)}")
-            previous = _index(key, previous, place)
-            value = parse_number(text)
-            if value is None or not math.isfinite(value):
-                raise ProblemError(f"{place}: the value of feature {previous} {not_a_number(text)}")
-            columns.append(previous - 1)
-            values.append(value)
-        ends.append(len(values))
-        d = max(d, previous)
-        if len(values) - checked >= ENTRIES_AT_A_TIME:
-            checked = len(values)
-            require_memory(source, max(len(classes) * d, checked), available)
-    n = len(classes)
-    if n == 0 or d == 0:
-        raise ProblemError(f"{source}: " + ("no line has a feature (index:value)" if n else "the file is empty"))
-    require_memory(source, n * d, available)
-    y, label_names = labels.finish(np.array(classes))
-    X, where, what = np.zeros((n, d)), np.frombuffer(columns, np.int32), np.frombuffer(values)
-    for row, (start, end) in enumerate(pairwise(ends)):
-        X[row, where[start:end]] = what[start:end]
-    names: tuple[str, ...] = ()
-    if options.features or options.drop:
-        names = tuple(str(index) for index in range(1, d + 1))
-        kept = choose_features(options, names, source, named=True)
-        X, names = np.ascontiguousarray(X[:, kept]), tuple(names[column] for column in kept)
-    return Table(X, y, label_names, names, f"LIBSVM, {len(values):,} entries in the file", labels.warnings)
+        if "qid:" in line:
+            words[1:] = [word for word in words[1:] if not word.startswith("qid:")]
+        if words:
+            numbers.append(number)
+            rows.append(words)
+            count += len(words[1:]) or 1
+        if count >= ENTRIES_AT_A_TIME:
+            yield numbers, rows
+            numbers, rows, count = [], [], 0
+    if rows:
+        yield numbers, rows
 
 
-def _index(key: str, previous: int, place: str) -> int:
-    index = int(key) if key.isascii() and key.isdigit() and len(key) <= len(str(LARGEST_INDEX)) else -1
-    if not 1 <= index <= LARGEST_INDEX:
-        hint = " (add 1 to all indices)" if index == 0 else ""
-        raise ProblemError(f"{place}: feature index {quoted(key)}: indices are integers from 1{hint}")
-    if index <= previous:
-        raise ProblemError(f"{place}: feature index {index} after {previous}: indices must ascend within a line")
-    return index
+def _read_plain(entries: list[str], lengths: Array) -> Array | None:
+    """Return the entries of rows of these lengths; None where there are none, or something is not in order."""
+    if min(entries, default="") < "0":  # numpy would take +1 for an index
+        return None
+    table = load_plain(entries, delimiter=":", dtype=ENTRY, ndmin=1)
+    if table is None or not np.isfinite(table["value"]).all():
+        return None
+    before = np.append(0, table["index"][:-1])
+    before[(lengths.cumsum() - lengths)[lengths > 0]] = 0  # at the start of a row
+    return table if (table["index"] > before).all() else None
+
+
+def _read_row(words: list[str], number: int, source: Source) -> Iterator[tuple[int, float]]:
+    """Yield the entries of a row, or say what is wrong with one."""
+    index, place = 0, f"line {number}"
+    for entry in words[1:]:
+        key, colon, text = entry.partition(":")
+        if not colon:
+            raise source.error(f"expected index:value, not {quoted(entry)}", place)
+        before, index = index, int(key) if re.fullmatch("[0-9]{1,10}", key) else -1
+        if not 1 <= index <= LARGEST_INDEX:
+            hint = " (add 1 to all indices)" if index == 0 else ""
+            raise source.error(f"feature index {quoted(key)}: indices are integers from 1{hint}", place)
+        if index <= before:
+            raise source.error(f"feature index {index} after {before}: indices must ascend within a line", place)
+        value = parse_number(text)
+        if value is None or not math.isfinite(value):
+            raise source.error(f"the value of feature {index} {not_a_number(text)}", place)
+        yield index, value

@@ -252,6 +252,20 @@ def test_ragged_rows(load, line, cells):
     assert f"line 3: {cells} cells where the first line has 3" in refusal(load, f"a,b,label\n1,2,x\n{line}\n3,4,y\n")
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["1,2", "x,2,a", '1,"2"3,a'], "line 3: 2 cells"),
+        (["x,2,a", "1,2", '1,"2"3,a'], "line 3, column 'a': is 'x'"),
+        (["1,nan,a", "x,2,a", "1,2,"], "line 3, column 'b': is 'nan'"),
+        (["1,2,", "x,2,a", "1,2"], "line 3, column 'label': the label is empty"),
+        (['1,"2"3,a', "x,2,a", "1,2"], "line 3: wrong quoting"),
+    ],
+)
+def test_of_several_faults_the_first_in_the_file_is_named(load, lines, said):
+    assert said in refusal(load, "\n".join(["a,b,label", "1,2,b", *lines]))
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "  \n"])
 def test_an_empty_file(load, content):
     assert refusal(load, content) == "data.csv: the file is empty"

@@ -53,6 +53,9 @@ def test_comments_blank_lines_query_ids_and_line_ends(load):
         ("1 0:5", "feature index '0': indices are integers from 1"),
         ("1 0:5", "(add 1 to all indices)"),
         ("1 -1:5", "feature index '-1'"),
+        ("1 +1:5", "feature index '+1'"),
+        ("1 1.0:5", "feature index '1.0'"),
+        ("1 1_0:5", "feature index '1_0'"),
         ("1 x:5", "feature index 'x'"),
         ("1 ²:5", "feature index '²'"),
         ("1 99999999999:5", "feature index '99999999999'"),
@@ -62,6 +65,9 @@ def test_comments_blank_lines_query_ids_and_line_ends(load):
         ("1 2", "expected index:value, not '2'"),
         ("1 2:x", "the value of feature 2 is 'x', which is not a number"),
         ("1 2:", "the value of feature 2 is empty: a missing value"),
+        ("1 2:3:4", "the value of feature 2 is '3:4', which is not a number"),
+        ("1 2:1_0", "the value of feature 2 is '1_0'"),
+        ("1 2:١", "the value of feature 2 is '١'"),
         ("1 2:nan", "the value of feature 2 is 'nan', which is not finite"),
         ("1 2:1e999", "the value of feature 2 is '1e999', which is not finite"),
         ("1:5 2:6", "the line begins with '1:5'; a label must come first"),
@@ -122,3 +128,41 @@ def test_what_is_written_is_read(tmp_path_factory, X):
     data = load_file(path)
     assert np.array_equal(data.X, X)
     assert data.y.tolist() == [number % 2 for number in range(len(X))]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 1 << 15])
+@pytest.mark.parametrize("form", ["{!r}", "{:.17g}", "{:e}", "{:+.25f}"])
+def test_the_numbers_are_those_of_float_to_the_bit(load, monkeypatch, form, at_a_time):
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.ENTRIES_AT_A_TIME", at_a_time)
+    rng = np.random.default_rng([at_a_time, len(form)])
+    bits = rng.integers(0, 2**64, (60, 6), dtype=np.uint64).view(np.float64)
+    X = np.where(np.isfinite(bits) & (rng.random((60, 6)) < 0.7), bits, 0.0)
+    X[-1, -1] = 1.0
+    lines, want = [], np.zeros(X.shape)
+    for number, row in enumerate(X.tolist()):
+        texts = {index: form.format(value) for index, value in enumerate(row) if value}
+        want[number, [*texts]] = [*map(float, texts.values())]
+        note = ["", " # 1:2 a note", "\n\n"][number % 3]
+        lines.append(
+            " ".join([f"{number % 2}", "qid:1", *(f"{index + 1}:{text}" for index, text in texts.items())]) + note
+        )
+    assert load("\n".join(lines)).X.tobytes() == want.tobytes()
+
+
+def test_entries_are_read_many_at_a_time(load, monkeypatch):
+    read_one_by_one = []
+    monkeypatch.setattr("compare_ag.problem.files_libsvm._read_row", lambda *row: read_one_by_one.append(row) or [])
+    assert load("1 1:5 3:-1e3 # note\n0 qid:3 2:7\n1\n" * 1000).X.shape == (3000, 3)
+    assert not read_one_by_one
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["1 2:x", "1 1:1:1", "2:3"], "line 2: the value of feature 2 is 'x'"),
+        (["1 2:3 1:4", "1:5"], "line 2: feature index 1 after 2"),
+        (["1:5", "1 2:nan"], "line 2: the line begins with '1:5'"),
+    ],
+)
+def test_of_several_faults_the_first_in_the_file_is_named(load, lines, said):
+    assert said in refusal(load, "\n".join(["0 1:1", *lines]))

@@ -1,0 +1,224 @@
+"""Sources of arrays and columns with types: NumPy archives, Parquet files, data frames of pandas, polars or Arrow.
+
+An .npz file is a zip of .npy files, whose headers announce a shape and a type. A header may lie, a few
+kilobytes may unpack to terabytes, an object array would run code: so the header is read first, must match the
+size in the zip's directory, and must fit into memory.
+
+pyarrow (extra ``[arrow]``) knows all the others; it is imported here alone and when there is something to read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+
+from compare_ag.problem.checks import did_you_mean, listed, quoted
+from compare_ag.problem.core import Array, ProblemError
+from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels, not_a_number
+
+NUMERIC = "biuf"
+"""Kinds of dtype that features may have: bool, integers, floats."""
+
+TEXT = ("string", "large_string", "string_view")
+"""Types of Arrow that labels may have as well."""
+
+LONGEST_HEADER = 1 << 16
+
+EXACT_INTEGERS = 2**53
+"""Up to it float64 holds every integer."""
+
+OFTEN_CALLED = {
+    "X": ("x", "X_train", "x_train", "data", "features", "inputs", "arr_0"),
+    "y": ("Y", "y_train", "Y_train", "target", "targets", "labels", "label", "arr_1"),
+}
+"""What the arrays are called where they are not X and y."""
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
+    *(ValueError, TypeError, SyntaxError, tokenize.TokenError),
+)
+"""What zipfile and numpy raise for damaged, truncated, encrypted or unknown content. (A header is a Python literal.)"""
+
+
+def read_npz(path: Path, source: Source) -> Table:
+    """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGED as error:
+        raise source.error(f"not an .npz archive ({error}); numpy.savez(file, X=X, y=y) writes one") from error
+    with archive:
+        shape, _ = _header(archive, "X", source, kinds=NUMERIC)
+        y_shape, y_dtype = _header(archive, "y", source, kinds=NUMERIC + "SU")
+        matrix = len(shape) == 2 and shape[1] > 0
+        source.require(matrix, f"X has shape {shape}; (examples, features) is needed, one feature at least")
+        n, d = shape
+        fit = y_shape in ((n,), (n, 1))
+        source.require(fit, f"y has shape {y_shape}; with X of shape {shape} it must be {(n,)} or {(n, 1)}")
+        source.require(n != 0, "X has no rows")
+        source.require_memory(n * d + n * -(-y_dtype.itemsize // 8))
+        X, y = _array(archive, "X", source), _array(archive, "y", source).reshape(n)
+    X, names = choose_columns(X, source, 0, named=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # longdouble may overflow: found by the next lines
+        features = np.ascontiguousarray(X, dtype=np.float64)
+    require_finite(features, names, source)
+    return Table(features, *map_labels(y, source, "y"), names, "arrays X and y", inexact(X, names))
+
+
+def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the type that a member announces, checked, without reading its data."""
+    if f"{name}.npy" not in archive.namelist():
+        raise source.error(f"no array {name!r}{_instead(archive, name)}")
+    with _reading(name, source), archive.open(f"{name}.npy") as packed:
+        file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, for a header may be a bomb as well
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    message = f"array {name} holds Python objects, which are not loaded; convert it to numbers"
+    source.require(not dtype.hasobject, message)
+    source.require(dtype.kind in kinds, f"array {name} has dtype {dtype}; real numbers are needed")
+    data_size, announced = archive.getinfo(f"{name}.npy").file_size - file.tell(), math.prod(shape) * dtype.itemsize
+    source.require(
+        announced == data_size,
+        f"the header of array {name} announces {announced:,} bytes (shape {shape}, {dtype}), "
+        f"the file holds {data_size:,}; the file is damaged",
+    )
+    return shape, dtype
+
+
+def _instead(archive: zipfile.ZipFile, name: str) -> str:
+    """Say what there is instead of an array X or y, and how to make X and y of it."""
+    members = [member.removesuffix(".npy") for member in archive.namelist()]
+    if "xl/workbook.xml" in members:
+        return "; this is an Excel workbook: save the sheet as CSV"
+    likely = {wanted: next(filter(members.__contains__, others), wanted) for wanted, others in OFTEN_CALLED.items()}
+    hint = did_you_mean(name, members, ".")
+    if likely[name] != name:
+        pairs = ", ".join(f"{wanted}=old[{quoted(other)}]" for wanted, other in likely.items())
+        hint = f"; is it {quoted(likely[name])}? numpy.savez(file, {pairs}) with old = numpy.load(…) renames it."
+    return f"{hint} The archive holds {listed([*map(quoted, members)]) or 'nothing'}; X and y are needed"
+
+
+def _array(archive: zipfile.ZipFile, name: str, source: Source) -> Array:
+    with _reading(name, source), archive.open(f"{name}.npy") as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+@contextmanager
+def _reading(name: str, source: Source) -> Iterator[None]:
+    """Turn what goes wrong inside the archive into a `ProblemError`."""
+    try:
+        with catch_warnings():
+            simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
+            yield
+    except _DAMAGED as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise source.error(f"array {name} cannot be read: {quoted(said, 120)}") from error
+
+
+def read_parquet(path: Path, source: Source) -> Table:
+    """Read a Parquet file."""
+    arrow = _arrow(f"{source.name} is a Parquet file")
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
+    except (arrow.ArrowException, OSError) as error:
+        raise source.error(f"cannot be read as Parquet: {quoted(str(error), 120)}") from error
+
+
+def read_frame(frame: Any, source: Source) -> Table:
+    """Read a data frame: anything with ``__arrow_c_stream__``. The index of a pandas frame is left out."""
+    library = type(frame).__module__.partition(".")[0]
+    source = source._replace(name=f"{library} frame")
+    arrow = _arrow(f"a {source.name} is read by way of Arrow")
+    try:
+        table = arrow.Table.from_pandas(frame, preserve_index=False) if library == "pandas" else arrow.table(frame)
+    except (arrow.ArrowException, TypeError, ValueError) as error:
+        raise source.error(f"cannot be read as a table: {quoted(str(error), 120)}") from error
+    return _read_batches(table.schema, table.num_rows, table.to_batches(), source, source.name)
+
+
+def _arrow(why: str) -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ProblemError(
+            f"{why}: this needs pyarrow, which cannot be imported ({error}); install it with "
+            "`python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
+        ) from error
+    return pyarrow
+
+
+def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: str) -> Table:
+    source.require_target(schema.names, "there are")
+    columns = Columns(source, schema.names)
+    source.require(rows > 0, "there are no rows")
+    source.require_memory(rows * len(columns.features))
+    X, labels, rounded, row = np.empty((rows, len(columns.features))), list[Array](), dict[int, tuple[str, ...]](), 0
+    target = columns[columns.target]
+    for batch in batches:
+        for feature, column in enumerate(columns.features):
+            values = _values(batch.column(column), source, columns[column], row)
+            X[row : row + len(values), feature] = values
+            rounded[column] = rounded.get(column) or inexact(values[:, None], (columns.names[column],), row)
+        labels.append(_values(batch.column(columns.target), source, target, row, also=TEXT))
+        row += batch.num_rows
+    require_finite(X, columns.feature_names, source)
+    classes, known = map_labels(np.concatenate(labels), source, target)
+    warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
+    return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
+
+
+def _values(column: Any, source: Source, place: str, first: int, also: tuple[str, ...] = ()) -> Array:
+    """Return a column of a batch, whose first row is ``first``, as numbers, or as texts if its type is in ``also``."""
+    if str(column.type).startswith("dictionary"):
+        column = column.dictionary_decode()
+    if column.null_count:
+        row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise source.error(not_a_number(""), place, f"row {row} (counted from 0)")
+    kind = str(column.type)
+    if kind.startswith("decimal"):  # through text, which is rounded once
+        column = column.cast("string").cast("float64")
+    values: Array = column.to_numpy(zero_copy_only=False)
+    if kind in also:
+        return values.astype(str)
+    remedy = "labels are numbers or text" if also else "features must be numeric: encode or leave it out"
+    source.require(values.dtype.kind in NUMERIC, f"is of type {kind}; {remedy}", place)
+    return values
+
+
+def require_finite(X: Array, names: tuple[str, ...], source: Source) -> None:
+    """Raise `ProblemError` for the first number of X (n, d) that is NaN or infinite."""
+    if not (finite := np.isfinite(X)).all():
+        value, place = _first(~finite, X, names)
+        raise source.error(f"{place} of X is {value}; repair or remove the row")
+
+
+def inexact(X: Array, names: tuple[str, ...], first: int = 0) -> tuple[str, ...]:
+    """Warn of integers in X (n, d) that float64 has to round; ``first`` is the number of its first row."""
+    if X.dtype.kind not in "iu" or not (large := (X > EXACT_INTEGERS) | (X < -EXACT_INTEGERS)).any():
+        return ()
+    value, place = _first(large, X, names, first)
+    return (
+        f"X holds integers beyond 2^53, which are rounded to float64: the first is {value} in {place}; "
+        "leave out identifiers with --drop",
+    )
+
+
+def _first(where: Array, X: Array, names: tuple[str, ...], first: int = 0) -> tuple[np.generic, str]:
+    """Return the first number of X (n, d) where ``where`` is true, and its place."""
+    row, column = divmod(int(np.argmax(where)), X.shape[1])
+    return X[row, column], f"row {first + row}, column {quoted(names[column]) if names else column} (counted from 0)"
