@@ -72,6 +72,14 @@ def _machine_lock_of_this_session(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _modules_compiled_once():
+    """Hundreds of processes are started from here: each would compile the whole package anew if it may not keep it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_worker_of_ours(monkeypatch):
     """A pytest that a test starts is no worker of this session: it writes its own reports."""
@@ -124,9 +132,29 @@ def calm(monkeypatch: pytest.MonkeyPatch, let_all_blocks_count: Callable[[pytest
     let_all_blocks_count(monkeypatch)
 
 
+LONGEST = (
+    "divergence/test_divergence.py",
+    "docs/test_readme.py",
+)
+"""the files that take longest, longest first"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out the files in our order: its own, by the number of tests, starts the slow ones last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def _turn(item: pytest.Item) -> int:
+    """Formalities first, as what they find is in the way of everything else; then what must not be left for the end."""
+    if "formalities" in item.path.parts:
+        return 0
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    return 1 + (LONGEST.index(name) if name in LONGEST else len(LONGEST))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Formalities first: they are cheap, and what they find is in the way of everything else."""
-    items.sort(key=lambda item: "formalities" not in item.path.parts)
+    items.sort(key=_turn)
 
 
 @pytest.fixture

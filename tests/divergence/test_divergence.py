@@ -35,6 +35,16 @@ PLACES = {
 }
 
 
+def one_of_each_kind(names):
+    """These names as parameters: the first of each part and place runs always, the others where all is looked at."""
+    seen, parameters = set(), []
+    for name in sorted(names):
+        kind = (MUTANTS[name].facts.part, MUTANTS[name].facts.shows_in, name in BOTH)
+        parameters.append(pytest.param(name, marks=[pytest.mark.thorough] if kind in seen else []))
+        seen.add(kind)
+    return parameters
+
+
 @pytest.fixture(scope="module")
 def numpy_offer():
     return select(["numpy"])["numpy"]
@@ -45,7 +55,7 @@ def problem(**changes):
     return problem_by_name(facts.pop("name"), **facts)
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+@pytest.mark.parametrize("name", one_of_each_kind(MUTANTS))
 def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(name, numpy_offer, tmp_path):
     specimen = MUTANTS[name]
     offers = {"right": numpy_offer, "wrong": numpy_offer}
@@ -93,7 +103,8 @@ def test_a_fault_with_two_threads_is_reproduced_with_two_threads(install_plugin,
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name, specimen in MUTANTS.items() if specimen.facts.part in ("loss", "gradient", "update"))
+    "name",
+    one_of_each_kind(name for name, one in MUTANTS.items() if one.facts.part in ("loss", "gradient", "update")),
 )
 def test_transplant_names_the_guilty_part(name, numpy_offer):
     _guilty(MUTANTS[name], numpy_offer)

@@ -41,7 +41,14 @@ def in_folder(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", USED)
+def is_timed(command: str) -> bool:
+    """Whether a command's whole timing part runs, which takes as long as its budget says."""
+    return command.startswith(("compare-ag run ", "compare-ag selfcheck")) and "--no-timing" not in command
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(one, marks=[pytest.mark.thorough] if is_timed(one) else []) for one in USED]
+)
 def test_every_command_runs(command, folder):
     done = in_folder(folder, "bash", "-c", command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -86,8 +93,11 @@ def test_every_file_that_is_linked_exists():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_layout_of_a_run_is_as_described(folder):
-    (run, *_) = (path for path in (folder / "reports" / "runs").iterdir() if path.name.endswith("-seed"))
+def test_the_layout_of_a_run_is_as_described(tmp_path):
+    folder = tmp_path
+    done = in_folder(folder, "compare-ag", "run", "--backends", "numpy", "--steps", "20", "--timing-budget", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (path for path in (folder / "reports" / "runs").iterdir() if path.name.endswith("-seed"))
     (tree,) = [text for kind, text in BLOCKS if kind == "text"]
     for line in tree.splitlines()[1:]:
         name = line.split()[0].replace("NAME", "numpy")

@@ -260,6 +260,7 @@ def test_the_installed_sample_is_certified_for_each_form_precision_and_penalty(i
     assert [line for line in lines if not line.endswith(" 0 ok ok")] == []
 
 
+@pytest.mark.thorough
 def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
     environment = Environment.make(tmp_path)
     output: list[str] = []
@@ -279,6 +280,7 @@ def test_the_decorated_test_of_the_guide_passes(installed):
     assert "39 passed, 4 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
 
 
+@pytest.mark.thorough
 def test_the_jax_plugin_is_certified(tmp_path):
     pytest.importorskip("jax", reason="jax is not installed")
     environment = Environment.make(tmp_path, JAX)
