@@ -36,10 +36,11 @@ def run_with(install_plugin, tmp_path, monkeypatch):
     return result
 
 
-@pytest.fixture
-def alone(tmp_path):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
     """The arrays of numpy without a neighbour."""
-    run = compare_ag.run(["numpy"], PROBLEM, steps=STEPS, timing=False, output=tmp_path / "alone")
+    folder = tmp_path_factory.mktemp("alone")
+    run = compare_ag.run(["numpy"], PROBLEM, steps=STEPS, timing=False, output=folder / "alone")
     return run.arrays("numpy")
 
 
@@ -112,15 +113,30 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
     ("kind", "label", "said"),
     [
         ("Held", "Held.resident = -1", "while its memory was measured: its worker sent Held.resident = -1"),
-        ("FirstSteps", "FirstSteps: array step_ns negative", "while its memory was measured: its worker sent step_ns"),
+        pytest.param(
+            "FirstSteps",
+            "FirstSteps: array step_ns negative",
+            "while its memory was measured: its worker sent step_ns",
+            marks=pytest.mark.thorough,
+        ),
         ("Timed-whole", "Timed.wall_ns = -1", "while its memory was measured: its worker sent Timed.wall_ns = -1"),
         (
             "Timed-phased",
             "Timed.phases = " + str([0] * 11)[:30],
             "while being timed: its worker sent 5000 values",
         ),
-        ("Timed-whole", "Timed.idle_cpu_ns = -1", "while its memory was measured: its worker sent Timed.idle_cpu_ns"),
-        ("Timed-whole", "Timed: array step_ns zero", "while its memory was measured: its worker sent step_ns = 0"),
+        pytest.param(
+            "Timed-whole",
+            "Timed.idle_cpu_ns = -1",
+            "while its memory was measured: its worker sent Timed.idle_cpu_ns",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "Timed-whole",
+            "Timed: array step_ns zero",
+            "while its memory was measured: its worker sent step_ns = 0",
+            marks=pytest.mark.thorough,
+        ),
         ("Audited", "Audited.noise_ns = -1", "while being timed: its worker sent Audited.noise_ns = -1"),
         ("Graphed", "Graphed: array totals missing", "its worker sent the array 'totals' of a graph"),
     ],
@@ -310,8 +326,15 @@ def compare_ag_backend():
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize(
+    ("batch_size", "dtype"),
+    [
+        (None, "float32"),
+        pytest.param(None, "float64", marks=pytest.mark.thorough),
+        pytest.param(7, "float32", marks=pytest.mark.thorough),
+        (7, "float64"),
+    ],
+)
 def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, brief):
     run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=brief)
     assert run["broken"].status == "ok", run["broken"].reason
