@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ def make_run() -> Callable[..., Any]:
 def brief() -> Settings:
     """For runs whose times do not matter but must be there."""
     return BRIEF
+
+
+@pytest.fixture(scope="session")
+def once() -> Settings:
+    """As `brief`, with one launch: for runs where somebody must be timed, and nothing is said of how well."""
+    return replace(BRIEF, least_launches=1, most_launches=1)
 
 
 @pytest.fixture(scope="session")

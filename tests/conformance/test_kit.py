@@ -12,7 +12,7 @@ from compare_ag.conformance import check_backend, parametrize_backend_checks
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.suite import select
 
-BUNDLED = ["numpy", "autograd", pytest.param("torch", marks=pytest.mark.thorough)]
+BUNDLED = ["numpy", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("autograd", "torch"))]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -248,12 +248,18 @@ def test_expected_failures_need_a_known_id_and_a_reason(expected, said):
         parametrize_backend_checks(["numpy"], expected)
 
 
+PLUGIN = ("-p", "compare_ag.conformance.plugin", "--pyargs", "compare_ag.conformance")
+
+
+@pytest.mark.thorough
 def test_the_pytest_plugin_checks_a_named_backend_from_an_empty_directory(tmp_path):
-    base = ("-p", "compare_ag.conformance.plugin", "--pyargs", "compare_ag.conformance")
-    done = pytest_in(tmp_path, *base, "--backend", "numpy")
+    done = pytest_in(tmp_path, *PLUGIN, "--backend", "numpy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(CHECKS) - 2} passed, 2 skipped" in done.stdout
-    none = pytest_in(tmp_path, *base)
+
+
+def test_the_pytest_plugin_asks_for_the_backend_that_it_was_not_told(tmp_path):
+    none = pytest_in(tmp_path, *PLUGIN)
     assert none.returncode != 0
     assert "name the backend to check: --backend NAME" in none.stdout + none.stderr
 

@@ -35,11 +35,11 @@ PLACES = {
 }
 
 
-def one_of_each_kind(names):
-    """These names as parameters: the first of each part and place runs always, the others where all is looked at."""
+def one_of_each_kind(names, kind_of):
+    """These names as parameters: the first of each kind runs always, the others where all is looked at."""
     seen, parameters = set(), []
     for name in sorted(names):
-        kind = (MUTANTS[name].facts.part, MUTANTS[name].facts.shows_in, name in BOTH)
+        kind = kind_of(name)
         parameters.append(pytest.param(name, marks=[pytest.mark.thorough] if kind in seen else []))
         seen.add(kind)
     return parameters
@@ -55,7 +55,9 @@ def problem(**changes):
     return problem_by_name(facts.pop("name"), **facts)
 
 
-@pytest.mark.parametrize("name", one_of_each_kind(MUTANTS))
+@pytest.mark.parametrize(
+    "name", one_of_each_kind(MUTANTS, lambda name: (MUTANTS[name].facts.part, MUTANTS[name].facts.shows_in))
+)
 def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(name, numpy_offer, tmp_path):
     specimen = MUTANTS[name]
     offers = {"right": numpy_offer, "wrong": numpy_offer}
@@ -104,7 +106,10 @@ def test_a_fault_with_two_threads_is_reproduced_with_two_threads(install_plugin,
 
 @pytest.mark.parametrize(
     "name",
-    one_of_each_kind(name for name, one in MUTANTS.items() if one.facts.part in ("loss", "gradient", "update")),
+    one_of_each_kind(
+        (name for name, one in MUTANTS.items() if one.facts.part in ("loss", "gradient", "update")),
+        lambda name: (MUTANTS[name].facts.part, name in BOTH),
+    ),
 )
 def test_transplant_names_the_guilty_part(name, numpy_offer):
     _guilty(MUTANTS[name], numpy_offer)

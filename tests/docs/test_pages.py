@@ -34,10 +34,12 @@ def outputs() -> list[str | None]:
     return pages.in_process_of_its_own(TUTORIAL)
 
 
+@pytest.mark.thorough
 def test_the_tutorial_shows_what_its_blocks_print(outputs):
     assert pages.differences(TUTORIAL.name, TEXT, pages.written(TEXT, outputs)) == ""
 
 
+@pytest.mark.thorough
 def test_an_altered_number_is_noticed(outputs):
     shown = [match for block in re.finditer(r"^```text\n(.*?)^```", TEXT, re.M | re.S)
              for match in re.compile(r"\d").finditer(TEXT, block.start(1), block.end(1))]  # fmt: skip

@@ -28,9 +28,12 @@ USED = [command for command in commands() if not command.startswith(SETUP)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One working directory for all commands, as a reader has one."""
+    """One working directory for all commands, as a reader has one, with the files that commands of the page write."""
     path = tmp_path_factory.mktemp("reader")
     (path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    for command in USED:
+        if command.startswith("printf"):
+            assert in_folder(path, "bash", "-c", command).returncode == 0
     return path
 
 
@@ -41,13 +44,12 @@ def in_folder(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def is_timed(command: str) -> bool:
-    """Whether a command's whole timing part runs, which takes as long as its budget says."""
-    return command.startswith(("compare-ag run ", "compare-ag selfcheck")) and "--no-timing" not in command
+QUICK = re.compile(r"compare-ag (run --backends|show|report|export|compare|list *$)|printf|eval|python .* --help$")
+"""what starts at most one worker; the others train or time every installed backend, or check a whole one"""
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(one, marks=[pytest.mark.thorough] if is_timed(one) else []) for one in USED]
+    "command", [pytest.param(one, marks=[] if QUICK.match(one) else [pytest.mark.thorough]) for one in USED]
 )
 def test_every_command_runs(command, folder):
     done = in_folder(folder, "bash", "-c", command)

@@ -52,7 +52,15 @@ def is_alone_to_blame(run: compare_ag.Run, said: str, status: str = "malformed")
     return True
 
 
-@pytest.mark.parametrize("status", ["ok", "imported", "not-run", "cancelled", "undecidable", "nonsense", ""])
+@pytest.mark.parametrize(
+    "status",
+    [
+        "ok",
+        "undecidable",
+        "",
+        *(pytest.param(one, marks=pytest.mark.thorough) for one in ("imported", "not-run", "cancelled", "nonsense")),
+    ],
+)
 def test_a_worker_cannot_report_a_verdict(status, run_with, good_plugin):
     source = "from compare_ag.worker.load import PluginError\n" + good_plugin.replace(
         "        w, b = weights\n        z", f"        raise PluginError({status!r}, 'all is well')\n        z"
@@ -141,20 +149,20 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
         ("Graphed", "Graphed: array totals missing", "its worker sent the array 'totals' of a graph"),
     ],
 )
-def test_an_impossible_figure_costs_its_backend_alone(kind, label, said, run_with, brief):
-    run = run_with(FUZZ["PLUGIN"].format(kind=kind, label=label), timing=brief)
+def test_an_impossible_figure_costs_its_backend_alone(kind, label, said, run_with, once):
+    run = run_with(FUZZ["PLUGIN"].format(kind=kind, label=label), timing=once)
     assert is_alone_to_blame(run, said)
     assert run["numpy"].cost is not None
     assert run["broken"].cost is None
 
 
-def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, brief):
+def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, once):
     source = "import time\nfrom compare_ag.worker import clock\n" + good_plugin
     source += "\n\nreal = clock.perf_counter_ns\nclock.perf_counter_ns = lambda: 10**6 * real()\n"
-    assert is_alone_to_blame(run_with(source, timing=brief), "step_ns")
+    assert is_alone_to_blame(run_with(source, timing=once), "step_ns")
 
 
-def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, brief):
+def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, once):
     source = (
         "from compare_ag.worker import clock, protocol as p\n"
         + good_plugin
@@ -169,7 +177,7 @@ def whole_block(trainee, batches, w, b, steps, lead_in, learning_rate, segment=0
 clock.whole_block = whole_block
 """
     )
-    assert is_alone_to_blame(run_with(source, timing=brief), "steps in 1 ns")
+    assert is_alone_to_blame(run_with(source, timing=once), "steps in 1 ns")
 
 
 def test_the_progress_board_is_not_believed_either(run_with, good_plugin):
@@ -239,9 +247,9 @@ def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monke
     assert records.load_run(run.path)["broken"].status == "undecidable"
 
 
-def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, brief):
+def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, once):
     monkeypatch.setattr(Judge, "verdicts", failing(Judge.verdicts, lambda _, training: training.offer.name == "broken"))
-    run = run_with(good_plugin, timing=brief)
+    run = run_with(good_plugin, timing=once)
     assert run["broken"].status == "undecidable"
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None
@@ -263,7 +271,7 @@ def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["memory", "block", "cost"])
-def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, brief):
+def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, once):
     from compare_ag.host.session import Session
     from compare_ag.suite import memory
 
@@ -275,7 +283,7 @@ def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monke
         )
     else:
         monkeypatch.setattr(_Conclusion, "_cost", failing(_Conclusion._cost, lambda _, name: name == "broken"))
-    run = run_with(good_plugin, timing=brief)
+    run = run_with(good_plugin, timing=once)
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None
 
@@ -335,8 +343,8 @@ def compare_ag_backend():
         (7, "float64"),
     ],
 )
-def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, brief):
-    run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=brief)
+def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, once):
+    run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=once)
     assert run["broken"].status == "ok", run["broken"].reason
     assert run["broken"].cost is not None
     assert run["broken"].memory is not None
