@@ -142,6 +142,25 @@ def calm(monkeypatch: pytest.MonkeyPatch, let_all_blocks_count: Callable[[pytest
 LONGEST = (
     "divergence/test_divergence.py",
     "docs/test_readme.py",
+    "selftest/test_selftest.py",
+    "plugins_guide/test_author_guide.py",
+    "suite/test_boundary.py",
+    "suite/test_faults.py",
+    "suite/test_timing.py",
+    "conformance/test_kit.py",
+    "divergence/test_divergence_edges.py",
+    "cli/test_cli.py",
+    "cli/test_one_timing_at_a_time.py",
+    "bridge/test_suite.py",
+    "bridge/test_fixtures.py",
+    "report/page/test_browser.py",
+    "suite/test_memory.py",
+    "graphs/test_commands.py",
+    "cli/test_shell.py",
+    "packaging/test_wheel.py",
+    "suite/test_extremes.py",
+    "docs/test_pages.py",
+    "template/test_template.py",
 )
 """the files that take longest, longest first"""
 
