@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -179,7 +180,23 @@ def _turn(item: pytest.Item) -> int:
     return 1 + (LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
 
+def _leave_few(items: list[pytest.Item]) -> None:
+    """Mark as thorough what `few` leaves out of the cases of a test."""
+    before: Counter[str] = Counter()
+    for item in items:
+        if (few := item.get_closest_marker("few")) is not None:
+            assert isinstance(item, pytest.Function)
+            test, case = item.nodeid.split("[")[0], item.callspec.id
+            usual = case in few.args if isinstance(few.args[0], str) else before[test] < few.args[0]
+            before[test] += 1
+            if not usual:
+                item.add_marker("thorough")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before pytest itself looks at the markers."""
+    _leave_few(items)
     items.sort(key=_turn)
 
 

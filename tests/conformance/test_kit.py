@@ -12,9 +12,10 @@ from compare_ag.conformance import check_backend, parametrize_backend_checks
 from compare_ag.conformance.ladder import CHECKS
 from compare_ag.suite import select
 
-BUNDLED = ["numpy", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("autograd", "torch"))]
+BUNDLED = ["numpy", "autograd", "torch"]
 
 
+@pytest.mark.few("numpy")
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_backends_pass_every_check(name):
     results = check_backend(name)
@@ -49,6 +50,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.few("a wrong sign", "no penalty in the loss", "another rate", "writes into the weights")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_fails_first_at_its_own_rung(mistake, install_plugin, good_plugin):
     old, new, rung = MISTAKES[mistake]
@@ -96,6 +98,7 @@ CONDITIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.few("softplus with a threshold", "a clip at 1e-15", "a product with X, not its transpose", "two threads")
 @pytest.mark.parametrize("mistake", CONDITIONS)
 def test_a_mistake_that_acts_under_a_condition_is_seen_by_the_rung_for_it(mistake, install_plugin, good_plugin):
     old, new, rung = CONDITIONS[mistake]
@@ -110,6 +113,7 @@ def test_a_mistake_that_acts_under_a_condition_is_seen_by_the_rung_for_it(mistak
     assert CAUSES.get(mistake, "") in result.cause
 
 
+@pytest.mark.thorough
 def test_a_right_third_party_backend_passes(install_plugin, good_plugin):
     install_plugin("mine", good_plugin)
     assert [(r.id, r.message) for r in check_backend("mine") if r.status == "failed"] == []

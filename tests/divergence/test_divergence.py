@@ -133,6 +133,7 @@ def test_two_right_backends_agree_and_the_first_different_bit_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("changes", [{"batch_size": 9}, {"dtype": "float32"}, {"loss": "probability"}])
 def test_a_stateful_fault_in_the_middle_is_found_at_its_step(changes, numpy_offer, tmp_path):
     specimen = next(s for s in specimens("step-skipped") if s.size == 3.0)
@@ -162,6 +163,7 @@ def test_larger_data_go_into_a_file_beside_the_script_and_nothing_is_written_ove
     assert done.stdout.splitlines()[-1] == "REPRODUCED: out of tolerance"
 
 
+@pytest.mark.thorough
 def test_three_backends_exchange_single_parts(numpy_offer):
     offers = dict.fromkeys(("a", "b", "wrong"), numpy_offer)
     specimen = LARGEST["rate-scaled"]
@@ -179,6 +181,7 @@ def command(*arguments, cwd):
     )
 
 
+@pytest.mark.thorough
 def test_the_commands_on_a_wrong_plugin(install_plugin, good_plugin, tmp_path):
     install_plugin("mine", good_plugin.replace("residual.sum() / n", "residual.sum() / (n + 1)"))
     options = ("--problem", "synthetic:n=20,d=2", "--steps", "30")

@@ -104,6 +104,7 @@ def test_the_glossary_of_the_methods_page_is_the_reports():
     assert pages.with_glossary(methods) == methods
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in pages.PAGES if name != TUTORIAL.name])
 def test_other_pages_show_what_their_blocks_print(name):
     path = ROOT / "docs" / name

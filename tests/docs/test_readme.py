@@ -65,6 +65,7 @@ def test_every_python_block_runs(folder):
         assert done.stdout.startswith("ok agrees over all 50 steps")
 
 
+@pytest.mark.thorough
 def test_every_test_block_passes(folder):
     blocks = [text for kind, text in BLOCKS if kind == "python" and text.startswith("# test_")]
     assert blocks

@@ -52,15 +52,8 @@ def is_alone_to_blame(run: compare_ag.Run, said: str, status: str = "malformed")
     return True
 
 
-@pytest.mark.parametrize(
-    "status",
-    [
-        "ok",
-        "undecidable",
-        "",
-        *(pytest.param(one, marks=pytest.mark.thorough) for one in ("imported", "not-run", "cancelled", "nonsense")),
-    ],
-)
+@pytest.mark.few("ok", "undecidable", "")
+@pytest.mark.parametrize("status", ["ok", "imported", "not-run", "cancelled", "undecidable", "nonsense", ""])
 def test_a_worker_cannot_report_a_verdict(status, run_with, good_plugin):
     source = "from compare_ag.worker.load import PluginError\n" + good_plugin.replace(
         "        w, b = weights\n        z", f"        raise PluginError({status!r}, 'all is well')\n        z"
@@ -107,6 +100,7 @@ FRAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("what", FRAMES)
 def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plugin, alone):
     statement, said = FRAMES[what]
@@ -117,34 +111,20 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
     }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("kind", "label", "said"),
     [
         ("Held", "Held.resident = -1", "while its memory was measured: its worker sent Held.resident = -1"),
-        pytest.param(
-            "FirstSteps",
-            "FirstSteps: array step_ns negative",
-            "while its memory was measured: its worker sent step_ns",
-            marks=pytest.mark.thorough,
-        ),
+        ("FirstSteps", "FirstSteps: array step_ns negative", "while its memory was measured: its worker sent step_ns"),
         ("Timed-whole", "Timed.wall_ns = -1", "while its memory was measured: its worker sent Timed.wall_ns = -1"),
         (
             "Timed-phased",
             "Timed.phases = " + str([0] * 11)[:30],
             "while being timed: its worker sent 5000 values",
         ),
-        pytest.param(
-            "Timed-whole",
-            "Timed.idle_cpu_ns = -1",
-            "while its memory was measured: its worker sent Timed.idle_cpu_ns",
-            marks=pytest.mark.thorough,
-        ),
-        pytest.param(
-            "Timed-whole",
-            "Timed: array step_ns zero",
-            "while its memory was measured: its worker sent step_ns = 0",
-            marks=pytest.mark.thorough,
-        ),
+        ("Timed-whole", "Timed.idle_cpu_ns = -1", "while its memory was measured: its worker sent Timed.idle_cpu_ns"),
+        ("Timed-whole", "Timed: array step_ns zero", "while its memory was measured: its worker sent step_ns = 0"),
         ("Audited", "Audited.noise_ns = -1", "while being timed: its worker sent Audited.noise_ns = -1"),
         ("Graphed", "Graphed: array totals missing", "its worker sent the array 'totals' of a graph"),
     ],
@@ -270,6 +250,7 @@ def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
     assert run.exit_code == ExitCode.BUG
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", ["memory", "block", "cost"])
 def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, once):
     from compare_ag.host.session import Session
@@ -334,15 +315,9 @@ def compare_ag_backend():
 """
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "dtype"),
-    [
-        (None, "float32"),
-        pytest.param(None, "float64", marks=pytest.mark.thorough),
-        pytest.param(7, "float32", marks=pytest.mark.thorough),
-        (7, "float64"),
-    ],
-)
+@pytest.mark.few("None-float32", "7-float64")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [None, 7])
 def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, once):
     run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=once)
     assert run["broken"].status == "ok", run["broken"].reason
@@ -352,6 +327,7 @@ def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, once):
     assert not [warning for warning in run["broken"].warnings if "graph" in warning]
 
 
+@pytest.mark.thorough
 def test_make_tensor_gets_arrays_when_a_step_is_taken_apart(install_plugin):
     from compare_ag.divergence.transplant import transplant
     from compare_ag.problem import problem_by_name

@@ -39,12 +39,8 @@ def silent(run) -> bool:
     return not any(path.read_text() for path in (run.path / "logs").glob("*") if path.suffix == ".txt")
 
 
-USUAL = ("rate 1e38 in float32", "rate 1e100 and batches", "penalty 1e308")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.thorough]) for name in EXTREMES]
-)
+@pytest.mark.few("rate 1e100 and batches", "penalty 1e308")
+@pytest.mark.parametrize("name", EXTREMES)
 def test_extreme_numbers_are_never_held_against_a_backend(name, tmp_path, capsys):
     problem, facts = EXTREMES[name]
     found = compare_ag.run(

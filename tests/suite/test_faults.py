@@ -80,6 +80,15 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.few(
+    "raises",
+    "segfaults",
+    "exits hard with 0",
+    "is killed",
+    "closes every descriptor",
+    "writes junk everywhere",
+    "returns a wrong shape",
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_a_step_has_its_row_and_the_other_backend_finishes(fault, run_with, good_plugin):
     statement, status, said = FAULTS[fault]
@@ -101,6 +110,7 @@ def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     assert "17 losses are kept" in run["broken"].reason
 
 
+@pytest.mark.few("sleeps", "holds the interpreter lock")
 @pytest.mark.parametrize(
     "hang",
     ["time.sleep(60)", "exec('while True: pass')", "exec('while True: print(1)')",
@@ -196,9 +206,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    "bug", [pytest.param(bug, marks=[] if "1e-6" in bug or "rate" in bug else [pytest.mark.thorough]) for bug in WRONG]
-)
+@pytest.mark.few("gradient off by 1e-6", "learning rate off by 1 %")
+@pytest.mark.parametrize("bug", WRONG)
 def test_wrong_numbers_are_found_and_never_ranked(bug, run_with, good_plugin, once):
     old, new = WRONG[bug]
     assert old in good_plugin
@@ -350,6 +359,7 @@ def test_a_stream_of_answers_does_not_outrun_the_deadline(run_with, good_plugin)
     assert 5 < len(run.arrays("broken")["losses"]) < 100
 
 
+@pytest.mark.thorough
 def test_a_backend_does_not_pay_for_its_neighbours_time(install_plugin, good_plugin, tmp_path, once):
     slow = "import time; time.sleep(1.5)\n" + good_plugin
     for name in ("one", "two", "three"):

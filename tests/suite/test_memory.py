@@ -112,6 +112,7 @@ def test_a_word_about_the_tape_that_is_no_number_is_a_note(measured):
     assert run["mine"].cost is not None
 
 
+@pytest.mark.thorough
 def test_torch_counts_what_autograd_saves(tmp_path, once):
     run = compare_ag.run(["torch"], "synthetic:n=1000,d=5", steps=20, timing=once, output=tmp_path / "run")
     found = run["torch"].memory

@@ -41,9 +41,8 @@ def results(problem, formula, change=None, seed=0):
     }
 
 
-@pytest.mark.parametrize(
-    "index", [*range(12), *(pytest.param(index, marks=pytest.mark.thorough) for index in range(12, 60))]
-)
+@pytest.mark.few(12)
+@pytest.mark.parametrize("index", range(60))
 def test_correct_answers_satisfy_every_relation(bench, index):
     problem = bench.random_problem(index, batch_size=None)
     formula = bench.naive_probability if problem.loss == "probability" else bench.by_hand

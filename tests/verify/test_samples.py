@@ -38,9 +38,8 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize(
-    "index", [*range(12), *(pytest.param(index, marks=pytest.mark.thorough) for index in range(12, 40))]
-)
+@pytest.mark.few(12)
+@pytest.mark.parametrize("index", range(40))
 def test_every_correct_formula_passes_at_every_point(bench, index):
     problem = bench.random_problem(index, steps=60)
     probes = points(problem)

@@ -16,9 +16,8 @@ def judged(problem, trajectory):
     return judge(problem, reference, tolerance(problem, reference), trajectory)
 
 
-@pytest.mark.parametrize(
-    "index", [*range(12), *(pytest.param(index, marks=pytest.mark.thorough) for index in range(12, 42))]
-)
+@pytest.mark.few(12)
+@pytest.mark.parametrize("index", range(42))
 def test_correct_code_is_never_rejected(bench, index):
     problem = bench.random_problem(index)
     formulas = [bench.by_hand, bench.with_tanh]
