@@ -176,7 +176,7 @@ def _turn(item: pytest.Item) -> int:
     """Formalities first, as what they find is in the way of everything else; then what must not be left for the end."""
     if "formalities" in item.path.parts:
         return 0
-    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    name = Path(os.path.relpath(item.path, Path(__file__).parent)).as_posix()
     return 1 + (LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
 
