@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import runpy
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,14 @@ def _machine_lock_of_this_session(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _modules_compiled_once():
+    """Hundreds of processes are started from here: each would compile the whole package anew if it may not keep it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_worker_of_ours(monkeypatch):
     """A pytest that a test starts is no worker of this session: it writes its own reports."""
@@ -108,6 +118,12 @@ def brief() -> Settings:
 
 
 @pytest.fixture(scope="session")
+def once() -> Settings:
+    """As `brief`, with one launch: for runs where somebody must be timed, and nothing is said of how well."""
+    return replace(BRIEF, least_launches=1, most_launches=1)
+
+
+@pytest.fixture(scope="session")
 def let_all_blocks_count() -> Callable[[pytest.MonkeyPatch], None]:
     """Patch the engine so: whatever the kernel counted in blocks, and however fast the CPU was."""
 
@@ -124,9 +140,64 @@ def calm(monkeypatch: pytest.MonkeyPatch, let_all_blocks_count: Callable[[pytest
     let_all_blocks_count(monkeypatch)
 
 
+LONGEST = (
+    "divergence/test_divergence.py",
+    "docs/test_readme.py",
+    "selftest/test_selftest.py",
+    "plugins_guide/test_author_guide.py",
+    "suite/test_boundary.py",
+    "suite/test_faults.py",
+    "suite/test_timing.py",
+    "conformance/test_kit.py",
+    "divergence/test_divergence_edges.py",
+    "cli/test_cli.py",
+    "cli/test_one_timing_at_a_time.py",
+    "bridge/test_suite.py",
+    "bridge/test_fixtures.py",
+    "report/page/test_browser.py",
+    "suite/test_memory.py",
+    "graphs/test_commands.py",
+    "cli/test_shell.py",
+    "packaging/test_wheel.py",
+    "suite/test_extremes.py",
+    "docs/test_pages.py",
+    "template/test_template.py",
+)
+"""the files that take longest, longest first"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out the files in our order: its own, by the number of tests, starts the slow ones last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def _turn(item: pytest.Item) -> int:
+    """Formalities first, as what they find is in the way of everything else; then what must not be left for the end."""
+    if "formalities" in item.path.parts:
+        return 0
+    name = Path(os.path.relpath(item.path, Path(__file__).parent)).as_posix()
+    return 1 + (LONGEST.index(name) if name in LONGEST else len(LONGEST))
+
+
+def _leave_few(items: list[pytest.Item]) -> None:
+    """Mark as thorough what `few` leaves out of the cases of a test."""
+    before: Counter[str] = Counter()
+    for item in items:
+        if (few := item.get_closest_marker("few")) is not None:
+            assert isinstance(item, pytest.Function)
+            test, case = item.nodeid.split("[")[0], item.callspec.id
+            usual = case in few.args if isinstance(few.args[0], str) else before[test] < few.args[0]
+            before[test] += 1
+            if not usual:
+                item.add_marker("thorough")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Formalities first: they are cheap, and what they find is in the way of everything else."""
-    items.sort(key=lambda item: "formalities" not in item.path.parts)
+    """Before pytest itself looks at the markers."""
+    _leave_few(items)
+    items.sort(key=_turn)
 
 
 @pytest.fixture

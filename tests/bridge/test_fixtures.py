@@ -131,6 +131,7 @@ def test_a_file_from_before_parameters_had_names_reads_back(session, tmp_path):
     assert run["numpy"].cost.step.value == document["benchmarks"][0]["stats"]["median"]
 
 
+@pytest.mark.thorough
 def test_an_imported_run_ranks_nobody_and_says_so(session, tmp_path):
     _, _, kept = session(SPEED, "--ag-backends", "numpy,autograd", "-k", "step")
     command = [sys.executable, "-m", "compare_ag", "import-benchmark", str(kept), "-o", str(tmp_path / "run")]
@@ -175,6 +176,7 @@ def test_one(ag_benchmark):
     assert "1 passed" in text
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("source", "options", "said"),
     [
@@ -235,6 +237,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, content, said):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_nan_in_another_tests_facts_and_a_byte_order_mark_are_read(session, tmp_path, encoding):
     _, _, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")

@@ -80,6 +80,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_wrong_numbers_fail(run_suite, install_plugin, good_plugin, mutant):
     right, wrong, message = MUTANTS[mutant]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from compare_ag.cli import main
+
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
 SMALL = ["--problem", "synthetic:n=20,d=2", "--steps", "30", "--timing-budget", "0.5", "--quiet"]
 
@@ -90,18 +92,26 @@ def test_probing_finds_what_metadata_cannot(install_plugin, good_plugin):
     assert "SystemExit(7)" in call("list", "--probe").stdout
 
 
-def test_run_prints_the_tables_and_the_path_last(tmp_path):
-    done = call("run", "--backends", "numpy", *SMALL, "-o", "here", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder with a run in ``here``, and the command that made it."""
+    folder = tmp_path_factory.mktemp("kept")
+    done = call("run", "--backends", "numpy", *SMALL, "-o", "here", cwd=folder)
     assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_run_prints_the_tables_and_the_path_last(kept):
+    _, done = kept
     for heading in ("Verdicts", "Final weights", "Loss after k steps", "Speed", "Paid once"):
         assert heading in done.stdout
     assert done.stdout.splitlines()[-1] == "Run kept in here"
     assert "\x1b" not in done.stdout
 
 
-def test_show_prints_the_same_from_the_files_alone(tmp_path):
-    done = call("run", "--backends", "numpy", *SMALL, "-o", "here", cwd=tmp_path)
-    again = call("show", "here", cwd=tmp_path)
+def test_show_prints_the_same_from_the_files_alone(kept):
+    folder, done = kept
+    again = call("show", "here", cwd=folder)
     assert again.stdout == done.stdout
     assert again.returncode == 0
 
@@ -168,14 +178,26 @@ USAGE = {
 }
 
 
+AS_PROCESSES = {"unknown backend", "no such file", "no number of seconds", "too large a problem"}
+"""by what finds the mistake one each: the selection, the reader, click, the limits; the others need no new process"""
+
+
 @pytest.mark.parametrize("case", USAGE)
-def test_bad_input_gets_one_clear_message_and_nothing_runs(case, tmp_path):
+def test_bad_input_gets_one_clear_message_and_nothing_runs(case, tmp_path, monkeypatch, capsys):
     arguments, said = USAGE[case]
-    done = call("run", *arguments, "--quiet", cwd=tmp_path)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    if case in AS_PROCESSES:
+        done = call("run", *arguments, "--quiet", cwd=tmp_path)
+        code, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "150")
+        with pytest.raises(SystemExit) as end:
+            main(["run", *arguments, "--quiet"])
+        code, (out, err) = end.value.code, capsys.readouterr()
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -348,11 +370,11 @@ def test_completion(words, expected):
     assert [name for name in found if name.split(",")[-1] in {e.split(",")[-1] for e in expected}] == expected
 
 
-def test_a_narrow_terminal_and_no_utf8_still_work(tmp_path):
-    call("run", "--backends", "numpy", *SMALL, "-o", tmp_path / "run")
-    narrow = call("show", tmp_path / "run", environment={"COLUMNS": "40"})
+def test_a_narrow_terminal_and_no_utf8_still_work(kept):
+    folder, _ = kept
+    narrow = call("show", folder / "here", environment={"COLUMNS": "40"})
     assert max(len(line) for line in narrow.stdout.splitlines()[:-1]) <= 40
     ascii_only = call(
-        "show", tmp_path / "run", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+        "show", folder / "here", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     )
     assert ascii_only.returncode == 0, ascii_only.stderr

@@ -103,6 +103,7 @@ def test_two_runs_started_together_time_one_after_the_other(tmp_path):
     assert f"waiting: process {pid} has been timing on this machine since " in logs[second].read_text()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("killed", ["the one that times", "the one that waits"])
 def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed):
     logs = [tmp_path / "first.txt", tmp_path / "second.txt"]
@@ -141,6 +142,7 @@ def test_no_wait_exits_with_5_and_has_run_nothing(tmp_path, purpose):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.thorough
 def test_no_wait_without_timing_runs_beside_a_training_and_a_free_machine_is_used(tmp_path):
     with holder("training"):
         run = compare_ag.run(

@@ -96,6 +96,7 @@ def in_a_shell(
 RUN = ["run", "--backends", "numpy", "--problem", "synthetic:n=9,d=2", "--steps", "5", "--no-timing", "-o", "here"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_run_works_whichever_streams_are_closed(closed, tmp_path):
     done = in_a_shell(closed, *RUN, cwd=tmp_path)
@@ -137,6 +138,7 @@ def full_device():
     return "/dev/full"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
 def test_a_report_that_cannot_be_written_is_not_saved_and_no_bug(unbuffered, full_device, tmp_path):
     done = in_a_shell(f"> {full_device}", *RUN, unbuffered=unbuffered, cwd=tmp_path)
@@ -148,6 +150,7 @@ def test_a_report_that_cannot_be_written_is_not_saved_and_no_bug(unbuffered, ful
         assert (done.returncode, done.stderr) == (6, last.split(";")[0] + "\n"), arguments
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
 def test_messages_that_cannot_be_written_change_no_exit_code(unbuffered, full_device, tmp_path):
     for arguments, code in (["lsit"], 2), (["run", "--data", "none.csv"], 2), (RUN, 0):
@@ -224,6 +227,7 @@ def test_a_current_folder_that_is_gone_is_no_obstacle(tmp_path, install_plugin):
 WARNS = "import warnings\nwarnings.warn('old', DeprecationWarning)\nwarnings.warn('odd', RuntimeWarning)\n"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("how", [{"arguments": ["-W", "error"]}, {"environment": {"PYTHONWARNINGS": "error"}}])
 def test_warnings_that_are_made_errors_change_nothing(how, install_plugin, good_plugin, tmp_path):
     """Neither in the host nor in a worker: what a library or a plugin warns of is not the user's."""

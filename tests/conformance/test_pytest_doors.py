@@ -106,6 +106,7 @@ def test_an_error_of_the_kit_is_not_taken_for_the_expected_failure(tmp_path):
 WITHOUT_PROBABILITY = dict.fromkeys(("probability-form", "probability-logits", "float32-logits"), "not yet")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("expected", "outcome"), [({}, "failed"), (WITHOUT_PROBABILITY, "passed")])
 def test_a_check_that_was_not_asked_fails_unless_what_ended_the_run_was_expected(
     expected, outcome, install_plugin, good_plugin, tmp_path

@@ -35,6 +35,16 @@ PLACES = {
 }
 
 
+def one_of_each_kind(names, kind_of):
+    """These names as parameters: the first of each kind runs always, the others where all is looked at."""
+    seen, parameters = set(), []
+    for name in sorted(names):
+        kind = kind_of(name)
+        parameters.append(pytest.param(name, marks=[pytest.mark.thorough] if kind in seen else []))
+        seen.add(kind)
+    return parameters
+
+
 @pytest.fixture(scope="module")
 def numpy_offer():
     return select(["numpy"])["numpy"]
@@ -45,7 +55,9 @@ def problem(**changes):
     return problem_by_name(facts.pop("name"), **facts)
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+@pytest.mark.parametrize(
+    "name", one_of_each_kind(MUTANTS, lambda name: (MUTANTS[name].facts.part, MUTANTS[name].facts.shows_in))
+)
 def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(name, numpy_offer, tmp_path):
     specimen = MUTANTS[name]
     offers = {"right": numpy_offer, "wrong": numpy_offer}
@@ -93,7 +105,11 @@ def test_a_fault_with_two_threads_is_reproduced_with_two_threads(install_plugin,
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name, specimen in MUTANTS.items() if specimen.facts.part in ("loss", "gradient", "update"))
+    "name",
+    one_of_each_kind(
+        (name for name, one in MUTANTS.items() if one.facts.part in ("loss", "gradient", "update")),
+        lambda name: (MUTANTS[name].facts.part, name in BOTH),
+    ),
 )
 def test_transplant_names_the_guilty_part(name, numpy_offer):
     _guilty(MUTANTS[name], numpy_offer)
@@ -117,6 +133,7 @@ def test_two_right_backends_agree_and_the_first_different_bit_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("changes", [{"batch_size": 9}, {"dtype": "float32"}, {"loss": "probability"}])
 def test_a_stateful_fault_in_the_middle_is_found_at_its_step(changes, numpy_offer, tmp_path):
     specimen = next(s for s in specimens("step-skipped") if s.size == 3.0)
@@ -146,6 +163,7 @@ def test_larger_data_go_into_a_file_beside_the_script_and_nothing_is_written_ove
     assert done.stdout.splitlines()[-1] == "REPRODUCED: out of tolerance"
 
 
+@pytest.mark.thorough
 def test_three_backends_exchange_single_parts(numpy_offer):
     offers = dict.fromkeys(("a", "b", "wrong"), numpy_offer)
     specimen = LARGEST["rate-scaled"]
@@ -163,6 +181,7 @@ def command(*arguments, cwd):
     )
 
 
+@pytest.mark.thorough
 def test_the_commands_on_a_wrong_plugin(install_plugin, good_plugin, tmp_path):
     install_plugin("mine", good_plugin.replace("residual.sum() / n", "residual.sum() / (n + 1)"))
     options = ("--problem", "synthetic:n=20,d=2", "--steps", "30")

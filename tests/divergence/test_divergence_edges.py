@@ -35,6 +35,7 @@ def problem(**changes):
     return problem_by_name("synthetic:n=20,d=2", **({"steps": 30, "learning_rate": 0.1} | changes))
 
 
+@pytest.mark.few("gradient-stale", "rate-scaled", "dtype-wrong")
 @pytest.mark.parametrize(
     "name",
     ["loss-scaled", "loss-after-update", "gradient-stale", "rate-scaled", "step-skipped", "start-wrong", "dtype-wrong"],
@@ -171,6 +172,7 @@ OWN_STEPS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("result", OWN_STEPS)
 def test_an_own_step_is_judged_beside_the_parts(result, install_plugin, good_plugin):
     right, message = OWN_STEPS[result]
@@ -185,6 +187,7 @@ def test_an_own_step_is_judged_beside_the_parts(result, install_plugin, good_plu
     assert found.message.endswith(f"; the own step of mine is {'right' if right else 'wrong'}")
 
 
+@pytest.mark.thorough
 def test_the_command_shows_an_own_step_that_is_wrong_and_exits_1(install_plugin, good_plugin, tmp_path):
     wrong = "return loss, self.update(weights, self.backward(tape), learning_rate * 1.01)"
     install_plugin("mine", good_plugin.replace("\n    def to_numpy", OWN.replace("RESULT", wrong)))
@@ -234,6 +237,7 @@ def test_a_fault_before_the_overflow_has_a_script_with_finite_numbers(install_pl
 WIDER = ("weights-kept-wider", "all-kept-wider")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", WIDER)
 @pytest.mark.parametrize("facts", [{"dtype": "float32", "learning_rate": 1e-3}, {"batch_size": 7}])
 def test_weights_kept_in_a_wider_format_are_right_at_every_step(name, facts):

@@ -46,12 +46,14 @@ def job(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_an_unchanged_backend_passes_and_the_summary_says_so(job):
     done = run_step(job, "Compare")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (job / "summary.md").read_text().startswith("### compare-ag: pass")
 
 
+@pytest.mark.thorough
 def test_a_backend_that_became_wrong_does_not_pass_and_the_summary_still_says_so(job):
     path = job / "after" / "records" / "numpy.json"
     kept = path.read_text()

@@ -34,10 +34,12 @@ def outputs() -> list[str | None]:
     return pages.in_process_of_its_own(TUTORIAL)
 
 
+@pytest.mark.thorough
 def test_the_tutorial_shows_what_its_blocks_print(outputs):
     assert pages.differences(TUTORIAL.name, TEXT, pages.written(TEXT, outputs)) == ""
 
 
+@pytest.mark.thorough
 def test_an_altered_number_is_noticed(outputs):
     shown = [match for block in re.finditer(r"^```text\n(.*?)^```", TEXT, re.M | re.S)
              for match in re.compile(r"\d").finditer(TEXT, block.start(1), block.end(1))]  # fmt: skip
@@ -102,6 +104,7 @@ def test_the_glossary_of_the_methods_page_is_the_reports():
     assert pages.with_glossary(methods) == methods
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in pages.PAGES if name != TUTORIAL.name])
 def test_other_pages_show_what_their_blocks_print(name):
     path = ROOT / "docs" / name

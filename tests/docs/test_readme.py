@@ -28,9 +28,12 @@ USED = [command for command in commands() if not command.startswith(SETUP)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One working directory for all commands, as a reader has one."""
+    """One working directory for all commands, as a reader has one, with the files that commands of the page write."""
     path = tmp_path_factory.mktemp("reader")
     (path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    for command in USED:
+        if command.startswith("printf"):
+            assert in_folder(path, "bash", "-c", command).returncode == 0
     return path
 
 
@@ -41,7 +44,13 @@ def in_folder(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", USED)
+QUICK = re.compile(r"compare-ag (run --backends|show|report|export|compare|list *$)|printf|eval|python .* --help$")
+"""what starts at most one worker; the others train or time every installed backend, or check a whole one"""
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(one, marks=[] if QUICK.match(one) else [pytest.mark.thorough]) for one in USED]
+)
 def test_every_command_runs(command, folder):
     done = in_folder(folder, "bash", "-c", command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,6 +65,7 @@ def test_every_python_block_runs(folder):
         assert done.stdout.startswith("ok agrees over all 50 steps")
 
 
+@pytest.mark.thorough
 def test_every_test_block_passes(folder):
     blocks = [text for kind, text in BLOCKS if kind == "python" and text.startswith("# test_")]
     assert blocks
@@ -86,8 +96,11 @@ def test_every_file_that_is_linked_exists():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_layout_of_a_run_is_as_described(folder):
-    (run, *_) = (path for path in (folder / "reports" / "runs").iterdir() if path.name.endswith("-seed"))
+def test_the_layout_of_a_run_is_as_described(tmp_path):
+    folder = tmp_path
+    done = in_folder(folder, "compare-ag", "run", "--backends", "numpy", "--steps", "20", "--timing-budget", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (path for path in (folder / "reports" / "runs").iterdir() if path.name.endswith("-seed"))
     (tree,) = [text for kind, text in BLOCKS if kind == "text"]
     for line in tree.splitlines()[1:]:
         name = line.split()[0].replace("NAME", "numpy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,19 @@ def test_every_silenced_check_gives_its_reason():
                 found = silenced.search(line)
                 if found and "silenced = re.compile" not in line:
                     assert len(found.group(3).split()) >= 3, f"{path}:{number}: {line.strip()}"
+
+
+def test_what_the_test_command_leaves_out_is_run_by_ci():
+    """A marker that nothing runs would drop tests without a word."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert [re.split("[:(]", marker)[0] for marker in options["markers"]] == ["thorough", "few"]
+    addopts = options["addopts"]
+    assert addopts[addopts.index("-m") + 1] == "not thorough"
+    assert addopts.count("-m") == 1
+    test = ".venv/bin/python -m pytest -n 2 --dist loadfile"
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    (usual,) = (line for line in lines if line.endswith(f"&& {test}"))
+    assert lines.count(f"{test} -m thorough") == 1
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"$ {usual}\n" in readme
+    assert f"`{test} -m thorough`" in readme

@@ -233,6 +233,7 @@ def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
     assert again.splitlines()[0] == done.stdout.splitlines()[0]
 
 
+@pytest.mark.thorough
 def test_the_conformance_kit_works_from_the_wheel_in_an_empty_folder(installed):
     rungs = "loads,gradient-at-zero,gradient-at-points,relation-taylor"
     assert "4 passed, 0 failed" in installed.run("compare-ag", "check", "numpy", "--only", rungs).stdout
@@ -241,6 +242,7 @@ def test_the_conformance_kit_works_from_the_wheel_in_an_empty_folder(installed):
     assert "41 passed, 2 skipped" in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_selftest_and_the_template_work_from_the_wheel(installed):
     done = installed.run("compare-ag", "selftest", "--quiet", "--only", "loss-sum")
     assert "1 of 1 mutants of numpy are caught" in done.stdout

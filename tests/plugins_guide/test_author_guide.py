@@ -254,12 +254,14 @@ for loss, dtype, l2 in itertools.product(("logits", "probability"), ("float32", 
 """
 
 
+@pytest.mark.thorough
 def test_the_installed_sample_is_certified_for_each_form_precision_and_penalty(installed):
     lines = installed.run("-c", EVERY_KIND).splitlines()
     assert len(lines) == 8
     assert [line for line in lines if not line.endswith(" 0 ok ok")] == []
 
 
+@pytest.mark.thorough
 def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
     environment = Environment.make(tmp_path)
     output: list[str] = []
@@ -274,11 +276,13 @@ def test_every_command_of_the_guide_works_and_prints_what_is_shown(tmp_path):
     assert commands >= 9
 
 
+@pytest.mark.thorough
 def test_the_decorated_test_of_the_guide_passes(installed):
     (installed.folder / "test_longhand.py").write_text(DECORATED, encoding="utf-8")
     assert "39 passed, 4 skipped" in installed.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longhand.py")
 
 
+@pytest.mark.thorough
 def test_the_jax_plugin_is_certified(tmp_path):
     pytest.importorskip("jax", reason="jax is not installed")
     environment = Environment.make(tmp_path, JAX)

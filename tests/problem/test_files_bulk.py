@@ -71,6 +71,7 @@ def write(path, rng):
     return {"sep": separator, "header": 0 if header else None, "names": names, "dtype": types}, target
 
 
+@pytest.mark.few(100)
 @pytest.mark.parametrize("seed", range(500))
 def test_the_numbers_are_those_of_pandas_to_the_bit(tmp_path, seed, count_blocks):
     path = tmp_path / "data.csv"

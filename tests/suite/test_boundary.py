@@ -40,10 +40,11 @@ def run_with(install_plugin, tmp_path, monkeypatch):
     return result
 
 
-@pytest.fixture
-def alone(tmp_path):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
     """The arrays of numpy without a neighbour."""
-    run = compare_ag.run(["numpy"], PROBLEM, steps=STEPS, timing=False, output=tmp_path / "alone")
+    folder = tmp_path_factory.mktemp("alone")
+    run = compare_ag.run(["numpy"], PROBLEM, steps=STEPS, timing=False, output=folder / "alone")
     return run.arrays("numpy")
 
 
@@ -55,6 +56,7 @@ def is_alone_to_blame(run: compare_ag.Run, said: str, status: str = "malformed")
     return True
 
 
+@pytest.mark.few("ok", "undecidable", "")
 @pytest.mark.parametrize("status", ["ok", "imported", "not-run", "cancelled", "undecidable", "nonsense", ""])
 def test_a_worker_cannot_report_a_verdict(status, run_with, good_plugin):
     source = "from compare_ag.worker.load import PluginError\n" + good_plugin.replace(
@@ -102,6 +104,7 @@ FRAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("what", FRAMES)
 def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plugin, alone):
     statement, said = FRAMES[what]
@@ -112,6 +115,7 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
     }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("kind", "label", "said"),
     [
@@ -129,20 +133,20 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
         ("Graphed", "Graphed: array totals missing", "its worker sent the array 'totals' of a graph"),
     ],
 )
-def test_an_impossible_figure_costs_its_backend_alone(kind, label, said, run_with, brief):
-    run = run_with(FUZZ["PLUGIN"].format(kind=kind, label=label), timing=brief)
+def test_an_impossible_figure_costs_its_backend_alone(kind, label, said, run_with, once):
+    run = run_with(FUZZ["PLUGIN"].format(kind=kind, label=label), timing=once)
     assert is_alone_to_blame(run, said)
     assert run["numpy"].cost is not None
     assert run["broken"].cost is None
 
 
-def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, brief):
+def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, once):
     source = "import time\nfrom compare_ag.worker import clock\n" + good_plugin
     source += "\n\nreal = clock.perf_counter_ns\nclock.perf_counter_ns = lambda: 10**6 * real()\n"
-    assert is_alone_to_blame(run_with(source, timing=brief), "step_ns")
+    assert is_alone_to_blame(run_with(source, timing=once), "step_ns")
 
 
-def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, brief):
+def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, once):
     source = (
         "from compare_ag.worker import clock, protocol as p\n"
         + good_plugin
@@ -157,7 +161,7 @@ def whole_block(trainee, batches, w, b, steps, lead_in, learning_rate, segment=0
 clock.whole_block = whole_block
 """
     )
-    assert is_alone_to_blame(run_with(source, timing=brief), "steps in 1 ns")
+    assert is_alone_to_blame(run_with(source, timing=once), "steps in 1 ns")
 
 
 def test_the_progress_board_is_not_believed_either(run_with, good_plugin):
@@ -227,9 +231,9 @@ def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monke
     assert records.load_run(run.path)["broken"].status == "undecidable"
 
 
-def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, brief):
+def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, once):
     monkeypatch.setattr(Judge, "verdicts", failing(Judge.verdicts, lambda _, training: training.offer.name == "broken"))
-    run = run_with(good_plugin, timing=brief)
+    run = run_with(good_plugin, timing=once)
     assert run["broken"].status == "undecidable"
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None
@@ -252,8 +256,9 @@ def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
     assert run.exit_code == ExitCode.BUG
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", ["memory", "block", "cost"])
-def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, brief):
+def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, once):
     from compare_ag.host.session import Session
     from compare_ag.suite import memory
 
@@ -265,7 +270,7 @@ def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monke
         )
     else:
         monkeypatch.setattr(_Conclusion, "_cost", failing(_Conclusion._cost, lambda _, name: name == "broken"))
-    run = run_with(good_plugin, timing=brief)
+    run = run_with(good_plugin, timing=once)
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None
 
@@ -316,10 +321,11 @@ def compare_ag_backend():
 """
 
 
+@pytest.mark.few("None-float32", "7-float64")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [None, 7])
-def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, brief):
-    run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=brief)
+def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, once):
+    run = run_with(STRICT, dtype=dtype, batch_size=batch_size, timing=once)
     assert run["broken"].status == "ok", run["broken"].reason
     assert run["broken"].cost is not None
     assert run["broken"].memory is not None
@@ -327,6 +333,7 @@ def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, brief):
     assert not [warning for warning in run["broken"].warnings if "graph" in warning]
 
 
+@pytest.mark.thorough
 def test_make_tensor_gets_arrays_when_a_step_is_taken_apart(install_plugin):
     from compare_ag.divergence.transplant import transplant
     from compare_ag.problem import problem_by_name

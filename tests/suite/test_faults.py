@@ -80,6 +80,15 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.few(
+    "raises",
+    "segfaults",
+    "exits hard with 0",
+    "is killed",
+    "closes every descriptor",
+    "writes junk everywhere",
+    "returns a wrong shape",
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_a_step_has_its_row_and_the_other_backend_finishes(fault, run_with, good_plugin):
     statement, status, said = FAULTS[fault]
@@ -101,6 +110,7 @@ def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     assert "17 losses are kept" in run["broken"].reason
 
 
+@pytest.mark.few("sleeps", "holds the interpreter lock")
 @pytest.mark.parametrize(
     "hang",
     ["time.sleep(60)", "exec('while True: pass')", "exec('while True: print(1)')",
@@ -196,11 +206,12 @@ WRONG = {
 }
 
 
+@pytest.mark.few("gradient off by 1e-6", "learning rate off by 1 %")
 @pytest.mark.parametrize("bug", WRONG)
-def test_wrong_numbers_are_found_and_never_ranked(bug, run_with, good_plugin, brief):
+def test_wrong_numbers_are_found_and_never_ranked(bug, run_with, good_plugin, once):
     old, new = WRONG[bug]
     assert old in good_plugin
-    run = run_with(good_plugin.replace(old, new), timing=brief)
+    run = run_with(good_plugin.replace(old, new), timing=once)
     broken = run["broken"]
     assert broken.status == "disagree"
     assert broken.verdict.first_step is not None
@@ -243,7 +254,7 @@ def test_a_fused_step_that_differs_from_the_phases_is_found(run_with, good_plugi
     assert not np.array_equal(arrays["fused_final_w"], arrays["final_w"])
 
 
-def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with, good_plugin, brief):
+def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with, good_plugin, once):
     source = good_plugin.replace(
         "        w, b = weights\n        z",
         "        from traceback import walk_stack\n"
@@ -251,7 +262,7 @@ def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with,
         "            raise ValueError('tired')\n"
         "        w, b = weights\n        z",
     )
-    run = run_with(source, timing=brief)
+    run = run_with(source, timing=once)
     assert run["broken"].status == "crashed"
     assert "while being timed: ValueError: tired" in run["broken"].reason
     assert run["broken"].verdict.status == "agrees"
@@ -259,10 +270,10 @@ def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with,
     assert run.exit_code == 3
 
 
-def test_a_plugin_that_replaces_the_clock_does_not_change_its_times(run_with, good_plugin, brief):
+def test_a_plugin_that_replaces_the_clock_does_not_change_its_times(run_with, good_plugin, once):
     clocks = ("perf_counter_ns", "process_time_ns", "perf_counter", "process_time", "monotonic")
     source = "import time\n" + "".join(f"time.{clock} = lambda: 7\n" for clock in clocks) + good_plugin
-    run = run_with(source, timing=brief)
+    run = run_with(source, timing=once)
     ratio = run["broken"].cost.step.value / run["numpy"].cost.step.value
     assert 0.1 < ratio < 100
 
@@ -280,7 +291,7 @@ def test_a_slow_preparation_ends_at_the_deadline(run_with, good_plugin):
     assert run["broken"].phase == "prepare"
 
 
-def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, monkeypatch, brief):
+def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, monkeypatch, once):
     """The disk fills up after the run has begun: everything is kept in a temporary directory, and exit 6 says so."""
     home, write = tmp_path / "run", records.write_bytes
 
@@ -292,7 +303,7 @@ def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, m
     monkeypatch.setattr(records, "write_bytes", full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    run = compare_ag.run(["numpy"], steps=10, timing=brief, output=home)
+    run = compare_ag.run(["numpy"], steps=10, timing=once, output=home)
     assert run.exit_code == 6
     assert run.path.parent == tmp_path
     assert run.path != home
@@ -348,12 +359,13 @@ def test_a_stream_of_answers_does_not_outrun_the_deadline(run_with, good_plugin)
     assert 5 < len(run.arrays("broken")["losses"]) < 100
 
 
-def test_a_backend_does_not_pay_for_its_neighbours_time(install_plugin, good_plugin, tmp_path, brief):
+@pytest.mark.thorough
+def test_a_backend_does_not_pay_for_its_neighbours_time(install_plugin, good_plugin, tmp_path, once):
     slow = "import time; time.sleep(1.5)\n" + good_plugin
     for name in ("one", "two", "three"):
         install_plugin(name, slow)
     names, problem = ["one", "two", "three"], "synthetic:n=20,d=2"
-    run = compare_ag.run(names, problem, steps=5, timeout=4.0, timing=brief, output=tmp_path / "run")
+    run = compare_ag.run(names, problem, steps=5, timeout=4.0, timing=once, output=tmp_path / "run")
     assert [record.status for record in run.records.values()] == ["ok"] * 3
     assert all(record.cost is not None for record in run.records.values())
 
@@ -370,7 +382,7 @@ def test_a_reference_that_cannot_be_computed_loses_no_training(tmp_path, monkeyp
     assert len(compare_ag.load_run(run.path).arrays("numpy")["losses"]) == 11
 
 
-def test_an_interrupt_while_a_timing_is_written_leaves_a_readable_run(tmp_path, monkeypatch, brief):
+def test_an_interrupt_while_a_timing_is_written_leaves_a_readable_run(tmp_path, monkeypatch, once):
     write = records.write_backend
 
     def interrupted(folder, record):
@@ -379,7 +391,7 @@ def test_an_interrupt_while_a_timing_is_written_leaves_a_readable_run(tmp_path, 
         write(folder, record)
 
     monkeypatch.setattr(records, "write_backend", interrupted)
-    run = compare_ag.run(["numpy"], steps=10, timing=brief, output=tmp_path / "run")
+    run = compare_ag.run(["numpy"], steps=10, timing=once, output=tmp_path / "run")
     assert run.exit_code == 130
     again = compare_ag.load_run(run.path)
     assert again["numpy"].status == "ok"

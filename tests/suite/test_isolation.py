@@ -23,7 +23,8 @@ def test_the_host_process_imports_no_plugin_and_no_framework(tmp_path):
     code = (
         "import sys, compare_ag\n"
         "from compare_ag.speed.schedule import Settings\n"
-        "brief = Settings('brief', 0.1, 0.01, least_launches=2, bare_imports=1, instances=1, most_instances=1, rounds=3)\n"
+        "brief = Settings('brief', 0.1, 0.01, least_launches=1, bare_imports=1, instances=1, most_instances=1, rounds=3,"
+        " most_launches=1)\n"
         f"run = compare_ag.run(output={str(tmp_path / 'run')!r}, steps=20, timing=brief)\n"
         "assert run.exit_code == 0, run\n"
         "tops = {name.split('.')[0] for name in sys.modules}\n"

@@ -45,10 +45,10 @@ def hungry(leak=0, tape="12345"):
 
 
 @pytest.fixture
-def measured(install_plugin, tmp_path, brief):
+def measured(install_plugin, tmp_path, once):
     def run(source, **options):
         install_plugin("mine", source)
-        found = compare_ag.run(["mine"], PROBLEM, steps=20, timing=brief, output=tmp_path / "run", **options)
+        found = compare_ag.run(["mine"], PROBLEM, steps=20, timing=once, output=tmp_path / "run", **options)
         assert found["mine"].status == "ok", found["mine"].reason
         return found
 
@@ -112,8 +112,9 @@ def test_a_word_about_the_tape_that_is_no_number_is_a_note(measured):
     assert run["mine"].cost is not None
 
 
-def test_torch_counts_what_autograd_saves(tmp_path, brief):
-    run = compare_ag.run(["torch"], "synthetic:n=1000,d=5", steps=20, timing=brief, output=tmp_path / "run")
+@pytest.mark.thorough
+def test_torch_counts_what_autograd_saves(tmp_path, once):
+    run = compare_ag.run(["torch"], "synthetic:n=1000,d=5", steps=20, timing=once, output=tmp_path / "run")
     found = run["torch"].memory
     assert found.tape_source == "plugin"
     # softplus saves its argument s, the product its factor 1 - 2y: two vectors of n float64

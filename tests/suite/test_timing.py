@@ -159,6 +159,7 @@ def test_every_contestant_starts_each_round_at_the_same_fresh_weights(tmp_path, 
     assert set(rounds.values()) == {3}  # numpy, autograd and the twin of one of them
 
 
+@pytest.mark.thorough
 def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike(tmp_path, brief, monkeypatch):
     asked = Counter()
 
@@ -213,6 +214,7 @@ def test_what_had_been_timed_survives_an_interrupt(tmp_path, brief, monkeypatch)
     assert (run.manifest.speed.launches, run.manifest.speed.stopped) == (2, "interrupt")
 
 
+@pytest.mark.thorough
 def test_a_backend_that_fails_in_a_later_launch_leaves_the_others_in_peace(
     install_plugin, good_plugin, tmp_path, brief
 ):
@@ -269,6 +271,7 @@ def beside_numpy(install_plugin, tmp_path, brief):
     return result
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("timed", ["len(os.sched_getaffinity(0)) == 1", "from_the_clock()"])
 def test_who_does_nothing_where_it_is_timed_disagrees(timed, beside_numpy, good_plugin):
     if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) == 1:
@@ -285,6 +288,7 @@ def test_who_does_nothing_where_it_is_timed_disagrees(timed, beside_numpy, good_
     assert run["numpy"].cost is not None
 
 
+@pytest.mark.thorough
 def test_a_clock_that_runs_slow_is_not_trusted(beside_numpy, good_plugin, monkeypatch):
     monkeypatch.setattr("compare_ag.speed.trust.SPREADS", 0.0)  # where the machine is busy, replies vary by anything
     source = "from compare_ag.worker import clock\n" + good_plugin
@@ -328,6 +332,7 @@ def compare_ag_backend():
 """
 
 
+@pytest.mark.thorough
 def test_who_makes_its_steps_ahead_is_not_ranked(beside_numpy, good_plugin):
     run = beside_numpy(WATCHED + good_plugin.partition("@hookimpl")[0] + AHEAD)
     assert run["sly"].status == "ok", run["sly"].reason
@@ -336,6 +341,7 @@ def test_who_makes_its_steps_ahead_is_not_ranked(beside_numpy, good_plugin):
     assert run["numpy"].cost.unranked == ""
 
 
+@pytest.mark.thorough
 def test_whose_child_computes_is_not_ranked(beside_numpy, good_plugin):
     child = "subprocess.Popen([sys.executable, '-c', 'import time; end = time.time() + 60\\nwhile time.time() < end: pass'])"
     source = "import subprocess, sys\n" + good_plugin.replace(

@@ -62,6 +62,7 @@ def author(tmp_path_factory):
     return Author(tmp_path_factory.mktemp("author"), "my-engine")
 
 
+@pytest.mark.thorough
 def test_it_is_listed_checked_run_and_tested(author):
     offers = json.loads(author.run("-m", "compare_ag", "list", "--json"))["backends"]
     (row,) = [row for row in offers if row["name"] == "my-engine"]

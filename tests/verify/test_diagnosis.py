@@ -419,6 +419,7 @@ def test_right_answers_have_no_diagnosis(problem):
     assert diagnosed(problem, respond(problem, fused=True)) == ()
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("seed", range(10))
 def test_nonsense_has_no_diagnosis(problem, seed):
     rng = np.random.default_rng(seed)

@@ -95,6 +95,7 @@ def problems(draw):
     }
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(facts=problems())
 def test_no_right_program_is_accused_and_no_deviation_is_nan(bench, facts):
@@ -108,6 +109,13 @@ def test_no_right_program_is_accused_and_no_deviation_is_nan(bench, facts):
         assert verdict.observed is None or not math.isnan(verdict.observed)
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(facts=problems())
+def test_no_right_program_is_accused_in_a_few_draws(bench, facts):
+    test_no_right_program_is_accused_and_no_deviation_is_nan.hypothesis.inner_test(bench, facts)
+
+
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(facts=problems())
 def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts):
@@ -120,6 +128,12 @@ def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts
         assert exact.decides(allowed)
         for number, limit in ((exact.loss, allowed.loss), (exact.gradient, allowed.gradient)):
             assert np.isfinite(number.high[np.isfinite(limit)]).all()
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(facts=problems())
+def test_finite_tolerances_have_exact_numbers_in_a_few_draws(bench, facts):
+    test_every_finite_tolerance_has_an_exact_number_to_compare_with.hypothesis.inner_test(bench, facts)
 
 
 def test_doubling_weights_are_followed_by_an_exact_trajectory(bench):

@@ -41,6 +41,7 @@ def results(problem, formula, change=None, seed=0):
     }
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("index", range(60))
 def test_correct_answers_satisfy_every_relation(bench, index):
     problem = bench.random_problem(index, batch_size=None)

@@ -38,6 +38,7 @@ FORMULAS = {
 }
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("index", range(40))
 def test_every_correct_formula_passes_at_every_point(bench, index):
     problem = bench.random_problem(index, steps=60)

@@ -16,6 +16,7 @@ def judged(problem, trajectory):
     return judge(problem, reference, tolerance(problem, reference), trajectory)
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("index", range(42))
 def test_correct_code_is_never_rejected(bench, index):
     problem = bench.random_problem(index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -23,6 +23,7 @@ def read(frame: bytes, *, nonce: int = NONCE, sequence: int = 0, limit: int = 1 
     return p.unpack(body[:header], body[header : header + payload], reply=reply)
 
 
+@settings(deadline=None)
 @given(
     npst.arrays(
         dtype=st.sampled_from(["<f4", "<f8", "<u4", "<i8"]), shape=npst.array_shapes(min_dims=0, max_dims=3, min_side=0)
@@ -42,6 +43,7 @@ def test_a_strided_array_is_sent_in_its_logical_order():
     assert np.array_equal(arrays["w"], array)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=p.PREFIX.size, max_size=200))
 def test_junk_is_never_a_frame(junk):
     with pytest.raises(p.ProtocolError):

@@ -283,6 +283,7 @@ def test_no_printed_page_is_blank_or_holds_a_heading_alone(browser, paper):
     opened.context.close()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("needed", "outcome"), [("", "1 skipped"), ("1", "1 error")])
 def test_where_a_browser_is_needed_its_absence_is_no_skip(needed, outcome, tmp_path):
     done = subprocess.run(
