@@ -5,7 +5,7 @@ All of it goes block by block over the rows: beside X itself, little memory is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
