@@ -72,7 +72,7 @@ def data(name: str, *shape: int) -> Expr:
 
 
 def labels(name: str, *shape: int) -> Expr:
-    """Data that are small whole numbers, as 0 and 1, or the numbers of classes: to multiply by them is exact."""
+    """Data that are small whole numbers: 0 and 1, so that to multiply by them is exact, or the numbers of classes."""
     return Expr("labels", (), shape, name)
 
 
@@ -91,6 +91,7 @@ SHAPES: dict[str, Callable[..., Shape]] = {
     "sum_of_examples": lambda g: g[1:],
     "back_through": lambda g, w: (*g[:1], *w[:1]),
     "logsumexp": lambda a: a[:-1],
+    "weigh": lambda p, g: p,
     "pick": lambda a, y: a[:-1],
     "unpick": lambda g, y, like: like,
     "descend": lambda theta, rate, g: theta,
@@ -98,11 +99,34 @@ SHAPES: dict[str, Callable[..., Shape]] = {
 """the shape of a result from those of the arguments; of all others the longest argument's"""
 
 
+def _examples(*shapes: Shape) -> bool:
+    return all(shape[:1] == (EXAMPLES,) for shape in shapes)
+
+
+FITS: dict[str, Callable[..., bool]] = {
+    "affine": lambda x, w, b: _examples(x) and x[1:] == w[:1] and b == w[1:],
+    "dot": lambda a, b: b in (a, ()) and not _examples(a),
+    "mean": _examples,
+    "share": lambda g, like: _examples(like) and not _examples(g),
+    "each": lambda a, like: _examples(like) and not _examples(a),
+    "over_examples": lambda x, g: _examples(x, g) and len(x) == 2,
+    "sum_of_examples": _examples,
+    "back_through": lambda g, w: _examples(g) and len(w) == len(g) and g[1:] == w[1:],
+    "logsumexp": lambda a: _examples(a) and len(a) == 2,
+    "softmax": lambda a: _examples(a) and len(a) == 2,
+    "weigh": lambda p, g: _examples(p) and p[:-1] == g,
+    "pick": lambda a, y: _examples(a) and a[:-1] == y,
+    "unpick": lambda g, y, like: _examples(like) and g == y == like[:-1],
+    "descend": lambda theta, rate, g: theta == g and rate == (),
+}
+"""whether the shapes of the arguments fit; of all others they are one shape, but for single numbers"""
+
+
 def apply(op: str, *args: Expr) -> Expr:
     """An operation on others. Raises `ValueError` where the shapes do not fit."""
     shapes = [one.shape for one in args]
     shape = SHAPES[op](*shapes) if op in SHAPES else max(shapes, key=len)
-    if op not in SHAPES and any(one not in (shape, ()) for one in shapes):
+    if not (FITS[op](*shapes) if op in FITS else all(one in (shape, ()) for one in shapes)):
         raise ValueError(f"{op} of the shapes {' and '.join(map(str, shapes))}")
     return Expr(op, args, shape)
 
@@ -132,11 +156,21 @@ def _affine(g: Expr, _: Expr, x: Expr, w: Expr, b: Expr) -> Iterator[Expr]:
     yield apply("sum_of_examples", g)
 
 
+def _add(g: Expr, _: Expr, a: Expr, b: Expr) -> Iterator[Expr]:
+    for one in (a, b):
+        yield g if one.shape == g.shape else _served(g, constant(1.0))
+
+
 def _multiply(g: Expr, _: Expr, a: Expr, b: Expr) -> Iterator[Expr]:
     for one, other in ((a, b), (b, a)):
-        brought = g * other
-        # a single number that multiplied many
-        yield brought if one.shape == brought.shape else apply("dot", g, other)
+        yield g * other if one.shape == (g * other).shape else _served(g, other)
+
+
+def _served(g: Expr, other: Expr) -> Expr:
+    """The adjoint of a single number that served many, each times ``other``."""
+    if g.by_example:
+        g, other = apply("sum_of_examples", g * other), constant(1.0)
+    return apply("dot", g, other) if g.shape else g
 
 
 def _some_data(a: Expr) -> Expr:
@@ -147,7 +181,7 @@ def _some_data(a: Expr) -> Expr:
 PULLS: dict[str, Callable[..., Iterator[Expr]]] = {
     "affine": _affine,
     "multiply": _multiply,
-    "add": lambda g, _, a, b: iter((g, g)),
+    "add": _add,
     "negative": lambda g, _, a: iter((-g,)),
     "dot": lambda g, _, a, b: iter((g * b, g * a)),
     "mean": lambda g, _, a: iter((apply("share", g, _some_data(a)),)),

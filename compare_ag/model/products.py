@@ -19,6 +19,9 @@ DIGITS = 53
 MOST_TERMS = 1 << 13
 """of one sum: the low part of a longer one would lose too much"""
 
+LARGEST = 2.0 ** (1023 - DIGITS)
+"""that can be split on a grid: the bound for larger numbers is infinite"""
+
 
 def product(a: Array, b: Array) -> tuple[Array, Array]:
     """a b, rounded once, and a bound on what else may be wrong of each entry.
@@ -35,6 +38,7 @@ def product(a: Array, b: Array) -> tuple[Array, Array]:
         np.abs(b).max(axis=-2, keepdims=True, initial=0.0),
     )
     high_a, high_b = _leading(a, top_a, bits), _leading(b, top_b, bits)
+    top_a, top_b = (np.where(top <= LARGEST, top, np.inf) for top in (top_a, top_b))
     # two sums of k products, each smaller by 2^(1 - bits) than k top_a top_b, and their sum
     lost = 4.0 * terms * (terms + 2) * 2.0 ** (-bits - DIGITS) * top_a * top_b
     lost += 4.0 * terms * np.finfo(np.float64).tiny

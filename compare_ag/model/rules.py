@@ -124,7 +124,7 @@ def is_zero(error: Array | float) -> bool:
 
 def sigmoid(s: Array) -> Array:
     """1/(1 + exp(-s)): to a small relative error for every s."""
-    p = np.negative(s)
+    p = np.asarray(np.negative(s))
     np.exp(p, out=p)
     p += 1.0
     return np.asarray(np.divide(1.0, p, out=p))
@@ -132,7 +132,7 @@ def sigmoid(s: Array) -> Array:
 
 def softplus(s: Array) -> Array:
     """log(1 + exp s) = max(s, 0) + log1p(exp(-|s|))."""
-    loss = np.abs(s)
+    loss = np.asarray(np.abs(s))
     np.negative(loss, out=loss)
     np.exp(loss, out=loss)
     np.log1p(loss, out=loss)
@@ -145,6 +145,12 @@ def _grown(value: Array, error: Array | float) -> Array:
     worst = float(np.max(error, initial=0.0))
     growth = float(np.exp(worst)) if worst < SMALL else np.exp(np.minimum(error, 99.0))
     return np.asarray(np.minimum(value * growth, 1.0))
+
+
+def _capped(error: Array | float, most: float) -> Array:
+    """What a bounded function carries on of an error; of one that knows no bound, for there may be a NaN, nothing."""
+    found = np.asarray(np.minimum(error, most))
+    return found if np.max(error, initial=0.0) < np.inf else np.where(np.isfinite(error), found, np.inf)
 
 
 def _exp_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
@@ -184,24 +190,24 @@ def _softplus_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
 
 def _sigmoid_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
     """σ' = σ(1 - σ) is at most ¼, and at most σ; two probabilities differ by 1 at most."""
-    carried = np.minimum(np.minimum(0.25, _grown(v, s.error)) * s.error, 1.0)
+    carried = _capped(np.minimum(0.25, _grown(v, s.error)) * s.error, 1.0)
     return carried + site.arithmetic.sigmoid(v), v
 
 
 def _sigmoid_slope_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
     """σ(1 - σ), whose slope is at most 0.1 and at most itself; σ and 1 - σ are each off by an absolute error."""
-    carried = np.minimum(np.minimum(0.1, _grown(v, s.error)) * s.error, 0.25)
+    carried = _capped(np.minimum(0.1, _grown(v, s.error)) * s.error, 0.25)
     return carried + (K_SIGMOID + 2.0) * site.arithmetic.u, v
 
 
 def _tanh_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
     """The slope is at most 1; 2σ(2a) - 1 is off by twice what σ is."""
-    return np.minimum(a.error, 2.0) + (2.0 * K_SIGMOID + 2.0) * site.arithmetic.u, np.abs(v)
+    return _capped(a.error, 2.0) + (2.0 * K_SIGMOID + 2.0) * site.arithmetic.u, np.abs(v)
 
 
 def _tanh_slope_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
     """1 - t², whose slope is at most 0.77; t is off by an absolute error, which 2|t| ≤ 2 carries on."""
-    return np.minimum(0.77 * a.error, 1.0) + (4.0 * K_SIGMOID + 6.0) * site.arithmetic.u, v
+    return _capped(0.77 * a.error, 1.0) + (4.0 * K_SIGMOID + 6.0) * site.arithmetic.u, v
 
 
 def _kink_bound(jump: float) -> Callable[..., tuple[Array, Array]]:
@@ -209,7 +215,7 @@ def _kink_bound(jump: float) -> Callable[..., tuple[Array, Array]]:
 
     def bound(_: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
         unsure = (np.abs(a.value) <= a.error) & (np.asarray(a.error) > 0.0)
-        return np.where(unsure, jump, 0.0), np.abs(v)
+        return np.where(np.isfinite(a.error), np.where(unsure, jump, 0.0), np.inf), np.abs(v)
 
     return bound
 
@@ -284,7 +290,8 @@ def _dot_bound(site: Site, a: Bounded, b: Bounded) -> Bounded:
 
 
 def _dot_exact(site: Site, a: Balls, b: Balls) -> list[Ball]:
-    return [sum((one * other for one, other in zip(a.entries, b.entries, strict=True)), arb(0))]
+    others = b.entries if site.rank(1) else b.entries * len(a.entries)
+    return [sum((one * other for one, other in zip(a.entries, others, strict=True)), arb(0))]
 
 
 def _elementwise(
@@ -390,7 +397,9 @@ def _affine_value(site: Site, x: Array, w: Array, b: Array) -> Array:
 
 
 def _to_examples(rank: int, values: Array) -> Array:
-    """() or (h,), with leading axes, as one row for all examples."""
+    """() or (h,), with leading axes, as one row for all examples; a single number is one for all."""
+    if not values.ndim:
+        return values
     return values[..., None, :] if rank else values[..., None]
 
 
@@ -465,9 +474,9 @@ def _sum_part(site: Site, a: Bounded) -> Bounded:
 
     if not isinstance(site.arithmetic, Known):
         return Bounded(total(a.value), total(a.error), total(a.size))
-    across = np.moveaxis(a.value, axis, -1)
+    across = np.moveaxis(a.value, axis, -1)[..., None, :]
     value, rounding, _ = site.arithmetic.product(across, np.ones((across.shape[-1], 1)), None)
-    return Bounded(value[..., 0], total(a.error) + np.asarray(rounding)[..., 0], 0.0)
+    return Bounded(value[..., 0, 0], total(a.error) + np.asarray(rounding)[..., 0, 0], 0.0)
 
 
 def _sum_exact(site: Site, a: Balls) -> list[Ball]:
@@ -480,27 +489,35 @@ def _mean_exact(site: Site, a: Balls) -> list[Ball]:
     return [one / site.examples for one in _sum_exact(site, a)]
 
 
+def _spread(site: Site, values: Array, like: Array) -> Array:
+    """() or (h,), with leading axes, for as many examples as ``like`` (n, …) has."""
+    rows = _to_examples(site.rank(0), np.asarray(values))
+    lead = np.ndim(values) - site.rank(0)
+    return np.broadcast_to(rows, (*rows.shape[:lead], len(like), *rows.shape[lead + 1 :]))
+
+
 def _share_value(site: Site, g: Array, like: Array) -> Array:
-    return np.broadcast_to(np.asarray(g / site.examples)[..., None], (*g.shape, len(like)))
+    return _spread(site, g / site.examples, like)
 
 
 def _share_bound(site: Site, g: Bounded, like: Bounded) -> Bounded:
     value = _share_value(site, g.value, like.value)
-    error = np.asarray(g.error / site.examples)[..., None] + site.arithmetic.u * np.abs(value)
+    error = _to_examples(site.rank(0), np.asarray(g.error / site.examples))
+    error = error + site.arithmetic.u * np.abs(value) + site.arithmetic.tiny
     return Bounded(value, error, np.abs(value))
 
 
 def _share_exact(site: Site, g: Balls, like: Balls) -> list[Ball]:
-    return [g.entries[0] / site.examples] * like.shape[0]
+    return [one / site.examples for one in g.entries] * like.shape[0]
 
 
 def _each_value(site: Site, a: Array, like: Array) -> Array:
-    return np.broadcast_to(np.asarray(a)[..., None], (*np.shape(a), len(like)))
+    return _spread(site, a, like)
 
 
 def _each_bound(site: Site, a: Bounded, like: Bounded) -> Bounded:
     value = _each_value(site, a.value, like.value)
-    return Bounded(value, np.asarray(a.error)[..., None], np.abs(value))
+    return Bounded(value, _to_examples(site.rank(0), np.asarray(a.error)), np.abs(value))
 
 
 # --- along the classes ------------------------------------------------------------------------------------
@@ -541,7 +558,8 @@ def _softmax_bound(site: Site, a: Bounded) -> Bounded:
     spread = np.abs(a.value).max(axis=-1, keepdims=True)
     moved = worst + site.arithmetic.u * (2.0 * spread + K_EXP)
     slope = np.minimum(0.5, 2.0 * _grown(p, 2.0 * moved))
-    return Bounded(p, np.minimum(slope * moved, 1.0) + (K_SIGMOID + k) * site.arithmetic.u * (p + _faint(site)), p)
+    rounding = (K_SIGMOID + k) * site.arithmetic.u * (p + _faint(site)) + site.arithmetic.tiny
+    return Bounded(p, _capped(slope * moved, 1.0) + rounding, p)
 
 
 def _faint(site: Site) -> float:
@@ -626,7 +644,7 @@ def _descend_bound(site: Site, theta: Bounded, rate: Bounded, g: Bounded) -> Bou
     a, eta, n = site.arithmetic, float(rate.value), site.examples
     moved = eta * g.value
     value = theta.value - moved
-    error = eta * np.asarray(g.error) + a.u * (2.0 * np.abs(moved) + np.abs(value)) + 4.0 * a.tiny
+    error = theta.error + eta * np.asarray(g.error) + a.u * (2.0 * np.abs(moved) + np.abs(value)) + 4.0 * a.tiny
     summed = n * np.asarray(g.size)
     if eta < HEADROOM * n * a.tiny:  # η/n underflows, before the sum multiplies it
         error = error + 4.0 * a.tiny * summed

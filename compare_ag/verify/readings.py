@@ -12,6 +12,7 @@ examples leaves them (`formula`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -85,9 +86,11 @@ class Reader:
         rule = RULES[one.op]
         alike = len(one.args) == 2 and one.op in UNROUNDED
         fits = tuple(len(one.shape) if alike and not origin.shape else 0 for origin in one.args)
-        exactly = any if one.op == "multiply" else all
+        unrounded = all(origin in whole for origin in one.args)
+        if one.op == "multiply":
+            unrounded = unrounded or any(origin in whole and _scales(origin) for origin in one.args)
         args = tuple(self.place[origin] for origin in one.args)
-        return _Step(i, rule, one, args, fits, exactly(origin in whole for origin in one.args))
+        return _Step(i, rule, one, args, fits, unrounded)
 
     # --- numbers ------------------------------------------------------------------------------------------
 
@@ -207,6 +210,11 @@ class Numbers(Generic[N]):
         for index, operation, args in self._steps:
             slots[index] = operation(*[slots[a] for a in args])
         return [slots[i] for i in self._ends]
+
+
+def _scales(factor: Expr) -> bool:
+    """Whether to multiply by it rounds nothing: of constants powers of two from 1 upwards do not."""
+    return factor.op != "constant" or (abs(factor.value) >= 1.0 and math.frexp(factor.value)[0] in (0.5, -0.5))
 
 
 def _value(step: _Step, examples: int) -> Callable[..., Array]:
