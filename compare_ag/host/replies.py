@@ -63,7 +63,7 @@ class Conversation:
         last_step = 0
         if isinstance(request, p.Prepare):
             self.dtype, self.features = request.setting["dtype"], request.setting["features"]
-            self.examples = request.setting["examples"]
+            self.examples = request.setting.get("examples", 0)
             self._batched = request.batch_size is not None
         elif isinstance(request, p.Train):
             last_step = request.steps

@@ -43,11 +43,21 @@ class Keeper:
                 if self.failure is not None:
                     raise
                 self.failure = error
-                self.folder = self._replacement()
-                return write(self.folder)
+                return self._save_elsewhere(write)
         except SaveError as error:
             self.failure, self.gave_up = error, True
             return None
+
+    def _save_elsewhere(self, write: Callable[[Path], T]) -> T:
+        """Go on in a temporary directory; where it takes nothing either, leave none behind."""
+        folder = self._replacement()
+        try:
+            result = write(folder)
+        except SaveError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.folder = folder
+        return result
 
     def _replacement(self) -> Path:
         try:

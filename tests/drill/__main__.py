@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.drill.rows import CLASS, PRELUDE, PROCESS, ROWS, Z, Row
+from tests.drill.rows import PRELUDE, PROCESS, ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["GOOD_PLUGIN"]
@@ -215,8 +215,9 @@ def examine(row: Row, baseline: Path) -> list[str]:
             wrong.append("numpy has no record")
         if row.act in ("table", "full") and "Verdicts" not in output:
             wrong.append(f"no table: {output.strip()[-300:]}")
-        if row.act == "unranked" and (record := json.loads(record_path.read_text()))["status"] == "ok":
-            if not (record.get("cost") or {}).get("unranked"):
+        if row.act == "unranked":
+            record = json.loads(record_path.read_text())
+            if record["status"] == "ok" and not (record.get("cost") or {}).get("unranked"):
                 wrong.append("it has a rank")
         if row.act == "once" and (here / "hangs").read_text() != "x":
             wrong.append(f"it hung {len((here / 'hangs').read_text())} times")
