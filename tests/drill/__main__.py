@@ -185,6 +185,8 @@ def examine(row: Row, baseline: Path) -> list[str]:
             wrong.append(f"exit {code}, not {row.exit}: {output.strip()[-300:]}")
         if "Traceback (most recent" in output and row.command != ("pytest",):
             wrong.append("a traceback was printed")
+        if row.act != "closed" and re.search("[\x1b\u202a-\u202e]", output):
+            wrong.append("a control character was printed")
         said = output
         run = here / "run"
         record_path = run / "records" / "evil.json"
@@ -334,7 +336,7 @@ def main() -> int:
                 for one in wrong:
                     print(f"       {one}", flush=True)
     print(f"drill: {len(names) - failed} passed, {failed} failed, in {time.monotonic() - started:.0f} s")
-    clean = deaths(options.repeat or 1) if not options.only else True
+    clean = deaths(options.repeat or 1) if options.repeat or not options.only else True
     return int(bool(failed) or not clean)
 
 
