@@ -15,7 +15,6 @@ import contextlib
 import mmap
 import os
 import struct
-import tempfile
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +45,8 @@ def shared_file(folder: str | os.PathLike[str] | None = None) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("compare-ag board")
     else:
+        import tempfile  # here, for every worker would pay for it
+
         descriptor, path = tempfile.mkstemp(dir=folder)
         os.unlink(path)
     os.pwrite(descriptor, _EMPTY, 0)

@@ -13,7 +13,6 @@ import importlib
 import inspect
 import sys
 import traceback
-from importlib import metadata
 from math import isfinite
 from types import ModuleType
 from typing import Any
@@ -384,7 +383,10 @@ def framework_versions(module_name: str) -> dict[str, str]:
         version: object = None
         with contextlib.suppress(Exception):  # no such distribution, or a module that is broken by intent
             version = getattr(sys.modules.get(top), "__version__", None)
-            version = version if isinstance(version, str) else metadata.version(top)
+            if not isinstance(version, str):
+                from importlib import metadata  # here, for it takes a third as long to import as numpy
+
+                version = metadata.version(top)
         # shortened() makes it a plain str: torch's version is a subclass with comparisons of its own
         versions[shortened(top, MOST_WORD)] = shortened(version if isinstance(version, str) else "unknown", MOST_WORD)
     return versions
