@@ -121,7 +121,7 @@ class Frames:
             (p.Ask("x"), {}),
         ]
         times, node = np.ones(3, np.int64), p.NodeFacts("x", "loss", [], None, [], None)
-        replies = [
+        replies: list[tuple[p.Reply, dict[str, Any]]] = [
             (p.Hello(1), {}),
             (p.Loaded("x", 1, ["float64"], True, False, {"numpy": "2"}, 0.0), {}),
             (p.Trained(0.0, ""), {"w": np.zeros(3), "b": np.zeros(())}),
