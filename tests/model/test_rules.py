@@ -604,6 +604,16 @@ def test_a_bound_is_infinite_where_the_format_overflows_and_never_nan(op, case, 
     assert overflowed or op not in grows
 
 
+@over(CASES)
+@pytest.mark.parametrize("family", ["everyday", "moderate", "cancelling"])
+def test_what_is_added_up_to_a_number_is_at_least_as_large_as_it(op, case, family):
+    """A later sum's rounding, and whether it leaves the format, are told by that."""
+    for seed in range(4):
+        args = draw(case, np.random.default_rng([seed, 12]), family, "float32")
+        found = bound_of(case, [Bounded(one, 0.0, np.abs(one)) for one in args], Arithmetic.of("float32"))
+        assert (found.size >= np.abs(found.value) * (1 - 1e-12)).all()
+
+
 @over([case for case in CASES if case.op != "exactly"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_where_an_argument_may_be_anything_so_may_the_result(op, case, dtype):
