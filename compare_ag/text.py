@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -66,6 +65,8 @@ _PATH = re.compile(
 def _homes() -> re.Pattern[str] | None:
     """The home folders of this system whose names have blanks or the like, by which no pattern would know them."""
     found = set()
+    from pathlib import Path  # here, for every worker would pay for it, and most texts have no path
+
     with contextlib.suppress(RuntimeError, OSError):
         found.add(str(Path.home()))
     with contextlib.suppress(ImportError, OSError):

@@ -1,8 +1,8 @@
-"""Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE HOST_PID BOARD``.
+"""Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE ADDRESS_SPACE``.
 
-Isolates itself, then answers the host's requests one by one until told `Bye` or until something fails.
-Whatever a plugin raises, SystemExit included, becomes one `Failed` message with phase and step; the traceback
-goes to stderr, which is the log.
+Forks into a worker and its warden (`worker.warden`). The worker isolates itself, then answers the host's requests one
+by one until told `Bye` or until something fails. Whatever a plugin raises, SystemExit included, becomes one `Failed`
+message with phase and step; the traceback goes to stderr, which is the log.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import perf_counter, process_time  # bound now: a plugin may replace time's own
 from typing import Any
 
-from compare_ag.worker.isolate import die_with_host, limit_and_listen, raise_fd
+from compare_ag.worker.isolate import end_with_host, limit_and_listen, raise_fd
+from compare_ag.worker.warden import start_worker
+
+CHANNEL_LOST = 87
+"""exit code of a worker that finds its channel to the host closed; see `host.process`"""
 
 
 class Worker:
     """One conversation: reads requests from one descriptor, writes replies to the other."""
 
-    def __init__(self, read_fd: int, write_fd: int, nonce: int, board_path: Path) -> None:
+    def __init__(self, read_fd: int, write_fd: int, nonce: int, board: int) -> None:
         # imported after isolation, so that a broken numpy is reported like any other death
         from compare_ag.worker.board import Board
 
@@ -40,7 +43,8 @@ class Worker:
         self._cpu_per_wall = 0.0
         self._padding: list[bytearray] = []
         self._kept: list[bytearray] = []
-        self.board = Board(board_path)
+        self._channel = os.fstat(write_fd)
+        self.board = Board(board)
 
     # --- bytes ---
 
@@ -69,11 +73,24 @@ class Worker:
         """Write one reply."""
         from compare_ag.worker import protocol
 
+        self.require_channel()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
-                view = view[os.write(self._out, view) :]
+                try:
+                    view = view[os.write(self._out, view) :]
+                except OSError:  # closed between two writes, or the host has gone
+                    os._exit(CHANNEL_LOST)
         self._sent += 1
+
+    def require_channel(self) -> None:
+        """End the process where its descriptor is closed, or another file's by now: nothing can be said any more."""
+        try:
+            now = os.fstat(self._out)
+        except OSError:
+            os._exit(CHANNEL_LOST)
+        if (now.st_dev, now.st_ino) != (self._channel.st_dev, self._channel.st_ino):
+            os._exit(CHANNEL_LOST)
 
     # --- requests ---
 
@@ -95,6 +112,7 @@ class Worker:
             p.Cold: self._cold,
             p.Renew: self._renew,
             p.Block: self._block,
+            p.TimeRounds: self._time_rounds,
             p.Audit: self._audit,
             p.Observe: self._observe,
             p.Hold: self._hold,
@@ -181,7 +199,7 @@ class Worker:
         def emit(first: int, steps: list[int], gradient_steps: list[int], arrays: dict[str, Any]) -> None:
             self.send(Chunk(first, steps, gradient_steps), **arrays)
 
-        recorder = Recorder(self._trainee, request.record, emit)
+        recorder = Recorder(self._trainee, request.record, emit, self.require_channel)
         start, cpu = perf_counter(), process_time()
         try:
             w, b = train(self._trainee, request.steps, request.learning_rate, recorder, fused=request.fused)
@@ -268,6 +286,12 @@ class Worker:
             clock.settle()  # the next block on these CPUs is another worker's
         self.send(timed, **computed)
 
+    def _time_rounds(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.protocol import Rounds
+        from compare_ag.worker.rounds import rounds
+
+        self.send(Rounds(), **rounds(self._trainee, request.phase, request.count, request.learning_rate))
+
     def _audit(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker import clock
 
@@ -338,11 +362,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def main(argv: list[str]) -> None:
-    """Isolate this process and serve the conversation whose descriptors the host passed."""
-    read_fd, write_fd, lifeline_fd = (raise_fd(int(fd)) for fd in argv[0].split(","))
-    die_with_host(int(argv[2]), lifeline_fd)
-    limit_and_listen()
-    Worker(read_fd, write_fd, int(argv[1], 16), Path(argv[3])).serve()
+    """Start the worker under its warden, isolate it, and serve the conversation whose descriptors the host passed."""
+    read_fd, write_fd, board_fd, lifeline_fd = (raise_fd(int(fd)) for fd in argv[0].split(","))
+    start_worker(lifeline_fd, closed=(read_fd, write_fd, board_fd))
+    end_with_host(lifeline_fd)
+    limit_and_listen(int(argv[2]))
+    Worker(read_fd, write_fd, int(argv[1], 16), board_fd).serve()
 
 
 if __name__ == "__main__":

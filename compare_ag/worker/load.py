@@ -13,7 +13,6 @@ import importlib
 import inspect
 import sys
 import traceback
-from importlib import metadata
 from math import isfinite
 from types import ModuleType
 from typing import Any
@@ -288,10 +287,10 @@ def _check_class(backend: Any) -> type[Backend]:
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         what = f"the class {backend.__name__}" if isinstance(backend, type) else f"a {type(backend).__name__}"
         raise PluginError("malformed", f"{HOOK}() returned {what}; it must return a subclass of compare_ag.Backend")
-    name: object = backend.__name__
+    name = _attribute(backend, "__name__")
     if not isinstance(name, str):
         raise PluginError("malformed", f"its class has a {type(name).__name__} as __name__; it must be a text")
-    version: object = backend.api_version
+    version = _attribute(backend, "api_version")
     if type(version) is not int:
         what = type(version).__name__
         raise PluginError("malformed", f"api_version is a {what}; it must be the number {API_VERSION}")
@@ -314,14 +313,24 @@ def _check_class(backend: Any) -> type[Backend]:
     return backend
 
 
+def _attribute(backend: type[Backend], name: str) -> Any:
+    """A class attribute, which a metaclass may compute. Raises `PluginError` where reading it raises."""
+    try:
+        return getattr(backend, name)
+    except BaseException as error:  # noqa: BLE001 - a property of a stranger's metaclass may do anything
+        traceback.print_exc()
+        raise PluginError("malformed", f"reading {name} raised {describe(error)}; write it as a plain value") from None
+
+
 def _check_attributes(backend: type[Backend]) -> None:
-    dtypes: object = backend.dtypes
+    dtypes = _attribute(backend, "dtypes")
     if not isinstance(dtypes, tuple | list) or not all(isinstance(dtype, str) for dtype in dtypes) or not dtypes:
         raise PluginError("malformed", f"dtypes is {dtypes!r}; it must be a tuple of names like ('float32', 'float64')")
     if len(dtypes) > MOST_LISTED or max(map(len, dtypes)) > MOST_WORD:
         raise PluginError("malformed", f"dtypes holds more than {MOST_LISTED} names, or a name longer than {MOST_WORD}")
-    if not isinstance(backend.splits, bool):
-        raise PluginError("malformed", f"splits is {backend.splits!r}; it must be True or False")
+    splits = _attribute(backend, "splits")
+    if not isinstance(splits, bool):
+        raise PluginError("malformed", f"splits is {splits!r}; it must be True or False")
 
 
 def _check_verb(
@@ -374,7 +383,10 @@ def framework_versions(module_name: str) -> dict[str, str]:
         version: object = None
         with contextlib.suppress(Exception):  # no such distribution, or a module that is broken by intent
             version = getattr(sys.modules.get(top), "__version__", None)
-            version = version if isinstance(version, str) else metadata.version(top)
+            if not isinstance(version, str):
+                from importlib import metadata  # here, for it takes a third as long to import as numpy
+
+                version = metadata.version(top)
         # shortened() makes it a plain str: torch's version is a subclass with comparisons of its own
         versions[shortened(top, MOST_WORD)] = shortened(version if isinstance(version, str) else "unknown", MOST_WORD)
     return versions

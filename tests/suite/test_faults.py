@@ -101,6 +101,13 @@ def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     assert "17 losses are kept" in run["broken"].reason
 
 
+@pytest.mark.parametrize("end", ["os._exit(9)", "ctypes.string_at(0)", "time.sleep(60)"])
+def test_all_steps_before_a_death_or_a_hang_are_kept(end, run_with, good_plugin):
+    run = run_with(in_forward(good_plugin, end), timeout=6.0)
+    assert len(run.arrays("broken")["losses"]) == 17
+    assert np.allclose(run.arrays("broken")["losses"], run.arrays("numpy")["losses"][:17], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "hang",
     ["time.sleep(60)", "exec('while True: pass')", "exec('while True: print(1)')",
