@@ -307,6 +307,9 @@ class Worker:
 
     def _hold(self, request: Any, _: dict[str, Any]) -> None:
         # all that the worker itself needs is there before the first answer: it is no backend's
+        import hashlib  # noqa: F401 - as below, imported for the memory that it takes
+        import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
+
         from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
         from compare_ag.worker.protocol import Held
 

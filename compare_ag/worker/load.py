@@ -8,11 +8,11 @@ wrong argument surfaces a thousand steps later.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import sys
 import traceback
+from collections.abc import Iterable
 from math import isfinite
 from types import ModuleType
 from typing import Any
@@ -256,8 +256,7 @@ def _explain_registration(module: ModuleType) -> str:
     marked = [name for name, value in vars(module).items() if _is_marked(value)]
     unknown = [name for name in marked if name not in hooks]
     if unknown:
-        meant = difflib.get_close_matches(unknown[0], hooks, n=1, cutoff=0.0)
-        return f"unknown hook {unknown[0]}; did you mean {meant[0]}?"
+        return f"unknown hook {unknown[0]}; did you mean {_closest(unknown[0], hooks, 0.0)}?"
     for hook in marked:
         signature = inspect.signature(getattr(module, hook))
         if signature.parameters:
@@ -268,10 +267,15 @@ def _explain_registration(module: ModuleType) -> str:
 def _explain_missing_hook(module: ModuleType) -> str:
     if callable(getattr(module, HOOK, None)):
         return f"{HOOK}() lacks its marker: write @compare_ag.hookimpl on the line above it"
-    close = difflib.get_close_matches(HOOK, vars(module), n=1, cutoff=0.75)
-    if close:
-        return f"no hook {HOOK}() in module {module.__name__}; is {close[0]} it, misspelt and unmarked?"
+    if close := _closest(HOOK, vars(module), 0.75):
+        return f"no hook {HOOK}() in module {module.__name__}; is {close} it, misspelt and unmarked?"
     return f"module {module.__name__} implements no hook; add @compare_ag.hookimpl def {HOOK}(): return YourBackend"
+
+
+def _closest(word: str, words: Iterable[str], cutoff: float) -> str | None:
+    import difflib  # here, for few workers need it
+
+    return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=cutoff)), None)
 
 
 def _is_marked(value: object) -> bool:
