@@ -4,8 +4,8 @@
 
 Launches of two kinds alternate. Bare: ``python -P -c "import MODULE"`` of the backend's module, from its start to its
 end. Isolated: a worker that is started, greets, loads the same backend and is ended in an orderly way. Printed is the
-difference of the medians, in ms, with the quartiles of the differences within pairs; and the least CPU time of each kind,
-the host's included, which other programs on the machine change far less. The aim is at most 30 ms.
+difference of the medians, in ms, with the quartiles of the differences within pairs; and the least CPU time of each
+kind, the host's included, which other programs on the machine change far less. The aim is at most 30 ms.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from compare_ag.problem import ProblemError, load_file, make_problem
+from compare_ag.problem import ProblemError, load_file, make_problem, memory
 from compare_ag.problem import files as files_module
-from compare_ag.problem import memory
 from compare_ag.problem.memory import available_memory, require_memory, size
 
 
