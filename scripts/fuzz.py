@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -251,14 +252,14 @@ def targets(folder: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-def fuzz(name: str, target: Any, seconds: float, seed: int) -> int:
+def fuzz(name: str, target: Any, seconds: float, seed: int, interrupted: Callable[[], bool]) -> int:
     """Fuzz one target for so many seconds of CPU time; return how many different exceptions were not its own."""
     dice, coverage = random.Random(seed), Coverage()
     corpus: list[bytes] = []
     uncaught: dict[str, bytes] = {}
     executions, queue = 0, list(target.seeds)
-    end = time.process_time() + seconds
-    while time.process_time() < end:
+    start = time.process_time()
+    while time.process_time() < start + seconds and not interrupted():
         data = queue.pop() if queue else mutate(dice.choice(corpus), dice.choice(corpus), dice)
         executions += 1
 
@@ -276,8 +277,9 @@ def fuzz(name: str, target: Any, seconds: float, seed: int) -> int:
         if coverage.of(run) or not corpus:
             corpus.append(data)
     print(
-        f"{name:16}{executions:9} executions in {seconds:g} s of CPU, {len(coverage.lines):5} lines and "
-        f"{len(coverage.pairs):5} pairs of lines, {len(corpus):5} inputs kept, {len(uncaught)} uncaught",
+        f"{name:16}{executions:9} executions in {time.process_time() - start:.0f} s of CPU, "
+        f"{len(coverage.lines):5} lines and {len(coverage.pairs):5} pairs of lines, "
+        f"{len(corpus):5} inputs kept, {len(uncaught)} uncaught",
         flush=True,
     )
     for said, data in uncaught.items():
@@ -292,10 +294,12 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()
     found = 0
+    signals: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: signals.append(number))  # ends with what has been found
     with tempfile.TemporaryDirectory() as folder:
         made = targets(Path(folder))
         for name in asked.only.split(",") if asked.only else made:
-            found += fuzz(name, made[name](), asked.seconds, asked.seed)
+            found += fuzz(name, made[name](), asked.seconds, asked.seed, lambda: bool(signals))
     return int(found > 0)
 
 
