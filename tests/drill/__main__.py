@@ -310,6 +310,9 @@ def main() -> int:
     parser.add_argument("--one", metavar="ID", help=argparse.SUPPRESS)
     parser.add_argument("--baseline", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # by nohup or a shell's background: the commands would keep it
+            signal.signal(number, signal.SIG_DFL)
     if options.one:
         print(json.dumps(examine(ROWS[options.one], options.baseline)))
         return 0
