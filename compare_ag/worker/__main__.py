@@ -389,6 +389,10 @@ def _end() -> NoReturn:
     with contextlib.suppress(Exception):  # a plugin may have closed or replaced them
         sys.stdout.flush()
         sys.stderr.flush()
+    import ctypes
+
+    with contextlib.suppress(Exception):  # as above
+        ctypes.CDLL(None).fflush(None)  # what C code has printed
     os._exit(0)
 
 

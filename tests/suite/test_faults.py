@@ -170,6 +170,29 @@ def test_dying_after_the_result_is_fine_with_a_warning(run_with, good_plugin):
     assert any("unclean exit" in warning for warning in run["broken"].warnings)
 
 
+def test_a_worker_that_is_done_waits_for_threads_and_atexit_and_keeps_all_output(run_with, good_plugin, tmp_path):
+    late = tmp_path / "late"
+    source = f"""
+import atexit, ctypes, threading, time
+
+
+def write():
+    time.sleep(0.3)
+    open({str(late)!r}, "w").close()
+
+
+ctypes.CDLL(None).puts(b"printed by C")
+atexit.register(print, "printed by atexit")
+threading.Thread(target=write).start()
+"""
+    run = run_with(source + good_plugin)
+    assert (run["broken"].status, run["broken"].warnings) == ("ok", [])
+    assert late.exists()
+    printed = "".join((run.path / log).read_text() for log in run["broken"].logs)
+    assert "printed by C" in printed
+    assert "printed by atexit" in printed
+
+
 def test_a_plugin_that_shares_storage_with_its_inputs_is_caught(run_with, good_plugin):
     source = good_plugin.replace("return np.array(array)", "return array").replace(
         "return Weights(*(np.asarray(v - rate * g) for v, g in zip(weights, gradient)))",
