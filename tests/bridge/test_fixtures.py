@@ -302,6 +302,16 @@ def test_nan_in_another_tests_facts_and_a_byte_order_mark_are_read(session, tmp_
     assert run["numpy"].cost.step.value > 0
 
 
+def test_a_lone_surrogate_arrives_as_an_escape(session, tmp_path):
+    _, _, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")
+    document = json.loads(kept.read_text())
+    for backend in document["compare_ag"]["backends"].values():
+        backend["version"] = "1.0\ud800"
+    kept.write_text(json.dumps(document))
+    (run,) = import_benchmark(kept, tmp_path / "run")
+    assert run["numpy"].version == "1.0\\ud800"
+
+
 def test_a_file_of_another_version_or_with_holes_is_refused(session, tmp_path):
     _, _, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")
     document = json.loads(kept.read_text())
