@@ -10,8 +10,8 @@ from importlib.metadata import entry_points
 
 import ahead  # noqa: F401  # first: what it imports and allocates comes before the backend
 from figures import problem_of
+from in_process import Training
 
-from compare_ag.bridge.training import Training
 from compare_ag.worker.load import load_backend
 
 

@@ -30,9 +30,9 @@ from time import perf_counter_ns
 from typing import Any
 
 from figures import Section, finish, parser, problem_of, ratio_of
+from in_process import Training
 
 from compare_ag import Weights
-from compare_ag.bridge.training import Training
 from compare_ag.suite.engine import host_on, timed_cpus
 from compare_ag.worker.load import load_backend
 

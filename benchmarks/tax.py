@@ -34,14 +34,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from figures import Section, conditions_of, finish, machine, parser, problem_of, ratio_of
+from in_process import Training
 
 from compare_ag.backend import Setting
-from compare_ag.bridge.training import Training
 from compare_ag.speed.schedule import MODES, Plan
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint
 from compare_ag.worker import clock
-from compare_ag.worker.board import Board
+from compare_ag.worker.board import Board, shared_file
 from compare_ag.worker.load import load_backend
 from compare_ag.worker.training import Inputs, Trainee
 
@@ -120,7 +120,7 @@ def trainee_of(backend: Any, problem: Problem) -> Trainee:
     )
     inputs = Inputs(problem.X, problem.y, problem.w0, problem.b0, problem.epoch_order(), problem.batch_size)
     with tempfile.TemporaryDirectory() as folder:
-        return Trainee(backend, setting, inputs, Board(Path(folder, "board"), create=True))
+        return Trainee(backend, setting, inputs, Board(shared_file(folder)))
 
 
 def require_same_training(training: Training, bare_loop: Callable[..., Any], steps: int = 5) -> None:

@@ -30,6 +30,8 @@ def run(
     output: str | Path | None = None,
     observer: Observer | None = None,
     wait: bool = True,
+    memory_limit: int | None = None,
+    address_space_limit: int | None = None,
     report: bool = True,
     **options: Any,
 ) -> Run:
@@ -46,6 +48,9 @@ def run(
       observer: hears of progress.
       wait: whether to wait while another process is timing, and before timing also while one is training, on this
         machine. False raises `host.machine_lock.BusyError` instead, before anything has run.
+      memory_limit: bytes that each worker, with all processes that it starts, may hold; beyond, it is *oom*. None: what
+        the machine has free when it starts, shared among as many workers as are alive at a time.
+      address_space_limit: bytes of address space of each process of a worker; None: no limit.
       report: also write ``report.html``, the run in one page, into the run directory.
       options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
 
@@ -61,6 +66,8 @@ def run(
         output=output,
         observer=observer,
         wait=wait,
+        memory_limit=memory_limit,
+        address_space_limit=address_space_limit,
         **options,
     )
     if report:

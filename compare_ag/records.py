@@ -534,6 +534,9 @@ class Run:
     manifest: Manifest
     records: Mapping[str, BackendRecord]
     _cache: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    """arrays of backends, as they are read, or as the run has them in memory"""
+    _shared: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    """the same of the "reference" and the "control\""""
 
     def __getitem__(self, name: str) -> BackendRecord:
         return self.records[name]
@@ -565,6 +568,8 @@ class Run:
     @cached_property
     def reference(self) -> dict[str, Array]:
         """losses and loss_tolerance (T+1,), weights_tolerance (T+1,), final_w (d,), final_b (); or {}."""
+        if "reference" in self._shared:
+            return self._shared["reference"]
         if self.manifest.reference_sha256 is None:
             return {}
         return read_arrays(self.path / "arrays" / "reference.npz", self.manifest.reference_sha256)
@@ -572,6 +577,8 @@ class Run:
     @cached_property
     def control(self) -> dict[str, Array]:
         """The timing blocks of the baseline's second worker, as in `arrays`; or {}."""
+        if "control" in self._shared:
+            return self._shared["control"]
         speed = self.manifest.speed
         if speed is None or speed.control_arrays is None:
             return {}
@@ -633,9 +640,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise SaveError(f"could not save {shown}: {error.strerror or error}") from error
 
 
+def record_bytes(record: msgspec.Struct) -> bytes:
+    """One record as readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
 def write_record(path: Path, record: msgspec.Struct) -> None:
-    """Write one record as readable JSON."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    """Write one record."""
+    write_bytes(path, record_bytes(record))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> str:

@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -41,31 +40,27 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-_QUOTED_PATH = re.compile(r"""(['"])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\\\\)[^'"\n]*[\\/][^'"\n]*\1""")
-_HOME = re.compile(
-    r"""(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])
+# Not compiled here: that takes longer than importing this module, and few processes ever meet a path.
+_QUOTED_PATH = r"""(['"])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\\\\)[^'"\n]*[\\/][^'"\n]*\1"""
+_HOME = r"""(?x)(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])
     [^\s'"<>|:;,()\[\]{}\\/]+(?:(?:[ ][A-Z][\w.-]*){1,3}(?=[\\/]))?  # "Jane Doe/", and no word of a sentence
-    """,
-    re.X,
-)
-_SEPARATOR = re.compile(r"[\\/]")
-_PATH = re.compile(
-    r"""(?:(?<![\w./~…])(?:file://)?    # not within a word, a relative path or a web address
+    """
+_PATH = r"""(?x)(?:(?<![\w./~…])(?:file://)?    # not within a word, a relative path or a web address
     |(?<![^\s'"=,(])(?P<flag>--?[A-Za-z]+))  # but glued to a compiler's flag, as -I/usr/include
     (?:~[\w.-]*[\\/]|[A-Za-z]:[\\/]|\\\\  # home, a drive, a share
     |(?<!<)/(?=[\w.])                 # root; </b> is a tag,
     |/(?=[@-]?[\w.-]+/)               # </b/c> is none, and +/-3 is a number
     |(?<!:)//(?=[\w.@-]+/))           # doubled, but not a web address's
     (?:(?:[^\s'"<>|:;,()\[\]{}\\/]|,(?=\w))+[\\/]+)*  # folders
-    """,
-    re.X,
-)
+    """
 
 
 @cache
 def _homes() -> re.Pattern[str] | None:
     """The home folders of this system whose names have blanks or the like, by which no pattern would know them."""
     found = set()
+    from pathlib import Path  # here, for every worker would pay for it, and most texts have no path
+
     with contextlib.suppress(RuntimeError, OSError):
         found.add(str(Path.home()))
     with contextlib.suppress(ImportError, OSError):
@@ -84,14 +79,15 @@ def without_paths(text: str) -> str:
     """
     homes = _homes()
     text = text if homes is None else homes.sub("~", text)
-    text = _QUOTED_PATH.sub(_last_part, _HOME.sub("~", text))
-    return _PATH.sub(lambda found: f"{found['flag'] or ''}…/", text)
+    text = re.sub(_QUOTED_PATH, _last_part, re.sub(_HOME, "~", text))
+    return re.sub(_PATH, lambda found: f"{found['flag'] or ''}…/", text)
 
 
 def _last_part(quoted: re.Match[str]) -> str:
     """A quoted path, which may hold spaces, without its folders."""
     mark, inside = quoted[1], quoted[0][1:-1]
-    return f"{mark}…/{_SEPARATOR.split(inside)[-1]}{mark}"
+    name = re.split(r"[\\/]", inside)[-1]
+    return f"{mark}…/{name}{mark}"
 
 
 def everywhere(value: Any, change: Callable[[str], str]) -> Any:

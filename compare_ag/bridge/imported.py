@@ -29,12 +29,13 @@ from compare_ag.records import (
     StabilityWarning,
 )
 from compare_ag.suite.folder import make_folder
+from compare_ag.text import escape_surrogates, everywhere
 
 MODE = "pytest-benchmark"
 PHASES = ("forward", "backward", "update")
 NOTE = StabilityWarning(
     id="one-process",
-    message="pytest-benchmark timed all backends in one process, one after the other: these are medians of one launch",
+    message="pytest-benchmark timed each backend in one process, one after the other: these are medians of one launch",
     advice="Use them to look for large changes; for a verdict, `compare-ag run`",
 )
 
@@ -130,8 +131,9 @@ def _read(path: Path) -> _Document:
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from None
     try:
-        # not msgspec's own decoder: it refuses a byte-order mark, and the NaN that others put into their extra_info
-        return msgspec.convert(json.loads(data), _Document)
+        # not msgspec's own decoder: it refuses a byte-order mark, and the NaN that others put into their extra_info;
+        # json reads "\ud800" as a lone surrogate, which no record can hold
+        return msgspec.convert(everywhere(json.loads(data), escape_surrogates), _Document)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise RecordError(f"{path} is no JSON of pytest-benchmark: {error}") from None
 

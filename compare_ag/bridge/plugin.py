@@ -4,7 +4,7 @@ pytest loads this module wherever compare-ag is installed, so it imports nothing
 
     ag_backend    the backend's `Offer`: every test that uses it, or a fixture below, runs once for each backend
     ag_problem    the `Problem`: seed, or what ``@pytest.mark.ag_problem("synthetic:n=1000,d=20", ...)`` says
-    ag_training   the backend prepared with the problem, in this process
+    ag_training   the backend prepared with the problem, in a worker of its own
     ag_benchmark  ``ag_benchmark("step")``: asserts that its numbers are right, then times that phase
 """
 
@@ -17,28 +17,38 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from _pytest.terminal import TerminalReporter
 
     from compare_ag.bridge.phases import PhaseBenchmark
-    from compare_ag.bridge.training import Training
+    from compare_ag.bridge.training import Training, Workers
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
 
 SCHEMA = {"name": "compare-ag/pytest-benchmark", "major": 1, "minor": 0}
 LOCK_FAILURE = pytest.StashKey[str]()
 """why benchmarks ran without the machine's lock, where they did"""
+TIMEOUT = 120.0
+WORKERS = pytest.StashKey["Workers"]()
 SEEN = pytest.StashKey[dict[str, dict[str, Any]]]()
 """what the session's benchmarks were about: "problems" by digest, "backends" by name"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--ag-backends``."""
-    parser.getgroup("compare-ag").addoption(
+    """Add ``--ag-backends`` and ``--ag-timeout``."""
+    group = parser.getgroup("compare-ag")
+    group.addoption(
         "--ag-backends",
         metavar="NAME,NAME",
         help="backends for the fixtures ag_backend and ag_benchmark, as `compare-ag list` shows them (default: all)",
+    )
+    group.addoption(
+        "--ag-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"what a backend may take for one check or one benchmark before its test fails (default: {TIMEOUT:g})",
     )
 
 
@@ -97,35 +107,70 @@ def _problem(name: str, **options: Any) -> Problem:
 
 
 @pytest.fixture
-def ag_training(ag_backend: Offer, ag_problem: Problem) -> Iterator[Training]:
+def ag_training(request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem) -> Training:
     """The backend, prepared, with the problem in it. A plugin that cannot be loaded fails its tests."""
-    import numpy as np
-    from threadpoolctl import threadpool_limits
+    from compare_ag.bridge.training import UnsupportedError
 
-    from compare_ag.bridge.training import Training
-    from compare_ag.worker.load import PluginError, load_backend
+    with _backend_failures(request.config, ag_backend, ag_problem):
+        try:
+            return _workers(request.config).get(ag_backend, ag_problem)
+        except UnsupportedError as reason:
+            pytest.skip(str(reason))
+
+
+def _workers(config: pytest.Config) -> Workers:
+    if WORKERS not in config.stash:
+        from compare_ag.bridge.training import Workers
+
+        config.stash[WORKERS] = Workers(config.getoption("ag_timeout", default=TIMEOUT))
+    return config.stash[WORKERS]
+
+
+@contextmanager
+def _backend_failures(config: pytest.Config, offer: Offer, problem: Problem) -> Iterator[None]:
+    """Fail the test, and end the worker, where the backend dies, hangs or breaks the protocol meanwhile."""
+    from compare_ag.host.process import HostFault, WorkerFailure
+    from compare_ag.text import printable
 
     try:
-        backend = load_backend(ag_backend.module)
-    except PluginError as error:
-        pytest.fail(f"backend {ag_backend.name}: {error}", pytrace=False)
-    if ag_problem.dtype not in backend.dtypes:
-        pytest.skip(f"{ag_backend.name} computes in {', '.join(backend.dtypes)}, not in {ag_problem.dtype}")
-    # numpy's error state, because a backend may set it for the process, which it takes for its own
-    with np.errstate(), threadpool_limits(limits=ag_problem.threads):
-        yield Training(backend(), ag_problem)
+        yield
+    except HostFault:
+        raise  # a bug of ours is no failure of the backend
+    except WorkerFailure as failure:
+        _workers(config).drop(offer, problem, failure)
+        reason = failure.reason.replace("--timeout", "--ag-timeout")
+        pytest.fail(f"backend {offer.name}: {failure.status}: {printable(reason)}", pytrace=False)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the workers."""
+    if WORKERS in config.stash:
+        config.stash[WORKERS].close()
 
 
 @pytest.fixture
-def ag_benchmark(request: pytest.FixtureRequest, ag_backend: Offer, ag_training: Training) -> PhaseBenchmark:
+def ag_benchmark(
+    request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem, ag_training: Training
+) -> PhaseBenchmark:
     """Call it with a phase (make_tensor, forward, backward, update, step): checks the numbers, then times."""
     if not request.config.pluginmanager.hasplugin("benchmark"):
         pytest.fail("ag_benchmark needs pytest-benchmark: pip install 'compare-ag[bench]'", pytrace=False)
     from compare_ag.bridge.phases import PhaseBenchmark
 
-    seen = request.config.stash[SEEN]
+    def benchmark(clock: Callable[[], float]) -> Any:
+        """pytest-benchmark's fixture, reading this clock; what the test's own marker says besides is kept."""
+        marker = request.node.get_closest_marker("benchmark")
+        options = {} if marker is None else marker.kwargs
+        request.node.add_marker(pytest.mark.benchmark(**{**options, "timer": clock}), append=False)
+        return request.getfixturevalue("benchmark")
+
+    config = request.config
     return PhaseBenchmark(
-        lambda: request.getfixturevalue("benchmark"), ag_backend, ag_training, seen, lambda: _machine(request.config)
+        benchmark,
+        ag_training,
+        config.stash[SEEN],
+        lambda: _machine(config),
+        lambda: _backend_failures(config, ag_backend, ag_problem),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Command",
     "Count",
     "KeepsEpilog",
+    "MemorySize",
     "ProblemText",
     "Seconds",
     "TrainingCommand",
@@ -146,6 +147,27 @@ class BackendNames(plain_click.ParamType):  # type: ignore[type-arg]  # only the
         return [
             CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(partial) and name not in taken
         ]
+
+
+class MemorySize(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+    """A number of bytes: ``2GiB``, ``500M``, ``1073741824``; k, M, G and T are powers of 1024, as memory is counted."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> int:
+        """The size in bytes, 1 or more."""
+        if isinstance(value, int):
+            return value
+        text = value.strip().lower()
+        number = text.rstrip("bi")
+        power = " kmgt".find(number[-1:]) if number else -1
+        try:
+            size = float(number[:-1] if power > 0 else number) * 1024 ** max(0, power)
+        except ValueError:
+            self.fail(f"{value!r} is no size: write 2GiB or 500M", param, ctx)
+        if not 1 <= size < float("inf"):
+            self.fail(f"{value!r} must be 1 byte or more: write 2GiB or 500M", param, ctx)
+        return int(size)
 
 
 class ProblemText(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli import not_written
-from compare_ag.cli.common import BackendNames, Command, Seconds, click
+from compare_ag.cli.common import BackendNames, Command, MemorySize, Seconds, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.exit_codes import ExitCode
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from compare_ag.records import Run
     from compare_ag.speed.schedule import Settings
+
+LIMITS = ("memory_limit", "address_space_limit")
 
 EPILOG = """Examples:
   compare-ag run                                   the tiny seed problem, every available backend
@@ -58,6 +60,18 @@ EPILOG = """Examples:
     "--timeout", type=Seconds(), default=600.0, show_default=True, help="Wall-clock seconds that each worker may take."
 )
 @click.option(
+    "--memory-limit",
+    type=MemorySize(),
+    metavar="SIZE",
+    help="Memory that each worker may hold, such as 2GiB. Default: a fair share of what the machine has free.",
+)
+@click.option(
+    "--address-space-limit",
+    type=MemorySize(),
+    metavar="SIZE",
+    help="Address space of each process of a worker. Default: no limit; jax and CUDA reserve far more than they use.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory. Default: reports/runs/…"
 )
 @click.option(
@@ -77,9 +91,11 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
     from compare_ag.text import printable
 
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is respected
+        signal.signal(signal.SIGHUP, _terminate)
     timeout = options.pop("timeout")
     timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
-    keywords = {name: options.pop(name) for name in ("baseline", "output")}
+    keywords = {name: options.pop(name) for name in ("baseline", "output", *LIMITS)}
     _warn_of_names()
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
     problem = chosen_problem(**options)

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.process import THREAD_VARIABLES, import_path
+from compare_ag.host.process import LOG_CAP, THREAD_VARIABLES, Warded, import_path
 from compare_ag.problem import Problem, batches
 from compare_ag.records import SaveError
 from compare_ag.text import printable
@@ -116,19 +116,21 @@ def _ways(fault: Fault, *, batched: bool) -> list[str]:
 def _run(path: Path) -> Reproducer:
     environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(import_path())}
     environment.pop("PYTHONWARNINGS", None)  # a plugin's warnings are no faults
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", str(path)],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-            env=environment,
-        )
-    except subprocess.TimeoutExpired:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        command = [sys.executable, "-P", str(path)]
+        script = Warded(command, environment, Path.cwd(), outputs=(output, errors))
+        try:
+            code = script.wait(SECONDS)
+        finally:
+            script.end()
+        texts = []
+        for stream in (output, errors):
+            stream.seek(0)
+            texts.append(stream.read(LOG_CAP).decode(errors="replace").strip())
+    if code is None:
         return Reproducer(path, False, f"no answer within {SECONDS:g} s")
-    lines = (done.stdout.strip() or done.stderr.strip() or f"exit code {done.returncode}").splitlines()
-    failed = done.returncode == 1 and lines[-1].startswith("REPRODUCED")
+    lines = (texts[0] or texts[1] or f"exit code {code}").splitlines()
+    failed = code == 1 and lines[-1].startswith("REPRODUCED")
     return Reproducer(path, failed, lines[-1])
 
 

@@ -7,18 +7,15 @@ contract and pluggy, which every plugin imports.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare_ag.host.process import worker_environment
+from compare_ag.host.process import Warded, worker_environment
 
 if TYPE_CHECKING:
     from compare_ag.host.process import Launch
@@ -35,20 +32,17 @@ LONGEST_ANSWER = 64
 def bare_import_seconds(module: str, launch: Launch) -> float | None:
     """Seconds that ``import module`` takes in a process of its own; None where it fails or exceeds the deadline.
 
-    Whatever the plugin does (prints, exits, hangs, starts children), this returns, and its process group is gone.
+    Whatever the plugin does (prints, exits, hangs, starts children), this returns, and nothing of it is left.
     """
     answer, child_end = os.pipe()
     with tempfile.TemporaryDirectory(prefix="compare-ag-import-") as folder:
+        environment = worker_environment(launch, Path(folder), "")
         try:
-            process = subprocess.Popen(
+            process = Warded(
                 [sys.executable, "-P", "-c", _CODE, module, str(child_end)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                environment,
+                folder,
                 pass_fds=(child_end,),
-                start_new_session=True,
-                env=worker_environment(launch, Path(folder), ""),
-                cwd=folder,
             )
         except OSError:
             os.close(answer)
@@ -59,9 +53,7 @@ def bare_import_seconds(module: str, launch: Launch) -> float | None:
             said = _line(answer, time.monotonic() + launch.deadline_seconds)
         finally:
             os.close(answer)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.end()
     try:
         seconds = float(said)
     except ValueError:

@@ -5,10 +5,11 @@ No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried
 
 * a private pipe in each direction, so that prints and junk cannot become results;
 * stdout and stderr are drained into capped log files, so that a flood neither fills a pipe nor a disk;
-* an own session and process group, so that one kill reaches children; what left the group is found by a mark
-  in its environment;
+* a warden between host and worker, which inherits what the plugin starts and leaves nothing of it (`worker.warden`);
+* the process is watched beside the pipe, so that a death is seen at once, whoever else holds the pipe open;
 * one budget of monotonic time in the host, charged from request to answer and looked at before every byte, so
   that a chatty hang dies like a silent one and nobody pays for a neighbour;
+* limits on memory and on the number of threads, looked at from outside while the host waits (`host.watch`);
 * an environment of few, named variables, so that nothing leaks and launches are alike;
 * a temporary folder that is locked while its host lives, so that what a killed host left can be told and removed.
 """
@@ -35,14 +36,23 @@ from typing import IO, Any
 
 import compare_ag
 from compare_ag.host.replies import Conversation, ImpossibleReplyError
+from compare_ag.host.watch import MOST_THREADS, Family, fair_share
 from compare_ag.worker import protocol
 from compare_ag.worker.board import BoardReader
+from compare_ag.worker.warden import CLEANING_SECONDS
 
 LOG_CAP = 1 << 20
 """bytes kept of each of stdout and stderr"""
 POLL_SECONDS = 0.1
+ALOUD_SECONDS = 1.0
+"""between two looks at the memory of a worker that always has something to say"""
+BETWEEN_BLOCKS_SECONDS = 0.5
 EXIT_GRACE_SECONDS = 2.0
 STACK_SECONDS = 0.2
+CLOSED_SECONDS = 0.5
+"""a worker whose channel has ended and that is still there after so long has closed it"""
+CHANNEL_LOST = 87
+"""exit code of a worker that finds its channel closed; the same in `worker.__main__`, which the host never imports"""
 LAST_READS = 64
 """blocks of 64 KiB that are still read from a log pipe once the worker has ended"""
 MARK = "COMPARE_AG_WORKER"
@@ -90,6 +100,12 @@ class Launch:
     deadline_seconds: float
     padding: int = 0
     """characters of an unused variable: it moves the stack, of all workers of a timing launch alike"""
+    memory_limit: int | None = None
+    """bytes of resident memory of the worker and all that it starts; None: a share of what is free when it starts"""
+    shares: int = 0
+    """into how many such shares; 0: one for each CPU"""
+    address_space: int | None = None
+    """bytes of address space of each process; None: as many as it likes"""
 
     @property
     def bug_log(self) -> Path:
@@ -123,6 +139,10 @@ class WorkerProcess:
         self._left = launch.deadline_seconds
         self._reported = False
         self._hung = False
+        self._worker_pid = 0
+        self._limit = launch.memory_limit or fair_share(launch.shares or os.cpu_count() or 1)
+        self._exceeded: WorkerFailure | None = None
+        self._looked = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
                 self._start(stack)
@@ -130,6 +150,7 @@ class WorkerProcess:
                 reason = f"its worker could not be started: {error.strerror or error}"
                 raise WorkerFailure("crashed", reason, "import") from error
             stack.pop_all()
+        _LIVE.add(self)
 
     def __enter__(self) -> WorkerProcess:
         return self
@@ -144,7 +165,8 @@ class WorkerProcess:
         stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._lock = lock_folder(self._folder)
         stack.callback(os.close, self._lock)
-        self.board = BoardReader(self._folder / "board")
+        self.board = BoardReader(self._folder)
+        stack.callback(self.board.close)
 
         # each descriptor is closed in one place: a second close could hit a number that another thread has by then
         with contextlib.ExitStack() as children:
@@ -157,7 +179,9 @@ class WorkerProcess:
             child_lifeline, self._lifeline = os.pipe()
             children.callback(os.close, child_lifeline)
             stack.callback(os.close, self._lifeline)
-            self._process = self._spawn((child_in, child_out, child_lifeline))
+            self._process = self._spawn((child_in, child_out, self.board.descriptor, child_lifeline))
+        self._family = Family(self._process.pid)
+        self._pidfd = _open_process(self._process.pid)
         os.set_blocking(self._to_worker, False)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -166,11 +190,10 @@ class WorkerProcess:
             Log(self._process.stderr, self.launch.log_folder / f"{self.launch.label}.stderr.txt"),
         ]
 
-    def _spawn(self, descriptors: tuple[int, int, int]) -> subprocess.Popen[bytes]:
-        """Start the child with its ends of request pipe, reply pipe and lifeline."""
+    def _spawn(self, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        """Start the warden with the worker's ends of request pipe and reply pipe, board and lifeline."""
         command = [sys.executable, "-P", "-X", "faulthandler", "-m", "compare_ag.worker"]
-        command += [",".join(map(str, descriptors)), f"{self._nonce:016x}", str(os.getpid())]
-        command.append(str(self._folder / "board"))
+        command += [",".join(map(str, descriptors)), f"{self._nonce:016x}", str(self.launch.address_space or 0)]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -198,6 +221,8 @@ class WorkerProcess:
         if not isinstance(message, protocol.Bye) and self._is_unread():
             raise self._broken("wrote into the result channel without being asked")
         self._conversation.ask(message, arrays)
+        if isinstance(message, protocol.Train):
+            self.board.make_room(self._conversation.tail_room)
         self._left -= max(0.0, self._heard - self._waiting)
         self._asked = self._heard = self._waiting = time.monotonic()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
@@ -241,7 +266,14 @@ class WorkerProcess:
         self._received += 1
         self._heard = time.monotonic()
         self._conversation.check(message, arrays, int(1e9 * (self._heard - self._asked)))
+        if isinstance(message, protocol.Hello):
+            self._worker_pid = message.pid
         return message, arrays
+
+    def unsent(self) -> tuple[protocol.Chunk, dict[str, protocol.Array]] | None:
+        """What the training has computed and not sent, after its worker died or hung; None where that is unknown."""
+        tail = self.board.read_tail(self._conversation.tail_room)
+        return None if tail is None else self._conversation.training.rest(tail, self._conversation)
 
     def expect(self, kind: type[protocol.Message]) -> tuple[Any, dict[str, protocol.Array]]:
         """Receive a reply of this type."""
@@ -259,9 +291,7 @@ class WorkerProcess:
 
     def _is_unread(self) -> bool:
         """Whether the worker has sent more than its last reply."""
-        poll = select.poll()
-        poll.register(self._from_worker, select.POLLIN)
-        return [event for _, event in poll.poll(0)] == [select.POLLIN]  # with POLLHUP it is a death
+        return _is_ready(self._from_worker, select.POLLIN) == select.POLLIN  # with POLLHUP it is a death
 
     def _read(self, size: int) -> bytearray:
         buffer = bytearray(size)
@@ -275,37 +305,82 @@ class WorkerProcess:
         return buffer
 
     def _wait(self, descriptor: int, event: int) -> None:
-        """Wait until the descriptor is ready, the deadline passes or the run is cancelled."""
+        """Wait until the descriptor is ready.
+
+        Raises `WorkerFailure` where the worker has ended and has left nothing to read, where it exceeds its limits, at
+        the deadline and when the run is cancelled.
+        """
         poll = select.poll()
         poll.register(descriptor, event)
-        ready = False
-        while not ready:
-            ready = bool(poll.poll(POLL_SECONDS * 1000))
+        if self._pidfd is not None:
+            poll.register(self._pidfd, select.POLLIN)
+        while True:
+            events = {ready for ready, _ in poll.poll(POLL_SECONDS * 1000)}
             if self._cancel.is_set():
                 raise self._failure("cancelled", "the run was interrupted")
-            if time.monotonic() - self._waiting > self._left:
+            now = time.monotonic()
+            if now - self._waiting > self._left:
                 self._hung = True
                 limit = f"{self.launch.deadline_seconds:g} s"
                 where = self._position()
                 raise self._failure("timeout", f"no result within {limit}{where}; raise --timeout if it needs longer")
+            if now - self._looked > (ALOUD_SECONDS if descriptor in events else POLL_SECONDS):
+                look_at_all()
+            if self._exceeded is not None:
+                raise self._exceeded
+            if descriptor in events:
+                return
+            # what it wrote before its end is in the pipe: the look at the pipe must come after the one at the process
+            if self._has_ended(events) and not _is_ready(descriptor, event):
+                raise self._death()
+
+    def _has_ended(self, events: set[int]) -> bool:
+        return self._pidfd in events if self._pidfd is not None else self._exited(0)
+
+    def look_between_blocks(self) -> None:
+        """`look`, for a worker whose replies come sooner than anybody looks while waiting; not too often."""
+        if time.monotonic() - self._looked > BETWEEN_BLOCKS_SECONDS:
+            look_at_all()
+
+    def look(self) -> None:
+        """Compare memory and threads of the worker and all that it started with their limits; end it beyond them."""
+        self._looked = time.monotonic()
+        if self._ended or self._exceeded is not None or self._process.returncode is not None:
+            return
+        held = self._family.resident_bytes()
+        where = self._position()
+        if held > self._limit and (self._family.proportional_bytes() or held) > self._limit:
+            from compare_ag.problem.memory import size
+
+            source = "" if self.launch.memory_limit else ", its share of the memory that was free"
+            reason = f"needed more than {size(self._limit)}{source}{where}; raise --memory-limit if it may have more"
+            self._exceeded = self._failure("oom", reason)
+        elif self._family.threads > MOST_THREADS:
+            reason = f"started more than {MOST_THREADS:,} processes and threads{where}"
+            self._exceeded = self._failure("crashed", reason)
+        else:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGTERM)  # its warden's: ends everything
 
     def others_cpu_seconds(self) -> float:
-        """CPU seconds, so far, of the processes that the worker started: its descendants and its session's."""
+        """CPU seconds, so far, of the processes that the worker started, orphans included."""
         import psutil
 
-        pid = self._process.pid
+        total = 0.0
         try:
-            worker = psutil.Process(pid)
-            times = worker.cpu_times()
-            total = float(times.children_user + times.children_system)  # of those that it has waited for
-            others = {child.pid for child in worker.children(recursive=True)}
+            warden = psutil.Process(self._process.pid)
+            times = warden.cpu_times()
+            total += float(times.children_user + times.children_system)  # of orphans that have ended
+            family = warden.children(recursive=True)
         except (psutil.Error, OSError):  # it has ended
             return 0.0
-        for other in psutil.pids():
-            with contextlib.suppress(psutil.Error, OSError):  # not ours to look into, or gone meanwhile
-                if other != pid and (other in others or os.getsid(other) == pid):
-                    spent = psutil.Process(other).cpu_times()
-                    total += spent.user + spent.system + spent.children_user + spent.children_system
+        for process in family:
+            with contextlib.suppress(psutil.Error, OSError):  # gone meanwhile
+                spent = process.cpu_times()
+                total += float(spent.children_user + spent.children_system)  # of those that it has waited for
+                if process.pid != self._worker_pid:
+                    total += float(spent.user + spent.system)
         return total
 
     # --- the end ---
@@ -327,9 +402,13 @@ class WorkerProcess:
 
     def _death(self) -> WorkerFailure:
         """Explain why the result channel is closed."""
-        if not self._exited(1.0):
+        if self._exceeded is not None:
+            return self._exceeded
+        if not self._exited(CLOSED_SECONDS):
             return self._failure("malformed", f"closed the result channel{self._position()}")
-        code = self._reap()
+        code = self._process.wait()
+        if code == CHANNEL_LOST:
+            return self._failure("malformed", f"closed the result channel{self._position()}")
         if code < 0:
             name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
             hint = ", probably out of memory" if name == "SIGKILL" else ""
@@ -351,62 +430,134 @@ class WorkerProcess:
             self.warnings.append(f"still running {grace_seconds:g} s after its last result; it was killed")
         else:
             seconds = time.monotonic() - told
-            if code := self._reap():
+            if code := self._process.wait():
                 name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
                 self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
         self.close()
         return seconds
 
     def close(self) -> None:
-        """Kill the process, its group and whatever else carries its mark; close logs and pipes. Idempotent."""
+        """End the worker and everything that it started; close logs and pipes. Idempotent."""
         if self._ended:
             return
         self._ended = True
-        if self._process.returncode is None:
-            self._kill()
-        sweep(f"{self._nonce:016x}")
-        for descriptor in (self._to_worker, self._from_worker, self._lifeline):
+        _LIVE.discard(self)
+        if self._process.returncode is None and (self._hung or self._reported):
+            if self._hung:  # ask for every thread's stack first, so that the log shows where it hangs
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGUSR1)
+            self._exited(STACK_SECONDS)  # one that has told why it failed is on its way out
+        os.close(self._lifeline)  # the warden ends everything
+        if not self._exited(CLEANING_SECONDS + 0.5):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        if code == -signal.SIGKILL or sys.platform != "linux":  # perhaps the warden was killed, or it has no subreaper
+            for pid in self._family.survivors():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            sweep(f"{self._nonce:016x}")
+        for descriptor in (self._to_worker, self._from_worker):
             os.close(descriptor)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
         for log in self._logs:
             log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _kill(self) -> None:
-        if self._hung:  # ask for every thread's stack first, so that the log shows where it hangs
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGUSR1)
-            self._exited(STACK_SECONDS)
-        elif self._reported:  # it has told why it failed and is on its way out
-            self._exited(STACK_SECONDS)
-        self._reap()
-
     def _exited(self, seconds: float) -> bool:
-        """Wait until the worker has ended, without reaping it: while it is a zombie its group cannot be another's."""
+        """Wait until the worker and its warden have ended; they are not collected."""
+        if self._process.returncode is not None:
+            return True
+        if self._pidfd is not None:
+            return bool(_is_ready(self._pidfd, select.POLLIN, seconds))
         deadline = time.monotonic() + seconds
-        while self._process.returncode is None:
-            if not hasattr(os, "waitid"):
-                if self._process.poll() is not None:
-                    return True
-            elif os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-                return True
+        while self._process.poll() is None:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
         return True
-
-    def _reap(self) -> int:
-        """Kill what is left of the worker's process group, then collect the worker; return its exit code."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
 
     @property
     def log_paths(self) -> list[Path]:
         """The log files that hold anything."""
         logs = [log.path for log in self._logs if log.size]
         return [*logs, self.launch.bug_log] if self.launch.bug_log.exists() else logs
+
+
+class Warded:
+    """Another program of a plugin's, under a warden of its own: `end` leaves nothing that it has started."""
+
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        folder: str | Path,
+        pass_fds: tuple[int, ...] = (),
+        outputs: tuple[IO[bytes], IO[bytes]] | None = None,
+    ) -> None:
+        """Start it; stdout and stderr go to ``outputs``, or nowhere. Raises `OSError`."""
+        lifeline, self._lifeline = os.pipe()
+        stdout, stderr = outputs or (subprocess.DEVNULL, subprocess.DEVNULL)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "compare_ag.worker.warden", str(lifeline), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(lifeline, *pass_fds),
+                start_new_session=True,
+                env=environment,
+                cwd=folder,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(lifeline)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None where it has not ended within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def end(self) -> None:
+        """Kill what is left of it."""
+        os.close(self._lifeline)
+        if self.wait(CLEANING_SECONDS + 0.5) is None:
+            self._process.kill()
+            self._process.wait()
+
+
+_LIVE: set[WorkerProcess] = set()
+"""those that have not been closed: who waits for one looks at all, since nobody may be waiting for another"""
+
+
+def look_at_all() -> None:
+    """Look at every worker that has not been looked at for a while."""
+    due = time.monotonic() - POLL_SECONDS
+    for process in list(_LIVE):
+        if process._looked <= due:
+            process.look()
+
+
+def _is_ready(descriptor: int, event: int, seconds: float = 0.0) -> int:
+    """What `select.poll` reports within so many seconds; 0 for nothing."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return sum(found for _, found in poll.poll(seconds * 1000))
+
+
+def _open_process(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the system has none."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a sandbox that forbids it
+        return None
 
 
 class Log:

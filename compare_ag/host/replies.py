@@ -18,6 +18,7 @@ import numpy as np
 from compare_ag.backend import API_VERSION, Role
 from compare_ag.mutant import PLACES
 from compare_ag.worker import protocol as p
+from compare_ag.worker.board import TailRead, TailRoom
 
 Arrays: TypeAlias = Mapping[str, p.Array]
 
@@ -45,6 +46,7 @@ class Conversation:
     def __init__(self) -> None:
         self.request: Any = None
         self.points = 0
+        self.examples = 0
         """P of an `Evaluate`"""
         self.dtype = "float64"
         self.features = 0
@@ -61,6 +63,7 @@ class Conversation:
         last_step = 0
         if isinstance(request, p.Prepare):
             self.dtype, self.features = request.setting["dtype"], request.setting["features"]
+            self.examples = request.setting.get("examples", 0)
             self._batched = request.batch_size is not None
         elif isinstance(request, p.Train):
             last_step = request.steps
@@ -76,6 +79,11 @@ class Conversation:
     def itemsize(self) -> int:
         """Bytes of a number of the problem's dtype."""
         return np.dtype(self.dtype).itemsize
+
+    @property
+    def tail_room(self) -> TailRoom:
+        """The shape of a training's tail."""
+        return TailRoom(self.features, self.dtype)
 
     @property
     def limit(self) -> int:
@@ -152,6 +160,20 @@ class Progress:
         self._full_seen += full
         if self._full_seen > min(self._weights_seen, len(self._full)):
             raise ImpossibleReplyError("sent more full-data losses than weights to compute them from")
+
+    def rest(self, tail: TailRead, c: Conversation) -> tuple[p.Chunk, dict[str, p.Array]] | None:
+        """What a tail adds to what has arrived, as the chunk that it would have become; None where it is none."""
+        seen, arrays = (self._losses_seen, self._weights_seen, self._gradients_seen), tail.arrays
+        if tail.first_loss != seen[0]:  # its last chunk has arrived
+            return None
+        weights = self._weights[seen[1] : seen[1] + len(arrays["b"])]
+        gradients = self._gradients[seen[2] : seen[2] + len(arrays["gradient_b"])]
+        chunk = p.Chunk(tail.first_loss, weights, gradients)
+        try:
+            self.check_chunk(chunk, arrays, c.features, c.dtype)
+        except ImpossibleReplyError:  # a plugin has written there
+            return None
+        return chunk, arrays
 
     def check_complete(self) -> None:
         """Raise `ImpossibleReplyError` unless everything has arrived."""
@@ -391,6 +413,30 @@ def _timed_limit(c: Conversation) -> int:
     return 8 * (min(int(c.request.steps), p.MOST_BLOCK_STEPS) + p.segments(c.request) + 1) + _weights_limit(c)
 
 
+def _rounds_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
+    phase = c.request.phase
+    shapes: dict[str, tuple[int, ...]] = {"X": (c.examples, c.features)} if phase == "make_tensor" else {}
+    if phase in ("forward", "step"):
+        shapes["loss"] = ()
+    if phase in ("backward", "update", "step"):
+        shapes |= {"w": (c.features,), "b": ()}
+    return shapes
+
+
+def _check_rounds(c: Conversation, _: p.Rounds, arrays: Arrays) -> None:
+    found = dict(arrays)
+    wall = {name: found.pop(name) for name in ("wall_ns",) if name in found}
+    _check_arrays(wall, {"wall_ns": (c.request.count,)}, "int64")
+    times = wall["wall_ns"].tolist()
+    _check_range("wall_ns", min(times, default=0), 0, c.most_ns)
+    _check_range("the sum of wall_ns", sum(times), 0, c.most_ns)
+    _check_arrays(found, _rounds_shapes(c), c.dtype)
+
+
+def _rounds_limit(c: Conversation) -> int:
+    return 8 * int(c.request.count) + c.itemsize * sum(map(math.prod, _rounds_shapes(c).values()))
+
+
 def _check_audited(c: Conversation, message: p.Audited, arrays: Arrays) -> None:
     _check_range("Audited.wall_ns", message.wall_ns, 1, c.most_ns)
     for name in ("pending_ns", "noise_ns", "interface_ns"):
@@ -558,6 +604,7 @@ _RULES: dict[type, _Rule] = {
     p.Cold: _Rule((p.FirstSteps,), _check_first_steps, _first_steps_limit),
     p.Renew: _Rule((p.Renewed,), _check_nothing),
     p.Block: _Rule((p.Timed,), _check_timed, _timed_limit),
+    p.TimeRounds: _Rule((p.Rounds,), _check_rounds, _rounds_limit),
     p.Audit: _Rule((p.Audited,), _check_audited),
     p.Observe: _Rule((p.Observed,), _check_observed),
     p.Hold: _Rule((p.Held,), _check_held),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compare_ag.graphs import GraphNode, Numbers
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess
 from compare_ag.records import real
 from compare_ag.worker import protocol as p
 
@@ -179,7 +179,14 @@ class Session:
         """
         self.process.send(p.Train(problem.steps if steps is None else steps, problem.learning_rate, record, fused))
         while True:
-            message, arrays = self.process.receive()
+            try:
+                message, arrays = self.process.receive()
+            except ProtocolFailure:
+                raise
+            except WorkerFailure:
+                if (unsent := self.process.unsent()) is not None:
+                    self._add(recording, *unsent)
+                raise
             if isinstance(message, p.Chunk):
                 self._add(recording, message, arrays)
                 continue
@@ -263,11 +270,17 @@ class Session:
     ) -> tuple[TimedBlock, dict[str, p.Array]]:
         """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
         request = p.Block(steps, lead_in, problem.learning_rate, phased, depth, segment)
+        self.process.look_between_blocks()
         asked = time.monotonic_ns()
         message, arrays = self.process.ask(request, p.Timed, w=w, b=b)
         host_ns = time.monotonic_ns() - asked
         step_ns, probe_ns = (arrays.pop(name, np.empty(0, dtype=np.int64)) for name in ("step_ns", "probe_ns"))
         return TimedBlock(message, host_ns, steps, lead_in, step_ns, probe_ns, segment), arrays
+
+    def rounds(self, problem: Problem, phase: str, count: int) -> dict[str, p.Array]:
+        """Time rounds of one phase: wall_ns (count,) and what the last one computed; see `protocol.Rounds`."""
+        _, arrays = self.process.ask(p.TimeRounds(phase, count, problem.learning_rate), p.Rounds)
+        return arrays
 
     def audit(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int) -> p.Audited:
         """What is left to do after a block of steps from the weights (w, b)."""

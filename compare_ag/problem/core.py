@@ -7,7 +7,6 @@ against float32(0.01) alone moves the seed problem by 5e-8, as much as all its r
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -140,6 +139,8 @@ def digest_arrays(*arrays: Array, facts: str = "") -> str:
 
     The bits are hashed where they lie: only an array that is not C-contiguous is copied.
     """
+    import hashlib  # here, for it takes a tenth as long to import as numpy, and each worker imports this module
+
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype.str}{array.shape}".encode())

@@ -9,6 +9,7 @@ The readers are given the available memory as a function, so that a test can pla
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from compare_ag.problem.core import ProblemError, recorded_steps
@@ -47,11 +48,24 @@ Available: TypeAlias = "Callable[[], int]"
 """A function that returns the bytes of memory that may be used."""
 
 
-def available_memory() -> int:
-    """Return the bytes that new data may take without swapping, as the operating system estimates them."""
-    import psutil  # only the loading of real data needs it; the worker, which imports this package, does not
+MEMORY_INFO = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
-    return int(psutil.virtual_memory().available)
+
+def available_memory() -> int:
+    """Return the bytes that new data may take without swapping: by the operating system, and by a container's limit."""
+    try:
+        lines = MEMORY_INFO.read_text().splitlines()
+        (found,) = (1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError):  # not Linux, or an old one
+        import psutil
+
+        found = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no limit
+        return found
+    return max(0, min(found, limit - used))
 
 
 def require_memory(source: str, cells: int, available: Available = available_memory) -> None:

@@ -21,7 +21,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -31,7 +31,6 @@ import numpy as np
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
 from compare_ag.host.session import Session, check_digest
-from compare_ag.records import file_stem
 from compare_ag.speed.blocks import QUINTILE
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.suite.launches import LARGEST_TAIL, TWIN, Bench, Launches, LaunchResult
@@ -285,11 +284,8 @@ class Engine:
         crew.benches[name] = Bench(session, loaded, prepared, self.problem.threads, pinned=session.pin(self._timed))
 
     def _how(self, name: str, crew: _Crew) -> Launch:
-        label = f"{file_stem(name)}.time{crew.index}"
-        conditions = self.conditions
-        return Launch(
-            label, conditions.log_folder, self.problem.threads, crew.hash_seed, conditions.timeout, crew.padding
-        )
+        launch = self.conditions.launch(name, f"time{crew.index}")
+        return replace(launch, hash_seed=crew.hash_seed, padding=crew.padding)
 
     # --- measuring ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.graphs import GraphDocument, write_graphs
 from compare_ag.host import machine_lock
 from compare_ag.host.discovery import Offer, discover
-from compare_ag.host.environment import capture
+from compare_ag.host.environment import capture, usable_cpus
 from compare_ag.host.process import HostFault, ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.problem import Problem, ProblemError, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
@@ -37,11 +38,19 @@ DEFAULT_TIMEOUT = 600.0
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: end like an interrupt, but exit with 143."""
+    """SIGTERM or SIGHUP arrived: end like an interrupt, but exit with 143."""
 
 
 class NothingToRunError(Exception):
     """No backend is available at all."""
+
+
+class Limits(NamedTuple):
+    """Of each worker: seconds, bytes of memory, bytes of address space; see `run`."""
+
+    timeout: float
+    memory: int | None
+    address_space: int | None
 
 
 def run(
@@ -54,6 +63,8 @@ def run(
     output: str | Path | None = None,
     observer: Observer | None = None,
     wait: bool = True,
+    memory_limit: int | None = None,
+    address_space_limit: int | None = None,
     **options: Any,
 ) -> Run:
     """Train a problem with several backends, judge and time them, and keep everything in a run directory.
@@ -69,6 +80,9 @@ def run(
       observer: hears of progress.
       wait: whether to wait while another process is timing, and before timing also while one is training, on this
         machine (`host.machine_lock`). False refuses to run instead, and holds the machine from the start.
+      memory_limit: bytes that each worker, with all processes that it starts, may hold; beyond, it is *oom*. None: what
+        the machine has free when it starts, shared among as many workers as are alive at a time.
+      address_space_limit: bytes of address space of each process of a worker; None: no limit.
       options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
 
     Returns a `Run`; ``run.exit_code`` is what the command line would exit with. A failed backend is a record with
@@ -88,7 +102,8 @@ def run(
             # the timing's lock for the training too: between two locks this run might have to wait, half done
             stack.enter_context(machine_lock.hold("training" if settings is None else "timing", wait=False))
         folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
-        return _OneRun(chosen, offers, folder, baseline, settings, timeout, observer or Observer()).run()
+        limits = Limits(timeout, memory_limit, address_space_limit)
+        return _OneRun(chosen, offers, folder, baseline, settings, limits, observer or Observer()).run()
 
 
 def timing_settings(timing: bool | str | Settings) -> Settings | None:
@@ -119,6 +134,10 @@ def select(backends: Sequence[str] | None, baseline: str | None = None) -> dict[
     return named
 
 
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 class _OneRun:
     """The state of one run while it goes on."""
 
@@ -129,7 +148,7 @@ class _OneRun:
         folder: Path,
         baseline: str | None,
         timing: Settings | None,
-        timeout: float,
+        limits: Limits,
         observer: Observer,
     ) -> None:
         self.problem = problem
@@ -142,6 +161,8 @@ class _OneRun:
         self.started = time.monotonic()
         self.records: dict[str, BackendRecord] = {}
         self.arrays: dict[str, dict[str, Any]] = {}
+        self.timing_arrays: dict[str, dict[str, Any]] = {}
+        self.control_arrays: dict[str, Any] = {}
         self.host_faults = False
         """whether a bug of ours cost a backend its verdict or its times"""
         self.judge = Judge(problem, recorded_steps(problem.steps))
@@ -150,11 +171,15 @@ class _OneRun:
             problem,
             recorded_steps(problem.steps),
             folder / "logs",
-            timeout,
+            limits.timeout,
             hash_seed,
             threading.Event(),
             self.judge.probes,
             graphs=True,
+            memory_limit=limits.memory,
+            # timing keeps all of them alive, the baseline's twice
+            shares=max(len(usable_cpus()), len(offers) + 1),
+            address_space=limits.address_space,
         )
         self.manifest = Manifest(
             tool_version=compare_ag.__version__,
@@ -166,7 +191,7 @@ class _OneRun:
             baseline=baseline,
             problem=problem_record(problem),
             environment=Environment(**capture(problem.threads)),
-            options={"timeout": timeout, "timing": timing is not None and timing.mode},
+            options={"timeout": limits.timeout, "timing": timing is not None and timing.mode},
             warnings=self.judge.warnings(),
         )
 
@@ -262,7 +287,7 @@ class _OneRun:
         if self.arrays[name] and name not in self.records:
             path = f"arrays/{records.file_stem(name)}.npz"
             sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, self.arrays[name]))
-            record = records.replace(record, arrays=path, arrays_sha256=sha256)
+            record = records.replace(record, arrays=sha256 and path, arrays_sha256=sha256)
         record = anonymous(record)
         self.keeper.save(lambda folder: records.write_backend(folder, record))
         self.records[name] = record
@@ -322,8 +347,9 @@ class _OneRun:
         if name in result.costs:
             path = f"arrays/{records.file_stem(name)}.timing.npz"
             sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, result.arrays[name]))
-            cost = result.costs[name]
-            self._keep(name, records.replace(record, cost=cost, timing_arrays=path, timing_arrays_sha256=sha256))
+            self.timing_arrays[name] = result.arrays[name]
+            cost, kept = result.costs[name], sha256 and path
+            self._keep(name, records.replace(record, cost=cost, timing_arrays=kept, timing_arrays_sha256=sha256))
         elif name in result.failures:
             self.host_faults |= isinstance(result.failures[name], HostFault)
             self._keep(name, self._failed_while(record, result.failures[name], "while being timed"))
@@ -338,7 +364,8 @@ class _OneRun:
             return speed
         path = "arrays/control.timing.npz"
         sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, arrays))
-        return records.replace(speed, control_arrays=path, control_arrays_sha256=sha256)
+        self.control_arrays = arrays
+        return records.replace(speed, control_arrays=sha256 and path, control_arrays_sha256=sha256)
 
     def _failed_while(self, record: BackendRecord, failure: WorkerFailure, when: str) -> BackendRecord:
         logs = sorted(path.relative_to(self.log_root).as_posix() for path in self._logs(record.name))
@@ -364,14 +391,28 @@ class _OneRun:
         codes = [exit_code(record) for record in self.records.values()]
         if interrupted is not None:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
-        reference_sha256 = self.keeper.save(self.judge.save_reference)
+        reference = self.judge.reference_arrays()
+        reference_sha256 = None
+        if reference:
+            path = "arrays/reference.npz"
+            reference_sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, reference))
         warnings = list(self.manifest.warnings)
+        if lost := self._damaged_files():
+            self._write_again()
+            codes.append(ExitCode.NOT_SAVED)
+            warnings.append(
+                f"another program deleted or changed {len(lost)} files of this run while it went on "
+                f"({anonymous_text(', '.join(lost[:4]))}{', …' if len(lost) > 4 else ''}); they were written again"
+            )
         if self.judge.error is not None or self.host_faults:
             codes.append(ExitCode.BUG)
         if self.keeper.failure is not None:
             codes.append(ExitCode.NOT_SAVED)
             failure = anonymous_text(str(self.keeper.failure))
-            warnings.append(f"{failure}; the results went to a temporary directory instead: move them")
+            instead = "the results went to a temporary directory instead: move them"
+            if self.keeper.gave_up:
+                instead = "what is printed here is all that is left of this run"
+            warnings.append(f"{failure}; {instead}")
         self.manifest = records.replace(
             self.manifest,
             state="partial" if interrupted is not None else "complete",
@@ -384,4 +425,41 @@ class _OneRun:
             consensus_is_wrong=self.judge.consensus_is_wrong(self.records, self.arrays),
         )
         self.keeper.save(lambda folder: records.write_manifest(folder, self.manifest))
-        return Run(self.keeper.folder, self.manifest, self.records)
+        # what is shown next comes from memory: the files may be gone
+        in_memory = {name: {**self.arrays[name], **self.timing_arrays.get(name, {})} for name in self.records}
+        shared = {"reference": reference, "control": self.control_arrays}
+        return Run(self.keeper.folder, self.manifest, self.records, in_memory, shared)
+
+    def _files(self) -> dict[str, dict[str, Any]]:
+        """The files of arrays that the backends' records name, and what is in them."""
+        found = {}
+        for name, record in self.records.items():
+            if record.arrays:
+                found[record.arrays] = self.arrays[name]
+            if record.timing_arrays:
+                found[record.timing_arrays] = self.timing_arrays[name]
+        return found
+
+    def _damaged_files(self) -> list[str]:
+        """The files of records and arrays that are no longer what was written: a plugin may have deleted them."""
+        if self.keeper.gave_up:
+            return []
+        due: dict[str, str | None] = {}
+        for record in self.records.values():
+            due[f"records/{records.file_stem(record.name)}.json"] = _sha256(records.record_bytes(record))
+            due |= {record.arrays or "": record.arrays_sha256, record.timing_arrays or "": record.timing_arrays_sha256}
+        found = []
+        for path, sha256 in due.items():
+            if path:
+                try:
+                    damaged = _sha256((self.keeper.folder / path).read_bytes()) != sha256
+                except OSError:
+                    damaged = True
+                found += [path] if damaged else []
+        return found
+
+    def _write_again(self) -> None:
+        for path, arrays in self._files().items():
+            self.keeper.save(lambda folder, path=path, arrays=arrays: records.write_arrays(folder / path, arrays))  # type: ignore[misc]  # mypy infers no lambda with defaults
+        for record in self.records.values():
+            self.keeper.save(lambda folder, record=record: records.write_backend(folder, record))  # type: ignore[misc]  # as above, with defaults

@@ -22,23 +22,42 @@ class Keeper:
     """Writes a run's files. A directory that fails (full, read-only) is replaced once by a temporary one.
 
     Hours of training must not be lost to a full disk: what was written before is copied, the run goes on, and
-    `failure` tells the caller to say so.
+    `failure` tells the caller to say so. Where that one fails too nothing is written any more, and the run goes on all
+    the same, because its table can still be printed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failure: SaveError | None = None
+        self.gave_up = False
+        """nothing is saved any more"""
 
-    def save(self, write: Callable[[Path], T]) -> T:
-        """Call ``write`` with the directory. Raises `SaveError` where the replacement fails too."""
+    def save(self, write: Callable[[Path], T]) -> T | None:
+        """Call ``write`` with the directory and return its result; None where nothing can be saved any more."""
+        if self.gave_up:
+            return None
         try:
-            return write(self.folder)
+            try:
+                return write(self.folder)
+            except SaveError as error:
+                if self.failure is not None:
+                    raise
+                self.failure = error
+                return self._save_elsewhere(write)
         except SaveError as error:
-            if self.failure is not None:
-                raise
-            self.failure = error
-            self.folder = self._replacement()
-            return write(self.folder)
+            self.failure, self.gave_up = error, True
+            return None
+
+    def _save_elsewhere(self, write: Callable[[Path], T]) -> T:
+        """Go on in a temporary directory; where it takes nothing either, leave none behind."""
+        folder = self._replacement()
+        try:
+            result = write(folder)
+        except SaveError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.folder = folder
+        return result
 
     def _replacement(self) -> Path:
         try:

@@ -239,13 +239,13 @@ class Judge:
             return None
         return checkpoint_of(self._reference, self._pairs, self.problem, where)
 
-    def save_reference(self, folder: Path) -> str | None:
-        """Write the reference and its tolerances; return the file's sha256."""
+    def reference_arrays(self) -> dict[str, Array]:
+        """The reference and its tolerances, as `records.Run.reference` has them; {} where there is none."""
         reference, tolerances = self._reference, self._tolerance
         if reference is None or tolerances is None:
-            return None
+            return {}
         (w, b), (final_w, final_b) = map(self.problem.layout.parts, (reference.weights, reference.final_weights))
-        arrays = {
+        return {
             "losses": reference.losses,
             "loss_tolerance": tolerances.loss,
             "weights_tolerance": tolerances.weights,
@@ -255,7 +255,6 @@ class Judge:
             "final_w": final_w,
             "final_b": final_b,
         }
-        return records.write_arrays(folder / "arrays" / "reference.npz", arrays)
 
     def max_pair_difference(
         self, rows: dict[str, BackendRecord], arrays: dict[str, dict[str, Array]]

@@ -77,11 +77,26 @@ class Conditions:
     """mistakes to make to some backends, by the name they run under"""
     graphs: bool = False
     """ask for the graph of the loss too"""
+    memory_limit: int | None = None
+    """bytes of resident memory of each worker with all that it starts; None: a share of what is free"""
+    shares: int = 0
+    """into how many of them; see `Launch`"""
+    address_space: int | None = None
+    """of each process; None: no limit"""
 
     def launch(self, name: str, stage: str) -> Launch:
         """How to start a worker for this backend and stage."""
         label = f"{file_stem(name)}.{stage}"
-        return Launch(label, self.log_folder, self.problem.threads, self.hash_seed, self.timeout)
+        return Launch(
+            label,
+            self.log_folder,
+            self.problem.threads,
+            self.hash_seed,
+            self.timeout,
+            memory_limit=self.memory_limit,
+            shares=self.shares,
+            address_space=self.address_space,
+        )
 
 
 class TrainingPass:

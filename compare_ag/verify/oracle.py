@@ -330,10 +330,11 @@ class Oracle:
 def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[Evaluation]:
     """The numbers of each of the P points, and how far off they may be."""
     parts: list[tuple[Array, Array, Array]] = []
-    for part in step:
-        off = np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape).astype(np.float64)
-        high = part.value.astype(np.float64)
-        parts.append((high, (part.value - high).astype(np.float64), off))
+    with np.errstate(all="ignore"):  # what does not fit into float64 decides nothing
+        for part in step:
+            off = np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape).astype(np.float64)
+            high = part.value.astype(np.float64)
+            parts.append((high, (part.value - high).astype(np.float64), off))
     return [Evaluation(*(Exact(*(one[i] for one in part)) for part in parts)) for i in range(len(step.loss.value))]
 
 

@@ -1,30 +1,35 @@
-"""Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE HOST_PID BOARD``.
+"""Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE ADDRESS_SPACE``.
 
-Isolates itself, then answers the host's requests one by one until told `Bye` or until something fails.
-Whatever a plugin raises, SystemExit included, becomes one `Failed` message with phase and step; the traceback
-goes to stderr, which is the log.
+Forks into a worker and its warden (`worker.warden`). The worker isolates itself, then answers the host's requests one
+by one until told `Bye` or until something fails. Whatever a plugin raises, SystemExit included, becomes one `Failed`
+message with phase and step; the traceback goes to stderr, which is the log.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import perf_counter, process_time  # bound now: a plugin may replace time's own
-from typing import Any
+from typing import Any, NoReturn
 
-from compare_ag.worker.isolate import die_with_host, limit_and_listen, raise_fd
+from compare_ag.worker.isolate import end_with_host, limit_and_listen, raise_fd
+from compare_ag.worker.warden import start_worker
+
+CHANNEL_LOST = 87
+"""exit code of a worker that finds its channel to the host closed; see `host.process`"""
 
 
 class Worker:
     """One conversation: reads requests from one descriptor, writes replies to the other."""
 
-    def __init__(self, read_fd: int, write_fd: int, nonce: int, board_path: Path) -> None:
+    def __init__(self, read_fd: int, write_fd: int, nonce: int, board: int) -> None:
         # imported after isolation, so that a broken numpy is reported like any other death
         from compare_ag.worker.board import Board
 
@@ -36,11 +41,13 @@ class Worker:
         self._trainee: Any = None
         self._batches: list[Any] = []
         self._backend: Any = None
-        self._answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {}
+        """the lab's questions and the functions that answer them"""
         self._cpu_per_wall = 0.0
         self._padding: list[bytearray] = []
         self._kept: list[bytearray] = []
-        self.board = Board(board_path)
+        self._channel = os.fstat(write_fd)
+        self.board = Board(board)
 
     # --- bytes ---
 
@@ -69,11 +76,24 @@ class Worker:
         """Write one reply."""
         from compare_ag.worker import protocol
 
+        self.require_channel()
         for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
-                view = view[os.write(self._out, view) :]
+                try:
+                    view = view[os.write(self._out, view) :]
+                except OSError:  # closed between two writes, or the host has gone
+                    os._exit(CHANNEL_LOST)
         self._sent += 1
+
+    def require_channel(self) -> None:
+        """End the process where its descriptor is closed, or another file's by now: nothing can be said any more."""
+        try:
+            now = os.fstat(self._out)
+        except OSError:
+            os._exit(CHANNEL_LOST)
+        if (now.st_dev, now.st_ino) != (self._channel.st_dev, self._channel.st_ino):
+            os._exit(CHANNEL_LOST)
 
     # --- requests ---
 
@@ -95,6 +115,7 @@ class Worker:
             p.Cold: self._cold,
             p.Renew: self._renew,
             p.Block: self._block,
+            p.TimeRounds: self._time_rounds,
             p.Audit: self._audit,
             p.Observe: self._observe,
             p.Hold: self._hold,
@@ -181,7 +202,7 @@ class Worker:
         def emit(first: int, steps: list[int], gradient_steps: list[int], arrays: dict[str, Any]) -> None:
             self.send(Chunk(first, steps, gradient_steps), **arrays)
 
-        recorder = Recorder(self._trainee, request.record, emit)
+        recorder = Recorder(self._trainee, request.record, emit, self.require_channel)
         start, cpu = perf_counter(), process_time()
         try:
             w, b = train(self._trainee, request.steps, request.learning_rate, recorder, fused=request.fused)
@@ -268,6 +289,12 @@ class Worker:
             clock.settle()  # the next block on these CPUs is another worker's
         self.send(timed, **computed)
 
+    def _time_rounds(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.protocol import Rounds
+        from compare_ag.worker.rounds import rounds
+
+        self.send(Rounds(), **rounds(self._trainee, request.phase, request.count, request.learning_rate))
+
     def _audit(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker import clock
 
@@ -283,6 +310,9 @@ class Worker:
 
     def _hold(self, request: Any, _: dict[str, Any]) -> None:
         # all that the worker itself needs is there before the first answer: it is no backend's
+        import hashlib  # noqa: F401 - as below, imported for the memory that it takes
+        import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
+
         from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
         from compare_ag.worker.protocol import Held
 
@@ -312,7 +342,7 @@ class Worker:
         start = perf_counter()
         answers = load.load_answers(request.module)
         seconds = perf_counter() - start
-        self._answers = {one.question: one.function for one in answers if isinstance(one, Answer)}
+        self.answers = {one.question: one.function for one in answers if isinstance(one, Answer)}
         facts = [
             AnswerFacts(answer.question, None if isinstance(answer, Answer) else shortened(answer.reason, MOST_REASON))
             for answer in answers
@@ -323,7 +353,7 @@ class Worker:
         from compare_ag.worker.answering import answered
 
         self.board.enter("answer")
-        self.send(answered(self._answers[request.question]))
+        self.send(answered(self.answers[request.question]))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -338,11 +368,32 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def main(argv: list[str]) -> None:
-    """Isolate this process and serve the conversation whose descriptors the host passed."""
-    read_fd, write_fd, lifeline_fd = (raise_fd(int(fd)) for fd in argv[0].split(","))
-    die_with_host(int(argv[2]), lifeline_fd)
-    limit_and_listen()
-    Worker(read_fd, write_fd, int(argv[1], 16), Path(argv[3])).serve()
+    """Start the worker under its warden, isolate it, and serve the conversation whose descriptors the host passed."""
+    read_fd, write_fd, board_fd, lifeline_fd = (raise_fd(int(fd)) for fd in argv[0].split(","))
+    start_worker(lifeline_fd, closed=(read_fd, write_fd, board_fd))
+    end_with_host(lifeline_fd)
+    limit_and_listen(int(argv[2]))
+    worker = Worker(read_fd, write_fd, int(argv[1], 16), board_fd)
+    worker.serve()
+    if not worker.answers:  # else it ends as Python does: the lab measures how long that takes with a framework loaded
+        _end()
+
+
+def _end() -> NoReturn:
+    """End as Python does, but leave the memory to the system: to free it object by object takes longer.
+
+    multiprocessing ends its processes in the same way.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads; typeshed leaves it out
+    atexit._run_exitfuncs()
+    with contextlib.suppress(Exception):  # a plugin may have closed or replaced them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    import ctypes
+
+    with contextlib.suppress(Exception):  # as above
+        ctypes.CDLL(None).fflush(None)  # what C code has printed
+    os._exit(0)
 
 
 if __name__ == "__main__":

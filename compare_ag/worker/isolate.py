@@ -2,25 +2,23 @@
 
 * the protocol's descriptors move to high numbers that children do not inherit, so that neither a stray
   ``os.write(3, …)`` nor a grandchild holds the channel;
-* the worker dies with its host: by the kernel's parent-death signal where there is one, and by a thread that
-  waits on a pipe which only the host holds open (that one needs the interpreter lock, the signal does not);
-* no core files; SIGUSR1 prints where every thread is, for the log of a worker that hangs.
+* a thread waits on a pipe that only the host holds open, and ends the worker when the host has ended. `worker.warden`
+  does that too; the thread is for systems without a parent-death signal, should the warden have been killed;
+* no core files, and no more address space than the user asks for; SIGUSR1 prints where every thread is, for the log
+  of a worker that hangs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import fcntl
 import os
 import resource
 import signal
-import sys
 import threading
 
 HIGH_FD = 200
-_PR_SET_PDEATHSIG = 1
 
 
 def raise_fd(fd: int) -> int:
@@ -30,12 +28,8 @@ def raise_fd(fd: int) -> int:
     return high
 
 
-def die_with_host(host_pid: int, lifeline_fd: int) -> None:
-    """Arrange that this process ends when the host does, however the host ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != host_pid:  # the host was gone before the request took hold
-        os._exit(0)
+def end_with_host(lifeline_fd: int) -> None:
+    """Let a thread end this process when the host has closed the lifeline, however the host ends."""
 
     def wait() -> None:
         with contextlib.suppress(OSError):
@@ -45,9 +39,13 @@ def die_with_host(host_pid: int, lifeline_fd: int) -> None:
     threading.Thread(target=wait, name="compare-ag lifeline", daemon=True).start()
 
 
-def limit_and_listen() -> None:
-    """Forbid core files; print all stacks to stderr on a fatal signal and on SIGUSR1."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+def limit_and_listen(address_space: int) -> None:
+    """Limit the address space to so many bytes (0: not at all); print all stacks to stderr on a fatal signal and on
+    SIGUSR1.
+    """
+    if address_space:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = address_space if hard == resource.RLIM_INFINITY else min(address_space, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     faulthandler.enable(all_threads=True)
     faulthandler.register(signal.SIGUSR1, all_threads=True)

@@ -8,12 +8,13 @@ wrong argument surfaces a thousand steps later.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
+import os
+import re
 import sys
 import traceback
-from importlib import metadata
+from collections.abc import Iterable
 from math import isfinite
 from types import ModuleType
 from typing import Any
@@ -257,8 +258,7 @@ def _explain_registration(module: ModuleType) -> str:
     marked = [name for name, value in vars(module).items() if _is_marked(value)]
     unknown = [name for name in marked if name not in hooks]
     if unknown:
-        meant = difflib.get_close_matches(unknown[0], hooks, n=1, cutoff=0.0)
-        return f"unknown hook {unknown[0]}; did you mean {meant[0]}?"
+        return f"unknown hook {unknown[0]}; did you mean {_closest(unknown[0], hooks, 0.0)}?"
     for hook in marked:
         signature = inspect.signature(getattr(module, hook))
         if signature.parameters:
@@ -269,10 +269,15 @@ def _explain_registration(module: ModuleType) -> str:
 def _explain_missing_hook(module: ModuleType) -> str:
     if callable(getattr(module, HOOK, None)):
         return f"{HOOK}() lacks its marker: write @compare_ag.hookimpl on the line above it"
-    close = difflib.get_close_matches(HOOK, vars(module), n=1, cutoff=0.75)
-    if close:
-        return f"no hook {HOOK}() in module {module.__name__}; is {close[0]} it, misspelt and unmarked?"
+    if close := _closest(HOOK, vars(module), 0.75):
+        return f"no hook {HOOK}() in module {module.__name__}; is {close} it, misspelt and unmarked?"
     return f"module {module.__name__} implements no hook; add @compare_ag.hookimpl def {HOOK}(): return YourBackend"
+
+
+def _closest(word: str, words: Iterable[str], cutoff: float) -> str | None:
+    import difflib  # here, for few workers need it
+
+    return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=cutoff)), None)
 
 
 def _is_marked(value: object) -> bool:
@@ -288,10 +293,10 @@ def _check_class(backend: Any) -> type[Backend]:
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         what = f"the class {backend.__name__}" if isinstance(backend, type) else f"a {type(backend).__name__}"
         raise PluginError("malformed", f"{HOOK}() returned {what}; it must return a subclass of compare_ag.Backend")
-    name: object = backend.__name__
+    name = _attribute(backend, "__name__")
     if not isinstance(name, str):
         raise PluginError("malformed", f"its class has a {type(name).__name__} as __name__; it must be a text")
-    version: object = backend.api_version
+    version = _attribute(backend, "api_version")
     if type(version) is not int:
         what = type(version).__name__
         raise PluginError("malformed", f"api_version is a {what}; it must be the number {API_VERSION}")
@@ -314,14 +319,24 @@ def _check_class(backend: Any) -> type[Backend]:
     return backend
 
 
+def _attribute(backend: type[Backend], name: str) -> Any:
+    """A class attribute, which a metaclass may compute. Raises `PluginError` where reading it raises."""
+    try:
+        return getattr(backend, name)
+    except BaseException as error:  # noqa: BLE001 - a property of a stranger's metaclass may do anything
+        traceback.print_exc()
+        raise PluginError("malformed", f"reading {name} raised {describe(error)}; write it as a plain value") from None
+
+
 def _check_attributes(backend: type[Backend]) -> None:
-    dtypes: object = backend.dtypes
+    dtypes = _attribute(backend, "dtypes")
     if not isinstance(dtypes, tuple | list) or not all(isinstance(dtype, str) for dtype in dtypes) or not dtypes:
         raise PluginError("malformed", f"dtypes is {dtypes!r}; it must be a tuple of names like ('float32', 'float64')")
     if len(dtypes) > MOST_LISTED or max(map(len, dtypes)) > MOST_WORD:
         raise PluginError("malformed", f"dtypes holds more than {MOST_LISTED} names, or a name longer than {MOST_WORD}")
-    if not isinstance(backend.splits, bool):
-        raise PluginError("malformed", f"splits is {backend.splits!r}; it must be True or False")
+    splits = _attribute(backend, "splits")
+    if not isinstance(splits, bool):
+        raise PluginError("malformed", f"splits is {splits!r}; it must be True or False")
 
 
 def _check_verb(
@@ -374,7 +389,23 @@ def framework_versions(module_name: str) -> dict[str, str]:
         version: object = None
         with contextlib.suppress(Exception):  # no such distribution, or a module that is broken by intent
             version = getattr(sys.modules.get(top), "__version__", None)
-            version = version if isinstance(version, str) else metadata.version(top)
+            if not isinstance(version, str):
+                version = _installed_version(top)
         # shortened() makes it a plain str: torch's version is a subclass with comparisons of its own
         versions[shortened(top, MOST_WORD)] = shortened(version if isinstance(version, str) else "unknown", MOST_WORD)
     return versions
+
+
+def _installed_version(package: str) -> str:
+    """The version of the distribution that is named like the package; may raise anything.
+
+    It stands in the name of a folder beside the package. `importlib.metadata`, which takes a third as long to import
+    as numpy, is asked only where there is none: after an editable installation, for example.
+    """
+    beside = os.path.dirname(os.path.dirname(sys.modules[package].__file__ or ""))
+    for entry in os.listdir(beside):
+        if match := re.fullmatch(rf"{re.escape(package)}-([^-]+)\.dist-info", entry):
+            return match[1]
+    from importlib import metadata
+
+    return metadata.version(package)

@@ -73,6 +73,7 @@ MOST_NAME = 100
 """characters of an operation"""
 POOL_KEYS = ("user_api", "internal_api", "prefix", "version", "num_threads", "threading_layer")
 """what is told of a thread pool"""
+ROUND_PHASES = ("make_tensor", "forward", "backward", "update", "step")
 FAILURES = ("import-error", "malformed", "unsupported", "crashed", "oom")
 """The statuses that a worker may report. All others are verdicts of the host: "ok" needs one."""
 PLAIN_DTYPES = frozenset({"<f4", "<f8", "<u4", "<i8"})
@@ -251,6 +252,15 @@ def segments(request: Block) -> int:
     return -(-request.steps // request.segment)
 
 
+class TimeRounds(Message, frozen=True):
+    """Time rounds of one phase for pytest-benchmark: see `worker.rounds`. Answered by `Rounds`."""
+
+    phase: str
+    """one of `ROUND_PHASES`"""
+    count: int
+    learning_rate: float
+
+
 class Audit(Message, frozen=True):
     """Make a block of steps, and say what is left to do when it has ended. Arrays: w, b. Answered by `Audited`."""
 
@@ -427,6 +437,12 @@ class Timed(Message, frozen=True):
     """forward, backward, update; empty unless it was phased"""
 
 
+class Rounds(Message, frozen=True):
+    """The rounds are made. Arrays: wall_ns (count,), and what the last one computed: X (n, d), or loss (), or w (d,)
+    and b (), or the last three.
+    """
+
+
 class Audited(Message, frozen=True):
     """Nanoseconds of what is left to do after a block, and of what no backend does."""
 
@@ -545,12 +561,12 @@ class Failed(Message, frozen=True):
 
 
 Request: TypeAlias = (
-    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | Audit | Observe | Hold
-    | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
+    Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | TimeRounds | Audit
+    | Observe | Hold | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
+    | Timed | Rounds | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
 
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from compare_ag.backend import Backend, Batch, Setting, Weights
 from compare_ag.problem.core import batch_rows, digest_arrays
-from compare_ag.worker.board import CODE, NO_STEP, Board
-from compare_ag.worker.protocol import CHUNK_LOSSES, rows_at_a_time
+from compare_ag.worker.board import CODE, NO_STEP, Board, Tail, TailRoom
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -152,26 +151,28 @@ class Trainee:
 
 
 class Recorder:
-    """Collects losses and weights and hands them on in chunks."""
+    """Collects losses, weights and gradients in the tail that the host can read, and hands them on in chunks.
 
-    def __init__(self, trainee: Trainee, record: list[int], emit: Emit) -> None:
+    emit: sends a chunk. require_channel: raises where the channel to the host is gone: without a look at it, a plugin
+      that closes it would be found at the next chunk, many steps later.
+    """
+
+    def __init__(
+        self, trainee: Trainee, record: list[int], emit: Emit, require_channel: Callable[[], None] = lambda: None
+    ) -> None:
         self._trainee = trainee
         self._pairs = frozenset(record)
         self._wanted = self._pairs | {k + 1 for k in record}
         self._emit = emit
+        self._require_channel = require_channel
         self._first = 0
+        self._tail = Tail(TailRoom(len(trainee.inputs.w0), trainee.dtype.name), trainee.board.descriptor)
         self._clear()
-        self._most_rows = rows_at_a_time(len(trainee.inputs.w0), trainee.dtype.itemsize)
 
     def _clear(self) -> None:
-        self._losses: list[Array] = []
+        self._tail.clear(self._first)
         self._steps: list[int] = []
-        self._w: list[Array] = []
-        self._b: list[Array] = []
-        self._full: list[Array] = []
         self._gradient_steps: list[int] = []
-        self._gradient_w: list[Array] = []
-        self._gradient_b: list[Array] = []
         self._due = monotonic() + CHUNK_SECONDS
 
     def weights(self, step: int, weights: Weights) -> None:
@@ -181,12 +182,11 @@ class Recorder:
         trainee = self._trainee
         w, b = trainee.read_weights(weights)
         self._steps.append(step)
-        self._w.append(w)
-        self._b.append(b)
+        self._tail.add_weights(w, b)
         if trainee.inputs.batch_size is not None and step in self._pairs:
             # on copies: forward may keep references to the weights that it was given
             loss, _ = trainee.forward(trainee.weights(w, b), trainee.data)
-            self._full.append(trainee.read("loss", loss, ()))
+            self._tail.add_full_loss(trainee.read("loss", loss, ()))
 
     def gradient(self, step: int, gradient: Weights) -> None:
         """Record the gradient of this step where it is wanted."""
@@ -194,31 +194,21 @@ class Recorder:
             return
         w, b = self._trainee.read_weights(gradient, "gradient")
         self._gradient_steps.append(step)
-        self._gradient_w.append(w)
-        self._gradient_b.append(b)
+        self._tail.add_gradient(w, b)
 
     def loss(self, loss: Any) -> None:
         """Record the loss of the next step; send what has gathered when it is time."""
-        self._losses.append(self._trainee.read("loss", loss, ()))
-        full = len(self._losses) >= CHUNK_LOSSES or len(self._steps) >= self._most_rows
-        if full or monotonic() > self._due:
+        self._tail.add_loss(self._trainee.read("loss", loss, ()))
+        self._require_channel()
+        if self._tail.is_full or monotonic() > self._due:
             self.flush()
 
     def flush(self) -> None:
         """Send what has gathered, if anything has."""
-        if not self._losses and not self._steps:
+        if not self._tail.losses and not self._steps:
             return
-        dtype, d = self._trainee.dtype, len(self._trainee.inputs.w0)
-        arrays: dict[str, Array] = {
-            "losses": np.array(self._losses, dtype=dtype),
-            "w": np.array(self._w, dtype=dtype).reshape(len(self._w), d),
-            "b": np.array(self._b, dtype=dtype),
-            "full_losses": np.array(self._full, dtype=dtype),
-            "gradient_w": np.array(self._gradient_w, dtype=dtype).reshape(len(self._gradient_w), d),
-            "gradient_b": np.array(self._gradient_b, dtype=dtype),
-        }
-        self._emit(self._first, self._steps, self._gradient_steps, arrays)
-        self._first += len(self._losses)
+        self._emit(self._first, self._steps, self._gradient_steps, self._tail.filled())
+        self._first += self._tail.losses
         self._clear()
 
 

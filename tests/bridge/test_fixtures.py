@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 import compare_ag
@@ -162,6 +163,61 @@ def test_wrong_numbers_fail_before_they_are_timed(session, install_plugin, good_
     assert not kept.exists() or not json.loads(kept.read_text())["benchmarks"]
 
 
+AT_17 = """        self.calls = getattr(self, "calls", -1) + 1
+        if self.calls == 17:
+            {statement}
+        w, b = weights
+        z"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("__import__('os')._exit(9)", "crashed: exit code 9"),
+        ("__import__('ctypes').string_at(0)", "crashed: killed by SIGSEGV"),
+        ("__import__('time').sleep(600)", "timeout: no result within 3 s"),
+        ("raise SystemExit(0)", "crashed: SystemExit: 0"),
+    ],
+)
+def test_a_backend_that_dies_or_hangs_costs_its_own_tests(statement, said, session, install_plugin, good_plugin):
+    install_plugin("mine", good_plugin.replace("        w, b = weights\n        z", AT_17.format(statement=statement)))
+    status, text, kept = session(SPEED, "--ag-backends", "mine,numpy", "--ag-timeout", "3")
+    assert status == 1
+    # after a hang the backend is not asked again: its other tests fail before they begin
+    assert ("1 failed, 5 passed, 4 errors" if "timeout" in said else "5 failed, 5 passed") in text
+    assert f"backend mine: {said}" in text
+    (run,) = import_benchmark(kept, kept.parent / "run")
+    assert list(run.records) == ["numpy"]
+
+
+def test_a_hang_costs_its_timeout_once(session, install_plugin, good_plugin):
+    install_plugin(
+        "mine",
+        "import time, pathlib\nwith open(pathlib.Path(__file__).with_name('starts'), 'a') as f: f.write('x')\ntime.sleep(600)",
+    )
+    _, text, kept = session(SPEED, "--ag-backends", "mine", "--ag-timeout", "3")
+    assert "5 failed" in text or "5 errors" in text
+    assert (kept.parent / "site" / "starts").read_text() == "x"
+
+
+def test_no_worker_outlives_the_session(session, install_plugin, good_plugin):
+    source = "import os, pathlib\npathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))\n"
+    install_plugin("mine", source + good_plugin)
+    status, text, kept = session(SPEED, "--ag-backends", "mine", "-k", "step")
+    assert status == 0, text
+    assert not psutil.pid_exists(int((kept.parent / "site" / "pid").read_text()))
+
+
+def test_the_tests_own_marker_is_kept(session):
+    source = SPEED.replace(
+        "@pytest.mark.parametrize", "@pytest.mark.benchmark(disable_gc=True)\n@pytest.mark.parametrize"
+    )
+    status, text, kept = session(source, "--ag-backends", "numpy", "-k", "step")
+    assert status == 0, text
+    (benchmark,) = json.loads(kept.read_text())["benchmarks"]
+    assert benchmark["options"]["disable_gc"] is True
+
+
 def test_a_test_may_choose_the_backend_itself(session):
     source = """
 import pytest
@@ -247,6 +303,16 @@ def test_nan_in_another_tests_facts_and_a_byte_order_mark_are_read(session, tmp_
     assert "NaN" in kept.read_text(encoding)
     (run,) = import_benchmark(kept, tmp_path / "run")
     assert run["numpy"].cost.step.value > 0
+
+
+def test_a_lone_surrogate_arrives_as_an_escape(session, tmp_path):
+    _, _, kept = session(SPEED, "--ag-backends", "numpy", "-k", "step")
+    document = json.loads(kept.read_text())
+    for backend in document["compare_ag"]["backends"].values():
+        backend["version"] = "1.0\ud800"
+    kept.write_text(json.dumps(document))
+    (run,) = import_benchmark(kept, tmp_path / "run")
+    assert run["numpy"].version == "1.0\\ud800"
 
 
 def test_a_file_of_another_version_or_with_holes_is_refused(session, tmp_path):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from compare_ag.bridge.formula import Bounded, point
-from compare_ag.bridge.training import Training
+from compare_ag.bridge.training import Workers
 from compare_ag.host.discovery import discover
 from compare_ag.problem import make_problem, problem_by_name, synthetic
 from compare_ag.verify.oracle import Exact
-from compare_ag.worker.load import load_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 PHASES = ("make_tensor", "forward", "backward", "update", "step")
@@ -144,9 +144,11 @@ def test_a_saturated_probability_form_has_no_bound():
 
 
 def test_weights_that_are_not_finite_are_never_right():
-    training = Training(load_backend("compare_ag_numpy")(), make_problem(synthetic(n=40, d=3)))
-    with pytest.raises(AssertionError, match="not finite"):
-        training.check(training.weights_of(np.array([np.nan, 0.0, 0.0]), np.array(0.0)))
+    (numpy,) = discover().select(["numpy"])
+    with closing(Workers(60.0)) as workers:
+        training = workers.get(numpy, make_problem(synthetic(n=40, d=3)))
+        with pytest.raises(AssertionError, match="not finite"):
+            training.check(np.array([np.nan, 0.0, 0.0]), np.array(0.0))
 
 
 @pytest.mark.parametrize(

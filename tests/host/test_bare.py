@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from compare_ag.host.bare import bare_import_seconds
@@ -50,3 +51,9 @@ def test_one_that_hangs_ends_at_the_deadline(seconds):
 
 def test_noise_on_the_standard_streams_changes_nothing(seconds):
     assert seconds("import sys\nprint('x' * 100000)\nsys.stderr.write('y' * 100000)") is not None
+
+
+def test_nothing_that_an_import_starts_outlives_it(seconds, tmp_path):
+    start = "import subprocess\nchild = subprocess.Popen(['sleep', '63'], start_new_session=True, env={})\n"
+    assert seconds(start + f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))") is not None
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -202,6 +203,129 @@ def test_an_end_without_a_word_is_explained(source, said, load):
     caught, _ = load(source)
     assert caught.reason == said
     assert caught.status == ("malformed" if "closed" in said else "crashed")
+
+
+FORKED = """
+import ctypes, os, time
+if not os.fork():
+    time.sleep(60)
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [("ctypes.string_at(0)", "killed by SIGSEGV"), ("os._exit(7)", "exit code 7")]
+)
+def test_a_death_is_seen_while_a_child_holds_the_channel(end, said, load):
+    caught, _ = load(FORKED.format(end=end), deadline=PLENTY)
+    assert caught.reason == f"{said} (last seen in import)"
+
+
+ESCAPED = """
+import os, pathlib, subprocess, sys, time
+here = pathlib.Path(__file__)
+code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+for i in range(2):
+    command = [sys.executable, "-c", code, str(here.with_name(f"pid{i}"))]
+    if i:  # of a parent that is gone
+        command = ["/bin/sh", "-c", '"$@" & exit', "sh", *command]
+    subprocess.Popen(command, start_new_session=True, env={}, stdin=-3, stdout=-3, stderr=-3)
+while not all(here.with_name(f"pid{i}").exists() and here.with_name(f"pid{i}").read_text() for i in range(2)):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no subreapers")
+@pytest.mark.parametrize("end", ["os._exit(3)", "raise ValueError", "time.sleep(60)"])
+def test_nobody_with_another_session_and_an_empty_environment_survives(end, load, tmp_path):
+    load(ESCAPED + end, deadline=6.0)
+    pids = [int((tmp_path / "site" / f"pid{i}").read_text()) for i in range(2)]
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the survivors through /proc")
+def test_a_plugin_that_kills_its_parent_kills_no_host_and_leaves_nobody(load, tmp_path):
+    # long enough alive for the host to have seen its children
+    caught, _ = load(ESCAPED + "time.sleep(1)\nos.kill(os.getppid(), 9)\ntime.sleep(60)", deadline=PLENTY)
+    assert caught.reason.startswith("killed by SIGKILL")
+    pids = [int((tmp_path / "site" / f"pid{i}").read_text()) for i in range(2)]
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=5)
+    assert alive == []
+
+
+@pytest.mark.parametrize("sent", ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR2"])
+def test_a_signal_to_its_parent_or_its_group_harms_the_plugin_alone(sent, load):
+    caught, _ = load(f"import os, signal\nos.kill(os.getppid(), signal.{sent})\nos.killpg(0, signal.SIGKILL)")
+    assert caught.status in ("oom", "crashed")
+
+
+# --- memory and threads -----------------------------------------------------------------------------------------
+
+HUNGRY = """
+import os, time
+kept = []
+if {child} and os.fork():
+    time.sleep(60)
+for _ in range(40):
+    kept.append(bytes(b"x") * (16 << 20))
+    time.sleep(0.02)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("child", [False, True])
+def test_memory_beyond_the_limit_is_oom(child, install_plugin, launch):
+    module = install_plugin("mine", HUNGRY.format(child=child))
+    with WorkerProcess(replace(launch(), memory_limit=200 << 20)) as process:
+        process.expect(p.Hello)
+        with pytest.raises(WorkerFailure, match=r"needed more than 200.0 MiB \(last seen in import\)") as caught:
+            process.ask(p.Load("mine", module, None), p.Loaded)
+        assert caught.value.status == "oom"
+        assert "raise --memory-limit" in caught.value.reason
+
+
+def test_a_worker_that_nobody_waits_for_is_watched_too(install_plugin, launch):
+    module = install_plugin("mine", HUNGRY.format(child=False))
+    with WorkerProcess(replace(launch(), memory_limit=200 << 20)) as hungry, WorkerProcess(launch()) as other:
+        for process in (hungry, other):
+            process.expect(p.Hello)
+        hungry.send(p.Load("mine", module, None))
+        other.allow(30.0)
+        while hungry._exceeded is None:
+            other.allow(0.5)
+            with pytest.raises(WorkerFailure, match="no result within"):
+                other.receive()
+        assert failure(hungry).status == "oom"
+
+
+def test_memory_that_is_shared_counts_once(install_plugin, launch):
+    source = (
+        "import os, time\nkept = b'x' * (120 << 20)\nif os.fork():\n    time.sleep(1)\n    raise ValueError('fine')\n"
+    )
+    module = install_plugin("mine", source + "time.sleep(60)")
+    with WorkerProcess(replace(launch(), memory_limit=230 << 20)) as process:
+        process.expect(p.Hello)
+        with pytest.raises(WorkerFailure, match="ValueError: fine"):
+            process.ask(p.Load("mine", module, None), p.Loaded)
+
+
+def test_address_space_is_limited_where_asked_for(install_plugin, launch):
+    module = install_plugin("mine", "import numpy\nnumpy.empty(1 << 30)")
+    with WorkerProcess(replace(launch(), address_space=4 << 30)) as process:
+        process.expect(p.Hello)
+        with pytest.raises(WorkerFailure, match="Unable to allocate"):
+            process.ask(p.Load("mine", module, None), p.Loaded)
+
+
+def test_a_bomb_of_threads_is_ended(install_plugin, launch, monkeypatch):
+    monkeypatch.setattr("compare_ag.host.process.MOST_THREADS", 100)
+    bomb = "import threading, time\n[threading.Thread(target=time.sleep, args=(60,), daemon=True).start() for _ in range(150)]\n"
+    module = install_plugin("mine", bomb + "time.sleep(60)")
+    with WorkerProcess(launch()) as process:
+        process.expect(p.Hello)
+        with pytest.raises(WorkerFailure, match="started more than 100 processes and threads") as caught:
+            process.ask(p.Load("mine", module, None), p.Loaded)
+        assert caught.value.status == "crashed"
 
 
 # --- the end --------------------------------------------------------------------------------------------------

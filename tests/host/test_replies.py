@@ -81,6 +81,8 @@ def converse(problem: Any, launch: Launch, *, mutants: bool = True) -> None:
         for phased in (False, True):
             session.block(problem, w, b, 3, 1, phased=phased)
         session.audit(problem, w, b, 3, 1)
+        for phase in p.ROUND_PHASES:
+            session.rounds(problem, phase, 4)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +203,13 @@ def test_a_value_that_cannot_be_is_named(kind, changes, said, recorded):
     fields = msgspec.to_builtins(recorded[i].message) | msgspec.to_builtins(changes)
     with pytest.raises(ImpossibleReplyError, match=said):
         read(recorded[i:], fields, recorded[i].arrays)
+
+
+def test_rounds_took_no_longer_than_there_was(recorded):
+    reply = next(reply for reply in recorded if isinstance(reply.message, p.Rounds))
+    for wrong in ([-1, 1, 1, 1], [NANOSECONDS // 2] * 4):
+        with pytest.raises(ImpossibleReplyError, match="wall_ns"):
+            reply.conversation.check(reply.message, {**reply.arrays, "wall_ns": np.array(wrong)}, NANOSECONDS)
 
 
 STEP_NS: dict[str, tuple[Any, str]] = {

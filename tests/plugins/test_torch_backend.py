@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from compare_ag import Setting
-from compare_ag.bridge.training import Training
 from compare_ag.problem import make_problem, synthetic
 from compare_ag.worker.load import load_backend
+
+Training = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "in_process.py"))["Training"]
 
 
 @pytest.fixture

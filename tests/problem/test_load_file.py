@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import types
 
 import numpy as np
 import pytest
 
-from compare_ag.problem import ProblemError, load_file, make_problem
+from compare_ag.problem import ProblemError, load_file, make_problem, memory
 from compare_ag.problem import files as files_module
 from compare_ag.problem.memory import available_memory, require_memory, size
 
@@ -102,19 +101,43 @@ def test_control_characters_in_the_name_are_escaped(tmp_path):
     assert "\\x1b[2J.csv, line 2" in refusal(path, 1)
 
 
-def test_the_available_memory_is_that_of_the_machine(monkeypatch):
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine with 4 KiB of memory available by its kernel, without a container's limit; its folder."""
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   4 kB\n")
+    monkeypatch.setattr(memory, "MEMORY_INFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    return tmp_path
+
+
+def test_the_available_memory_is_that_of_the_machine(machine):
+    assert available_memory() == 4096
+    require_memory("data", 17)
+    with pytest.raises(ProblemError) as caught:
+        require_memory("data", 18)
+    assert str(caught.value) == (
+        "data: too large for memory: about 18 cells need 4.2 KiB to be read and judged (240 bytes each), "
+        "and 4.0 KiB are available; take fewer examples or features"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "available"),
+    [("3000", "1000", 2000), ("9000", "1000", 4096), ("1000", "1001", 0), ("max", "1000", 4096)],
+)
+def test_a_container_may_have_less(machine, limit, used, available):
+    (machine / "memory.max").write_text(f"{limit}\n")
+    (machine / "memory.current").write_text(f"{used}\n")
+    assert available_memory() == available
+
+
+@pytest.mark.parametrize("text", [None, "MemTotal: 9 kB\n", "MemAvailable: much\n"])
+def test_where_the_kernel_does_not_say_psutil_does(machine, monkeypatch, text):
     import psutil
 
+    (machine / "meminfo").unlink() if text is None else (machine / "meminfo").write_text(text)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=3200))
     assert available_memory() == 3200
-    require_memory("data", 13)
-    with pytest.raises(ProblemError) as caught:
-        require_memory("data", 14)
-    assert str(caught.value) == (
-        "data: too large for memory: about 14 cells need 3.3 KiB to be read and judged (240 bytes each), "
-        "and 3.1 KiB are available; take fewer examples or features"
-    )
-    assert sys.modules["psutil"] is psutil
 
 
 @pytest.mark.parametrize(

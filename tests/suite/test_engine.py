@@ -37,9 +37,9 @@ def engine(tmp_path, brief):
 
 
 def workers() -> list[psutil.Process]:
-    """Worker processes of this one that still run."""
+    """The wardens of this process's workers that still run: each ends after its worker and whatever that has left."""
     found = []
-    for child in psutil.Process().children(recursive=True):
+    for child in psutil.Process().children():
         try:
             if "compare_ag.worker" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
                 found.append(child)
@@ -63,7 +63,7 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
     asked, begin_load = {}, Session.begin_load
 
     def spy(self, dtype=None, mutation=None, before=None):
-        asked[self.process._process.pid] = before
+        asked[self.process._worker_pid] = before
         begin_load(self, dtype, mutation, before)
 
     monkeypatch.setattr(Session, "begin_load", spy)

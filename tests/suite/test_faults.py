@@ -110,6 +110,13 @@ def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     assert "17 losses are kept" in run["broken"].reason
 
 
+@pytest.mark.parametrize("end", ["os._exit(9)", "ctypes.string_at(0)", "time.sleep(60)"])
+def test_all_steps_before_a_death_or_a_hang_are_kept(end, run_with, good_plugin):
+    run = run_with(in_forward(good_plugin, end), timeout=6.0)
+    assert len(run.arrays("broken")["losses"]) == 17
+    assert np.allclose(run.arrays("broken")["losses"], run.arrays("numpy")["losses"][:17], rtol=1e-12)
+
+
 @pytest.mark.few("sleeps", "holds the interpreter lock")
 @pytest.mark.parametrize(
     "hang",
@@ -171,6 +178,29 @@ def test_dying_after_the_result_is_fine_with_a_warning(run_with, good_plugin):
     run = run_with(source)
     assert run["broken"].status == "ok"
     assert any("unclean exit" in warning for warning in run["broken"].warnings)
+
+
+def test_a_worker_that_is_done_waits_for_threads_and_atexit_and_keeps_all_output(run_with, good_plugin, tmp_path):
+    late = tmp_path / "late"
+    source = f"""
+import atexit, ctypes, threading, time
+
+
+def write():
+    time.sleep(0.3)
+    open({str(late)!r}, "w").close()
+
+
+ctypes.CDLL(None).puts(b"printed by C")
+atexit.register(print, "printed by atexit")
+threading.Thread(target=write).start()
+"""
+    run = run_with(source + good_plugin)
+    assert (run["broken"].status, run["broken"].warnings) == ("ok", [])
+    assert late.exists()
+    printed = "".join((run.path / log).read_text() for log in run["broken"].logs)
+    assert "printed by C" in printed
+    assert "printed by atexit" in printed
 
 
 def test_a_plugin_that_shares_storage_with_its_inputs_is_caught(run_with, good_plugin):

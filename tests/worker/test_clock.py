@@ -9,7 +9,7 @@ import pytest
 
 from compare_ag.backend import Backend, Setting, Weights
 from compare_ag.worker import clock
-from compare_ag.worker.board import Board
+from compare_ag.worker.board import Board, shared_file
 from compare_ag.worker.protocol import Block, segments
 from compare_ag.worker.training import Inputs, MalformedError, Trainee
 
@@ -85,7 +85,7 @@ def trainee(monkeypatch, tmp_path):
     monkeypatch.setattr(clock, "process_time_ns", lambda: Counting.now)
     X, y = np.ones((3, 2)), np.array([0.0, 1.0, 1.0])
     inputs = Inputs(X, y, np.zeros(2), np.zeros(()), np.arange(3), None)
-    return Trainee(Counting(), Setting(3, 2, "float64"), inputs, Board(tmp_path / "board", create=True))
+    return Trainee(Counting(), Setting(3, 2, "float64"), inputs, Board(shared_file(tmp_path)))
 
 
 def whole(trainee, steps=7, lead_in=2, make=clock.whole_block):
