@@ -6,10 +6,10 @@ that somebody copies (how to install) must not be folded into a cell.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from compare_ag.cli.colour import wants_colour
 from compare_ag.cli.common import click
 from compare_ag.text import printable
 
@@ -36,7 +36,7 @@ def list_backends(as_json: bool, probing: bool) -> None:
 
         print(json.dumps({"schema": SCHEMA, "backends": rows, "notes": list(inventory.notes)}, indent=1))
     else:
-        for line in _lines(rows, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR")):
+        for line in _lines(rows, coloured=wants_colour(sys.stdout)):
             print(line)
     for note in inventory.notes:
         print(f"warning: {note}", file=sys.stderr)

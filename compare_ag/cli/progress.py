@@ -25,6 +25,7 @@ from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
+from compare_ag.cli.steps import clock_time
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
 from compare_ag.text import printable
@@ -311,13 +312,6 @@ def _columns(room: int, widths: Mapping[str, int]) -> list[str]:
         chosen.append(column)
         used += widths[column] + 1
     return [column for column in widths if column in chosen]
-
-
-def clock_time(seconds: float) -> str:
-    """``0:07``, ``12:30``, ``1:02:03``."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def make_progress(console: Console, *, quiet: bool) -> Observer:
