@@ -25,7 +25,7 @@ from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
-from compare_ag.cli.steps import clock_time
+from compare_ag.cli.steps import SILENT_SECONDS, clock_time
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
 from compare_ag.text import printable
@@ -48,6 +48,7 @@ STAGES = {
     "points": "at points",
     "trained": "judging",
     "fused": "fused step",
+    "screening": "screening",
 }
 GOOD = frozenset({"ok", "imported"})
 
@@ -79,6 +80,20 @@ class Row:
         if len(losses):
             self.loss = float(losses[-1])
 
+    def follow(self, stage: str, done: int, total: int, now: float) -> bool:
+        """Take what the run tells; whether this is a new stage, which starts its own estimate of the time left."""
+        new = self.stage != stage
+        if new:
+            self.stage, self.since = stage, now
+        self.done, self.total = done, total
+        return new
+
+    def words(self, now: float) -> str:
+        """``torch: training 1200/10001, about 0:12 left``."""
+        left = self.left(now)
+        forecast = "" if left is None else f", about {clock_time(left)} left"
+        return f"{printable(self.name)}: {STAGES.get(self.stage, self.stage)} {self.done}/{self.total}{forecast}"
+
     @property
     def counts(self) -> bool:
         """Whether it is at work on something that is counted in steps."""
@@ -93,12 +108,25 @@ class Row:
 
 
 class LineProgress(Observer):
-    """One line for each finished backend, and now and then one about timing: for pipes, logs and dumb terminals."""
+    """One line for each finished backend, and now and then one about who is at work on what: for pipes, logs and dumb
+    terminals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._said = -math.inf
         self._waiting = ""
+        self._rows: dict[str, Row] = {}
+        self._told = clock() + SILENT_SECONDS - LINE_SECONDS
+
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """Every ten seconds, say who trains and how far: a long training must not look like one that hangs."""
+        now = self._clock()
+        row = self._rows.setdefault(name, Row(name))
+        row.follow(stage, done, total, now)
+        busy = [one for one in self._rows.values() if one.counts and one.done < one.total]
+        if busy and now - self._told >= LINE_SECONDS:
+            self._told = now
+            _say("; ".join(row.words(now) for row in busy))
 
     def waiting(self, reason: str) -> None:
         """Print for whom the run waits, whenever that changes."""
@@ -108,6 +136,7 @@ class LineProgress(Observer):
 
     def trained(self, record: BackendRecord) -> None:
         """Print the line."""
+        self._rows.pop(record.name, None)
         took = "" if record.train_seconds is None else f" (trained in {record.train_seconds:.2f} s)"
         _say(f"{printable(record.name)}: {record.status}{took}")
 
@@ -163,13 +192,8 @@ class LiveProgress(Observer):
         self._draw(now=reason != before)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """A new stage starts its own estimate of the time left."""
-        row = self._rows[name]
-        new = row.stage != stage
-        if new:
-            row.stage, row.since = stage, self._clock()
-        row.done, row.total = done, total
-        self._draw(now=new)
+        """Show it, a new stage at once."""
+        self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
 
     def losses(self, name: str, losses: Array) -> None:
         """Remember the course."""
