@@ -93,7 +93,7 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
             steps.show(f"{name}: {reply.question.id}", next(answered), len(offers) * len(questions))
 
         steps.show(f"starting {', '.join(offers)}")
-        found = interview(offers, questions, list(QUESTIONS), observe)
+        found = interview(offers, questions, list(QUESTIONS), observe, tick=steps.again)
     console = report_console(stderr=as_json)
     if topic is None:
         show(console, Matrix(list(questions.values()), found))

@@ -13,14 +13,11 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
 
 from compare_ag.cli.colour import can_rewrite
 from compare_ag.text import printable
-
-T = TypeVar("T")
 
 SILENT_SECONDS = 2.0
 """shorter commands say nothing on a pipe"""
@@ -47,6 +44,7 @@ class Steps:
         self._drawn = -math.inf
         self._words = ""
         self._shown = False
+        self._last = ("starting", 0, 0)
 
     def __enter__(self) -> Steps:
         return self
@@ -58,6 +56,7 @@ class Steps:
 
     def show(self, words: str, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and that ``done`` of ``total`` parts are; another total begins another estimate."""
+        self._last = words, done, total
         with self._lock, contextlib.suppress(OSError):  # a reader that has gone must not end the command
             now = self._clock()
             if total != self._total:
@@ -71,11 +70,9 @@ class Steps:
                 self._said = now
                 print(line, file=sys.stderr, flush=True)
 
-    def each(self, words: str, parts: Iterable[T], total: int) -> Iterator[T]:
-        """The parts one after the other, each said before it is handed on."""
-        for done, part in enumerate(parts):
-            self.show(words, done, total)
-            yield part
+    def again(self) -> None:
+        """Say the same once more: something takes long, and time passes."""
+        self.show(*self._last)
 
     def clear(self) -> None:
         """Take the line away, before something else is printed."""

@@ -75,11 +75,12 @@ def interview(
     known: Sequence[str],
     observe: Callable[[str, Reply], None] | None = None,
     seconds: float = ANSWER_SECONDS,
+    tick: Callable[[], object] = lambda: None,
 ) -> list[Interview]:
     """Ask every backend the ``questions``, backends at the same time; the interviews are in the order of ``offers``.
 
-    known: ids of all questions there are. observe: hears of each reply, from several threads. An interrupt ends the
-    interviews with the replies that there are; the other questions are *unanswered*.
+    known: ids of all questions there are. observe: hears of each reply, from several threads. tick: is called while
+    answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are *unanswered*.
     """
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs,
@@ -91,6 +92,7 @@ def interview(
             pending = set(futures)
             while pending:
                 _, pending = wait(pending, timeout=POLL_SECONDS)
+                tick()
         except BaseException as error:
             for one in interviewers:  # nobody waits for the answers any more
                 one.cancel()
