@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +24,11 @@ from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
-from compare_ag.cli.steps import SILENT_SECONDS, clock_time
+from compare_ag.cli.steps import SILENT_SECONDS
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.text import printable
+from compare_ag.suite.follow import STAGES, Row, timing_words
+from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
@@ -37,74 +37,10 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.12
 LINE_SECONDS = 10.0
 """a line about timing at most so often, where lines stay"""
-KEPT = 256
-"""losses of each backend that the display remembers, evenly spaced"""
 NAME_WIDTH = 20
 SPARK_WIDTH = 14
 BAR_WIDTHS = (6, 30)
-STAGES = {
-    "train": "training",
-    "repeat": "repeating",
-    "points": "at points",
-    "trained": "judging",
-    "fused": "fused step",
-    "screening": "screening",
-}
 GOOD = frozenset({"ok", "imported"})
-
-
-@dataclass
-class Row:
-    """What is known of one backend."""
-
-    name: str
-    stage: str = "waiting"
-    done: int = 0
-    total: int = 0
-    since: float = 0.0
-    status: str = ""
-    """once it has been judged"""
-    loss: float | None = None
-    course: list[float] = field(default_factory=list)
-    """every `stride`-th loss"""
-    stride: int = 1
-    seen: int = 0
-
-    def add(self, losses: Array) -> None:
-        """Remember some of them; where there are too many, every other one."""
-        for value in losses[(-self.seen) % self.stride :: self.stride]:
-            self.course.append(float(value))
-        self.seen += len(losses)
-        while len(self.course) > KEPT:
-            self.course, self.stride = self.course[::2], 2 * self.stride
-        if len(losses):
-            self.loss = float(losses[-1])
-
-    def follow(self, stage: str, done: int, total: int, now: float) -> bool:
-        """Take what the run tells; whether this is a new stage, which starts its own estimate of the time left."""
-        new = self.stage != stage
-        if new:
-            self.stage, self.since = stage, now
-        self.done, self.total = done, total
-        return new
-
-    def words(self, now: float) -> str:
-        """``torch: training 1200/10001, about 0:12 left``."""
-        left = self.left(now)
-        forecast = "" if left is None else f", about {clock_time(left)} left"
-        return f"{printable(self.name)}: {STAGES.get(self.stage, self.stage)} {self.done}/{self.total}{forecast}"
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is at work on something that is counted in steps."""
-        return self.total > 1 and self.stage != "waiting"
-
-    def left(self, now: float) -> float | None:
-        """Seconds until this stage ends, at its speed so far; None where that is not known yet."""
-        taken = now - self.since
-        if not self.counts or not self.done or taken < 0.3:
-            return None
-        return taken / self.done * max(0, self.total - self.done)
 
 
 class LineProgress(Observer):
@@ -150,14 +86,6 @@ class LineProgress(Observer):
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # a reader that has gone must not end the run
         print(line, file=sys.stderr, flush=True)
-
-
-def timing_words(progress: TimingProgress) -> str:
-    """``launch 3, ±1.20 % (aim ±1.00 %), about 12 s left``."""
-    width = "" if math.isinf(progress.half_width) else f", ±{100 * math.expm1(progress.half_width):.2f} %"
-    aim = f" (aim ±{100 * math.expm1(progress.target):.2f} %)" if width else ""
-    left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
-    return f"launch {progress.launches}{width}{aim}, {left}"
 
 
 class LiveProgress(Observer):

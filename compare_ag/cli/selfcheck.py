@@ -58,7 +58,7 @@ def selfcheck(
     from pathlib import Path
 
     from compare_ag.cli.common import report_console, say_waiting
-    from compare_ag.cli.steps import Steps, clock_time
+    from compare_ag.cli.steps import Steps
     from compare_ag.exit_codes import ExitCode
     from compare_ag.host import machine_lock
     from compare_ag.host.process import WorkerFailure
@@ -66,7 +66,7 @@ def selfcheck(
     from compare_ag.suite.engine import checkpoint
     from compare_ag.suite.selfcheck import selfcheck as run_selfcheck
     from compare_ag.suite.training import Conditions
-    from compare_ag.text import printable
+    from compare_ag.text import clock_time, printable
 
     if not 0 < slowdown <= 1:
         raise click.BadParameter("must be more than 0 and at most 1: 0.02 is 2 %", param_hint="--slowdown")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from compare_ag.cli.colour import can_rewrite
-from compare_ag.text import printable
+from compare_ag.text import clock_time, printable
 
 SILENT_SECONDS = 2.0
 """shorter commands say nothing on a pipe"""
@@ -89,10 +89,3 @@ class Steps:
         if not done or taken < LEAST_SECONDS:
             return f" {done}/{total}"
         return f" {done}/{total}, about {clock_time(taken / done * (total - done))} left"
-
-
-def clock_time(seconds: float) -> str:
-    """``0:07``, ``12:30``, ``1:02:03``."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -80,7 +80,8 @@ def interview(
     """Ask every backend the ``questions``, backends at the same time; the interviews are in the order of ``offers``.
 
     known: ids of all questions there are. observe: hears of each reply, from several threads. tick: is called while
-    answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are *unanswered*.
+    answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are
+    *unanswered*.
     """
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs,
