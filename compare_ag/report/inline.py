@@ -20,6 +20,7 @@ from compare_ag.report.units import Array, difference, fraction, seconds, size
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito, "Color Universal Design" (2008), as in the figures"""
+INK = "currentColor"
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "12 4")
 WIDTH, HEIGHT = 560, 200
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 8, 28
@@ -177,7 +178,9 @@ def _tests(record: BackendRecord) -> str:
         colour = COLOURS[1] if test.findings else COLOURS[0]
         parts.append(_label(LEFT + 20, y + 13, test.test, "end"))
         parts.append(f'<rect x="{LEFT + 26}" y="{y + 3}" width="{max(length, 1):.1f}" height="13" fill="{colour}"/>')
-        parts.append(_label(LEFT + 32 + length, y + 13, fraction(test.ratio), "start"))
+        inside = length > 60  # the label of a long bar would cross the line
+        at = LEFT + 20 + length if inside else LEFT + 32 + length
+        parts.append(_label(at, y + 13, fraction(test.ratio), "end" if inside else "start", "#fff" if inside else INK))
     bottom = TOP + len(tests) * BAR_HEIGHT
     x = LEFT + 26 + unit
     parts.append(
@@ -187,9 +190,9 @@ def _tests(record: BackendRecord) -> str:
     return _svg(bottom + 20, "the share of its tolerance that each test used up", parts)
 
 
-def _label(x: float, y: float, text: str, anchor: str) -> str:
-    """Text in the notebook's own colour."""
-    place = f'x="{x:.1f}" y="{y:.1f}" font-size="11" text-anchor="{anchor}" fill="currentColor"'
+def _label(x: float, y: float, text: str, anchor: str, colour: str = INK) -> str:
+    """Text, in the notebook's own colour unless it stands on another."""
+    place = f'x="{x:.1f}" y="{y:.1f}" font-size="11" text-anchor="{anchor}" fill="{colour}"'
     return f"<text {place}>{_text(text)}</text>"
 
 
