@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import sys
 import threading
 import time
@@ -64,6 +63,8 @@ class Steps:
             line = f"{printable(words)} …{self._counted(done, total, now)}"
             if self._live and (words != self._words or now - self._drawn >= REDRAW_SECONDS):
                 self._words, self._drawn, self._shown = words, now, True
+                import shutil  # here, for help and completion pay for every import
+
                 width = shutil.get_terminal_size().columns
                 print(f"{ERASE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
             elif self._lines and now - self._said >= LINE_SECONDS:
