@@ -14,6 +14,8 @@ from compare_ag.cli.common import click
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compare_ag.host.discovery import Offer
 
 SCHEMA = {"name": "compare-ag/list", "major": 1, "minor": 0}
@@ -30,7 +32,7 @@ def list_backends(as_json: bool, probing: bool) -> None:
     from compare_ag.host.discovery import discover
 
     inventory = discover()
-    rows = [_row(offer, probing) for offer in inventory.offers]
+    rows = _probed(inventory.offers) if probing else [_row(offer, probing=False) for offer in inventory.offers]
     if as_json:
         import json
 
@@ -42,7 +44,19 @@ def list_backends(as_json: bool, probing: bool) -> None:
         print(f"warning: {note}", file=sys.stderr)
 
 
-def _row(offer: Offer, probing: bool) -> dict[str, Any]:
+def _probed(offers: Sequence[Offer]) -> list[dict[str, Any]]:
+    """The rows of backends that are loaded one after the other, which takes seconds."""
+    from compare_ag.cli.steps import Steps
+
+    rows = []
+    with Steps() as steps:
+        for done, offer in enumerate(offers):
+            steps.show(f"loading {offer.name}", done, len(offers))
+            rows.append(_row(offer, probing=True))
+    return rows
+
+
+def _row(offer: Offer, *, probing: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": offer.name,
         "status": offer.status,

@@ -144,6 +144,10 @@ def test_no_text_ends_an_annotation_or_begins_another(payload):
     assert re.fullmatch(r"::error title=[^:]*::[^\x00-\x1f]*", line)
 
 
+def test_what_github_would_decode_is_written_as_it_is_decoded():
+    assert annotation("warning", "a: b, c", "50%0A::error::x") == "::warning title=a%3A b%2C c::50%250A::error::x"
+
+
 def test_a_payload_in_a_run_is_text_in_all_of_it(payload, make_run, infect):
     run = infect(make_run({"numpy": 10e-6, "mine": 20e-6}, statuses={"mine": "disagree"}), payload)
     root = ElementTree.fromstring(run_junit(run))
