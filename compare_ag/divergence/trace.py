@@ -152,15 +152,13 @@ def _traced(
     name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training, tell: Tell
 ) -> Trace:
     interrupted = _cancelled(training)
-    if interrupted:
-        training.failure = None  # the backend has not failed
     weights = _weights(problem, training.recording)
     losses = concatenate(training.recording.losses, problem.dtype)
     gradients = _gradients(problem, training.recording)
     fault = _first_fault(problem, training, losses, weights, gradients, tell, interrupted=interrupted)
     undecided = _first_undecided(problem, weights)
     return Trace(
-        name, offer, mutation, losses, weights, gradients, fault, undecided, training.failure, training.warnings,
+        name, offer, mutation, losses, weights, gradients, fault, undecided, None if interrupted else training.failure, training.warnings,
         interrupted,
     )  # fmt: skip  # in the order of the fields
 
