@@ -158,9 +158,18 @@ def _traced(
     fault = _first_fault(problem, training, losses, weights, gradients, tell, interrupted=interrupted)
     undecided = _first_undecided(problem, weights)
     return Trace(
-        name, offer, mutation, losses, weights, gradients, fault, undecided, None if interrupted else training.failure, training.warnings,
+        name,
+        offer,
+        mutation,
+        losses,
+        weights,
+        gradients,
+        fault,
+        undecided,
+        None if interrupted else training.failure,  # the backend has not failed
+        training.warnings,
         interrupted,
-    )  # fmt: skip  # in the order of the fields
+    )
 
 
 def _weights(problem: Problem, recording: Recording) -> Array:
