@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from compare_ag.backend import Backend, Batch, Node, Setting, Weights
     from compare_ag.hookspecs import hookimpl
     from compare_ag.mutant import Mutant
+    from compare_ag.notebook import Run, load_run
     from compare_ag.problem import Problem
-    from compare_ag.records import Run, load_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Answer", "Backend", "Batch", "Mutant", "Node", "NotApplicable", "Problem", "Run", "Setting", "Weights",
@@ -39,8 +39,8 @@ _HOME = {
     "Mutant": "compare_ag.mutant",
     "NotApplicable": "compare_ag.answer",
     "Problem": "compare_ag.problem",
-    "Run": "compare_ag.records",
-    "load_run": "compare_ag.records",
+    "Run": "compare_ag.notebook",
+    "load_run": "compare_ag.notebook",
     "run": "compare_ag.api",
 }
 

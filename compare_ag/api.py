@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compare_ag.notebook import notebook_progress
 from compare_ag.suite import run as run_suite
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def run(
     memory_limit: int | None = None,
     address_space_limit: int | None = None,
     report: bool = True,
+    progress: bool = True,
     **options: Any,
 ) -> Run:
     """Train a problem with several backends, judge and time them, and keep everything in a run directory.
@@ -45,13 +47,14 @@ def run(
         your own `speed.schedule.Settings`, or False for none.
       timeout: wall-clock seconds that each worker may take.
       output: the run directory, absent or empty; None makes a fresh one under ``reports/runs``.
-      observer: hears of progress.
+      observer: hears of progress, in place of the notebook's display.
       wait: whether to wait while another process is timing, and before timing also while one is training, on this
         machine. False raises `host.machine_lock.BusyError` instead, before anything has run.
       memory_limit: bytes that each worker, with all processes that it starts, may hold; beyond, it is *oom*. None: what
         the machine has free when it starts, shared among as many workers as are alive at a time.
       address_space_limit: bytes of address space of each process of a worker; None: no limit.
       report: also write ``report.html``, the run in one page, into the run directory.
+      progress: in a notebook, show below the cell how far each backend is. Elsewhere nothing is shown.
       options: for a problem given by name: loss, l2, steps, learning_rate, dtype, seed, threads, batch_size.
 
     Returns and raises what `suite.run` does. A page that cannot be made is a `RuntimeWarning`, for the records are kept
@@ -64,7 +67,7 @@ def run(
         timing=timing,
         timeout=timeout,
         output=output,
-        observer=observer,
+        observer=observer or (notebook_progress() if progress else None),
         wait=wait,
         memory_limit=memory_limit,
         address_space_limit=address_space_limit,

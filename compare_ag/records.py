@@ -36,7 +36,7 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -68,6 +68,7 @@ JUDGED = frozenset({"ok", "disagree", "undecidable", "non-finite"})
 
 
 _R = TypeVar("_R", bound="_Record")
+_T = TypeVar("_T")
 
 
 class RecordError(Exception):
@@ -482,6 +483,10 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     """file of the raw timing blocks"""
     timing_arrays_sha256: str | None = None
 
+    def _repr_html_(self) -> str | None:
+        """For notebooks: what became of the backend, and how much of its tolerance each test used up."""
+        return _html(self)
+
 
 def decisive(record: BackendRecord) -> VerdictRecord | None:
     """The verdict that decided the status: of the fused step where only that one does not agree."""
@@ -520,6 +525,21 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """file of the graphs, relative to the run directory; None where no backend offered one"""
 
 
+_IN_NOTEBOOKS: dict[type, Callable[[Any], str]] = {}
+"""how a notebook shows a run and a record: filled by `compare_ag.notebook`, which knows the reports"""
+
+
+def show_in_notebooks(kind: type[_T], make: Callable[[_T], str]) -> None:
+    """Let notebooks show objects of this kind by the HTML that ``make`` gives."""
+    _IN_NOTEBOOKS[kind] = make
+
+
+def _html(shown: object) -> str | None:
+    """The HTML of a run or record; None, for which a notebook takes the text, where nothing makes any."""
+    make = _IN_NOTEBOOKS.get(type(shown))
+    return None if make is None else make(shown)
+
+
 @dataclass(frozen=True)
 class Run:
     """One run, as `compare_ag.run` returns it and `load_run` reads it back.
@@ -540,6 +560,24 @@ class Run:
 
     def __getitem__(self, name: str) -> BackendRecord:
         return self.records[name]
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: the answer, a table with a row for each backend, and the losses as a chart."""
+        return _html(self)
+
+    def rows(self, table: str = "backends") -> list[dict[str, Any]]:
+        """Plain dicts, one for each row, as every library of data frames takes them.
+
+        table: "backends", a row for each: status, accuracy, time per step with its interval, ratio to the baseline,
+          memory; "losses", a row for each backend and step; "weights", a row for each backend and recorded step;
+          "blocks", a row for each timed block.
+
+        Times are in seconds, memory in bytes; what is not known is None. Raises ValueError for an unknown table.
+        """
+        makers = {"backends": _backend_rows, "losses": _loss_rows, "weights": _weight_rows, "blocks": _block_rows}
+        if table not in makers:
+            raise ValueError(f"there is no table {table!r}; there are {', '.join(makers)}")
+        return list(makers[table](self))
 
     @property
     def exit_code(self) -> int:
@@ -589,6 +627,82 @@ class Run:
         if not _is_inside(file):
             raise RecordError(f"{self.path} is damaged: it names the file {file!r}, which is not in it")
         return self.path / file
+
+
+def _backend_rows(run: Run) -> Iterator[dict[str, Any]]:
+    speed, baseline = run.manifest.speed, run.manifest.baseline
+    for record in run.records.values():
+        verdict, cost = decisive(record), record.cost
+        pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
+        yield {
+            "backend": record.name,
+            "status": record.status,
+            "message": record.reason or ("" if verdict is None else verdict.message),
+            "distribution": record.distribution,
+            "version": record.version,
+            "worst_ratio": None if verdict is None else float(verdict.worst_ratio),
+            "weights_error": None if verdict is None else _known(verdict.weights_error),
+            "weights_tolerance": None if verdict is None else _known(verdict.weights_tolerance),
+            "train_seconds": record.train_seconds,
+            **_ends("step_seconds", None if cost is None else cost.step),
+            **_ends("ratio", None if pair is None else pair.ratio),
+            "speed": None if pair is None else pair.verdict,
+            "ranked": None if cost is None else cost.ranked,
+            "import_seconds": None if cost is None else cost.import_seconds,
+            "first_step_seconds": None
+            if cost is None or cost.first_step_seconds is None
+            else cost.first_step_seconds.value,
+            "peak_bytes": None if record.memory is None else record.memory.peak_bytes,
+            "tape_bytes": None if record.memory is None else record.memory.tape_bytes,
+        }
+
+
+def _known(value: Real | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Three columns: the estimate and the ends of its interval."""
+    ends = (None, None, None) if interval is None else (interval.value, interval.low, interval.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def _loss_rows(run: Run) -> Iterator[dict[str, Any]]:
+    exact, allowed = (run.reference.get(key, np.array([])) for key in ("losses", "loss_tolerance"))
+    for name in run.records:
+        for step, loss in enumerate(run.arrays(name).get("losses", np.array([])).tolist()):
+            yield {
+                "backend": name,
+                "step": step,
+                "loss": loss,
+                "reference": float(exact[step]) if step < len(exact) else None,
+                "tolerance": float(allowed[step]) if step < len(allowed) else None,
+            }
+
+
+def _weight_rows(run: Run) -> Iterator[dict[str, Any]]:
+    for name in run.records:
+        arrays = run.arrays(name)
+        if "weight_steps" in arrays:
+            for step, b, w in zip(arrays["weight_steps"], arrays["b"], arrays["w"], strict=True):
+                values = {f"w[{i}]": value for i, value in enumerate(w.tolist())}
+                yield {"backend": name, "step": int(step), "b": float(b), **values}
+
+
+def _block_rows(run: Run) -> Iterator[dict[str, Any]]:
+    common = 0 if run.manifest.speed is None else run.manifest.speed.steps_per_block
+    for name in run.records:
+        arrays = run.arrays(name)
+        wall = arrays.get("block_wall_ns", np.empty((0, 0, 0)))
+        steps, clean = arrays.get("block_steps", np.full(wall.shape, common)), arrays.get("block_clean")
+        for place, nanoseconds in np.ndenumerate(wall):
+            yield {
+                "backend": name,
+                **dict(zip(("launch", "instance", "round"), place, strict=True)),
+                "steps": int(steps[place]),
+                "wall_seconds": float(nanoseconds) * 1e-9,
+                "counts": None if clean is None else bool(clean[place]),
+            }
 
 
 def _is_inside(file: str) -> bool:

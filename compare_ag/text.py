@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import unicodedata
 from collections.abc import Callable
@@ -32,6 +33,13 @@ def escape_surrogates(text: str) -> str:
     'a\\\\ud800b'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def clock_time(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``1:02:03``."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -43,7 +43,13 @@ html_math_renderer = "mathml"
 pygments_style = "default"
 pygments_dark_style = "monokai"
 
-INCLUDED = {"README.md": "overview.md", "plugins/README.md": "author-guide.md", "CHANGELOG.md": "changelog.md"}
+INCLUDED = {
+    "README.md": "overview.md",
+    "plugins/README.md": "author-guide.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 """file of the repository -> page that includes it"""
 
 APPLY = "<mo>&ApplyFunction;</mo>"

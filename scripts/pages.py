@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from compare_ag.report.glossary import COMMANDS, GLOSSARY
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("autograd-by-comparison.md", "continuous-integration.md")
+PAGES = ("autograd-by-comparison.md", "continuous-integration.md", "python.md", "setting-up.md")
 """of docs/: those whose blocks are one session"""
 METHODS = "methods.md"
 

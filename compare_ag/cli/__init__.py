@@ -23,6 +23,9 @@ READER_GONE = 141
 """128 + SIGPIPE: how every tool ends whose reader has left, as in ``compare-ag run | head``. Not 0, for the verdict
 was not read, and no `ExitCode`, for nothing of ours has failed; what a run saves is saved before it prints."""
 
+LOST_SECONDS = 0.02
+"""until the finalizer is over in which an interrupt was lost"""
+
 _TAKES_NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of writing. One that reaches `_explain` without a file's name is no bug: a standard stream, or a file that was
 open already, took no more of what was asked for."""
@@ -32,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line on ``argv``, or on sys.argv without the program's name, and exit."""
     _replace_closed_streams()
     _restore_warning_filters()
+    sys.unraisablehook = _resend_lost_interrupt
     arguments = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the command of that name hides it here
     try:
         code = _answer(arguments)
@@ -67,6 +71,20 @@ def _restore_warning_filters() -> None:
         warnings.resetwarnings()
         for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)  # as Python itself does
+
+
+def _resend_lost_interrupt(lost: sys.UnraisableHookArgs) -> None:
+    """Send an interrupt again that arrived while Python ran a finalizer, where it would be printed and forgotten."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    import signal
+    import threading
+
+    number = signal.SIGTERM if lost.exc_type.__name__ == "Terminated" else signal.SIGINT
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None  # it runs, or nobody would be here
+    threading.Timer(LOST_SECONDS, signal.pthread_kill, (main_thread, number)).start()
 
 
 def not_written(error: OSError, hint: str = "") -> ExitCode:

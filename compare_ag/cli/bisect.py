@@ -13,9 +13,10 @@ from compare_ag.text import printable
 if TYPE_CHECKING:
     from compare_ag.divergence import Divergence
 
-SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 1}
+SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 2}
 """1.0: message, first_bits; faults: name -> message, step, phase, coordinate, ratio, reproducer, reproduces.
-1.1: looks_random"""
+1.1: looks_random
+1.2: interrupted: how far an interrupt let it come; empty where it came to the end"""
 
 EPILOG = """Examples:
   compare-ag bisect torch mine
@@ -40,6 +41,8 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
     """Find where two backends part: train both with every step recorded, and judge every step."""
     import json
 
+    from compare_ag.cli.common import progress_console
+    from compare_ag.cli.progress import make_progress
     from compare_ag.divergence import TooLongError
     from compare_ag.divergence import bisect as find
     from compare_ag.exit_codes import ExitCode
@@ -50,7 +53,7 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
         raise click.UsageError("name two different backends")
     problem = chosen_problem(**options)
     try:
-        found = find(offers, problem, folder=output)
+        found = find(offers, problem, folder=output, observer=make_progress(progress_console(), quiet=False))
     except TooLongError as error:
         raise click.UsageError(str(error)) from None
     out = sys.stderr if as_json else sys.stdout
@@ -58,8 +61,8 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
         print(line, file=out)
     if as_json:
         print(json.dumps({"schema": SCHEMA, "backends": list(offers), **_document(found)}, indent=1))
-    failed = [fault.failure is not None for fault in found.faults.values()]
-    sys.exit(ExitCode.worst(ExitCode.BACKEND_FAILED if one else ExitCode.DISAGREE for one in failed))
+    codes = [ExitCode.DISAGREE if fault.failure is None else ExitCode.BACKEND_FAILED for fault in found.faults.values()]
+    sys.exit(ExitCode.worst([*codes, *([ExitCode.INTERRUPTED] if found.interrupted else [])]))
 
 
 def _lines(found: Divergence) -> list[str]:
@@ -77,6 +80,8 @@ def _lines(found: Divergence) -> list[str]:
                 rate = printable(script.output.removeprefix("REPRODUCED: "))
                 how = f"repeats the same call until it is wrong again: {rate}"
             lines.append(f"  {printable(str(script.path))} {how}; run it with python")
+    if found.interrupted:
+        lines.append(f"interrupted: {found.interrupted}")
     if found.first_bits:
         lines.append(f"Bit by bit: {found.first_bits}")
     return lines
@@ -98,4 +103,6 @@ def _document(found: Divergence) -> dict[str, Any]:
             "reproduces": None if script is None else script.reproduces,
             "looks_random": None if script is None else script.looks_random,
         }
-    return {"message": found.message, "first_bits": found.first_bits, "faults": faults}
+    return {
+        "message": found.message, "interrupted": found.interrupted, "first_bits": found.first_bits, "faults": faults
+    }  # fmt: skip  # as in the schema

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click as plain_click
 
+from compare_ag.cli.ci import annotate, ci_options, keep_junit, keep_summary
+from compare_ag.cli.colour import wants_colour
 from compare_ag.cli.common import BackendNames, Seconds, TrainingCommand, click
+from compare_ag.cli.steps import Steps
 from compare_ag.exit_codes import ExitCode
 from compare_ag.text import printable
 
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from compare_ag.conformance import CheckResult
     from compare_ag.conformance.registry import Check
 
-SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 1}
+SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 2}
 """1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log
-1.1: of each check cause and root; next, the check to mend first, or null; not_asked[], ids"""
+1.1: of each check cause and root; next, the check to mend first, or null; not_asked[], ids
+1.2: interrupted: whether Ctrl-C ended it; passed is then false"""
 
 INPUTS = "inputs-untouched"
 """the check whose failure explains wrong numbers everywhere"""
@@ -32,6 +35,7 @@ INPUTS = "inputs-untouched"
 EPILOG = """Examples:
   compare-ag check mine
   compare-ag check mine --only gradient-at-zero,update
+  compare-ag check mine --ci --junit results.xml        in a job of CI
   compare-ag check --list
 """
 
@@ -80,7 +84,16 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
 )
 @click.option("--list", "listing", is_flag=True, help="Show the checks and what each means; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout; text for people goes to stderr.")
-def check(name: list[str] | None, only: list[str] | None, timeout: float, listing: bool, as_json: bool) -> None:
+@ci_options
+def check(
+    name: list[str] | None,
+    only: list[str] | None,
+    timeout: float,
+    listing: bool,
+    as_json: bool,
+    ci: bool,
+    junit: Path | None,
+) -> None:
     """Check one backend from the smallest question to the largest."""
     import json
 
@@ -95,43 +108,92 @@ def check(name: list[str] | None, only: list[str] | None, timeout: float, listin
     if not name or len(name) != 1:
         raise click.UsageError("name one backend to check, as `compare-ag list` shows it")
     out = sys.stderr if as_json else sys.stdout
-    coloured = out.isatty() and not os.environ.get("NO_COLOR")
+    coloured = wants_colour(out)
+    results: list[CheckResult] = []
+    wanted = [id for id in CHECKS if only is None or id in only]
+    interrupted = False
+    with Steps(lines=False) as steps:  # a backend that hangs keeps its check for minutes: say which
 
-    def observe(result: CheckResult) -> None:
-        _erase()
-        print(_line(result, coloured=coloured), file=out, flush=True)
+        def announce(one: Check) -> None:
+            steps.show(one.id, len(results), len(wanted))
 
-    try:
-        results = check_backend(name[0], only, observe, announce=_announce, seconds=timeout)
-    finally:
-        _erase()
+        def observe(result: CheckResult) -> None:
+            results.append(result)
+            steps.clear()
+            print(_line(result, coloured=coloured), file=out, flush=True)
+
+        try:
+            check_backend(name[0], only, observe, announce=announce, seconds=timeout)
+        except KeyboardInterrupt:
+            interrupted = True
     failed = [result for result in results if result.status == "failed"]
     asked = {result.id for result in results}
-    unasked = [id for id in CHECKS if id not in asked and (only is None or id in only)]
+    unasked = [id for id in wanted if id not in asked]
+    codes = [ExitCode.BACKEND_FAILED if result.worker_failed else ExitCode.DISAGREE for result in failed]
+    codes += [ExitCode.INTERRUPTED] if interrupted else []
+    codes += _for_ci(name[0], results, unasked, ci=ci, junit=junit)
     for line in _summary(name[0], results, failed, unasked):
         print(line, file=out)
+    if interrupted:
+        print(f"interrupted: {len(results)} of {len(wanted)} checks were made; the others are not known", file=out)
     if as_json:
-        print(json.dumps(_document(name[0], results, failed, unasked), indent=1))
-    codes = [ExitCode.BACKEND_FAILED if result.worker_failed else ExitCode.DISAGREE for result in failed]
+        print(json.dumps(_document(name[0], results, failed, unasked, interrupted=interrupted), indent=1))
+    if ci:
+        annotate(_annotations(name[0], failed), out)
     sys.exit(ExitCode.worst(codes))
 
 
-def _announce(one: Check) -> None:
-    """In a terminal, say what is going on: a backend that hangs keeps its check for minutes."""
-    if _is_live():
-        with contextlib.suppress(OSError):  # a reader that has gone must not end the checks
-            print(f"{one.id} …", end="", file=sys.stderr, flush=True)
+def _for_ci(
+    name: str, results: list[CheckResult], unasked: list[str], *, ci: bool, junit: Path | None
+) -> list[ExitCode]:
+    """Write what a CI server reads, before the summary is printed; what could not be written is an exit code."""
+    kept = [
+        keep_junit(junit, lambda: _junit(name, results, unasked)),
+        keep_summary(asked=ci, make=lambda: _markdown(name, results, unasked)),
+    ]
+    return [] if all(kept) else [ExitCode.NOT_SAVED]
 
 
-def _erase() -> None:
-    """Take back what `_announce` said."""
-    if _is_live():
-        with contextlib.suppress(OSError):
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+def _junit(name: str, results: list[CheckResult], unasked: list[str]) -> bytes:
+    """A case for each check; those that were not made are skipped."""
+    from compare_ag.report.junit import Case, Outcome, Suite, junit
+
+    cases = []
+    for result in results:
+        outcome: Outcome = "passed"
+        if result.status != "passed":
+            failure: Outcome = "error" if result.worker_failed else "failure"
+            outcome = failure if result.status == "failed" else "skipped"
+        kind = result.cause or ("worker failed" if result.worker_failed else "wrong numbers")
+        cases.append(Case(result.id, outcome, kind, result.message, result.explanation, result.seconds))
+    cases += [Case(id, "skipped", message="not asked") for id in unasked]
+    return junit("compare-ag.check", [Suite(name, cases)])
 
 
-def _is_live() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+def _markdown(name: str, results: list[CheckResult], unasked: list[str]) -> str:
+    """The page of a GitHub job: the answer, and a row for each check that did not pass."""
+    from compare_ag.report.escape import markdown
+    from compare_ag.report.markdown import table
+
+    failed = [result for result in results if result.status == "failed"]
+    said = "every check that applies is passed" if not failed and not unasked else "not every check is passed"
+    parts = [f"### compare-ag check {markdown(name)}: {said}", _counted(results, unasked)]
+    if failed:
+        rows = [[markdown(text) for text in (r.id, r.message, r.cause or "not known", r.advice)] for r in failed]
+        parts.append(table(["check", "seen", "cause", "what to do"], rows, 4))
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _annotations(name: str, failed: list[CheckResult]) -> list[str]:
+    """An error for each failure, the one to mend first before the others: GitHub shows ten of a step."""
+    from compare_ag.report.github import annotation
+
+    first = [_next(failed)] if failed else []
+    ordered = [*first, *(result for result in failed if result not in first)]
+    return [
+        annotation("error", f"compare-ag check {name}: {result.id}", f"{result.message}. {result.advice}")
+        for result in ordered
+    ]
 
 
 def _line(result: CheckResult, *, coloured: bool) -> str:
@@ -165,9 +227,14 @@ def _summary(name: str, results: list[CheckResult], failed: list[CheckResult], u
         for result, *more in reversed(own.values()):
             lines += ["", *_explanation(result, same=[other.id for other in more])]
         lines += ["", *_explanation(first, "Next: ", same), *(f"  | {line}" for line in first.log.splitlines())]
+    return [*lines, "", f"{printable(name)}: {_counted(results, unasked)}"]
+
+
+def _counted(results: list[CheckResult], unasked: list[str]) -> str:
+    """``40 passed, 1 failed, 2 skipped``."""
     count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
     counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
-    return [*lines, "", f"{printable(name)}: {counted}{f', {len(unasked)} not asked' if unasked else ''}"]
+    return f"{counted}, {len(unasked)} not asked" if unasked else counted
 
 
 def _has_its_own_cause(result: CheckResult, first: CheckResult) -> bool:
@@ -186,7 +253,9 @@ def _explanation(result: CheckResult, word: str = "", same: Sequence[str] = ()) 
     return [*lines, f"  also:  {', '.join(same)} failed, and nothing shows another cause"] if same else lines
 
 
-def _document(name: str, results: list[CheckResult], failed: list[CheckResult], unasked: list[str]) -> dict[str, Any]:
+def _document(
+    name: str, results: list[CheckResult], failed: list[CheckResult], unasked: list[str], *, interrupted: bool
+) -> dict[str, Any]:
     rows = [
         {
             "id": result.id,
@@ -204,5 +273,6 @@ def _document(name: str, results: list[CheckResult], failed: list[CheckResult], 
     ]
     following = _next(failed).id if failed else None
     return {
-        "schema": SCHEMA, "backend": name, "passed": not failed, "next": following, "not_asked": unasked, "checks": rows
+        "schema": SCHEMA, "backend": name, "passed": not failed and not interrupted, "interrupted": interrupted,
+        "next": following, "not_asked": unasked, "checks": rows,
     }  # fmt: skip  # as in the schema

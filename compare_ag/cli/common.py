@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click as plain_click
 from click.shell_completion import CompletionItem
 
+from compare_ag.cli.colour import can_rewrite, forces_colour
 from compare_ag.problem_names import PROBLEM_NAMES
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "Seconds",
     "TrainingCommand",
     "click",
+    "progress_console",
     "report_console",
     "say_waiting",
 ]
@@ -193,4 +195,15 @@ def report_console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
-    return ReportConsole(stderr=stderr, width=width, highlight=False, emoji=False)
+    system: Any = "standard" if forces_colour() and not can_rewrite(stream) else "auto"  # rich: none where TERM is dumb
+    styled = forces_colour() or stream.isatty()
+    return ReportConsole(
+        stderr=stderr, width=width, highlight=False, emoji=False, force_terminal=styled, color_system=system
+    )
+
+
+def progress_console() -> Console:
+    """Where progress is shown: a terminal only where stderr is one, whatever FORCE_COLOR asks for."""
+    from rich.console import Console
+
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())

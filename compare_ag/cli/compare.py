@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click as plain_click
 
 from compare_ag.cli.common import Command, click
+from compare_ag.cli.steps import Steps
 
 if TYPE_CHECKING:
     from compare_ag.comparison import Comparison
@@ -82,7 +83,10 @@ def compare(
     """
     if as_md and as_json:
         raise click.UsageError("--md and --json exclude each other: choose one")
-    _show(_compared(runs, baseline, threshold, yardstick, strict=strict), as_md=as_md, as_json=as_json)
+    with Steps() as steps:
+        steps.show("reading and comparing")
+        comparison = _compared(runs, baseline, threshold, yardstick, strict=strict)
+    _show(comparison, as_md=as_md, as_json=as_json)
 
 
 def _compared(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import itertools
 import sys
 from typing import TYPE_CHECKING, TextIO
 
 import click as plain_click
 
 from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
+from compare_ag.cli.steps import Steps
 from compare_ag.exit_codes import ExitCode
 from compare_ag.text import printable
 
@@ -85,10 +85,15 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
     from compare_ag.lab.show import Matrix, full, show
     from compare_ag.suite import select
 
-    try:
-        found = interview(select(backends), questions, list(QUESTIONS), _announce)
-    finally:
-        _erase()
+    offers = select(backends)
+    with Steps() as steps:
+        answered = itertools.count(1)
+
+        def observe(name: str, reply: Reply) -> None:
+            steps.show(f"{name}: {reply.question.id}", next(answered), len(offers) * len(questions))
+
+        steps.show(f"starting {', '.join(offers)}")
+        found = interview(offers, questions, list(QUESTIONS), observe, tick=steps.again)
     console = report_console(stderr=as_json)
     if topic is None:
         show(console, Matrix(list(questions.values()), found))
@@ -101,7 +106,11 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
     if as_json:
         _print_json(questions, found)
     broken = any(reply.status in ("failed", "malformed") for one in found for reply in one.replies.values())
-    sys.exit(ExitCode.BACKEND_FAILED if broken else ExitCode.OK)
+    codes = [ExitCode.BACKEND_FAILED] if broken else []
+    if any(one.interrupted for one in found):
+        codes.append(ExitCode.INTERRUPTED)
+        print("interrupted: what was not asked has no answer", file=sys.stderr)
+    sys.exit(ExitCode.worst(codes))
 
 
 def _list(questions: dict[str, Question], topic: str | None, file: TextIO) -> None:
@@ -133,20 +142,3 @@ def _say_what_is_wrong(found: list[Interview], *, in_full: bool) -> None:
         for unknown in one.unknown:
             said = f"{printable(one.name)} answers {printable(unknown)!r}, which is no question here"
             print(f"warning: {said}", file=sys.stderr)
-
-
-def _announce(name: str, reply: Reply) -> None:
-    """In a terminal, say what has been answered last."""
-    if _is_live():
-        with contextlib.suppress(OSError):  # a reader that has gone must not end the interviews
-            print(f"\r\x1b[2K{printable(name)}: {reply.question.id} …", end="", file=sys.stderr, flush=True)
-
-
-def _erase() -> None:
-    if _is_live():
-        with contextlib.suppress(OSError):
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-
-
-def _is_live() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

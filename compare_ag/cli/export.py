@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare_ag.cli.common import Command, click
+from compare_ag.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator
 
     from compare_ag.records import Run
 
@@ -49,18 +50,25 @@ def export(run: Path, form: str, output: Path | None) -> None:
 
 def _one(run: Run, form: str, output: Path | None) -> None:
     """One document, to stdout or into a file."""
-    if form == "md":
-        from compare_ag.report.markdown import run_markdown as make
-    else:
-        from compare_ag.report.whole import run_json as make
     if output is not None and output.is_dir():
         raise click.BadParameter(f"{output} is a folder, and {form} is one file: name the file", param_hint="--output")
     if output == Path("-") or (output is None and form == "md"):
-        sys.stdout.write(make(run))
+        sys.stdout.write(_document(run, form))
         sys.stdout.flush()
         return
     path = run.path / "export" / f"run.{form}" if output is None else output
-    _write({path.name: make(run).encode()}, path.parent)
+    _write([(path.name, _document(run, form).encode())], path.parent)
+
+
+def _document(run: Run, form: str) -> str:
+    if form == "md":
+        from compare_ag.report.markdown import run_markdown
+
+        return run_markdown(run)
+    from compare_ag.report.whole import run_json
+
+    with Steps() as steps:
+        return run_json(run, steps.show)
 
 
 def _several(run: Run, form: str, output: Path | None) -> None:
@@ -68,18 +76,18 @@ def _several(run: Run, form: str, output: Path | None) -> None:
     folder = run.path / "export" if output is None else output
     if folder == Path("-") or (folder.exists() and not folder.is_dir()):
         raise click.BadParameter(f"{form} makes several files: name a folder", param_hint="--output")
-    if form == "csv":
-        from compare_ag.report.spreadsheet import tables
+    with Steps() as steps:
+        if form == "csv":
+            from compare_ag.report.spreadsheet import each_table
 
-        _write({name: text.encode() for name, text in tables(run).items()}, folder)
-        return
-    made = _figures(run, form)
-    if not made:
+            _write(((name, text.encode()) for name, text in each_table(run, steps.show)), folder, steps)
+            return
+        count = _write(_figures(run, form, steps), folder, steps)
+    if not count:
         raise click.UsageError("there is nothing to draw: no backend of this run has finite losses or was timed")
-    _write(made, folder)
 
 
-def _figures(run: Run, form: str) -> Mapping[str, bytes]:
+def _figures(run: Run, form: str, steps: Steps) -> Iterator[tuple[str, bytes]]:
     """The figures, or what to install."""
     import importlib.util
 
@@ -87,16 +95,25 @@ def _figures(run: Run, form: str) -> Mapping[str, bytes]:
         from compare_ag.host.requirements import install_line
 
         raise click.UsageError(INSTALL.format(install_line(("matplotlib>=3.9",), built_in=False)))
-    from compare_ag.report.figures import figures
+    steps.show("loading matplotlib")
+    from compare_ag.report.figures import each_figure
 
-    return figures(run, "svg" if form == "svg" else "png")
+    return each_figure(run, "svg" if form == "svg" else "png", steps.show)
 
 
-def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write them whole or not at all, and say where they are."""
+def _write(files: Iterable[tuple[str, bytes]], folder: Path, steps: Steps | None = None) -> int:
+    """Write each as soon as it is made, whole or not at all, and say where it is; an interrupt keeps those before.
+
+    Returns how many there were.
+    """
     from compare_ag.records import write_bytes
     from compare_ag.text import printable
 
-    for name, data in files.items():
+    count = 0
+    for name, data in files:
         write_bytes(folder / name, data)
-        print(f"wrote {printable(str(folder / name))}")
+        if steps is not None:
+            steps.clear()
+        print(f"wrote {printable(str(folder / name))}", flush=True)
+        count += 1
+    return count

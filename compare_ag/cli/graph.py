@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli.common import BackendNames, Seconds, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.cli.steps import Steps
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def graph(
     problem = chosen_problem(**options)
     if not 0 <= step <= problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps}")
-    document = record_graphs(offers, problem, step, timeout=timeout)
+    with Steps() as steps:
+        document = record_graphs(offers, problem, step, timeout=timeout, tell=steps.show)
     console = report_console(stderr=as_json)
     console.print(graph_text(document))
     if as_json:
@@ -77,10 +79,14 @@ def graph(
 
 
 def codes(statuses: Iterable[str]) -> list[ExitCode]:
-    """What each backend's status contributes to the exit code; one that offers no graph has not failed."""
+    """What each backend's status contributes to the exit code; one that offers no graph has not failed.
+
+    Only an interrupt cancels: what was answered before has been shown.
+    """
     from compare_ag.exit_codes import ExitCode
 
-    return [ExitCode.of_status(status) for status in statuses if status != "not-offered"]
+    known = {"cancelled": ExitCode.INTERRUPTED}
+    return [known.get(status) or ExitCode.of_status(status) for status in statuses if status != "not-offered"]
 
 
 def _drawn(document: GraphDocument, path: Path) -> str:

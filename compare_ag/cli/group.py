@@ -15,6 +15,7 @@ COMMANDS = (
     "explain", "graph", "trace",
     "check", "bisect", "transplant", "selftest", "selfcheck",
     "import-benchmark", "new",
+    "doctor", "completion",
 )  # fmt: skip
 """in the order of ``--help``; each lives in the module of its name"""
 

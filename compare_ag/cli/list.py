@@ -6,14 +6,16 @@ that somebody copies (how to install) must not be folded into a cell.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from compare_ag.cli.colour import wants_colour
 from compare_ag.cli.common import click
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compare_ag.host.discovery import Offer
 
 SCHEMA = {"name": "compare-ag/list", "major": 1, "minor": 0}
@@ -30,19 +32,31 @@ def list_backends(as_json: bool, probing: bool) -> None:
     from compare_ag.host.discovery import discover
 
     inventory = discover()
-    rows = [_row(offer, probing) for offer in inventory.offers]
+    rows = _probed(inventory.offers) if probing else [_row(offer, probing=False) for offer in inventory.offers]
     if as_json:
         import json
 
         print(json.dumps({"schema": SCHEMA, "backends": rows, "notes": list(inventory.notes)}, indent=1))
     else:
-        for line in _lines(rows, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR")):
+        for line in _lines(rows, coloured=wants_colour(sys.stdout)):
             print(line)
     for note in inventory.notes:
         print(f"warning: {note}", file=sys.stderr)
 
 
-def _row(offer: Offer, probing: bool) -> dict[str, Any]:
+def _probed(offers: Sequence[Offer]) -> list[dict[str, Any]]:
+    """The rows of backends that are loaded one after the other, which takes seconds."""
+    from compare_ag.cli.steps import Steps
+
+    rows = []
+    with Steps() as steps:
+        for done, offer in enumerate(offers):
+            steps.show(f"loading {offer.name}", done, len(offers))
+            rows.append(_row(offer, probing=True))
+    return rows
+
+
+def _row(offer: Offer, *, probing: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": offer.name,
         "status": offer.status,

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +24,11 @@ from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
+from compare_ag.cli.steps import SILENT_SECONDS
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.text import printable
+from compare_ag.suite.follow import STAGES, Row, timing_words
+from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
@@ -36,68 +37,32 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.12
 LINE_SECONDS = 10.0
 """a line about timing at most so often, where lines stay"""
-KEPT = 256
-"""losses of each backend that the display remembers, evenly spaced"""
 NAME_WIDTH = 20
 SPARK_WIDTH = 14
 BAR_WIDTHS = (6, 30)
-STAGES = {
-    "train": "training",
-    "repeat": "repeating",
-    "points": "at points",
-    "trained": "judging",
-    "fused": "fused step",
-}
 GOOD = frozenset({"ok", "imported"})
 
 
-@dataclass
-class Row:
-    """What is known of one backend."""
-
-    name: str
-    stage: str = "waiting"
-    done: int = 0
-    total: int = 0
-    since: float = 0.0
-    status: str = ""
-    """once it has been judged"""
-    loss: float | None = None
-    course: list[float] = field(default_factory=list)
-    """every `stride`-th loss"""
-    stride: int = 1
-    seen: int = 0
-
-    def add(self, losses: Array) -> None:
-        """Remember some of them; where there are too many, every other one."""
-        for value in losses[(-self.seen) % self.stride :: self.stride]:
-            self.course.append(float(value))
-        self.seen += len(losses)
-        while len(self.course) > KEPT:
-            self.course, self.stride = self.course[::2], 2 * self.stride
-        if len(losses):
-            self.loss = float(losses[-1])
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is at work on something that is counted in steps."""
-        return self.total > 1 and self.stage != "waiting"
-
-    def left(self, now: float) -> float | None:
-        """Seconds until this stage ends, at its speed so far; None where that is not known yet."""
-        taken = now - self.since
-        if not self.counts or not self.done or taken < 0.3:
-            return None
-        return taken / self.done * max(0, self.total - self.done)
-
-
 class LineProgress(Observer):
-    """One line for each finished backend, and now and then one about timing: for pipes, logs and dumb terminals."""
+    """One line for each finished backend, and now and then one about who is at work on what: for pipes, logs and dumb
+    terminals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._said = -math.inf
         self._waiting = ""
+        self._rows: dict[str, Row] = {}
+        self._told = clock() + SILENT_SECONDS - LINE_SECONDS
+
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """Every ten seconds, say who trains and how far: a long training must not look like one that hangs."""
+        now = self._clock()
+        row = self._rows.setdefault(name, Row(name))
+        row.follow(stage, done, total, now)
+        busy = [one for one in self._rows.values() if one.counts and one.done < one.total]
+        if busy and now - self._told >= LINE_SECONDS:
+            self._told = now
+            _say("; ".join(row.words(now) for row in busy))
 
     def waiting(self, reason: str) -> None:
         """Print for whom the run waits, whenever that changes."""
@@ -107,6 +72,7 @@ class LineProgress(Observer):
 
     def trained(self, record: BackendRecord) -> None:
         """Print the line."""
+        self._rows.pop(record.name, None)
         took = "" if record.train_seconds is None else f" (trained in {record.train_seconds:.2f} s)"
         _say(f"{printable(record.name)}: {record.status}{took}")
 
@@ -120,14 +86,6 @@ class LineProgress(Observer):
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # a reader that has gone must not end the run
         print(line, file=sys.stderr, flush=True)
-
-
-def timing_words(progress: TimingProgress) -> str:
-    """``launch 3, ±1.20 % (aim ±1.00 %), about 12 s left``."""
-    width = "" if math.isinf(progress.half_width) else f", ±{100 * math.expm1(progress.half_width):.2f} %"
-    aim = f" (aim ±{100 * math.expm1(progress.target):.2f} %)" if width else ""
-    left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
-    return f"launch {progress.launches}{width}{aim}, {left}"
 
 
 class LiveProgress(Observer):
@@ -162,13 +120,8 @@ class LiveProgress(Observer):
         self._draw(now=reason != before)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """A new stage starts its own estimate of the time left."""
-        row = self._rows[name]
-        new = row.stage != stage
-        if new:
-            row.stage, row.since = stage, self._clock()
-        row.done, row.total = done, total
-        self._draw(now=new)
+        """Show it, a new stage at once."""
+        self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
 
     def losses(self, name: str, losses: Array) -> None:
         """Remember the course."""
@@ -311,13 +264,6 @@ def _columns(room: int, widths: Mapping[str, int]) -> list[str]:
         chosen.append(column)
         used += widths[column] + 1
     return [column for column in widths if column in chosen]
-
-
-def clock_time(seconds: float) -> str:
-    """``0:07``, ``12:30``, ``1:02:03``."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def make_progress(console: Console, *, quiet: bool) -> Observer:

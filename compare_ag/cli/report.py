@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compare_ag.cli.common import click
+from compare_ag.cli.steps import Steps
 
 
 @click.command()
@@ -22,4 +23,9 @@ def report(run: Path, output: Path | None) -> None:
         raise click.BadParameter("a report is no text for a terminal: name a file", param_hint="-o")
     if output is not None and output.is_dir():
         raise click.BadParameter(f"{printable(str(output))} is a directory; name a file", param_hint="-o")
-    click.echo(f"wrote {printable(str(write_report(load_run(run), output)))}")
+    with Steps() as steps:
+        steps.show("reading the run")
+        loaded = load_run(run)
+        steps.show("making the page")
+        path = write_report(loaded, output)
+    click.echo(f"wrote {printable(str(path))}")

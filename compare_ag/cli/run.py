@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli import not_written
+from compare_ag.cli.ci import annotate, ci_options, keep_junit, keep_summary
 from compare_ag.cli.common import BackendNames, Command, MemorySize, Seconds, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.exit_codes import ExitCode
@@ -25,6 +26,7 @@ EPILOG = """Examples:
   compare-ag run                                   the tiny seed problem, every available backend
   compare-ag run --backends torch,numpy --problem breast-cancer
   compare-ag run --data mine.csv --target label --standardize
+  compare-ag run --no-timing --ci --junit results.xml    in a job of CI
 """
 
 
@@ -78,11 +80,19 @@ EPILOG = """Examples:
     "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="The run as JSON on stdout; text for people goes to stderr.")
+@ci_options
 @click.option("--quiet", is_flag=True, help="No progress display.")
-def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+def run(
+    backends: list[str] | None,
+    no_wait: bool,
+    as_json: bool,
+    quiet: bool,
+    ci: bool,
+    junit: Path | None,
+    **options: Any,
+) -> None:
     """Train one problem with several backends and compare weights, losses and speed."""
-    from rich.console import Console
-
+    from compare_ag.cli.common import progress_console
     from compare_ag.cli.progress import make_progress
     from compare_ag.problem.memory import require_memory_to_train
     from compare_ag.report.page import keep_report
@@ -100,7 +110,7 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
     problem = chosen_problem(**options)
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
-    progress = make_progress(Console(stderr=True), quiet=quiet)
+    progress = make_progress(progress_console(), quiet=quiet)
     result = run_suite(
         backends,
         problem,
@@ -113,13 +123,29 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
     if trouble := keep_report(result):
         with contextlib.suppress(OSError):
             print(f"warning: {printable(trouble)}", file=sys.stderr)
+    codes = [ExitCode(result.exit_code), *_for_ci(result, ci=ci, junit=junit)]
     try:
         _report(result, as_json=as_json)
+        if ci:
+            from compare_ag.report.github import run_annotations
+
+            annotate(run_annotations(result), sys.stderr if as_json else sys.stdout)
     except BrokenPipeError:
         raise
     except OSError as error:
-        sys.exit(ExitCode.worst([ExitCode(result.exit_code), not_written(error, f"the run is kept in {result.path}")]))
-    sys.exit(result.exit_code)
+        codes.append(not_written(error, f"the run is kept in {result.path}"))
+    sys.exit(ExitCode.worst(codes))
+
+
+def _for_ci(result: Run, *, ci: bool, junit: Path | None) -> list[ExitCode]:
+    """Write what a CI server reads, before anything is printed; what could not be written is an exit code."""
+    if not ci and junit is None:
+        return []
+    from compare_ag.report.github import run_summary
+    from compare_ag.report.junit import run_junit
+
+    kept = [keep_junit(junit, lambda: run_junit(result)), keep_summary(asked=ci, make=lambda: run_summary(result))]
+    return [] if all(kept) else [ExitCode.NOT_SAVED]
 
 
 def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: str) -> Settings | None:

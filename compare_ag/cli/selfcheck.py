@@ -10,9 +10,7 @@ from compare_ag.cli.common import Command, Seconds, click
 from compare_ag.cli.problem_options import chosen_problem, problem_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from compare_ag.speed.rates import Rate
     from compare_ag.suite.selfcheck import SelfcheckResult
@@ -59,9 +57,8 @@ def selfcheck(
     import threading
     from pathlib import Path
 
-    from rich.console import Console
-
     from compare_ag.cli.common import report_console, say_waiting
+    from compare_ag.cli.steps import Steps
     from compare_ag.exit_codes import ExitCode
     from compare_ag.host import machine_lock
     from compare_ag.host.process import WorkerFailure
@@ -69,7 +66,7 @@ def selfcheck(
     from compare_ag.suite.engine import checkpoint
     from compare_ag.suite.selfcheck import selfcheck as run_selfcheck
     from compare_ag.suite.training import Conditions
-    from compare_ag.text import printable
+    from compare_ag.text import clock_time, printable
 
     if not 0 < slowdown <= 1:
         raise click.BadParameter("must be more than 0 and at most 1: 0.02 is 2 %", param_hint="--slowdown")
@@ -85,11 +82,18 @@ def selfcheck(
         if held.failure:
             print(f"warning: other timings here are not excluded: {printable(held.failure)}", file=sys.stderr)
         conditions = Conditions(problem, [], Path(logs), timeout, 0, threading.Event())
-        observe = _progress(Console(stderr=True)) if not quiet else lambda _launches, _left: None
         try:
-            result = run_selfcheck(
-                offer, conditions, checkpoint(problem), budget, slowdown=slowdown, margin=margin, observe=observe
-            )
+            with Steps(quiet=quiet) as steps:
+                steps.show("starting workers and choosing the length of blocks")
+                result = run_selfcheck(
+                    offer,
+                    conditions,
+                    checkpoint(problem),
+                    budget,
+                    slowdown=slowdown,
+                    margin=margin,
+                    observe=lambda launches, left: steps.show(f"{launches} launches, about {clock_time(left)} left"),
+                )
         except WorkerFailure as failure:
             print(f"error: {backend} failed: {failure.reason}", file=sys.stderr)
             sys.exit(ExitCode.BACKEND_FAILED)
@@ -100,22 +104,10 @@ def selfcheck(
         for part in _report(result, backend):
             console.print(part)
             console.print()
+    if result.series.interrupted:
+        print(f"interrupted: this is what {result.series.launches} launches say", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
     sys.exit(ExitCode.OK if result.passed else ExitCode.DISAGREE)
-
-
-def _progress(console: Console) -> Callable[[int, float], None]:
-    """One line that is written over in a terminal; silence elsewhere but for every fiftieth launch."""
-
-    def observe(launches: int, left: float) -> None:
-        if console.is_terminal and not console.is_dumb_terminal:
-            end = "\r" if left > 0 else "\n"
-            print(
-                f"\x1b[2K{launches} launches, {left:.0f} s left"[: console.width], end=end, file=sys.stderr, flush=True
-            )
-        elif launches % 50 == 0:
-            print(f"{launches} launches, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    return observe
 
 
 def _report(result: SelfcheckResult, backend: str) -> list[RenderableType]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from compare_ag.cli.common import TrainingCommand, click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from compare_ag.selftest import Outcome, SelftestResult
 
-SCHEMA = {"name": "compare-ag/selftest", "major": 1, "minor": 0}
+SCHEMA = {"name": "compare-ag/selftest", "major": 1, "minor": 1}
+"""1.1: interrupted: whether Ctrl-C ended it; passed is then false"""
 
 EPILOG = """Examples:
   compare-ag selftest
@@ -31,9 +30,8 @@ def selftest(backend: str, only: str | None, as_json: bool, quiet: bool) -> int:
     """Prove that verdicts can fail: every mutant must be caught, no legitimate variant accused."""
     import json
 
-    from rich.console import Console
-
     from compare_ag.cli.common import report_console
+    from compare_ag.cli.steps import Steps
     from compare_ag.exit_codes import ExitCode
     from compare_ag.selftest import selftest as run_selftest
     from compare_ag.selftest import specimens
@@ -43,7 +41,10 @@ def selftest(backend: str, only: str | None, as_json: bool, quiet: bool) -> int:
     population = specimens(only)
     if not population:
         raise click.UsageError(f"no mutant's name contains {only!r}" if only else "no plugin offers mutants")
-    result = run_selftest(offer, population, None if quiet else _progress(Console(stderr=True)))
+    with Steps(quiet=quiet) as steps:
+        result = run_selftest(
+            offer, population, lambda label, done, total: steps.show(f"training {label}", done, total)
+        )
     if as_json:
         print(json.dumps({"schema": SCHEMA, "backend": backend, **_document(result)}, indent=1))
     else:
@@ -51,20 +52,9 @@ def selftest(backend: str, only: str | None, as_json: bool, quiet: bool) -> int:
         for part in _report(result, backend):
             console.print(part)
             console.print()
+    if result.interrupted:
+        sys.exit(ExitCode.INTERRUPTED)
     sys.exit(ExitCode.OK if result.passed else ExitCode.DISAGREE)
-
-
-def _progress(console: Console) -> Callable[[str, int, int], None]:
-    """One line that is written over in a terminal; silence elsewhere but for every fiftieth."""
-
-    def observe(label: str, done: int, total: int) -> None:
-        if console.is_terminal and not console.is_dumb_terminal:
-            end = "\r" if done < total else "\n"
-            print(f"\x1b[2K{done}/{total} {label}"[: console.width], end=end, file=sys.stderr, flush=True)
-        elif done % 50 == 0 or done == total:
-            print(f"{done}/{total} trainings", file=sys.stderr, flush=True)
-
-    return observe
 
 
 def _report(result: SelftestResult, backend: str) -> list[RenderableType]:
@@ -97,6 +87,8 @@ def _answer(result: SelftestResult, backend: str) -> str:
         f"({rate}), {len(result.missed)} missed. False alarms: {len(result.false_alarms)} in {len(result.legitimate)} "
         f"trainings of {len(right)} legitimate variants."
     )
+    if result.interrupted:
+        said = f"Interrupted after {len(result.outcomes)} of {result.planned} trainings. In these: {said}"
     return said + (f" Never caught: {', '.join(result.survivors)}." if result.survivors else "")
 
 
@@ -199,6 +191,7 @@ def _document(result: SelftestResult) -> dict[str, Any]:
     ]
     return {
         "passed": result.passed,
+        "interrupted": result.interrupted,
         "survivors": result.survivors,
         "missed": len(result.missed),
         "false_alarms": len(result.false_alarms),

@@ -7,6 +7,7 @@ from typing import Any
 
 from compare_ag.cli.common import BackendNames, Seconds, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.cli.steps import Steps
 
 EPILOG = """Examples:
   compare-ag trace --step 0 --backends torch,autograd,numpy
@@ -41,7 +42,8 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
     problem = chosen_problem(**options)
     if not 0 <= step < problem.steps:
         raise click.UsageError(f"--step {step}: this training has the steps 0 to {problem.steps - 1}")
-    document = trace_step(offers, problem, step, timeout=timeout)
+    with Steps() as steps:
+        document = trace_step(offers, problem, step, timeout=timeout, tell=steps.show)
     report_console(stderr=as_json).print(slow_motion(document))
     if as_json:
         print(json.dumps(document_of(document), indent=1))

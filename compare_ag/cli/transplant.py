@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli.common import BackendNames, TrainingCommand, click, report_console
 from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.cli.steps import Steps
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
     from compare_ag.divergence import Transplant
 
-SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 1}
+SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 2}
 """1.0: message, guilty[] of backend and part; combinations[] of loss, gradient, update, right, message, ratio, failed,
 excused
-1.1: own_steps[] of backend, right, message, ratio, failed"""
+1.1: own_steps[] of backend, right, message, ratio, failed
+1.2: planned: combinations that there are, more than were tried after an interrupt"""
 
 EPILOG = """Examples:
   compare-ag transplant --backends torch,mine
@@ -48,8 +50,14 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
     offers = select(backends)
     if len(offers) < 2:
         raise click.UsageError("name two or more backends with --backends")
+    problem = chosen_problem(**options)
     try:
-        found = exchange(offers, chosen_problem(**options), steps=options.get("steps"))
+        with Steps() as steps:
+
+            def observe(done: int, total: int) -> None:
+                steps.show("training combinations", done, total)
+
+            found = exchange(offers, problem, steps=options.get("steps"), observe=observe)
     except WorkerFailure as failure:
         print(f"compare-ag: {printable(str(failure))}", file=sys.stderr)
         sys.exit(ExitCode.BACKEND_FAILED)
@@ -62,7 +70,7 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
     failures = [one.failed for one in found.combinations if not one.right]
     failures += [step.failed for step in found.own_steps if not step.right]
     codes = [ExitCode.BACKEND_FAILED if failed else ExitCode.DISAGREE for failed in failures]
-    sys.exit(ExitCode.worst(codes))
+    sys.exit(ExitCode.worst([*codes, *([ExitCode.INTERRUPTED] if found.interrupted else [])]))
 
 
 def _table(found: Transplant) -> RenderableType:
@@ -84,6 +92,7 @@ def _document(found: Transplant) -> dict[str, Any]:
 
     return {
         "message": found.message,
+        "planned": found.planned,
         "guilty": [{"backend": name, "part": part} for name, part in found.guilty],
         "combinations": [{**one._asdict(), "ratio": real(one.ratio)} for one in found.combinations],
         "own_steps": [{**step._asdict(), "ratio": real(step.ratio)} for step in found.own_steps],

@@ -14,11 +14,11 @@ from compare_ag.divergence.reproducer import Reproducer, write_reproducer
 from compare_ag.divergence.trace import Fault, Trace, trace
 from compare_ag.problem import batches
 from compare_ag.suite.graphs import Place, undecided_reason
+from compare_ag.suite.observer import Observer
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
-    from compare_ag.suite.observer import Observer
     from compare_ag.worker.protocol import Mutation
 
 
@@ -35,10 +35,14 @@ class Divergence:
     reproducers: dict[str, Reproducer]
     """backend -> the script that shows its fault; none where a worker failed outside of the verbs of a step"""
     undecided_reason: str = ""
+    interrupted: str = ""
+    """how far an interrupt let it come, as a clause for people; empty where it came to the end"""
 
     @property
     def message(self) -> str:
         """Who is wrong, where, by how much."""
+        if self.interrupted and not self.faults:
+            return f"interrupted: {self.interrupted}, and nothing is wrong in these"
         if not self.faults:
             every = "every step" if self.undecided is None else "every step that can be decided"
             said = f"both are right: {every} lies within its tolerance; {self.first_bits or 'they agree in every bit'}"
@@ -59,7 +63,13 @@ def bisect(
 
     folder: where reproducers are written; None writes none. Raises `TooLongError` where the recording would not fit.
     """
-    traces = trace(offers, problem, mutations, observer)
+    hear = observer or Observer()
+    hear.begin(list(offers), problem)
+    try:
+        traces = trace(offers, problem, mutations, hear)
+    finally:
+        hear.end()
+    interrupted = _interrupted(offers, traces)
     faults = {name: found.fault for name, found in traces.items() if found.fault is not None}
     reproducers = {}
     if folder is not None:
@@ -70,12 +80,22 @@ def bisect(
     one, other = list(traces.values())[:2] if len(traces) > 1 else (None, None)
     bits = "" if one is None or other is None else _first_bits(problem, one, other)
     ends = [(found.undecided, found) for found in traces.values() if found.undecided is not None]
-    if not ends:
-        return Divergence(faults, bits, None, reproducers)
+    if not ends or interrupted:
+        return Divergence(faults, bits, None, reproducers, interrupted=interrupted)
     step, found = min(ends, key=lambda end: end[0])
     w, b = problem.layout.parts(found.weights[step])
     rows = next(itertools.islice(batches(problem), step, None)) if problem.batch_size is not None else None
     return Divergence(faults, bits, step, reproducers, undecided_reason(problem, Place(step, w, b, rows)))
+
+
+def _interrupted(offers: Mapping[str, Offer], traces: Mapping[str, Trace]) -> str:
+    """How many steps of which backend were judged, where not all of all were."""
+    if len(traces) == len(offers) and not any(found.interrupted for found in traces.values()):
+        return ""
+    seen = [f"{max(0, len(found.weights) - 1)} steps of {name}" for name, found in traces.items()]
+    missing = [name for name in offers if name not in traces]
+    judged = " and ".join(seen) + (" was judged" if not seen else " were judged")
+    return judged + (f", none of {' and '.join(missing)}" if missing else "")
 
 
 def _first_bits(problem: Problem, one: Trace, other: Trace) -> str:

@@ -7,11 +7,14 @@ step is named whatever a single exact evaluation costs.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem.core import Array
     from compare_ag.worker.protocol import Mutation
+
+Tell: TypeAlias = Callable[[int, int], object]
+"""hears how many of how many steps have been screened"""
 
 TIMEOUT = 600.0
 MOST_NUMBERS = 50_000_000
@@ -84,6 +90,8 @@ class Trace:
     """the first step of which something cannot be decided; None where there is none"""
     failure: WorkerFailure | None = None
     warnings: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    """an interrupt ended its training: what it had recorded until then was judged"""
 
 
 def trace(
@@ -94,12 +102,16 @@ def trace(
 ) -> dict[str, Trace]:
     """Train each backend with every step recorded and find its first fault.
 
+    An interrupt ends the trainings, and what they have recorded is judged; a second one ends that with the backends
+    that have been judged. A backend of which nothing is known is left out.
+
     Raises `TooLongError` where the recording would not fit (`MOST_NUMBERS`).
     """
     m = problem.layout.size
     if problem.steps * m * 3 > MOST_NUMBERS:
         most = MOST_NUMBERS // (3 * m)
         raise TooLongError(f"every step of this training is too much to keep; use --steps {most} or fewer")
+    hear = observer or Observer()
     reference = reference_trajectory(problem)
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
         conditions = Conditions(
@@ -112,23 +124,51 @@ def trace(
             probes=lambda seed: probe_points(problem, reference, seed),
             mutations=mutations or {},
         )
-        training = TrainingPass(dict(offers), conditions, observer or Observer(), lambda: None)
-        training.run()
-    found = {}
+        training = TrainingPass(dict(offers), conditions, hear, lambda: None)
+        with contextlib.suppress(KeyboardInterrupt):
+            training.run()
+    found: dict[str, Trace] = {}
     for name, offer in offers.items():
-        mutation = conditions.mutations.get(name)
-        found[name] = _traced(name, offer, mutation, problem, training.finished[name])
+        finished = training.finished.get(name)
+        if finished is not None and (finished.recording.losses or not _cancelled(finished)):
+            tell = partial(hear.progress, name, "screening")
+            try:
+                found[name] = _traced(name, offer, conditions.mutations.get(name), problem, finished, tell)
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                break
+    if not found and conditions.cancel.is_set():
+        raise KeyboardInterrupt  # nothing has been recorded that could be kept
     return found
 
 
-def _traced(name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training) -> Trace:
+def _cancelled(training: Training) -> bool:
+    """Whether an interrupt ended it."""
+    return training.failure is not None and training.failure.status == "cancelled"
+
+
+def _traced(
+    name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training, tell: Tell
+) -> Trace:
+    interrupted = _cancelled(training)
     weights = _weights(problem, training.recording)
     losses = concatenate(training.recording.losses, problem.dtype)
     gradients = _gradients(problem, training.recording)
-    fault = _first_fault(problem, training, losses, weights, gradients)
+    fault = _first_fault(problem, training, losses, weights, gradients, tell, interrupted=interrupted)
     undecided = _first_undecided(problem, weights)
     return Trace(
-        name, offer, mutation, losses, weights, gradients, fault, undecided, training.failure, training.warnings
+        name,
+        offer,
+        mutation,
+        losses,
+        weights,
+        gradients,
+        fault,
+        undecided,
+        None if interrupted else training.failure,  # the backend has not failed
+        training.warnings,
+        interrupted,
     )
 
 
@@ -145,7 +185,14 @@ def _gradients(problem: Problem, recording: Recording) -> Array | None:
 
 
 def _first_fault(
-    problem: Problem, training: Training, losses: Array, weights: Array, gradients: Array | None
+    problem: Problem,
+    training: Training,
+    losses: Array,
+    weights: Array,
+    gradients: Array | None,
+    tell: Tell,
+    *,
+    interrupted: bool,
 ) -> Fault | None:
     samples = _samples(problem, losses, weights, gradients)
     oracle = Oracle(problem)
@@ -156,9 +203,11 @@ def _first_fault(
         size = float(abs(weights[0][worst].astype(float) - start[worst]))
         message = f"training does not begin at the start: {coordinate} is off by {size:.2g}, where none is allowed"
         return Fault(None, message, 0, "make_tensor", coordinate, np.inf, start)
-    along, as_read = _first_wrong(problem, oracle, samples)
+    along, as_read = _first_wrong(problem, oracle, samples, tell)
     if along is not None:
         return along
+    if interrupted:
+        return as_read  # of points, a second run and a fused step nothing is known
     if training.failure is not None:
         failure, step = training.failure, training.failure.step
         point = weights[step] if step is not None and step < len(weights) else start
@@ -230,13 +279,15 @@ def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Faul
     )  # fmt: skip  # one row
 
 
-def _first_wrong(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> tuple[Fault | None, Fault | None]:
+def _first_wrong(
+    problem: Problem, oracle: Oracle, samples: Sequence[Sample], tell: Tell = lambda *_: None
+) -> tuple[Fault | None, Fault | None]:
     """The first fault along a training; one suspect after the other, so that no budget can hide the earliest.
 
     Where the reading of weights that are kept in a wider format explains all faults along it: none, and the first.
     """
     as_read: Fault | None = None
-    for sample in _suspects(problem, samples):
+    for sample in _suspects(problem, samples, tell):
         if (fault := _judged(problem, oracle, [sample])) is None:
             continue
         as_read = as_read or fault
@@ -263,7 +314,7 @@ def _first_undecided(problem: Problem, weights: Array) -> int | None:
     return None
 
 
-def _suspects(problem: Problem, samples: Sequence[Sample]) -> Iterator[Sample]:
+def _suspects(problem: Problem, samples: Sequence[Sample], tell: Tell) -> Iterator[Sample]:
     """Those of which float64 finds a number near or beyond its tolerance, or not finite.
 
     Its own errors are a few hundredths of a float64 tolerance, and nothing beside a float32 one; so half a tolerance
@@ -272,6 +323,7 @@ def _suspects(problem: Problem, samples: Sequence[Sample]) -> Iterator[Sample]:
     objective = Objective(problem)
     size = CHUNK if problem.batch_size is None else 1
     for first in range(0, len(samples), size):
+        tell(first, len(samples))
         chunk = [one for one in samples[first : first + size] if np.isfinite(one.weights).all()]
         if chunk:
             weights = np.stack([one.weights for one in chunk]).astype(np.float64)

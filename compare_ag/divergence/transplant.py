@@ -78,6 +78,10 @@ class Transplant:
     """wrong combinations without a guilty part"""
     own_steps: tuple[OwnStep, ...] = ()
     """of the backends that override `step`"""
+    planned: int = 0
+    """combinations that there are; more than were tried where an interrupt ended it, and nobody is guilty then"""
+    interrupted: bool = False
+    """an interrupt ended it: some combinations, or backends' own steps, were not tried"""
 
     @property
     def right(self) -> bool:
@@ -87,8 +91,13 @@ class Transplant:
     @property
     def message(self) -> str:
         """For people."""
+        if len(self.combinations) < self.planned:
+            wrong = sum(not one.right for one in self.combinations)
+            tried = f"interrupted: {len(self.combinations)} of {self.planned} combinations were tried"
+            return f"{tried}, {wrong} of them wrong; too few to say which part is guilty"
         verdicts = [(step.backend, "right" if step.right else "wrong") for step in self.own_steps]
-        return self._of_parts() + "".join(f"; the own step of {name} is {verdict}" for name, verdict in verdicts)
+        said = self._of_parts() + "".join(f"; the own step of {name} is {verdict}" for name, verdict in verdicts)
+        return f"{said}; interrupted before every backend's own step was tried" if self.interrupted else said
 
     def _of_parts(self) -> str:
         if all(one.right for one in self.combinations):
@@ -129,20 +138,33 @@ def transplant(
     """Train every combination of parts for ``steps`` steps (None: at most `STEPS`) and name the guilty parts.
 
     Two backends give all 8 combinations; more give every pure one and every single exchange between two.
-    Raises `WorkerFailure` with the backend's name where one cannot answer.
+    An interrupt ends it with the combinations that were tried, if there are any. ``observe`` hears how many of how many
+    trainings are done. Raises `WorkerFailure` with the backend's name where one cannot answer.
     """
     short = replace(problem, steps=min(problem.steps, steps or STEPS), published=())
     names = list(offers)
     plan = list(dict.fromkeys(_plan(names)))
     bench = _Bench(short, problem)
-    found = []
+    found: list[Combination] = []
+    own: list[OwnStep] = []
+    interrupted = False
     with _Workers(offers, short, mutations or {}) as workers:
-        for number, parts in enumerate(plan):
-            if observe is not None:
-                observe(number, len(plan))
-            found.append(bench.known_failure(parts) or bench.train(parts, workers))
-        own = tuple(bench.own_step(name, workers) for name in names if name in workers.with_own_step)
-    return replace(_explained(tuple(found), names), own_steps=own)
+        try:
+            for number, parts in enumerate(plan):
+                if observe is not None:
+                    observe(number, len(plan))
+                found.append(bench.known_failure(parts) or bench.train(parts, workers))
+            for name in names:
+                if name in workers.with_own_step:
+                    own.append(bench.own_step(name, workers))  # noqa: PERF401 - an interrupt keeps what there is
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            interrupted = True
+    if len(found) < len(plan):
+        return Transplant(tuple(found), (), 0, planned=len(plan), interrupted=True)
+    explained = _explained(tuple(found), names)
+    return replace(explained, own_steps=tuple(own), planned=len(plan), interrupted=interrupted)
 
 
 def _plan(names: list[str]) -> list[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -28,6 +28,7 @@ LOAD_SECONDS = 60.0
 """for importing the plugin and its framework"""
 ANSWER_SECONDS = 10.0
 """for one answer"""
+POLL_SECONDS = 0.1
 MOST_TIMEOUTS = 3
 """after as many hangs a backend is asked nothing more: each costs its whole time"""
 
@@ -64,6 +65,8 @@ class Interview:
     """why it could not be asked at all"""
     workers: int = 0
     """how many were started"""
+    interrupted: bool = False
+    """an interrupt came before it had been asked everything"""
 
 
 def interview(
@@ -72,22 +75,31 @@ def interview(
     known: Sequence[str],
     observe: Callable[[str, Reply], None] | None = None,
     seconds: float = ANSWER_SECONDS,
+    tick: Callable[[], object] = lambda: None,
 ) -> list[Interview]:
     """Ask every backend the ``questions``, backends at the same time; the interviews are in the order of ``offers``.
 
-    known: ids of all questions there are. observe: hears of each reply, from several threads.
+    known: ids of all questions there are. observe: hears of each reply, from several threads. tick: is called while
+    answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are
+    *unanswered*.
     """
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs,
         ThreadPoolExecutor(len(offers), thread_name_prefix="explain") as pool,
     ):
         interviewers = [_Interviewer(name, offer, Path(logs), observe, seconds) for name, offer in offers.items()]
+        futures = [pool.submit(one.ask_all, questions, known) for one in interviewers]
         try:
-            return list(pool.map(lambda one: one.ask_all(questions, known), interviewers))
-        except BaseException:
-            for one in interviewers:  # an interrupt: nobody waits for the answers any more
+            pending = set(futures)
+            while pending:
+                _, pending = wait(pending, timeout=POLL_SECONDS)
+                tick()
+        except BaseException as error:
+            for one in interviewers:  # nobody waits for the answers any more
                 one.cancel()
-            raise
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+        return [future.result() for future in futures]
 
 
 class _Interviewer:
@@ -119,13 +131,15 @@ class _Interviewer:
                 if self._observe is not None:
                     self._observe(self.found.name, reply)
         except WorkerFailure as failure:  # it cannot be loaded, at first or again
-            if failure.status == "cancelled":
-                raise
-            self.found.failure = failure.reason
+            self.found.interrupted = failure.status == "cancelled"
+            self.found.failure = "" if self.found.interrupted else failure.reason
         finally:
             self._close()
         for question in questions.values():
-            self.found.replies[question.id] = replies.get(question.id) or Reply(question, "failed", self.found.failure)
+            missing = Reply(question, "failed", self.found.failure)
+            if self.found.interrupted:
+                missing = Reply(question, "unanswered", "interrupted before it was asked")
+            self.found.replies[question.id] = replies.get(question.id) or missing
         return self.found
 
     def _reply(self, question: Question) -> Reply:

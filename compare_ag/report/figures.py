@@ -95,14 +95,21 @@ class Look(NamedTuple):
 
 def figures(run: Run, form: Format) -> dict[str, bytes]:
     """File name → bytes, for each figure that the run has numbers for."""
+    return dict(each_figure(run, form))
+
+
+def each_figure(
+    run: Run, form: Format, tell: Callable[[str, int, int], object] = lambda *_: None
+) -> Iterator[tuple[str, bytes]]:
+    """The same, one after the other. ``tell`` hears which is drawn, how many are, and of how many."""
     looks = [_look(name, order) for order, name in enumerate(run.records)]
-    made = {}
-    with _style():
-        for stem, draw in FIGURES.items():
+    for done, (stem, draw) in enumerate(FIGURES.items()):
+        tell(stem, done, len(FIGURES))
+        with _style():
             figure = draw(run, looks)
-            if figure is not None:
-                made[f"{stem}.{form}"] = _saved(figure, form)
-    return made
+            data = None if figure is None else _saved(figure, form)
+        if data is not None:
+            yield f"{stem}.{form}", data
 
 
 def _look(name: str, order: int) -> Look:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,19 +30,30 @@ from compare_ag.report.escape import cell
 from compare_ag.report.kept import digits_kept
 
 Value: TypeAlias = str | float | int | None
+Tell: TypeAlias = Callable[[str, int, int], object]
 PHASES = ("forward", "backward", "update")
+ROWS_PER_WORD = 5000
+"""rows that are written between two words on how far it is"""
 
 
 def tables(run: Run) -> dict[str, str]:
     """File name → text, for each table that the run has rows for."""
-    made = {
-        "summary.csv": summary(run),
-        "losses.csv": _text(*_losses(run)),
-        "weights.csv": _text(*_weights(run)),
-        "timings.csv": _text(*_timings(run)),
-        "phases.csv": _text(*_phases(run)),
-    }
-    return {name: text for name, text in made.items() if text}
+    return dict(each_table(run))
+
+
+def each_table(run: Run, tell: Tell = lambda *_: None) -> Iterator[tuple[str, str]]:
+    """The same, one after the other. ``tell`` hears which file is made, how many of its rows are, and of how many."""
+    steps = run.manifest.problem.steps
+    makers = {"summary": _summary, "losses": _losses, "weights": _weights, "timings": _timings, "phases": _phases}
+    for name, make in makers.items():
+        file = f"{name}.csv"
+        if text := _text(*make(run), partial(_tell, tell, file, steps + 1 if name == "losses" else 0)):
+            yield file, text
+
+
+def _tell(tell: Tell, file: str, total: int, done: int) -> None:
+    """Say how many rows there are; ``total`` is 0 where it is not known before."""
+    tell(file if total else f"{file}: {done} rows", done, total)
 
 
 def summary(run: Run) -> str:
@@ -49,13 +61,17 @@ def summary(run: Run) -> str:
     return _text(*_summary(run))
 
 
-def _text(heads: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+def _text(
+    heads: Sequence[str], rows: Iterable[Sequence[Value]], tell: Callable[[int], object] = lambda _done: None
+) -> str:
     """The table as CSV; empty where it has no row."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(map(cell, heads))
     count = 0
     for row in rows:
+        if count % ROWS_PER_WORD == 0:
+            tell(count)
         writer.writerow(map(cell, row))
         count += 1
     return buffer.getvalue() if count else ""

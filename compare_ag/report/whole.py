@@ -20,7 +20,9 @@ Schema history
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -32,24 +34,41 @@ from compare_ag.text import everywhere, without_paths
 SCHEMA = Schema(name="compare-ag/export", major=1, minor=0)
 
 
-def run_json(run: Run) -> str:
-    """The document, strict JSON in ASCII; without < so that it stays data where somebody puts it into a page."""
+def run_json(run: Run, tell: Callable[[str, int, int], object] = lambda *_: None) -> str:
+    """The document, strict JSON in ASCII; without < so that it stays data where somebody puts it into a page.
+
+    ``tell`` hears which array is written, how many are, and of how many.
+    """
+    groups = {name: run.arrays(name) for name in run.records}
+    total = sum(map(len, groups.values())) + len(run.reference) + len(run.control)
+    done = itertools.count()
+
+    def arrays(owner: str, of: dict[str, Array]) -> str:
+        texts = {}
+        for key, array in of.items():
+            tell(f"{owner}: {key}", next(done), total)
+            texts[key] = _text({"dtype": array.dtype.name, "shape": list(array.shape), "values": _values(array)})
+        return _object(texts)
+
+    each = [_object({"backend": _text(without_paths(name)), "arrays": arrays(name, of)}) for name, of in groups.items()]
     document = {
-        "schema": msgspec.to_builtins(SCHEMA),
-        "manifest": everywhere(msgspec.to_builtins(run.manifest), without_paths),
-        "records": [everywhere(msgspec.to_builtins(record), without_paths) for record in run.records.values()],
-        "arrays": [{"backend": without_paths(name), "arrays": _arrays(run.arrays(name))} for name in run.records],
-        "reference": _arrays(run.reference),
-        "control": _arrays(run.control),
+        "schema": _text(msgspec.to_builtins(SCHEMA)),
+        "manifest": _text(everywhere(msgspec.to_builtins(run.manifest), without_paths)),
+        "records": _text([everywhere(msgspec.to_builtins(record), without_paths) for record in run.records.values()]),
+        "arrays": f"[{','.join(each)}]",
+        "reference": arrays("reference", run.reference),
+        "control": arrays("control", run.control),
     }
-    return json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c") + "\n"
+    return _object(document) + "\n"
 
 
-def _arrays(arrays: dict[str, Array]) -> dict[str, Any]:
-    return {
-        key: {"dtype": array.dtype.name, "shape": list(array.shape), "values": _values(array)}
-        for key, array in arrays.items()
-    }
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _object(texts: dict[str, str]) -> str:
+    """An object of values that are JSON already: a whole run is written array by array."""
+    return "{" + ",".join(f"{_text(key)}:{text}" for key, text in texts.items()) + "}"
 
 
 def _values(array: Array) -> Any:

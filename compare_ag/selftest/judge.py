@@ -112,6 +112,13 @@ class SelftestResult:
     """All outcomes."""
 
     outcomes: list[Outcome] = field(default_factory=list)
+    planned: int = 0
+    """trainings that there are; more than were judged where an interrupt ended it"""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether some trainings were not judged."""
+        return len(self.outcomes) < self.planned
 
     @property
     def mutants(self) -> list[Outcome]:
@@ -136,7 +143,9 @@ class SelftestResult:
 
     @property
     def survivors(self) -> list[str]:
-        """Mutants that were caught in no size on no subject."""
+        """Mutants that were caught in no size on no subject; none is known of before all have been tried."""
+        if self.interrupted:
+            return []
         names = dict.fromkeys(outcome.specimen.facts.name for outcome in self.mutants)
         caught = {outcome.specimen.facts.name for outcome in self.mutants if outcome.caught}
         return [name for name in names if name not in caught]
@@ -149,7 +158,8 @@ class SelftestResult:
     @property
     def passed(self) -> bool:
         """Nothing missed, nothing accused, and there was something to catch."""
-        return bool(self.mutants) and not (self.missed or self.survivors or self.false_alarms)
+        found = self.missed or self.survivors or self.false_alarms
+        return bool(self.mutants) and not found and not self.interrupted
 
 
 def selftest(
@@ -160,14 +170,20 @@ def selftest(
     """Make every mistake to the backend of ``offer`` and judge what comes of it.
 
     In float64 every size is tried; in float32 the largest, but every size of what acts in the probability form alone;
-    legitimate variants in both, with both forms of the loss. ``observe`` hears (label, done, total).
+    legitimate variants in both, with both forms of the loss. ``observe`` hears (label, done, total). An interrupt ends
+    it with what has been judged, if anything has.
     """
     plan = [(subject, [specimen for specimen in specimens if _tried(specimen, subject)]) for subject in SUBJECTS]
-    total, result = sum(len(chosen) for _, chosen in plan), SelftestResult()
-    for subject, chosen in plan:
-        if chosen:
-            hear = _Progress(observe, len(result.outcomes), total)
-            result.outcomes += _Bench(offer, subject, chosen).run(hear)
+    total = sum(len(chosen) for _, chosen in plan)
+    result = SelftestResult(planned=total)
+    try:
+        for subject, chosen in plan:
+            if chosen:
+                hear = _Progress(observe, len(result.outcomes), total)
+                _Bench(offer, subject, chosen).run(hear, result.outcomes)
+    except KeyboardInterrupt:
+        if not result.outcomes:
+            raise
     return result
 
 
@@ -203,7 +219,8 @@ class _Bench:
         self._tolerances: dict[int, tuple[Array, Array, Array]] = {}
         """by number of the route"""
 
-    def run(self, observer: Observer) -> list[Outcome]:
+    def run(self, observer: Observer, kept: list[Outcome]) -> None:
+        """Add to ``kept`` the outcomes in the order of the specimens, after an interrupt those that there are."""
         problem = self.problem
         with tempfile.TemporaryDirectory(prefix="compare-ag-selftest-") as logs:
             conditions = Conditions(
@@ -230,9 +247,11 @@ class _Bench:
                     outcomes[name] = self._outcome(self.specimens[name], training.finished[name], correct)
 
             training = TrainingPass(offers, conditions, observer, judge_finished)
-            training.run()
-            judge_finished()
-            return [outcomes[name] for name in self.specimens]
+            try:
+                training.run()
+                judge_finished()
+            finally:
+                kept += [outcomes[name] for name in self.specimens if name in outcomes]
 
     def _probes(self, _: int) -> Probes:
         """The same points for all, or effects could not be compared. The last route, the scan, is no evidence."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,11 +33,15 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.worker.protocol import Array, Mutation
 
+Tell: TypeAlias = Callable[[str, int, int], object]
+"""hears what is being done, and how many of how many parts are"""
+
 TIMEOUT = 60.0
 """wall-clock seconds that each worker may take"""
 NOT_OFFERED = "it offers no graph"
 PATIENCE = 10.0
 """seconds that naming the quantities may take; larger problems are shown without"""
+POLL_SECONDS = 0.1
 RUN_PATIENCE = 1.0
 """the same, where the graph is a by-product"""
 
@@ -110,19 +114,23 @@ def record_graphs(
     mutations: Mapping[str, Mutation] | None = None,
     *,
     timeout: float = TIMEOUT,
+    tell: Tell = lambda *_: None,
 ) -> GraphDocument:
     """Ask every backend for its graph at ``step``, each in a worker of its own, and judge what comes.
 
-    A backend that fails or offers none is an entry with its reason. Raises ValueError where there is no such step.
+    A backend that fails or offers none is an entry with its reason, one that an interrupt ended is *cancelled*.
+    ``tell`` hears of progress. Raises ValueError where there is no such step.
     """
+    tell(f"the reference up to step {step}", 0, 0)
     at = place(problem, step)
     with tempfile.TemporaryDirectory(prefix="compare-ag-graph-") as logs:
 
         def ask(_: str, session: Session) -> Asked:
             return Asked(session.graph(problem, at.step, at.w, at.b))
 
-        said = in_workers(offers, problem, Path(logs), ask, mutations, timeout)
+        said = in_workers(offers, problem, Path(logs), ask, mutations, timeout, tell)
     asked = {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in said.items()}
+    tell("judging every node", 0, 0)
     return judged(problem, at, asked)
 
 
@@ -133,8 +141,12 @@ def in_workers(
     ask: Callable[[str, Session], Asked],
     mutations: Mapping[str, Mutation] | None = None,
     timeout: float = TIMEOUT,
+    tell: Tell = lambda *_: None,
 ) -> dict[str, Asked | WorkerFailure]:
-    """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for."""
+    """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for.
+
+    An interrupt ends the workers and keeps the answers that are there; a backend without one is *cancelled*.
+    """
     cancel = threading.Event()
 
     def one(name: str) -> Asked | WorkerFailure:
@@ -154,11 +166,22 @@ def in_workers(
 
     at_a_time = max(1, len(usable_cpus()) // problem.threads)
     with ThreadPoolExecutor(min(at_a_time, len(offers))) as pool:
+        futures = {name: pool.submit(one, name) for name in offers}
         try:
-            return dict(zip(offers, pool.map(one, offers), strict=True))
+            pending = set(futures.values())
+            while pending:
+                waited_for = ", ".join(name for name, future in futures.items() if future in pending)
+                tell(f"asking {waited_for}", len(futures) - len(pending), len(futures))
+                _, pending = wait(pending, timeout=POLL_SECONDS)
+        except KeyboardInterrupt:
+            cancel.set()  # nobody waits for what hangs
+            for future in futures.values():
+                future.cancel()
         except BaseException:
-            cancel.set()  # an interrupt ends the workers: nobody waits for what hangs
+            cancel.set()
             raise
+    gone = WorkerFailure("cancelled", "interrupted before it was asked")
+    return {name: gone if future.cancelled() else future.result() for name, future in futures.items()}
 
 
 def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: float = PATIENCE) -> GraphDocument:

@@ -46,6 +46,8 @@ class Series:
     turns: int = 0
     seconds: list[float] = field(default_factory=list)
     """each launch's"""
+    interrupted: bool = False
+    """Ctrl-C ended it before there were enough"""
 
     @property
     def launches(self) -> int:
@@ -95,6 +97,7 @@ def collect(
     except KeyboardInterrupt:
         if not series.launches:
             raise
+        series.interrupted = True
     return series
 
 

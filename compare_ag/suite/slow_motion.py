@@ -18,7 +18,7 @@ import numpy as np
 from compare_ag.graphs import Pair, StepRecord, TraceDocument, numbers_of
 from compare_ag.host.process import WorkerFailure
 from compare_ag.records import real
-from compare_ag.suite.graphs import TIMEOUT, Asked, Place, in_workers, judged, place, undecided_reason
+from compare_ag.suite.graphs import TIMEOUT, Asked, Place, Tell, in_workers, judged, place, undecided_reason
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
 from compare_ag.worker.protocol import HEAD, WHOLE
 
@@ -46,13 +46,16 @@ def trace_step(
     mutations: Mapping[str, Mutation] | None = None,
     *,
     timeout: float = TIMEOUT,
+    tell: Tell = lambda *_: None,
 ) -> TraceDocument:
     """Walk step ``step`` (0 … T-1) with every backend, each in a worker of its own.
 
-    A backend that fails is an entry with its reason and with what it did before. Raises ValueError for no such step.
+    A backend that fails is an entry with its reason and with what it did before; one that an interrupt ended is
+    *cancelled*. ``tell`` hears of progress. Raises ValueError for no such step.
     """
     if not 0 <= step < problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps - 1}")
+    tell(f"the reference up to step {step}", 0, 0)
     at = place(problem, step)
     walked = {name: _Walked() for name in offers}
 
@@ -67,11 +70,12 @@ def trace_step(
         return Asked(session.graph(problem, step, at.w, at.b))
 
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
-        said = in_workers(offers, problem, Path(logs), walk, mutations, timeout)
+        said = in_workers(offers, problem, Path(logs), walk, mutations, timeout, tell)
     for name, answer in said.items():
         if isinstance(answer, WorkerFailure):
             walked[name].failure = answer
     asked = {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in said.items()}
+    tell("judging every number", 0, 0)
     oracle = Oracle(problem)
     return TraceDocument(
         learning_rate=problem.learning_rate,

@@ -319,7 +319,7 @@ def test_memory_is_asked_for_as_many_workers_as_are_alive_at_a_time(options, wor
     arguments = ["run", "--backends", "numpy,autograd", "--problem", "synthetic:n=1000,d=10", "--quiet", "-o", "here"]
     code = (
         "import pathlib, compare_ag.problem.memory, compare_ag.suite\n"
-        "pathlib.Path('meminfo').write_text('MemAvailable: 2637 kB')\n"
+        "pathlib.Path('meminfo').write_text('MemAvailable: 3100 kB')\n"
         "compare_ag.problem.memory.MEMORY_INFO = pathlib.Path('meminfo')\n"
         "def run(*_, **__): raise SystemExit(77)\n"
         "compare_ag.suite.run = run\n"

@@ -84,3 +84,33 @@ def test_what_cannot_be_exported_is_said(folder, capsys, arguments, code, said):
     got, out, err = call(capsys, *arguments)
     assert (got, out) == (code, "")
     assert said in err
+
+
+def test_each_file_is_written_before_the_next_one_is_made(tmp_path):
+    from compare_ag.cli.export import _write
+
+    def files():
+        yield "a.csv", b"1"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _write(files(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_tables_figures_and_arrays_tell_how_far_they_are(make_run):
+    from compare_ag.report.figures import each_figure
+    from compare_ag.report.spreadsheet import each_table
+    from compare_ag.report.whole import run_json
+
+    run = make_run({"numpy": 10e-6, "mine": 20e-6}, steps=12_000)
+    said: list[tuple[str, int, int]] = []
+    tell = lambda *words: said.append(words)  # noqa: E731 - collects what is told
+    list(each_table(run, tell))
+    assert ("losses.csv", 10_000, 12_001) in said
+    said.clear()
+    run_json(run, tell)
+    assert [done for _, done, _ in said] == list(range(said[0][2]))
+    said.clear()
+    list(each_figure(run, "svg", tell))
+    assert [(done, total) for _, done, total in said] == [(i, len(said)) for i in range(len(said))]

@@ -21,8 +21,10 @@ from rich.console import Console
 
 from compare_ag import records
 from compare_ag.cli.plain import register
-from compare_ag.cli.progress import KEPT, LineProgress, LiveProgress, Row, clock_time, make_progress
+from compare_ag.cli.progress import LineProgress, LiveProgress, make_progress
 from compare_ag.suite import Observer, TimingProgress
+from compare_ag.suite.follow import KEPT, Row
+from compare_ag.text import clock_time
 
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
 

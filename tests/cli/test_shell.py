@@ -248,3 +248,23 @@ def test_warnings_that_are_made_errors_change_nothing(how, install_plugin, good_
     assert done.returncode == 0, done.stdout + done.stderr
     assert "noisy agrees with the reference" in done.stdout
     assert "RuntimeWarning: of the host" in done.stderr  # as without: a warning, and no error
+
+
+@pytest.mark.parametrize(("sent", "code"), [("KeyboardInterrupt", 130), ("Terminated", 143)])
+def test_an_interrupt_that_is_lost_in_a_finalizer_is_sent_again(sent, code):
+    done = python(
+        "import compare_ag.host.discovery as d, signal, time, weakref\n"
+        "class Terminated(KeyboardInterrupt): pass\n"
+        "def terminate(*_): raise Terminated\n"
+        "signal.signal(signal.SIGTERM, terminate)\n"
+        "class Thing: pass\n"
+        f"def finalizer(): raise {sent}\n"
+        "def discover():\n"
+        "    thing = Thing()\n"
+        "    weakref.finalize(thing, finalizer)\n"
+        "    del thing\n"
+        "    time.sleep(5)\n"
+        "d.discover = discover\n"
+        "from compare_ag.cli import main\nmain(['list'])\n"
+    )
+    assert (done.returncode, done.stderr) == (code, "compare-ag: interrupted\n")

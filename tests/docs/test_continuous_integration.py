@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "continuous-integration.md").read_text(encoding="utf-8")
-WORKFLOW, HOOKS = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
+WORKFLOW, CHECKS, HOOKS = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
 STEPS = {step.get("name", step.get("uses")): step for step in WORKFLOW["jobs"]["compare"]["steps"]}
 BIN = Path(sys.executable).parent
 
@@ -89,6 +89,28 @@ def test_every_option_of_the_workflow_is_one_of_the_commands():
             [BIN / "compare-ag", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
         assert {option for option in used if option not in told} == set()
+
+
+@pytest.mark.parametrize(("residual", "code", "failures"), [("p - batch.y", 0, 0), ("1.001 * (p - batch.y)", 1, 2)])
+def test_the_step_that_checks_leaves_a_summary_and_two_tables(
+    residual, code, failures, good_plugin, install_plugin, tmp_path
+):
+    install_plugin("mine", good_plugin.replace("p - batch.y)", f"{residual})"))
+    (step,) = CHECKS
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    commands = step["run"].splitlines()
+    seen = 0
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-e", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")},
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        seen += any(line.startswith("::error ") for line in done.stdout.splitlines())
+    assert seen == failures
+    assert (tmp_path / "summary.md").read_text().count("### compare-ag") == len(commands)
+    for name in ("check.xml", "run.xml"):
+        assert ("<failure " in (tmp_path / name).read_text()) == bool(failures)
 
 
 @pytest.mark.parametrize(("residual", "code"), [("p - batch.y", 0), ("1.001 * (p - batch.y)", 1)])

@@ -1,0 +1,92 @@
+"""How far a command is, on stderr: one line that is written over in a terminal, a line now and then elsewhere.
+
+For commands without a display of their own (`cli.progress` has the one for trainings). A command that takes less than
+two seconds says nothing on a pipe; a longer one says every ten seconds what it is at, how far, and how long it will
+take at the speed so far. Nothing is drawn by a thread of its own: what is timed meanwhile pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from compare_ag.cli.colour import can_rewrite
+from compare_ag.text import clock_time, printable
+
+SILENT_SECONDS = 2.0
+"""shorter commands say nothing on a pipe"""
+LINE_SECONDS = 10.0
+"""between lines that stay"""
+REDRAW_SECONDS = 0.1
+LEAST_SECONDS = 0.3
+"""of work that a forecast rests on"""
+ERASE = "\r\x1b[2K"
+
+
+class Steps:
+    """Progress of one command; a context that takes its line away at the end, however that comes."""
+
+    def __init__(self, *, quiet: bool = False, lines: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        """quiet: say nothing. lines: say something on a pipe, too; a command whose results come one by one need not."""
+        self._clock = clock
+        self._live = not quiet and can_rewrite(sys.stderr)
+        self._lines = not quiet and lines and not self._live
+        self._lock = threading.Lock()  # backends are asked from several threads
+        self._begun = self._since = clock()
+        self._total = 0
+        self._said = self._begun + SILENT_SECONDS - LINE_SECONDS
+        self._drawn = -math.inf
+        self._words = ""
+        self._shown = False
+        self._last = ("starting", 0, 0)
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def show(self, words: str, done: int = 0, total: int = 0) -> None:
+        """Say what is being done, and that ``done`` of ``total`` parts are; another total begins another estimate."""
+        self._last = words, done, total
+        with self._lock, contextlib.suppress(OSError):  # a reader that has gone must not end the command
+            now = self._clock()
+            if total != self._total:
+                self._total, self._since = total, now
+            line = f"{printable(words)} …{self._counted(done, total, now)}"
+            if self._live and (words != self._words or now - self._drawn >= REDRAW_SECONDS):
+                self._words, self._drawn, self._shown = words, now, True
+                import shutil  # here, for help and completion pay for every import
+
+                width = shutil.get_terminal_size().columns
+                print(f"{ERASE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
+            elif self._lines and now - self._said >= LINE_SECONDS:
+                self._said = now
+                print(line, file=sys.stderr, flush=True)
+
+    def again(self) -> None:
+        """Say the same once more: something takes long, and time passes."""
+        self.show(*self._last)
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        with self._lock:
+            if self._live and self._shown:
+                self._shown, self._words = False, ""
+                with contextlib.suppress(OSError):
+                    print(ERASE, end="", file=sys.stderr, flush=True)
+
+    def _counted(self, done: int, total: int, now: float) -> str:
+        if total <= 1:
+            return ""
+        taken = now - self._since
+        if not done or taken < LEAST_SECONDS:
+            return f" {done}/{total}"
+        return f" {done}/{total}, about {clock_time(taken / done * (total - done))} left"

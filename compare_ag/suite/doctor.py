@@ -1,0 +1,257 @@
+"""What is installed, what is missing and how to add it, and whether this machine is fit for timing.
+
+Everything is read or tried for a moment, nothing is changed. The judgements on the machine are those of a run
+(`speed.stability`), made before anything is timed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import compare_ag
+from compare_ag.exit_codes import ExitCode
+from compare_ag.host import machine, machine_lock
+from compare_ag.host.discovery import OWN_DISTRIBUTION, Inventory, Offer, discover
+from compare_ag.host.environment import cpu_model, usable_cpus
+from compare_ag.host.requirements import install_line, lacking, of_extra
+from compare_ag.host.session import probe
+from compare_ag.speed.stability import Surroundings, notes
+from compare_ag.suite.folder import DEFAULT_PARENT
+
+State: TypeAlias = Literal["ok", "missing", "warning", "broken"]
+Group: TypeAlias = Literal["installed", "machine"]
+
+EXTRAS = {
+    "data": "the problems breast-cancer, digits and iris",
+    "arrow": "Parquet files and data frames",
+    "plots": "figures: export --format svg or png",
+    "bench": "fixtures for pytest-benchmark",
+}
+"""extra of this distribution -> what it is for; those of backends are found with the backends"""
+COARSE_SECONDS = 1e-6
+"""of the clock: a timed block takes 0.7 ms and is read after each step, which may take 5 µs"""
+CLOCK_READINGS = 2000
+LEAST_MEMORY = 10**9
+"""bytes: a worker with torch holds about 250 MB, and timing keeps one for each backend and a twin"""
+LEAST_DISK = 10**8
+"""bytes: a run of the default problem leaves about 10 MB"""
+LEAST_CPUS = 2
+"""one for what is timed, one for everything else"""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    id: str
+    group: Group
+    state: State
+    """ok; missing: optional and not installed; warning: a run works, with less to say; broken: it does not work"""
+    message: str
+    advice: str = ""
+    """the line that installs it, or what to do"""
+
+
+def examine(
+    inventory: Inventory | None = None, tell: Callable[[str, int, int], object] = lambda *_: None
+) -> Iterator[Finding]:
+    """Look at everything, one finding after the other. ``tell`` hears (what, done, total) of what takes a while."""
+    yield from _versions()
+    yield from _backends(discover() if inventory is None else inventory, tell)
+    yield from _extras()
+    yield from _cpus()
+    tell("the machine", 0, 0)
+    yield from _surroundings()
+    yield _clock(clock_step())
+    yield _lock()
+    yield _memory()
+    yield _disk(DEFAULT_PARENT)
+
+
+def exit_code(findings: Sequence[Finding], *, strict: bool) -> ExitCode:
+    """OK where `run` works. A broken backend and an installation without any have the codes that `run` has for them."""
+    backends = [one for one in findings if one.id.startswith("backend ")]
+    codes = [ExitCode.BACKEND_FAILED for one in findings if one.state == "broken"]
+    if not any(one.state == "ok" for one in backends):
+        codes.append(ExitCode.NOTHING_TO_RUN)
+    if strict and any(one.state == "warning" for one in findings):
+        codes.append(ExitCode.DISAGREE)
+    return ExitCode.worst(codes)
+
+
+# --- what is installed ---
+
+
+def _versions() -> Iterator[Finding]:
+    said = f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} {platform.machine()}"
+    yield Finding("python", "installed", "ok", said)
+    libraries = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "python-flint", "rich"))
+    yield Finding("compare-ag", "installed", "ok", f"{compare_ag.__version__}, with {libraries}")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def _backends(inventory: Inventory, tell: Callable[[str, int, int], object]) -> Iterator[Finding]:
+    """Each backend, really loaded where it is installed: metadata cannot tell that an import fails."""
+    for done, offer in enumerate(inventory.offers):
+        tell(f"loading {offer.name}", done, len(inventory.offers))
+        yield _backend(offer)
+    for note in inventory.notes:
+        yield Finding("plugins", "installed", "warning", note)
+
+
+def _backend(offer: Offer) -> Finding:
+    name = f"backend {offer.name}"
+    if offer.status == "missing":
+        return Finding(name, "installed", "missing", offer.reason, offer.install)
+    if offer.status == "broken":
+        return Finding(name, "installed", "broken", offer.reason, f"Mend or remove {offer.distribution}")
+    loaded = probe(offer)
+    if not loaded.ok:
+        return Finding(name, "installed", "broken", loaded.reason, f"Mend, update or remove {offer.distribution}")
+    versions = ", ".join(f"{library} {version}" for library, version in loaded.facts["versions"].items())
+    dtypes = "/".join(loaded.facts["dtypes"])
+    return Finding(
+        name,
+        "installed",
+        "ok",
+        f"{versions or offer.version}; {dtypes}; {loaded.facts['import_seconds']:.2f} s to import",
+    )
+
+
+def _extras() -> Iterator[Finding]:
+    try:
+        requires = metadata.requires(OWN_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield Finding("extras", "installed", "warning", "compare-ag itself is not installed", "Install it with pip")
+        return
+    for extra, purpose in EXTRAS.items():
+        wanted = tuple(of_extra(requires, OWN_DISTRIBUTION, extra))
+        reasons = [reason for text in wanted if (reason := lacking(text))]
+        if reasons:
+            line = install_line(wanted, built_in=True)
+            yield Finding(f"extra {extra}", "installed", "missing", f"{purpose}: needs {' and '.join(reasons)}", line)
+        else:
+            yield Finding(f"extra {extra}", "installed", "ok", purpose)
+
+
+# --- the machine ---
+
+
+def _cpus() -> Iterator[Finding]:
+    usable, total = usable_cpus(), os.cpu_count() or 1
+    said = f"{cpu_model()}; this process may use {len(usable)} of {total} CPUs"
+    few = len(usable) < LEAST_CPUS
+    advice = "Other programs run on the CPU that is timed: trust ratios only with many launches" if few else ""
+    yield Finding("cpus", "machine", "warning" if few else "ok", said, advice)
+    if not hasattr(os, "sched_setaffinity"):
+        message = "this system cannot pin processes to a CPU: times vary more than they need to"
+        yield Finding("pinning", "machine", "warning", message, "Quote numbers from a system that can")
+    quota = machine.settings().get("cgroup cpu.max", "max")
+    if not quota.startswith("max"):
+        message = f"this container may use so many microseconds of CPU in each period: {quota}"
+        yield Finding("quota", "machine", "warning", message, "Time where no quota stops the process half-way")
+
+
+def _surroundings() -> Iterator[Finding]:
+    """The warnings of a run about governor, load, battery and unequal CPUs, or that there is nothing to warn of."""
+    seen = Surroundings(
+        load_per_cpu=machine.load_per_cpu(),
+        governor=machine.governor(),
+        on_battery=machine.on_battery(),
+        speeds=machine.cpu_speeds(usable_cpus()),
+    )
+    warned = {note.id: note for note in notes([], [], 1, seen)}
+    told = {
+        "governor": f"the clock frequency is governed by {seen.governor!r}"
+        if seen.governor
+        else "the system names none",
+        "load": "not known here"
+        if seen.load_per_cpu is None
+        else f"{seen.load_per_cpu:.2f} per CPU in the last minute",
+        "battery": "the machine does not run from a battery, as far as it tells",
+        "unequal-cpus": "all CPUs do the same work in about the same time" if seen.speeds else "not known here",
+    }
+    for id, said in told.items():
+        note = warned.get(id)
+        if note is None:
+            yield Finding(id, "machine", "ok", said)
+        else:
+            message = f"other programs are busy: {said}" if id == "load" else note.message
+            yield Finding(id, "machine", "warning", message, note.advice)
+
+
+def clock_step(now: Callable[[], int] = time.perf_counter_ns) -> float:
+    """Seconds of the clock's smallest step that was seen; infinite where it did not move."""
+    readings = [now() for _ in range(CLOCK_READINGS)]
+    steps = [after - before for before, after in itertools.pairwise(readings) if after > before]
+    return min(steps) * 1e-9 if steps else math.inf
+
+
+def _clock(step: float) -> Finding:
+    if step > COARSE_SECONDS:
+        message = f"it moves in steps of {step * 1e9:.0f} ns, which is coarse for training steps of microseconds"
+        return Finding("clock", "machine", "warning", message, "Time larger problems, or on another system")
+    source = machine.settings().get("clock source", "")
+    return Finding(
+        "clock", "machine", "ok", f"it moves in steps of {step * 1e9:.0f} ns{f' ({source})' if source else ''}"
+    )
+
+
+def _lock() -> Finding:
+    """Whether timings of this machine exclude each other here, and whether one is under way."""
+    advice = f"Name a file that everybody who times here may open in {machine_lock.VARIABLE}"
+    try:
+        file = machine_lock.open_lock_file()
+        try:
+            free = file.lock(exclusive=True)
+            holders = [] if free else file.holders()
+        finally:
+            file.close()
+    except machine_lock.UnusableError as error:
+        return Finding("lock", "machine", "warning", f"other timings here are not excluded: {error}", advice)
+    if free:
+        return Finding("lock", "machine", "ok", f"{file.path} is free: timings on this machine wait for each other")
+    message = f"{file.path} is in use: {machine_lock.describe(holders)}"
+    return Finding("lock", "machine", "warning", message, "A run waits until it is free")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    said = f"{memory.available / 1e9:.1f} GB of {memory.total / 1e9:.1f} GB are available"
+    if memory.available < LEAST_MEMORY:
+        return Finding(
+            "memory", "machine", "warning", said, "Close what needs much, or compare fewer backends at a time"
+        )
+    return Finding("memory", "machine", "ok", said)
+
+
+def _disk(parent: Path) -> Finding:
+    """Whether runs can be kept where they are kept by default."""
+    folder = next((one for one in (parent, *parent.parents) if one.is_dir()), Path())
+    advice = "Name a folder that can be written with -o"
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding("runs", "machine", "warning", f"{parent} cannot be looked at: {error.strerror}", advice)
+    if not os.access(folder, os.W_OK):
+        return Finding("runs", "machine", "warning", f"{parent} cannot be written from here", advice)
+    said = f"kept in {parent}, where {free / 1e9:.1f} GB are free"
+    return Finding(
+        "runs", "machine", "warning" if free < LEAST_DISK else "ok", said, advice if free < LEAST_DISK else ""
+    )

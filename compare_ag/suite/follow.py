@@ -1,0 +1,86 @@
+"""What a display of progress knows of each backend: its stage, its step, its losses so far, how long it will take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from compare_ag.text import clock_time, printable
+
+if TYPE_CHECKING:
+    from compare_ag.records import Array
+    from compare_ag.suite.observer import TimingProgress
+
+KEPT = 256
+"""losses of each backend that are remembered, evenly spaced"""
+STAGES = {
+    "train": "training",
+    "repeat": "repeating",
+    "points": "at points",
+    "trained": "judging",
+    "fused": "fused step",
+    "screening": "screening",
+}
+
+
+@dataclass
+class Row:
+    """What is known of one backend."""
+
+    name: str
+    stage: str = "waiting"
+    done: int = 0
+    total: int = 0
+    since: float = 0.0
+    status: str = ""
+    """once it has been judged"""
+    loss: float | None = None
+    course: list[float] = field(default_factory=list)
+    """every `stride`-th loss"""
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, losses: Array) -> None:
+        """Remember some of them; where there are too many, every other one."""
+        for value in losses[(-self.seen) % self.stride :: self.stride]:
+            self.course.append(float(value))
+        self.seen += len(losses)
+        while len(self.course) > KEPT:
+            self.course, self.stride = self.course[::2], 2 * self.stride
+        if len(losses):
+            self.loss = float(losses[-1])
+
+    def follow(self, stage: str, done: int, total: int, now: float) -> bool:
+        """Take what the run tells; whether this is a new stage, which starts its own estimate of the time left."""
+        new = self.stage != stage
+        if new:
+            self.stage, self.since = stage, now
+        self.done, self.total = done, total
+        return new
+
+    def words(self, now: float) -> str:
+        """``torch: training 1200/10001, about 0:12 left``."""
+        left = self.left(now)
+        forecast = "" if left is None else f", about {clock_time(left)} left"
+        return f"{printable(self.name)}: {STAGES.get(self.stage, self.stage)} {self.done}/{self.total}{forecast}"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is at work on something that is counted in steps."""
+        return self.total > 1 and self.stage != "waiting"
+
+    def left(self, now: float) -> float | None:
+        """Seconds until this stage ends, at its speed so far; None where that is not known yet."""
+        taken = now - self.since
+        if not self.counts or not self.done or taken < 0.3:
+            return None
+        return taken / self.done * max(0, self.total - self.done)
+
+
+def timing_words(progress: TimingProgress) -> str:
+    """``launch 3, ±1.20 % (aim ±1.00 %), about 12 s left``."""
+    width = "" if math.isinf(progress.half_width) else f", ±{100 * math.expm1(progress.half_width):.2f} %"
+    aim = f" (aim ±{100 * math.expm1(progress.target):.2f} %)" if width else ""
+    left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
+    return f"launch {progress.launches}{width}{aim}, {left}"
