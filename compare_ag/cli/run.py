@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli import not_written
-from compare_ag.cli.common import BackendNames, Command, Seconds, click
-from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.cli.common import BackendNames, Command, Seconds, click, details_option
+from compare_ag.cli.problem_options import as_typed, chosen_problem, problem_options
 from compare_ag.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ EPILOG = """Examples:
 @click.option(
     "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
 )
+@details_option
 @click.option("--json", "as_json", is_flag=True, help="The run as JSON on stdout; text for people goes to stderr.")
 @click.option("--quiet", is_flag=True, help="No progress display.")
-def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+def run(backends: list[str] | None, no_wait: bool, details: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train one problem with several backends and compare weights, losses and speed."""
     from rich.console import Console
 
@@ -82,7 +83,7 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
     keywords = {name: options.pop(name) for name in ("baseline", "output")}
     _warn_of_names()
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
-    problem = chosen_problem(**options)
+    problem, asked = chosen_problem(**options), as_typed(options)
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(Console(stderr=True), quiet=quiet)
     result = run_suite(
@@ -98,7 +99,7 @@ def run(backends: list[str] | None, no_wait: bool, as_json: bool, quiet: bool, *
         with contextlib.suppress(OSError):
             print(f"warning: {printable(trouble)}", file=sys.stderr)
     try:
-        _report(result, as_json=as_json)
+        _report(result, asked, details=details, as_json=as_json)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -139,17 +140,16 @@ def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
     return backends + 1 if timing else min(backends, max(1, len(usable_cpus()) // threads))
 
 
-def _report(result: Run, *, as_json: bool) -> None:
+def _report(result: Run, asked: str, *, details: bool, as_json: bool) -> None:
     """Print the run. Raises `OSError` where the stream takes no more."""
     import json
 
     from compare_ag import records
-    from compare_ag.cli.common import report_console
-    from compare_ag.report.terminal import print_run
+    from compare_ag.cli.common import print_report, report_console
 
     if result.manifest.state == "partial":
         print(f"interrupted: what had finished is kept in {result.path}", file=sys.stderr)
-    print_run(result, report_console(stderr=as_json))
+    print_report(result, report_console(stderr=as_json), details=details, asked=asked)
     if as_json:
         print(json.dumps(records.document(result), allow_nan=False, indent=1))
     sys.stdout.flush()

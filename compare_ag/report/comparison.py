@@ -9,9 +9,9 @@ from rich.text import Text
 
 from compare_ag.comparison import BackendChange, Comparison, Fact
 from compare_ag.records import Interval, Real
+from compare_ag.report.answer import listing
 from compare_ag.report.escape import clean
-from compare_ag.report.grid import Grid, plain_table
-from compare_ag.report.speed import listing, titled
+from compare_ag.report.grid import Grid, plain_table, titled
 from compare_ag.report.units import difference, fraction, seconds, size
 
 STYLES = {
@@ -125,7 +125,7 @@ def accuracy(comparison: Comparison) -> RenderableType:
     table = Grid("backend", *accuracy_heads(comparison))
     for one in comparison.backends:
         table.add_row(clean(one.name), *accuracy_cells(one))
-    return titled("Accuracy", table, ACCURACY_NOTE)
+    return titled("Accuracy", table, [ACCURACY_NOTE])
 
 
 ACCURACY_NOTE = (
@@ -164,7 +164,7 @@ def speed(comparison: Comparison) -> RenderableType:
     for one in comparison.backends:
         *cells, verdict = speed_cells(one)
         table.add_row(clean(one.name), *cells, Text(verdict, style=STYLES.get(one.speed.verdict, "")))
-    return titled("Speed: a whole step in the steady state", table, "\n".join(speed_notes(comparison)))
+    return titled("Speed: a whole step in the steady state", table, list(speed_notes(comparison)))
 
 
 def speed_heads(comparison: Comparison) -> list[str]:

@@ -5,12 +5,15 @@ Columns that do not fit beside the first are shown in a further table below, und
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Literal
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+from compare_ag.report import table as data
+from compare_ag.text import printable
 
 GAP = 2
 """columns of space between two columns"""
@@ -24,11 +27,11 @@ def plain_table() -> Table:
 class Grid:
     """Rows under heads; the first column names the row."""
 
-    def __init__(self, *heads: str, words: int = 1) -> None:
+    def __init__(self, *heads: str, words: int | Collection[int] = 1) -> None:
         self._heads = heads
         self._rows: list[list[Text]] = []
-        self._words = words
-        """how many of the first columns hold words (left-aligned); the others hold numbers"""
+        self._words = range(words) if isinstance(words, int) else words
+        """the columns that hold words (left-aligned), or how many of the first; the others hold numbers"""
 
     def add_row(self, *cells: str | Text) -> None:
         """Add one row, a cell for each head; strings are taken as they are, never as markup."""
@@ -42,7 +45,7 @@ class Grid:
                 yield Text()
             table = plain_table()
             for index in columns:
-                justify: Literal["left", "right"] = "left" if index < self._words else "right"
+                justify: Literal["left", "right"] = "left" if index in self._words else "right"
                 table.add_column(Text(self._heads[index]), justify=justify, overflow="fold")
             for row in self._rows:
                 table.add_row(*(row[index] for index in columns))
@@ -62,3 +65,22 @@ class Grid:
             columns.append(index)
             used += GAP + widths[index]
         yield columns
+
+
+STYLES = {data.GOOD: "green", data.OPEN: "yellow", data.BAD: "red"}
+
+
+def drawn(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Group:
+    """A table as data, for the terminal; ``shown`` makes a plugin's own words harmless."""
+    columns = table.columns
+    words = [index for index, column in enumerate(columns) if column.left or column.prose]
+    grid = Grid(*(shown(column.head) for column in columns), words=words)
+    for row in table.rows:
+        grid.add_row(*(Text(shown(one.cell(row)), style=STYLES.get(one.tone_of(row), "")) for one in columns))
+    return titled(shown(table.caption), grid, [shown(note) for note in table.notes])
+
+
+def titled(title: str, table: RenderableType, notes: Sequence[str] = ()) -> Group:
+    """A table under its title, with notes below: as wide as the terminal, where rich's own would be as the table."""
+    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
+    return Group(*parts, table, *(Text(note, style="dim italic") for note in notes))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from compare_ag.comparison import Comparison
-from compare_ag.records import BackendRecord, Run, decisive
+from compare_ag.records import Run
 from compare_ag.report import comparison as changes
-from compare_ag.report.cells import PHASES, costs, found, known_phases, no_rank, no_ranks
+from compare_ag.report.answer import answer_sentences
+from compare_ag.report.cells import costs, found, no_ranks
 from compare_ag.report.escape import markdown
-from compare_ag.report.terminal import answer_sentences
-from compare_ag.report.units import difference, fraction, seconds, size
+from compare_ag.report.table import Table
+from compare_ag.report.tables import results
 
 WIDE = 2
 """columns of words at the left of a table; the others hold numbers and are aligned right"""
@@ -22,59 +24,24 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = WIDE
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
+def pipe_table(table: Table[Any]) -> str:
+    """A table as data, in Markdown."""
+    marks = [":--" if column.left else "--:" for column in table.columns]
+    rows = [[markdown(column.cell(row)) for column in table.columns] for row in table.rows]
+    heads = [markdown(column.head) for column in table.columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
+
+
 # --- a run --------------------------------------------------------------------------------------------------
 
 
 def run_markdown(run: Run) -> str:
     """The answer, one table, what went wrong, and the line that says where and how: fits into an issue or a paper."""
-    parts = [f"**{' '.join(answer_sentences(run, markdown))}**", results(run)]
+    parts = [f"**{' '.join(answer_sentences(run, markdown))}**", pipe_table(results(run))]
     if reasons := list(_reasons(run)):
         parts.append("\n".join(f"- {line}" for line in reasons))
     parts.append("\n".join(_footnotes(run)))
     return "\n\n".join(parts) + "\n"
-
-
-def results(run: Run) -> str:
-    """A row for each backend: verdict, accuracy, time with its interval, ratio, phases, memory."""
-    timed = bool(costs(run))
-    memory = any(record.memory is not None for record in run.records.values())
-    heads = ["backend", "status", "worst observed / tolerance", "final error"]
-    if timed:
-        heads += ["time per step", "95 % interval", f"ratio to {markdown(run.manifest.baseline or 'the baseline')}"]
-        heads += ["verdict", *PHASES]
-    if memory:
-        heads.append("peak memory")
-    rows = []
-    for record in run.records.values():
-        verdict = decisive(record)
-        versions = " ".join(f"{name} {version}" for name, version in record.versions.items())
-        row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), markdown(record.status)]
-        row.append("n/a" if verdict is None else fraction(verdict.worst_ratio))
-        row.append("n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error))
-        row += _cost_cells(run, record) if timed else []
-        if memory:
-            row.append("n/a" if record.memory is None else size(record.memory.peak_bytes))
-        rows.append(row)
-    return table(heads, rows)
-
-
-def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
-    """Time per step, its interval, ratio to the baseline, verdict, phases."""
-    cost, speed, baseline = record.cost, run.manifest.speed, run.manifest.baseline
-    if cost is None:
-        return ["not timed", *["n/a"] * (3 + len(PHASES))]
-    step = cost.step
-    ends = "n/a" if step.low is None or step.high is None else f"{seconds(step.low)} to {seconds(step.high)}"
-    pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
-    ratio, verdict = ("1", "baseline") if record.name == baseline else ("n/a", "n/a")
-    if pair is not None:
-        inside = f" ({changes.span(pair.ratio)})" if pair.ratio.low is not None else ""
-        ratio, verdict = f"{pair.ratio.value:.4g}{inside}", markdown(pair.verdict)
-    if word := no_rank(cost):
-        ratio, verdict = "n/a", word
-    known = known_phases(record)
-    phases = ["n/a"] * len(PHASES) if known is None else [seconds(known[phase].value) for phase in PHASES]
-    return [seconds(step.value), ends, ratio, verdict, *phases]
 
 
 def _reasons(run: Run) -> Iterator[str]:

@@ -17,13 +17,13 @@ from markupsafe import Markup
 
 import compare_ag
 from compare_ag.records import Run
+from compare_ag.report import facts, tables
+from compare_ag.report.answer import answer_sentences
 from compare_ag.report.escape import clean
-from compare_ag.report.glossary import GLOSSARY
-from compare_ag.report.page import facts, tables
+from compare_ag.report.glossary import GLOSSARY, entry_id, entry_of
 from compare_ag.report.page.charts import charts
 from compare_ag.report.page.downloads import downloads
 from compare_ag.report.page.packing import Packer
-from compare_ag.report.terminal import answer_sentences
 from compare_ag.text import everywhere
 
 SECTIONS = {
@@ -74,6 +74,8 @@ def render(run: Run) -> str:
             downloads=offered,
             graph=None if graph is None else Markup(graph),
             glossary=GLOSSARY,
+            entry_id=entry_id,
+            entry_of=entry_of,
         )
     )
     return page

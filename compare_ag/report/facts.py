@@ -167,7 +167,7 @@ def method(run: Run) -> Iterator[Fact]:
         f"undisturbed blocks; "
         f"Student's t interval over launches. {speed.seconds:.0f} s in mode {speed.mode}.",
     )
-    if cells.timed_heads(known):
+    if cells.has_own_blocks(known):
         lengths = [f"{name} {cost.steps_per_block} after {cost.lead_in}" for name, cost in known.items()]
         yield (
             "steps of a block",
