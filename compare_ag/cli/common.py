@@ -168,7 +168,7 @@ details_option = click.option("--details", is_flag=True, help="Print all tables 
 
 
 def print_report(run: Run, console: Console, *, details: bool, asked: str | None = None) -> None:
-    """Print a run: on one screen, or everything. asked: the options that chose its problem, as they were typed."""
+    """Print a run: on one screen, or everything. asked: see `print_screen`."""
     if details:
         from compare_ag.report.terminal import print_run
 

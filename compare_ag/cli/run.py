@@ -83,7 +83,7 @@ def run(backends: list[str] | None, no_wait: bool, details: bool, as_json: bool,
     keywords = {name: options.pop(name) for name in ("baseline", "output")}
     _warn_of_names()
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
-    problem, asked = chosen_problem(**options), as_typed(options)
+    problem, asked = chosen_problem(**options), as_typed(options) if options["data"] else None
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(Console(stderr=True), quiet=quiet)
     result = run_suite(
@@ -140,7 +140,7 @@ def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
     return backends + 1 if timing else min(backends, max(1, len(usable_cpus()) // threads))
 
 
-def _report(result: Run, asked: str, *, details: bool, as_json: bool) -> None:
+def _report(result: Run, asked: str | None, *, details: bool, as_json: bool) -> None:
     """Print the run. Raises `OSError` where the stream takes no more."""
     import json
 

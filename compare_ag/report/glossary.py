@@ -61,6 +61,7 @@ _TESTS = {
 }
 
 _WEIGHTS = {
+    "backend": "The adapter that was trained; “reference” is what it is compared with.",
     "w[i]": "The i-th weight after the last step; w has one for each feature.",
     "b": "The intercept after the last step.",
     "distance to reference": "Euclidean norm of the difference of (w, b) from the trajectory that it is compared with.",
@@ -99,6 +100,7 @@ _SPEED = {
     "of these with the exact trajectory; not judged are blocks that moved the weights by less than 10 tolerances.",
     "over its twin": "Time per step over that of a twin, a second worker of the same backend that imported and "
     "allocated something else before: 1, but for noise.",
+    "steps per second": "How many whole steps fit into a second: one over the time per step.",
     "digits kept": "Decimal digits of the reference's final weights (the exact ones where they could be computed) that "
     "it reproduced: -log10 of the relative error, and at most what its dtype can hold, 7.2 for float32 and 16.0 for "
     "float64. Beside the time per step: accuracy against cost.",
@@ -245,6 +247,11 @@ _SHORT = {
 }
 
 _COMPARED = {
+    "backend": "The adapter that was trained.",
+    "what was found": "The verdict after, in a sentence.",
+    "what": "Something of machine, settings or versions that is not the same.",
+    "before": "What it was in the first run.",
+    "after": "What it was in the second run.",
     "before, after": "The two runs; where one run's backends are compared with one of them, its name, and here.",
     "worst": "The largest observed/tolerance of everything that was judged; above 1 is wrong.",
     "error": "The distance of the final weights from the reference.",

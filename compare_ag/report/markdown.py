@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from compare_ag.comparison import Comparison
@@ -14,21 +14,12 @@ from compare_ag.report.escape import markdown
 from compare_ag.report.table import Table
 from compare_ag.report.tables import results
 
-WIDE = 2
-"""columns of words at the left of a table; the others hold numbers and are aligned right"""
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = WIDE) -> str:
-    """A pipe table; heads and cells come escaped."""
-    marks = [":--" if index < words else "--:" for index in range(len(heads))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
-
 
 def pipe_table(table: Table[Any]) -> str:
     """A table as data, in Markdown."""
     marks = [":--" if column.left else "--:" for column in table.columns]
-    rows = [[markdown(column.cell(row)) for column in table.columns] for row in table.rows]
-    heads = [markdown(column.head) for column in table.columns]
+    rows = [[cell if cell == "n/a" else markdown(cell) for cell in row] for row in table.texts()]
+    heads = [markdown(column.head) if column.named else column.head for column in table.columns]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
@@ -100,41 +91,12 @@ def comparison_markdown(comparison: Comparison) -> str:
     if comparison.times_differ:
         first, *reasons = changes.apart(comparison)
         parts.append("\n".join([f"> **{first}**", *(f"> - {markdown(reason)}" for reason in reasons)]))
-    parts.append(_changes_table(comparison))
+    parts.append(pipe_table(changes.changes(comparison)))
     notes = [*map(markdown, changes.speed_notes(comparison))]
     parts.append("<details><summary>accuracy, memory, versions, method</summary>")
-    parts.append(table(["backend", *map(markdown, changes.accuracy_heads(comparison))], _accuracy_rows(comparison), 1))
-    parts.append(
-        table(["peak memory", *map(markdown, changes.sides(comparison)), "change"], _memory_rows(comparison), 1)
-    )
-    if differing := [*comparison.environment, *changes.version_facts(comparison)]:
-        rows = [[markdown(changes.known(text)) for text in (one.what, one.before, one.after)] for one in differing]
-        parts.append(table(["what else differs", "before", "after"], rows, 3))
+    parts += [pipe_table(changes.accuracy(comparison)), pipe_table(changes.memory(comparison))]
+    if (differing := changes.what_else(comparison)).rows:
+        parts.append(pipe_table(differing))
     parts.append("\n".join(f"- {note}" for note in [changes.ACCURACY_NOTE, *notes]))
     parts.append("</details>")
     return "\n\n".join(parts) + "\n"
-
-
-def _changes_table(comparison: Comparison) -> str:
-    before, after = map(markdown, changes.sides(comparison))
-    heads = ["backend", f"status {before}", after, "", f"time {before}", after, "ratio", "interval", "speed"]
-    rows = [
-        [
-            markdown(one.name),
-            *(markdown(status or "not there") for status in (one.status_before, one.status_after)),
-            changes.became_word(comparison, one),
-            *changes.speed_cells(one),
-        ]
-        for one in comparison.backends
-    ]
-    return table(heads, rows, 4)
-
-
-def _accuracy_rows(comparison: Comparison) -> Iterator[list[str]]:
-    for one in comparison.backends:
-        yield [markdown(one.name), *changes.accuracy_cells(one)]
-
-
-def _memory_rows(comparison: Comparison) -> Iterator[list[str]]:
-    for one in comparison.backends:
-        yield [markdown(one.name), *changes.memory_cells(one)]

@@ -35,13 +35,11 @@ COURSES = 6
 def print_screen(run: Run, console: Console, asked: str | None = None) -> None:
     """Print the short form, the path of the run directory last.
 
-    asked: the options that chose the problem, as they were typed; None where only the records are there.
+    asked: the options that chose the problem, where the records alone do not tell them, as of a file.
     """
     for part in sections(run, problem_options(run) if asked is None else asked):
         console.print(part, crop=False)
-    where = printable(str(run.path))
-    page = "; report.html in it has everything, with charts" if (run.path / "report.html").is_file() else ""
-    console.print(Text(f"Run kept in {where}{page}"), soft_wrap=True)
+    console.print(Text(f"Run kept in {printable(str(run.path))}"), soft_wrap=True)
 
 
 def sections(run: Run, asked: str) -> Iterator[RenderableType]:
@@ -69,6 +67,8 @@ def sections(run: Run, asked: str) -> Iterator[RenderableType]:
     if warnings := _warnings(run):
         yield from _lines(warnings, "yellow")
         yield Text()
+    if (run.path / "report.html").is_file():
+        yield _command("Everything, with charts:", str(run.path / "report.html"))
     yield _command("All tables:", f"compare-ag show {shlex.quote(str(run.path))} --details")
     yield _command(*_next(run, asked))
 
@@ -159,14 +159,14 @@ def problem_options(run: Run) -> str:
     """The options that make a run's problem again; of people's own data the records do not know where they lie."""
     p = run.manifest.problem
     default = SEED_DEFAULTS if p.name == "seed" else DEFAULTS
-    parameters = ",".join(f"{name}={float(value):g}" for name, value in p.parameters.items())
+    parameters = ",".join(f"{name}={_exactly(value)}" for name, value in p.parameters.items())
     chosen = ["--problem", f"{p.name}:{parameters}" if parameters else p.name] if p.name != "seed" else []
     if p.name not in PROBLEM_NAMES:
         chosen = ["--data", p.name, "--target", "COLUMN"]
-    rate = str(np.dtype(p.dtype).type(p.learning_rate))
+    rate, l2 = (_exactly(str(np.dtype(p.dtype).type(one))) for one in (p.learning_rate, p.l2))
     for option, value, usual in (
         ("--loss", p.loss, default.loss),
-        ("--l2", f"{p.l2:g}", "0"),
+        ("--l2", l2, "0"),
         ("--steps", p.steps, default.steps),
         ("--lr", rate, rate if p.learning_rate_source != "given" else ""),
         ("--dtype", p.dtype, default.dtype),
@@ -177,6 +177,11 @@ def problem_options(run: Run) -> str:
         if value != usual:
             chosen += [option, str(value)]
     return shlex.join(chosen)
+
+
+def _exactly(value: float | str) -> str:
+    """The shortest text that gives this number again."""
+    return str(value).removesuffix(".0")
 
 
 def _next(run: Run, asked: str) -> tuple[str, str]:

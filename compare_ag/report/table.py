@@ -85,3 +85,7 @@ class Table(Generic[R]):
     rows: Sequence[R]
     notes: Sequence[str] = field(default_factory=list)
     """sentences below it"""
+
+    def texts(self) -> list[list[str]]:
+        """The cells' texts, row by row."""
+        return [[column.cell(row) for column in self.columns] for row in self.rows]

@@ -279,7 +279,7 @@ def results(run: Run) -> Table[Row]:
     """A row for each backend, to paste: verdict, accuracy, time with its interval, ratio, phases, memory."""
     chosen = [columns.NAME_AND_VERSIONS, columns.STATUS, columns.WORST, columns.FINAL_ERROR]
     if cells.costs(run):
-        ratio = replace(columns.RATIO_AND_SPAN, head=f"ratio to {run.manifest.baseline or 'the baseline'}")
+        ratio = replace(columns.RATIO_AND_SPAN, head=f"ratio to {run.manifest.baseline or 'the baseline'}", named=True)
         chosen += [columns.STEP_OR_NOT, columns.INTERVAL, ratio, columns.SPEED_VERDICT, *columns.PHASE_COLUMNS]
     if cells.memories(run):
         chosen.append(columns.MEMORY)

@@ -48,6 +48,7 @@ def sections(run: Run) -> Iterator[RenderableType]:
             if table is not None:
                 yield drawn(table)
     yield definitions("How each number was made", list(facts.method(run)))
+    yield definitions("The backends", facts.backends(run))
     yield from remarks(run)
 
 
@@ -61,6 +62,8 @@ def definitions(title: str, known: Sequence[facts.Fact]) -> Group:
     """Words, and what is to be said of each."""
     table = plain_table()
     table.show_header = False
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for word, fact in known:
         table.add_row(f"  {printable(word)}", Text(printable(fact)))
     return titled(title, table)

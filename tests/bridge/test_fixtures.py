@@ -12,7 +12,7 @@ import pytest
 import compare_ag
 from compare_ag.bridge.imported import import_benchmark
 from compare_ag.records import RecordError
-from compare_ag.report.speed import fastest
+from compare_ag.report.answer import fastest
 from compare_ag.report.terminal import answer
 
 SPEED = """
