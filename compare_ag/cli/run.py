@@ -81,7 +81,7 @@ def run(backends: list[str] | None, no_wait: bool, details: bool, as_json: bool,
     timeout = options.pop("timeout")
     timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
     keywords = {name: options.pop(name) for name in ("baseline", "output")}
-    _warn_of_names()
+    _tell_of_backends(chosen=backends is not None)
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
     problem, asked = chosen_problem(**options), as_typed(options) if options["data"] else None
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
@@ -124,13 +124,17 @@ def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: s
     return replace(chosen, budget_seconds=budget, least_launches=least or chosen.least_launches)
 
 
-def _warn_of_names() -> None:
-    """Say on stderr, as ``list`` does, which backends cannot be had by their bare names, and why."""
+def _tell_of_backends(*, chosen: bool) -> None:
+    """Say on stderr which backends cannot be had by their bare names, and which are left out where none was chosen."""
     from compare_ag.host.discovery import discover
 
+    inventory = discover()
+    lines = [f"warning: {note}" for note in inventory.notes]
+    if not chosen and (left_out := inventory.left_out()):
+        lines.append(left_out)
     with contextlib.suppress(OSError):  # a reader that has gone must not end the run
-        for note in discover().notes:
-            print(f"warning: {note}", file=sys.stderr)
+        for line in lines:
+            print(line, file=sys.stderr)
 
 
 def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:

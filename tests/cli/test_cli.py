@@ -125,6 +125,19 @@ def test_json_goes_to_stdout_and_text_to_stderr(tmp_path):
     assert json.loads(call("show", tmp_path / "run", "--json").stdout) == document
 
 
+def test_what_is_left_out_is_said_in_one_line_with_what_adds_it(install_plugin, tmp_path):
+    install_plugin("needy")
+    with open(tmp_path / "site" / "cag_needy-1.0.dist-info" / "METADATA", "a") as metadata:
+        metadata.write("Provides-Extra: needy\nRequires-Dist: frobnicate>=2; extra == 'needy'\n")
+    options = ("--no-timing", *SMALL)
+    done = call("run", *options, "-o", tmp_path / "all")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("left out, because what they need is not installed: needy; to add them: ")
+    assert line.endswith("'frobnicate>=2'")
+    assert "needy" not in done.stdout
+    assert call("run", "--backends", "numpy", *options, "-o", tmp_path / "chosen").stderr == ""
+
+
 def test_each_finished_backend_is_one_line_on_a_pipe(tmp_path):
     options = [option for option in SMALL if option != "--quiet"]
     done = call("run", "--backends", "numpy,autograd", *options, "--no-timing", "-o", tmp_path / "run")
