@@ -50,10 +50,8 @@ def judgements(record: BackendRecord) -> Iterator[tuple[str, VerdictRecord]]:
             yield how, verdict
 
 
-def outcome(test: TestRecord | None) -> str:
+def outcome(test: TestRecord) -> str:
     """Largest observed/tolerance, and how many numbers or steps were decided, of how many where some were not."""
-    if test is None:
-        return "n/a"
     return f"{fraction(test.ratio)} ({_decided(test.judged, test.undecided)})"
 
 

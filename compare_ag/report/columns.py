@@ -7,17 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
-from compare_ag.records import (
-    BackendRecord,
-    Cost,
-    Interval,
-    Memory,
-    PairRecord,
-    Run,
-    TestRecord,
-    VerdictRecord,
-    decisive,
-)
+from compare_ag.records import BackendRecord, Cost, Interval, PairRecord, Run, TestRecord, VerdictRecord, decisive
 from compare_ag.report import cells
 from compare_ag.report.cells import PHASES, TESTS
 from compare_ag.report.kept import digits_kept
@@ -59,29 +49,17 @@ def timed(run: Run) -> list[Row]:
     return [row for row in backends(run) if row.record.cost is not None]
 
 
-def of_verdict(get: Callable[[VerdictRecord], Any]) -> Callable[[Row], Value]:
-    """What a verdict holds, as numbers where JSON has them as words."""
+def at(path: str) -> Callable[[Row], Value]:
+    """What a record holds there ("cost.step"); None where a part of the path is. JSON's "nan" and "inf" are numbers."""
+    parts = path.split(".")
 
     def value(row: Row) -> Value:
-        found = None if row.verdict is None else get(row.verdict)
+        found: Any = row.verdict if parts[0] == "verdict" else getattr(row.record, parts[0])
+        for part in parts[1:]:
+            found = None if found is None else getattr(found, part)
         return float(found) if found in ("nan", "inf", "-inf") else found
 
     return value
-
-
-def of_cost(get: Callable[[Cost], Any]) -> Callable[[Row], Value]:
-    """What a timing holds; None for a backend that was not timed."""
-    return lambda row: None if row.record.cost is None else get(row.record.cost)
-
-
-def of_memory(get: Callable[[Memory], Any]) -> Callable[[Row], Value]:
-    """What a look at the memory holds; None where there was none."""
-    return lambda row: None if row.record.memory is None else get(row.record.memory)
-
-
-def estimate(known: Interval | None) -> float | None:
-    """The middle of an interval."""
-    return None if known is None else known.value
 
 
 # --- columns: what it is, and whether its numbers are right -------------------------------------------------
@@ -92,13 +70,11 @@ LIBRARIES: OfBackend = Column(
 )
 NAME_AND_VERSIONS: OfBackend = Column("backend", lambda row: row.record.name, text=lambda row: _versioned(row.record),
                                       left=True)  # fmt: skip
-STATUS: OfBackend = Column(
-    "status", lambda row: row.record.status, left=True, tone=lambda row: TONES.get(row.record.status, BAD)
-)
+STATUS: OfBackend = Column("status", at("status"), left=True, tone=lambda row: TONES.get(row.record.status, BAD))
 WORST: OfBackend = Column(
-    "worst observed / tolerance", of_verdict(lambda one: one.worst_ratio), fraction, key="worst observed/tolerance"
+    "worst observed / tolerance", at("verdict.worst_ratio"), fraction, key="worst observed/tolerance"
 )
-FINAL_ERROR: OfBackend = Column("final error", of_verdict(lambda one: one.weights_error), difference)
+FINAL_ERROR: OfBackend = Column("final error", at("verdict.weights_error"), difference)
 DIGITS: OfBackend = Column("digits kept", lambda row: digits_kept(row.run, row.record.name), lambda one: f"{one:.1f}")
 
 
@@ -108,25 +84,19 @@ def _versioned(record: BackendRecord) -> str:
 
 
 def _test(name: str) -> OfBackend:
-    def found(row: Row) -> TestRecord | None:
-        return next((test for test in row.verdict.tests if test.test == name), None) if row.verdict else None
+    """The largest observed/tolerance of one test, with a bar."""
 
-    def share(row: Row) -> float | None:
-        test = found(row)
-        if test is None:
-            return None
-        ratio = float(test.ratio)
-        return min(1.0, ratio) if math.isfinite(ratio) else 1.0
+    def of(get: Callable[[TestRecord], Any], otherwise: Any = None) -> Callable[[Row], Any]:
+        def value(row: Row) -> Any:
+            tests = [] if row.verdict is None else row.verdict.tests
+            return next((get(test) for test in tests if test.test == name), otherwise)
 
-    def tone(row: Row) -> str:
-        test = found(row)
-        return BAD if test is not None and test.findings else ""
+        return value
 
-    def ratio(row: Row) -> Value:
-        test = found(row)
-        return None if test is None else float(test.ratio)
-
-    return Column(name, ratio, text=lambda row: cells.outcome(found(row)), share=share, tone=tone, section="Tests")
+    ratio = of(lambda test: float(test.ratio))
+    bar = of(lambda test: min(1.0, float(test.ratio)) if math.isfinite(float(test.ratio)) else 1.0)
+    tone = of(lambda test: BAD if test.findings else "", "")
+    return Column(name, ratio, text=of(cells.outcome, "n/a"), share=bar, tone=tone, section="Tests")
 
 
 def _told(row: Row) -> str:
@@ -141,7 +111,7 @@ VERDICTS = [
     NAME,
     STATUS,
     *map(_test, TESTS),
-    Column("examples", of_verdict(cells.examples), section="Tests"),
+    Column("examples", lambda row: None if row.verdict is None else cells.examples(row.verdict), section="Tests"),
     Column("repeated run", lambda row: None if row.how else cells.repeated(row.record), section="Tests"),
     FOUND,
 ]
@@ -173,12 +143,7 @@ def final_of(row: Row) -> Final | None:
     return Final(row.record.name, w, b, error, tolerance)
 
 
-def _distance(row: Row) -> str:
-    final = final_of(row)
-    return "n/a" if final is None else "not judged" if final.error is None else difference(final.error)
-
-
-DISTANCE: OfBackend = Column("distance", lambda row: (final := final_of(row)) and final.error, text=_distance)
+DISTANCE: OfBackend = Column("distance", lambda row: (final := final_of(row)) and final.error, difference)
 FEW = 2
 """features whose weights are shown one by one in the short table; of more, the norm"""
 
@@ -201,6 +166,10 @@ def final_column(run: Run) -> OfBackend:
 
 
 # --- columns: what it costs ---------------------------------------------------------------------------------
+
+
+def _of_cost(get: Callable[[Cost], Any]) -> Callable[[Row], Value]:
+    return lambda row: None if row.record.cost is None else get(row.record.cost)
 
 
 def _ratio(row: Row) -> str:
@@ -241,7 +210,7 @@ def _speed_verdict(row: Row) -> Value:
     return word or (None if pair is None else pair.verdict) or ("baseline" if row.is_baseline else None)
 
 
-STEP: OfBackend = Column("time per step", of_cost(lambda one: one.step), lambda one: seconds(one.value),
+STEP: OfBackend = Column("time per step", at("cost.step"), lambda one: seconds(one.value),
                          unit="s", key="step s", ends=True)  # fmt: skip
 STEP_OR_NOT: OfBackend = Column(
     "time per step",
@@ -263,15 +232,15 @@ SHORT_RATIO: OfBackend = replace(RATIO, text=lambda row: "baseline" if _ratio(ro
 RATIO_AND_SPAN: OfBackend = replace(RATIO, text=lambda row: _ratio_and_span(row))
 STEP_AND_WIDTH: OfBackend = Column("time per step", STEP.value, lambda one: f"{seconds(one.value)}{_width(one)}")
 SPEED_VERDICT: OfBackend = Column("verdict", _speed_verdict, key="speed verdict")
-PER_SECOND: OfBackend = Column("steps per second", of_cost(lambda one: 1 / one.step.value), lambda one: f"{one:,.0f}")
+PER_SECOND: OfBackend = Column("steps per second", _of_cost(lambda one: 1 / one.step.value), lambda one: f"{one:,.0f}")
 TWIN: OfBackend = Column(
-    "over its twin", of_cost(lambda one: one.control),
+    "over its twin", at("cost.control"),
     lambda one: f"{cells.times(one.value)} ({cells.span(one, ratio=True)})", key="ratio to twin", ends=True,
 )  # fmt: skip
 TIMED = [
-    Column("timed by", of_cost(cells.timed_by)),
-    Column("left out", of_cost(lambda one: one.preempted), lambda one: f"{one:.0%}"),
-    Column("blocks judged", of_cost(cells.blocks_judged)),
+    Column("timed by", _of_cost(cells.timed_by)),
+    Column("left out", at("cost.preempted"), lambda one: f"{one:.0%}"),
+    Column("blocks judged", _of_cost(cells.blocks_judged)),
     TWIN,
 ]
 
@@ -288,71 +257,64 @@ PHASE_COLUMNS = [_of_phase(phase) for phase in PHASES]
 ADDED_UP = [
     Column("sum / step", lambda row: cells.closure(row.record)),
     Column("gradient / loss", lambda row: cells.gradient_ratio(row.record), lambda one: f"{one:.2f}"),
-    Column("contract", of_cost(lambda one: one.interface_seconds and one.interface_seconds / one.step.value),
+    Column("contract", _of_cost(lambda one: one.interface_seconds and one.interface_seconds / one.step.value),
            lambda one: f"{one:.1%}"),
 ]  # fmt: skip
+STEADY = at("cost.steps_to_steady")
 ONCE = [
-    Column("import", of_cost(lambda one: one.import_seconds), seconds, unit="s"),
-    Column("construct", of_cost(lambda one: estimate(one.construct_seconds)), seconds, unit="s"),
-    Column("make_tensor", of_cost(lambda one: estimate(one.make_tensor_seconds)), seconds, unit="s"),
-    Column("first step", of_cost(lambda one: estimate(one.first_step_seconds)), seconds, unit="s"),
-    Column("steady after", of_cost(lambda one: one.steps_to_steady), key="steps to steady",
-           text=lambda row: _steady(row.record.cost)),
-    Column("all", of_cost(lambda one: one.cold_seconds), seconds),
-    Column("threads", of_cost(lambda one: one.threads_observed)),
+    Column("import", at("cost.import_seconds"), seconds, unit="s"),
+    Column("construct", at("cost.construct_seconds.value"), seconds, unit="s"),
+    Column("make_tensor", at("cost.make_tensor_seconds.value"), seconds, unit="s"),
+    Column("first step", at("cost.first_step_seconds.value"), seconds, unit="s"),
+    Column("steady after", at("cost.steps_to_steady"), key="steps to steady",
+           text=lambda row: f"{STEADY(row)} steps" if STEADY(row) is not None else "not settled"),
+    Column("all", at("cost.cold_seconds"), seconds),
+    Column("threads", at("cost.threads_observed")),
 ]  # fmt: skip
-PEAK: OfBackend = Column("peak", of_memory(lambda one: one.peak_bytes), size, key="peak memory bytes")
+PEAK: OfBackend = Column("peak", at("memory.peak_bytes"), size, key="peak memory bytes")
 MEMORY: OfBackend = replace(PEAK, head="peak memory")
-TAPE: OfBackend = Column("tape", of_memory(lambda one: one.tape_bytes), size, key="tape bytes")
+TAPE: OfBackend = Column("tape", at("memory.tape_bytes"), size, key="tape bytes")
 HELD = [
     PEAK,
-    Column("import", of_memory(lambda one: one.import_bytes), size),
-    Column("data", of_memory(lambda one: one.data_bytes), size),
-    Column("training", of_memory(lambda one: one.training_bytes), size),
+    Column("import", at("memory.import_bytes"), size),
+    Column("data", at("memory.data_bytes"), size),
+    Column("training", at("memory.training_bytes"), size),
     TAPE,
-    Column("growth per 1,000 steps", of_memory(lambda one: one.growth_bytes), size),
+    Column("growth per 1,000 steps", at("memory.growth_bytes"), size),
 ]
-
-
-def _steady(cost: Cost | None) -> str:
-    return "not settled" if cost is None or cost.steps_to_steady is None else f"{cost.steps_to_steady} steps"
 
 
 # --- columns for spreadsheets alone -------------------------------------------------------------------------
 
 
-def _of_judged_blocks(get: Callable[[Cost], Any]) -> Callable[[Row], Value]:
+def _of_judged_blocks(path: str) -> Callable[[Row], Value]:
     """What is known of a timing since schema 1.7, when each backend's blocks got a length of their own."""
-    return of_cost(lambda cost: get(cost) if cost.steps_per_block else None)
-
-
-def _message(row: Row) -> str:
-    return row.record.reason or ("" if row.verdict is None else row.verdict.message)
+    return lambda row: at(path)(row) if row.record.cost is not None and row.record.cost.steps_per_block else None
 
 
 ALL_DIGITS: list[OfBackend] = [
     NAME,
-    Column("distribution", lambda row: row.record.distribution),
-    Column("version", lambda row: row.record.version),
+    Column("distribution", at("distribution")),
+    Column("version", at("version")),
     LIBRARIES,
     STATUS,
-    Column("found", _message),
-    Column("first wrong step", of_verdict(lambda one: one.first_step)),
+    Column("found", lambda row: row.record.reason or ("" if row.verdict is None else row.verdict.message)),
+    Column("first wrong step", at("verdict.first_step")),
     WORST,
     FINAL_ERROR,
-    Column("final tolerance", of_verdict(lambda one: one.weights_tolerance)),
+    Column("final tolerance", at("verdict.weights_tolerance")),
     DIGITS,
-    Column("train", lambda row: row.record.train_seconds, unit="s"),
+    Column("train", at("train_seconds"), unit="s"),
     STEP,
     RATIO,
     SPEED_VERDICT,
-    Column("no rank because", of_cost(lambda one: cells.no_rank_reason(one)[0])),
-    Column("timed by", _of_judged_blocks(lambda one: one.timed_by)),
-    Column("steps per block", _of_judged_blocks(lambda one: one.steps_per_block)),
-    Column("blocks left out", _of_judged_blocks(lambda one: one.preempted)),
-    Column("blocks judged", _of_judged_blocks(lambda one: one.blocks_judged)),
-    Column("exactly", _of_judged_blocks(lambda one: one.blocks_exact)),
-    Column("blocks not judged", _of_judged_blocks(lambda one: one.blocks_not_judged)),
+    Column("no rank because", _of_cost(lambda one: cells.no_rank_reason(one)[0])),
+    Column("timed by", _of_judged_blocks("cost.timed_by")),
+    Column("steps per block", _of_judged_blocks("cost.steps_per_block")),
+    Column("blocks left out", _of_judged_blocks("cost.preempted")),
+    Column("blocks judged", _of_judged_blocks("cost.blocks_judged")),
+    Column("exactly", _of_judged_blocks("cost.blocks_exact")),
+    Column("blocks not judged", _of_judged_blocks("cost.blocks_not_judged")),
     TWIN,
     *PHASE_COLUMNS,
     *ONCE[:5],

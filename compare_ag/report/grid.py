@@ -51,12 +51,20 @@ class Grid:
                 table.add_row(*(row[index] for index in columns))
             yield table
 
-    def _parts(self, width: int) -> Iterator[list[int]]:
-        """Indices of the columns of each table: the first, and as many others as fit beside it."""
-        widths = [
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that one table of all columns takes."""
+        return sum(self._widths()) + GAP * (len(self._heads) - 1)
+
+    def _widths(self) -> list[int]:
+        return [
             max([Text(head).cell_len, *(row[index].cell_len for row in self._rows)])
             for index, head in enumerate(self._heads)
         ]
+
+    def _parts(self, width: int) -> Iterator[list[int]]:
+        """Indices of the columns of each table: the first, and as many others as fit beside it."""
+        widths = self._widths()
         columns, used = [0], widths[0]
         for index in range(1, len(widths)):
             if used + GAP + widths[index] > width and len(columns) > 1:
@@ -72,12 +80,17 @@ STYLES = {data.GOOD: "green", data.OPEN: "yellow", data.BAD: "red"}
 
 def drawn(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Group:
     """A table as data, for the terminal; ``shown`` makes a plugin's own words harmless."""
+    return titled(shown(table.caption), grid_of(table, shown), [shown(note) for note in table.notes])
+
+
+def grid_of(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Grid:
+    """Its columns and rows alone."""
     columns = table.columns
     words = [index for index, column in enumerate(columns) if column.left or column.prose]
     grid = Grid(*(shown(column.head) for column in columns), words=words)
     for row in table.rows:
         grid.add_row(*(Text(shown(one.cell(row)), style=STYLES.get(one.tone_of(row), "")) for one in columns))
-    return titled(shown(table.caption), grid, [shown(note) for note in table.notes])
+    return grid
 
 
 def titled(title: str, table: RenderableType, notes: Sequence[str] = ()) -> Group:

@@ -8,6 +8,7 @@ from typing import Any
 from compare_ag.comparison import Comparison
 from compare_ag.records import Run
 from compare_ag.report import comparison as changes
+from compare_ag.report import facts
 from compare_ag.report.answer import answer_sentences
 from compare_ag.report.cells import costs, found, no_ranks
 from compare_ag.report.escape import markdown
@@ -44,11 +45,8 @@ def _reasons(run: Run) -> Iterator[str]:
         yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
     for name, why in no_ranks(costs(run)):
         yield f"{markdown(name)} {markdown(why)}"
-    for text in run.manifest.warnings:
+    for text in facts.warnings(run):
         yield f"warning: {markdown(text)}"
-    if run.manifest.speed is not None:
-        for one in run.manifest.speed.warnings:
-            yield f"timing: {markdown(one.message)}. {markdown(one.advice)}"
 
 
 def _footnotes(run: Run) -> Iterator[str]:
@@ -68,8 +66,8 @@ def _footnotes(run: Run) -> Iterator[str]:
             f"thread{'s' if speed.threads > 1 else ''}, margin {speed.margin:.0%}{floor}.  "
         )
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
-    facts = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
-    yield f"Environment: {markdown(facts)}; {markdown(libraries)}; {markdown(run.manifest.created[:10])}."
+    where = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
+    yield f"Environment: {markdown(where)}; {markdown(libraries)}; {markdown(run.manifest.created[:10])}."
 
 
 # --- a comparison -------------------------------------------------------------------------------------------

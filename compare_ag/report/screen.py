@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
 from compare_ag.problem.make import DEFAULTS, SEED_DEFAULTS
 from compare_ag.problem_names import PROBLEM_NAMES
 from compare_ag.records import FAILED, BackendRecord, Run, decisive
 from compare_ag.report import cells, facts, tables
-from compare_ag.report.grid import drawn
+from compare_ag.report.grid import drawn, grid_of
+from compare_ag.report.table import Table
 from compare_ag.report.terminal import answer
 from compare_ag.text import printable
 
@@ -28,8 +30,6 @@ IN_FULL = 1
 LINES = 3
 """of further disagreements, of failures, of warnings"""
 LOSS_ROWS = 8
-COURSES = 6
-"""backends whose losses stand beside each other"""
 
 
 def print_screen(run: Run, console: Console, asked: str | None = None) -> None:
@@ -58,11 +58,7 @@ def sections(run: Run, asked: str) -> Iterator[RenderableType]:
     yield drawn(tables.short(run))
     if judged := cells.judged(run):
         yield Text()
-        shown = sorted(judged, key=lambda name: run[name].status == "ok")[:COURSES]
-        steps = [*cells.loss_steps(run, LOSS_ROWS), *([None] if run.manifest.problem.steps > 1 else [])]
-        left_out = len(judged) - len(shown)
-        note = [f"{left_out} more backends: --details"] if left_out else []
-        yield drawn(tables.spaced_losses(run, [name for name in judged if name in shown], steps, note))
+        yield _Losses(run, judged)
     yield Text()
     if warnings := _warnings(run):
         yield from _lines(warnings, "yellow")
@@ -71,6 +67,27 @@ def sections(run: Run, asked: str) -> Iterator[RenderableType]:
         yield _command("Everything, with charts:", str(run.path / "report.html"))
     yield _command("All tables:", f"compare-ag show {shlex.quote(str(run.path))} --details")
     yield _command(*_next(run, asked))
+
+
+class _Losses:
+    """The losses of as many backends as fit beside each other, those that disagree first, and their courses."""
+
+    def __init__(self, run: Run, judged: list[str]) -> None:
+        self._run = run
+        self._judged = judged
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        count = len(self._judged)
+        while count > 1 and grid_of(self._table(count)).width > options.max_width:
+            count -= 1
+        yield drawn(self._table(count))
+
+    def _table(self, count: int) -> Table[Any]:
+        chosen = sorted(self._judged, key=lambda name: self._run[name].status == "ok")[:count]
+        steps = [*cells.loss_steps(self._run, LOSS_ROWS), *([None] if self._run.manifest.problem.steps > 1 else [])]
+        left_out = len(self._judged) - count
+        note = [f"{left_out} more backend{'s' if left_out > 1 else ''}: --details"] if left_out else []
+        return tables.spaced_losses(self._run, [name for name in self._judged if name in chosen], steps, note)
 
 
 def _command(label: str, command: str) -> Group:
@@ -193,6 +210,7 @@ def _next(run: Run, asked: str) -> tuple[str, str]:
         return "What fails first:", f"compare-ag check {failed[0]}"
     if any(record.status == "imported" for record in run.records.values()):
         return "Ratios with intervals:", f"compare-ag run --backends {names}{options}"
-    if any(record.status == "undecidable" for record in run.records.values()):
+    undecidable = any(record.status == "undecidable" for record in run.records.values())
+    if undecidable and run.manifest.problem.loss == "probability":
         return "Once more in the stable form:", f"compare-ag run --backends {names}{options} --loss logits"
     return "What each backend records for the loss:", f"compare-ag graph --backends {names}{options}"

@@ -262,9 +262,8 @@ def short(run: Run) -> Table[Row]:
     """What a first look needs: status, final weights, how far off, time per step, ratio, memory."""
     p = run.manifest.problem
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
-    caption = (
-        f"{p.name}: {p.examples} examples, {p.features} features, {p.dtype}, {p.loss} loss, {p.steps} steps, {batch}"
-    )
+    features, steps = (f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((p.features, "feature"), (p.steps, "step")))
+    caption = f"{p.name}: {p.examples} examples, {features}, {p.dtype}, {p.loss} loss, {steps}, {batch}"
     chosen: list[Column[Row]] = [NAME, columns.STATUS]
     if cells.judged(run):
         chosen += [columns.final_column(run), columns.DISTANCE]
