@@ -105,6 +105,11 @@ def test_the_two_set_up_commands_are_what_ci_runs():
         assert (ROOT / re.findall(r"requirements\S*\.txt", command)[0]).is_file()
 
 
+def test_the_release_of_torch_that_the_readme_names_is_the_pinned_one():
+    (pinned,) = re.findall(r"^(torch==\S+)$", read("constraints.txt"), re.M)
+    assert f"`{pinned}`" in README
+
+
 def test_the_readme_is_short_and_has_the_three_uses():
     assert len(README.splitlines()) <= 170
     first = README.split("\n### ")[0]
