@@ -169,7 +169,7 @@ def bisect_command(run: Run, name: str, asked: str) -> str:
     """The command that finds the first wrong step, phase and coordinate, beside a backend that agrees."""
     good = [record.name for record in run.records.values() if record.status == "ok"]
     other = run.manifest.baseline if run.manifest.baseline in good else (good or ["numpy"])[0]
-    return f"compare-ag bisect {name} {other}{asked and ' '}{asked}"
+    return f"{shlex.join(['compare-ag', 'bisect', name, str(other)])}{asked and ' '}{asked}"
 
 
 def problem_options(run: Run) -> str:
@@ -204,10 +204,10 @@ def _exactly(value: float | str) -> str:
 def _next(run: Run, asked: str) -> tuple[str, str]:
     """What to try next, and the command."""
     failed = [record.name for record in run.records.values() if record.status in WRONG | FAILED]
-    names = ",".join(run.records)
+    names = shlex.quote(",".join(run.records))
     options = f"{asked and ' '}{asked}"
     if failed:
-        return "What fails first:", f"compare-ag check {failed[0]}"
+        return "What fails first:", f"compare-ag check {shlex.quote(failed[0])}"
     if any(record.status == "imported" for record in run.records.values()):
         return "Ratios with intervals:", f"compare-ag run --backends {names}{options}"
     undecidable = any(record.status == "undecidable" for record in run.records.values())

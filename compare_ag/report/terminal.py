@@ -65,7 +65,7 @@ def definitions(title: str, known: Sequence[facts.Fact]) -> Group:
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for word, fact in known:
-        table.add_row(f"  {printable(word)}", Text(printable(fact)))
+        table.add_row(Text(f"  {printable(word)}"), Text(printable(fact)))
     return titled(title, table)
 
 
