@@ -6,7 +6,7 @@ Names and reasons come back as they are recorded; who prints them makes them har
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import SupportsFloat
 
 from compare_ag.records import (
@@ -195,21 +195,21 @@ TIMED_NOTE = (
 )
 
 
-def noise(speed: SpeedRecord | None, shown: Callable[[str], str] = str) -> str:
-    """Where the noise floor comes from, as a sentence without capital and full stop; empty where there is none."""
+def noise(speed: SpeedRecord | None) -> str:
+    """Where the noise floor comes from, in a sentence; empty where there is none."""
     if speed is None or speed.noise_floor is None or speed.control is None:
         return ""
     ratio = f"{speed.control.value:.4f} ({span(speed.control, ratio=True)})"
     names = list(dict.fromkeys(speed.twins))
     if not names:
-        found = f"{shown(speed.control_backend or '')} against itself is {ratio}"
+        found = f"{speed.control_backend or ''} against itself is {ratio}"
     else:
-        who = shown(names[0]) if len(names) == 1 else "each backend in turn"
+        who = names[0] if len(names) == 1 else "each backend in turn"
         found = (
             f"{who} ran beside a twin that had imported and allocated something else; over all launches, a backend "
             f"over its twin is {ratio}"
         )
-    return f"noise floor {speed.noise_floor:.1%}: {found}; no verdict rests on less"
+    return f"Noise floor {speed.noise_floor:.1%}: {found}; no verdict rests on less."
 
 
 def phase_ratios(run: Run, pair: PairRecord) -> list[str]:
@@ -228,17 +228,16 @@ def pays_after(pair: PairRecord, known: dict[str, Cost]) -> str:
     return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"
 
 
-def undecided(pair: PairRecord) -> tuple[str, str]:
+def undecided(pair: PairRecord) -> str:
     """Why a pair is inconclusive, and what would help."""
     who = f"{pair.backend} / {pair.baseline} is inconclusive"
     if pair.ratio.low is None:
-        return f"{who}: too few undisturbed launches of it, or of twins, give no interval", "--timing-budget"
+        return f"{who}: too few undisturbed launches of it, or of twins, give no interval (--timing-budget)"
     if pair.held_back:
-        reason = "its interval alone would decide, but the run's noise floor does not allow it"
-        return f"{who}: {reason}", "a quieter machine"
+        return f"{who}: its interval alone would decide, but the run's noise floor does not allow it"
     if pair.launches_needed is None:
-        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold", "--margin"
-    return f"{who}: about {pair.launches_needed} launches would decide", "--precise or --timing-budget"
+        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold (--margin)"
+    return f"{who}: about {pair.launches_needed} launches would decide (--precise or --timing-budget)"
 
 
 CLOSURE = (0.85, 1.15)

@@ -201,7 +201,7 @@ def pairs(run: Run) -> Table[PairRecord] | None:
     if speed.mode == "pytest-benchmark":
         notes = [UNRANKED]
     else:
-        notes += [f"{cells.undecided(pair)[0]}." for pair in speed.pairs if pair.verdict == "inconclusive"]
+        notes += [f"{cells.undecided(pair)}." for pair in speed.pairs if pair.verdict == "inconclusive"]
     return Table("pairs", "Who is faster", "Who is faster", chosen, speed.pairs, notes)
 
 

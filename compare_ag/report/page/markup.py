@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 import compare_ag
 from compare_ag.records import Run
-from compare_ag.report import facts, tables
+from compare_ag.report import cells, facts, tables
 from compare_ag.report.answer import answer_sentences
 from compare_ag.report.escape import clean
 from compare_ag.report.glossary import GLOSSARY, entry_id, entry_of
@@ -67,6 +67,7 @@ def render(run: Run) -> str:
             answer=list(answer_sentences(run, clean)),
             tables=tables,
             facts=facts,
+            noise_of=cells.noise,
             charts=drawn,
             # texts are cleaned here, for what is in a script passes no finalizer
             data={"charts": everywhere(drawn, clean), "downloads": offered},
