@@ -168,8 +168,9 @@ def _failures(run: Run) -> Iterator[str]:
 def bisect_command(run: Run, name: str, asked: str) -> str:
     """The command that finds the first wrong step, phase and coordinate, beside a backend that agrees."""
     good = [record.name for record in run.records.values() if record.status == "ok"]
-    other = run.manifest.baseline if run.manifest.baseline in good else (good or ["numpy"])[0]
-    return f"{shlex.join(['compare-ag', 'bisect', name, str(other)])}{asked and ' '}{asked}"
+    baseline = [one for one in good if one == run.manifest.baseline]
+    other = next(one for one in (*baseline, *good, "numpy", "autograd") if one != name)
+    return f"{shlex.join(['compare-ag', 'bisect', name, other])}{asked and ' '}{asked}"
 
 
 def problem_options(run: Run) -> str:

@@ -174,6 +174,11 @@ def test_the_command_makes_the_same_problem_again(name, options, make_run):
     assert (again.threads, again.seed) == (problem.threads, problem.seed)
 
 
+def test_a_backend_is_never_bisected_with_itself(make_run):
+    alone = make_run({"numpy": 0.0}, statuses={"numpy": "disagree"})
+    assert bisect_command(alone, "numpy", "") == "compare-ag bisect numpy autograd"
+
+
 def test_lines_to_copy_are_not_broken(disagree):
     asked = "--data 'a file with a very long name in a folder with a very long name.csv' --target kind --standardize"
     lines = shown(disagree, 60, asked)
