@@ -154,7 +154,7 @@ def commands() -> str:
         own = click.Context(command, info_name=name, parent=context)
         told = " ".join((command.help or "").split())
         usage = " ".join(command.collect_usage_pieces(own))
-        rows = [record for parameter in command.get_params(own) if (record := parameter.get_help_record(own))]
+        rows = [record for parameter in command.params if (record := parameter.get_help_record(own))]
         table = "".join(f"| `{_cell(option)}` | {_cell(said)} |\n" for option, said in rows)
         parts.append(
             f"## {name}\n\n{told}\n\n`compare-ag {name} {usage}`\n\n| option | meaning |\n|---|---|\n{table}\n"
