@@ -9,7 +9,8 @@ else stands there; a `python` block that raises shows the last line of the trace
 its output (times differ from machine to machine), but its commands must exit with 0, or with the code that a comment
 at its end states: `# exits with 1`.
 
-Between `<!-- glossary -->` and `<!-- /glossary -->` stands `compare_ag.report.glossary` as tables.
+Between `<!-- NAME -->` and `<!-- /NAME -->` stands what the program itself says, see `GENERATED`: the glossary of the
+reports, what every command says with `--help`, and the docstrings of the public names.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import inspect
 import io
 import json
 import os
@@ -25,21 +27,22 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
+
+import compare_ag
 from compare_ag.report.glossary import COMMANDS, GLOSSARY
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("autograd-by-comparison.md", "continuous-integration.md", "python.md", "setting-up.md")
 """of docs/: those whose blocks are one session"""
-METHODS = "methods.md"
 
 _CODE = re.compile(
     r"^```(?P<language>python|console)\n(?P<code>.*?)^```\n(?P<shown>\n```text\n(?P<output>.*?)^```\n)?", re.M | re.S
 )
-_GLOSSARY = re.compile(r"(<!-- glossary -->\n).*?(<!-- /glossary -->)", re.S)
 _EXITS = re.compile(r"# exits with (\d+)$")
 
 
@@ -139,9 +142,58 @@ def glossary() -> str:
     return "".join(parts)
 
 
-def with_glossary(page: str) -> str:
-    """The page with the glossary between its marks."""
-    return _GLOSSARY.sub(lambda match: f"{match[1]}\n{glossary()}{match[2]}", page)
+def commands() -> str:
+    """Every command's help and options, a heading and a table for each."""
+    from compare_ag.cli.group import cli
+
+    parts = []
+    context = click.Context(cli, info_name="compare-ag")
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        own = click.Context(command, info_name=name, parent=context)
+        told = " ".join((command.help or "").split())
+        usage = " ".join(command.collect_usage_pieces(own))
+        rows = [record for parameter in command.params if (record := parameter.get_help_record(own))]
+        table = "".join(f"| `{_cell(option)}` | {_cell(said)} |\n" for option, said in rows)
+        parts.append(
+            f"## {name}\n\n{told}\n\n`compare-ag {name} {usage}`\n\n| option | meaning |\n|---|---|\n{table}\n"
+        )
+    return "".join(parts)
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table, in which a bar would end it and an angle bracket begin a tag."""
+    return " ".join(text.split()).replace("|", "¦").replace("<", "‹").replace("*", "\\*")
+
+
+def api() -> str:
+    """Every public name with its signature and its docstring, as `help` prints it."""
+    parts = []
+    for name in sorted(compare_ag.__all__, key=str.lower):
+        value = getattr(compare_ag, name)
+        if name.startswith("__"):
+            continue
+        ours = inspect.isclass(value) or inspect.isfunction(value)  # pluggy's own words are another project's
+        told = inspect.getdoc(value) or "" if ours else "Marks an implementation of a hook; the author guide shows it."
+        shown = str(inspect.signature(value)) if inspect.isfunction(value) else ""
+        parts.append(f"### {name}\n\n````text\n{name}{shown}\n\n{told}\n````\n\n")
+    return "".join(parts)
+
+
+GENERATED: dict[str, tuple[str, Callable[[], str]]] = {
+    "methods.md": ("glossary", glossary),
+    "commands.md": ("commands", commands),
+    "python.md": ("api", api),
+}
+"""page -> the mark, and what stands between it and its end"""
+
+
+def generated(name: str, page: str) -> str:
+    """The page of this name with what the program says between its marks."""
+    mark, make = GENERATED[name]
+    between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.S)
+    return between.sub(lambda match: f"{match[1]}\n{make()}{match[2]}", page)
 
 
 def differences(name: str, page: str, made: str) -> str:
@@ -159,10 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(execute(asked.outputs.read_text(encoding="utf-8"), asked.outputs.name)))
         return 0
     different = 0
-    for name in (*PAGES, METHODS):
+    for name in (*PAGES, *GENERATED):
         path = ROOT / "docs" / name
         page = path.read_text(encoding="utf-8")
-        made = with_glossary(page) if name == METHODS else written(page, in_process_of_its_own(path))
+        made = generated(name, page) if name in GENERATED else written(page, in_process_of_its_own(path))
         if made != page:
             different += 1
             print(differences(name, page, made))

@@ -16,18 +16,17 @@ from rich.console import Console
 from rich.text import Text
 
 import compare_ag
-from compare_ag.report.terminal import sections
+from compare_ag.report.screen import problem_options, sections
 
-COLUMNS = 118
+COLUMNS = 100
 
 
 def draw(run: compare_ag.Run, title: str) -> str:
     """The run's report as an SVG text."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text("$ compare-ag run --backends torch,numpy,autograd\n"))
-    for part in sections(run):
+    for part in sections(run, problem_options(run)):
         console.print(part)
-        console.print()
     svg = console.export_svg(title=title)
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import rich_click as click
     from rich.console import Console
+
+    from compare_ag.records import Run
 elif "_COMPARE_AG_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv[1:])):
     import rich_click as click  # help is worth the milliseconds
 else:
@@ -33,6 +35,8 @@ __all__ = [
     "Seconds",
     "TrainingCommand",
     "click",
+    "details_option",
+    "print_report",
     "progress_console",
     "report_console",
     "say_waiting",
@@ -182,6 +186,21 @@ class ProblemText(plain_click.ParamType):  # type: ignore[type-arg]  # only the 
     ) -> list[CompletionItem]:
         """Names of built-in problems, with their one-line descriptions as help."""
         return [CompletionItem(name, help=said) for name, said in PROBLEM_NAMES.items() if name.startswith(incomplete)]
+
+
+details_option = click.option("--details", is_flag=True, help="Print all tables and plots. Default: one screen.")
+
+
+def print_report(run: Run, console: Console, *, details: bool, asked: str | None = None) -> None:
+    """Print a run: on one screen, or everything. asked: see `print_screen`."""
+    if details:
+        from compare_ag.report.terminal import print_run
+
+        print_run(run, console)
+    else:
+        from compare_ag.report.screen import print_screen
+
+        print_screen(run, console, asked)
 
 
 def report_console(*, stderr: bool = False) -> Console:

@@ -87,3 +87,20 @@ def chosen_problem(problem: str | None, data: Path | None, lr: float | None, **o
         raise click.UsageError("--problem and --data exclude each other: choose one")
     reading["header"] = {"yes": True, "no": False, None: None}[reading["header"]]
     return make_problem(load_file(data, **reading), **options)
+
+
+def as_typed(options: dict[str, Any]) -> str:
+    """The options that were given, as words for a shell: what another command needs to train the same problem."""
+    import shlex
+
+    from click import get_current_context
+    from click.core import ParameterSource
+
+    context, words = get_current_context(), []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in options and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = options[name]
+            for one in value if isinstance(value, tuple) else [value]:
+                words += [parameter.opts[-1]] if one is True else [parameter.opts[-1], str(one)]
+    return shlex.join(words)

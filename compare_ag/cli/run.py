@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from compare_ag.cli import not_written
 from compare_ag.cli.ci import annotate, ci_options, keep_junit, keep_summary
-from compare_ag.cli.common import BackendNames, Command, MemorySize, Seconds, click
-from compare_ag.cli.problem_options import chosen_problem, problem_options
+from compare_ag.cli.common import BackendNames, Command, MemorySize, Seconds, click, details_option
+from compare_ag.cli.problem_options import as_typed, chosen_problem, problem_options
 from compare_ag.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -79,12 +79,14 @@ EPILOG = """Examples:
 @click.option(
     "--no-wait", is_flag=True, help="Exit with 5 where another process is timing or training here; run nothing."
 )
+@details_option
 @click.option("--json", "as_json", is_flag=True, help="The run as JSON on stdout; text for people goes to stderr.")
 @ci_options
 @click.option("--quiet", is_flag=True, help="No progress display.")
 def run(
     backends: list[str] | None,
     no_wait: bool,
+    details: bool,
     as_json: bool,
     quiet: bool,
     ci: bool,
@@ -106,9 +108,9 @@ def run(
     timeout = options.pop("timeout")
     timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
     keywords = {name: options.pop(name) for name in ("baseline", "output", *LIMITS)}
-    _warn_of_names()
+    _tell_of_backends(chosen=backends is not None)
     offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
-    problem = chosen_problem(**options)
+    problem, asked = chosen_problem(**options), as_typed(options) if options["data"] else None
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(progress_console(), quiet=quiet)
     result = run_suite(
@@ -125,7 +127,7 @@ def run(
             print(f"warning: {printable(trouble)}", file=sys.stderr)
     codes = [ExitCode(result.exit_code), *_for_ci(result, ci=ci, junit=junit)]
     try:
-        _report(result, as_json=as_json)
+        _report(result, asked, details=details, as_json=as_json)
         if ci:
             from compare_ag.report.github import run_annotations
 
@@ -165,13 +167,17 @@ def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: s
     return replace(chosen, budget_seconds=budget, least_launches=least or chosen.least_launches)
 
 
-def _warn_of_names() -> None:
-    """Say on stderr, as ``list`` does, which backends cannot be had by their bare names, and why."""
+def _tell_of_backends(*, chosen: bool) -> None:
+    """Say on stderr which backends cannot be had by their bare names, and which are left out where none was chosen."""
     from compare_ag.host.discovery import discover
 
+    inventory = discover()
+    lines = [f"warning: {note}" for note in inventory.notes]
+    if not chosen and (left_out := inventory.left_out()):
+        lines.append(left_out)
     with contextlib.suppress(OSError):  # a reader that has gone must not end the run
-        for note in discover().notes:
-            print(f"warning: {note}", file=sys.stderr)
+        for line in lines:
+            print(line, file=sys.stderr)
 
 
 def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
@@ -181,17 +187,16 @@ def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
     return backends + 1 if timing else min(backends, max(1, len(usable_cpus()) // threads))
 
 
-def _report(result: Run, *, as_json: bool) -> None:
+def _report(result: Run, asked: str | None, *, details: bool, as_json: bool) -> None:
     """Print the run. Raises `OSError` where the stream takes no more."""
     import json
 
     from compare_ag import records
-    from compare_ag.cli.common import report_console
-    from compare_ag.report.terminal import print_run
+    from compare_ag.cli.common import print_report, report_console
 
     if result.manifest.state == "partial":
         print(f"interrupted: what had finished is kept in {result.path}", file=sys.stderr)
-    print_run(result, report_console(stderr=as_json))
+    print_report(result, report_console(stderr=as_json), details=details, asked=asked)
     if as_json:
         print(json.dumps(records.document(result), allow_nan=False, indent=1))
     sys.stdout.flush()

@@ -101,6 +101,16 @@ class Inventory:
             offer for offer in self.offers if offer.status == "available" and self._by_name().get(offer.name) is offer
         ]
 
+    def left_out(self) -> str:
+        """Which backends do not run because what they need is not installed, and how to add them; or nothing."""
+        missing = [offer for offer in self.offers if offer.status == "missing"]
+        if not missing:
+            return ""
+        requirements = dict.fromkeys(text for offer in missing for text in offer.requirements)
+        line = install_line(tuple(requirements), built_in=all(one.distribution == OWN_DISTRIBUTION for one in missing))
+        names = ", ".join(dict.fromkeys(printable(offer.name) for offer in missing))
+        return f"left out, because what they need is not installed: {names}; to add them: {line}"
+
     def names(self) -> list[str]:
         """The bare names that select an offer."""
         return sorted(filter(is_name, self._by_name()))

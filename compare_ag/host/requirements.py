@@ -72,8 +72,8 @@ def install_line(requirements: Sequence[str], *, built_in: bool) -> str:
     """The line that installs these requirements into the environment that runs this.
 
     It installs the requirements and not ``compare-ag[torch]``: from a source tree that name may not exist on any
-    index. For a built-in backend the constraints of the source tree, where it is run from one, keep torch from
-    bringing gigabytes of accelerator libraries.
+    index. For a built-in backend the constraints of the source tree, where it is run from one, choose the
+    release of torch that is tested here.
     """
     wanted = [shlex.quote(text) for text in requirements]
     prefix = Path(sys.prefix)

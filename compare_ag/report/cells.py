@@ -6,7 +6,7 @@ Names and reasons come back as they are recorded; who prints them makes them har
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import SupportsFloat
 
 from compare_ag.records import (
@@ -16,15 +16,13 @@ from compare_ag.records import (
     Interval,
     Memory,
     PairRecord,
-    PublishedRow,
     Run,
     SpeedRecord,
     TestRecord,
     VerdictRecord,
     decisive,
 )
-from compare_ag.report.kept import digits_kept
-from compare_ag.report.units import Array, difference, fraction, seconds, size
+from compare_ag.report.units import Array, difference, fraction, seconds
 
 PHASES = ("forward", "backward", "update")
 TESTS = ("gradient", "step", "update", "trajectory", "loss")
@@ -52,10 +50,8 @@ def judgements(record: BackendRecord) -> Iterator[tuple[str, VerdictRecord]]:
             yield how, verdict
 
 
-def outcome(test: TestRecord | None) -> str:
+def outcome(test: TestRecord) -> str:
     """Largest observed/tolerance, and how many numbers or steps were decided, of how many where some were not."""
-    if test is None:
-        return "n/a"
     return f"{fraction(test.ratio)} ({_decided(test.judged, test.undecided)})"
 
 
@@ -78,7 +74,7 @@ def repeated(record: BackendRecord) -> str:
     return f"other bits: {again.differing} of {again.steps}{size}"
 
 
-REPEATED_NOTE = "of a second run: how many of its losses differ from the first one's, and by how many tolerances"
+REPEATED_NOTE = "Of a second run: how many of its losses differ from the first one's, and by how many tolerances."
 
 
 def weights_shown(run: Run) -> list[int]:
@@ -92,30 +88,15 @@ def weight(value: SupportsFloat) -> str:
     return f"{float(value):.7g}"
 
 
-def final_weights(run: Run) -> Iterator[tuple[str, Array, float, list[str]]]:
-    """(backend, w (d,), b, [distance to the reference, tolerance]) after the last step, by its decisive verdict."""
-    for name, record in run.records.items():
-        arrays, verdict = run.arrays(name), decisive(record)
-        features = run.manifest.problem.features
-        if verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
-            continue
-        which = "fused_" if verdict is record.fused_verdict else ""
-        ends = [verdict.weights_error, verdict.weights_tolerance]
-        if verdict.status == "undecidable":  # those two are of the last step that could be compared
-            ends = [None, None]
-        w, b = arrays[f"{which}final_w"], float(arrays[f"{which}final_b"])
-        yield name, w, b, ["not judged" if end is None else difference(end) for end in ends]
-
-
 def judged(run: Run) -> list[str]:
     """The backends whose numbers were compared with the reference."""
     return [name for name, record in run.records.items() if record.status in JUDGED and record.verdict is not None]
 
 
-def loss_steps(run: Run) -> list[int]:
-    """Evenly spaced steps, the first and the last among them."""
+def loss_steps(run: Run, rows: int = LOSS_ROWS) -> list[int]:
+    """At most so many evenly spaced steps, the first and the last among them."""
     steps = run.manifest.problem.steps
-    count = min(LOSS_ROWS, steps + 1)
+    count = min(rows, steps + 1)
     return sorted({round(i * steps / max(1, count - 1)) for i in range(count)})
 
 
@@ -138,15 +119,6 @@ def tolerance(values: Array | None, k: int) -> str:
     return "n/a" if values is None or k >= len(values) else difference(values[k])
 
 
-def published(run: Run, names: Sequence[str]) -> Iterator[tuple[PublishedRow, list[PublishedRow], str]]:
-    """(the published row, each backend's own, their largest difference) for each published epoch."""
-    for index, row in enumerate(run[names[0]].published):
-        own = [run[name].published[index] for name in names]
-        # max() would pass over a NaN: say it instead
-        off = [float(one.difference) for one in own]
-        yield row, own, difference(math.nan if any(map(math.isnan, off)) else max(off))
-
-
 def published_title(run: Run) -> str:
     """What the rows of `published` hold."""
     return (
@@ -166,16 +138,6 @@ def costs(run: Run) -> dict[str, Cost]:
 def memories(run: Run) -> dict[str, Memory]:
     """The backends whose memory was measured."""
     return {name: record.memory for name, record in run.records.items() if record.memory is not None}
-
-
-def step(run: Run, name: str, cost: Cost) -> list[str]:
-    """Time per step, its interval, ratio to the baseline or why there is none, digits kept."""
-    speed, baseline, digits = run.manifest.speed, run.manifest.baseline, digits_kept(run, name)
-    pair = None if speed is None or baseline is None else speed.pair(name, baseline)
-    ratio = "1 (baseline)" if name == baseline else "n/a" if pair is None else times(pair.ratio.value)
-    ratio = no_rank(cost) or ratio
-    interval = "n/a" if cost.disturbed and cost.step.low is None else span(cost.step)
-    return [seconds(cost.step.value), interval, ratio, "n/a" if digits is None else f"{digits:.1f}"]
 
 
 def no_rank(cost: Cost) -> str:
@@ -201,25 +163,13 @@ def no_ranks(known: dict[str, Cost]) -> Iterator[tuple[str, str]]:
             yield name, f"{reason}; {advice}"
 
 
-TIMED = ("timed by", "left out", "blocks judged", "over its twin")
+def has_own_blocks(known: dict[str, Cost]) -> bool:
+    """Whether more than the times is known of how they were taken, as since schema 1.7."""
+    return any(cost.steps_per_block for cost in known.values())
 
 
-def timed_heads(known: dict[str, Cost]) -> tuple[str, ...]:
-    """The heads of `timed`; none for runs of which only the times are known, as those before schema 1.7."""
-    return TIMED if any(cost.steps_per_block for cost in known.values()) else ()
-
-
-def timed(cost: Cost) -> list[str]:
-    """The cells under `TIMED`: what a step's time is, how many blocks do not count, how many were judged, the A/A."""
-    return [
-        _timed_by(cost),
-        "n/a" if cost.preempted is None else f"{cost.preempted:.0%}",
-        _blocks_judged(cost),
-        "n/a" if cost.control is None else f"{times(cost.control.value)} ({span(cost.control, ratio=True)})",
-    ]
-
-
-def _timed_by(cost: Cost) -> str:
+def timed_by(cost: Cost) -> str:
+    """What a step's time is, and how much longer the usual block takes."""
     if not cost.steps_per_block:
         return "n/a"
     if cost.steps_per_block == 1:
@@ -229,7 +179,8 @@ def _timed_by(cost: Cost) -> str:
     return f"{how} {cost.steps_per_block} steps{gap}"
 
 
-def _blocks_judged(cost: Cost) -> str:
+def blocks_judged(cost: Cost) -> str:
+    """How many timed blocks were judged, and how many could not be."""
     if not cost.blocks_judged + cost.blocks_not_judged:
         return "n/a"
     exact = f", {cost.blocks_exact} exactly" if cost.blocks_exact else ""
@@ -238,27 +189,27 @@ def _blocks_judged(cost: Cost) -> str:
 
 
 TIMED_NOTE = (
-    "timed by: the median step of a block, or its wall time over its steps where work is left to its end; of the "
+    "Timed by: the median step of a block, or its wall time over its steps where work is left to its end; of the "
     "undisturbed blocks the lower quintile, in brackets how much longer the usual one takes; blocks judged: their "
-    "final loss and weights were compared with the reference; not judged: the weights had moved too little for that"
+    "final loss and weights were compared with the reference; not judged: the weights had moved too little for that."
 )
 
 
-def noise(speed: SpeedRecord | None, shown: Callable[[str], str] = str) -> str:
-    """Where the noise floor comes from, as a sentence without capital and full stop; empty where there is none."""
+def noise(speed: SpeedRecord | None) -> str:
+    """Where the noise floor comes from, in a sentence; empty where there is none."""
     if speed is None or speed.noise_floor is None or speed.control is None:
         return ""
     ratio = f"{speed.control.value:.4f} ({span(speed.control, ratio=True)})"
     names = list(dict.fromkeys(speed.twins))
     if not names:
-        found = f"{shown(speed.control_backend or '')} against itself is {ratio}"
+        found = f"{speed.control_backend or ''} against itself is {ratio}"
     else:
-        who = shown(names[0]) if len(names) == 1 else "each backend in turn"
+        who = names[0] if len(names) == 1 else "each backend in turn"
         found = (
             f"{who} ran beside a twin that had imported and allocated something else; over all launches, a backend "
             f"over its twin is {ratio}"
         )
-    return f"noise floor {speed.noise_floor:.1%}: {found}; no verdict rests on less"
+    return f"Noise floor {speed.noise_floor:.1%}: {found}; no verdict rests on less."
 
 
 def phase_ratios(run: Run, pair: PairRecord) -> list[str]:
@@ -277,17 +228,16 @@ def pays_after(pair: PairRecord, known: dict[str, Cost]) -> str:
     return "at once" if pair.break_even_steps < 1 else f"{pair.break_even_steps:,.0f} steps"
 
 
-def undecided(pair: PairRecord) -> tuple[str, str]:
+def undecided(pair: PairRecord) -> str:
     """Why a pair is inconclusive, and what would help."""
     who = f"{pair.backend} / {pair.baseline} is inconclusive"
     if pair.ratio.low is None:
-        return f"{who}: too few undisturbed launches of it, or of twins, give no interval", "--timing-budget"
+        return f"{who}: too few undisturbed launches of it, or of twins, give no interval (--timing-budget)"
     if pair.held_back:
-        reason = "its interval alone would decide, but the run's noise floor does not allow it"
-        return f"{who}: {reason}", "a quieter machine"
+        return f"{who}: its interval alone would decide, but the run's noise floor does not allow it"
     if pair.launches_needed is None:
-        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold", "--margin"
-    return f"{who}: about {pair.launches_needed} launches would decide", "--precise or --timing-budget"
+        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold (--margin)"
+    return f"{who}: about {pair.launches_needed} launches would decide (--precise or --timing-budget)"
 
 
 CLOSURE = (0.85, 1.15)
@@ -321,44 +271,18 @@ def phases_off(run: Run) -> Iterator[tuple[str, str]]:
             yield name, f"its phases add up to {off:.2f} of its step: disturbed"
 
 
-def phases(record: BackendRecord, cost: Cost) -> list[str]:
-    """Forward, backward, update; their sum in steps; a gradient in losses; the contract's share of a step."""
-    cells, known = ["n/a"] * 5, known_phases(record)
-    if known is not None and cost.closure is not None and cost.gradient_ratio is not None:
-        cells = [seconds(known[phase].value) for phase in PHASES]
-        cells.append("step is fused" if fused(record) else f"{cost.closure.value:.3f}")
-        cells.append(f"{cost.gradient_ratio.value:.2f}")
-    return [*cells, "n/a" if cost.interface_seconds is None else f"{cost.interface_seconds / cost.step.value:.1%}"]
+def closure(record: BackendRecord) -> str | None:
+    """The sum of the phases in steps; None where the phases are not shown."""
+    cost, known = record.cost, known_phases(record)
+    if cost is None or known is None or cost.closure is None:
+        return None
+    return "step is fused" if fused(record) else f"{cost.closure.value:.3f}"
 
 
-PAID_ONCE = ("import", "construct", "make_tensor", "first step", "steady after", "all", "threads")
-
-
-def paid_once(cost: Cost) -> list[str]:
-    """The cells under `PAID_ONCE`."""
-    return [
-        "n/a" if cost.import_seconds is None else seconds(cost.import_seconds),
-        *map(_mean, (cost.construct_seconds, cost.make_tensor_seconds, cost.first_step_seconds)),
-        "not settled" if cost.steps_to_steady is None else f"{cost.steps_to_steady} steps",
-        "n/a" if cost.cold_seconds is None else seconds(cost.cold_seconds),
-        str(cost.threads_observed),
-    ]
-
-
-HELD = ("peak", "import", "data", "training", "tape", "growth per 1,000 steps")
-
-
-def held(memory: Memory) -> list[str]:
-    """The cells under `HELD`."""
-    return [
-        *map(size, (memory.peak_bytes, memory.import_bytes, memory.data_bytes)),
-        *("n/a" if some is None else size(some) for some in (memory.training_bytes, memory.tape_bytes)),
-        size(memory.growth_bytes),
-    ]
-
-
-def _mean(known: Interval | None) -> str:
-    return "n/a" if known is None else seconds(known.value)
+def gradient_ratio(record: BackendRecord) -> float | None:
+    """A gradient in losses; None where the phases are not shown."""
+    cost, known = record.cost, known_phases(record)
+    return None if cost is None or known is None or cost.gradient_ratio is None else cost.gradient_ratio.value
 
 
 def times(ratio: float) -> str:

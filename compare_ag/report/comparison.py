@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from compare_ag.comparison import BackendChange, Comparison, Fact
-from compare_ag.records import Interval, Real
+from compare_ag.records import Interval
+from compare_ag.report.answer import listing
 from compare_ag.report.escape import clean
-from compare_ag.report.grid import Grid, plain_table
-from compare_ag.report.speed import listing, titled
+from compare_ag.report.grid import drawn
+from compare_ag.report.table import BAD, GOOD, OPEN, Column, Table
 from compare_ag.report.units import difference, fraction, seconds, size
 
-STYLES = {
-    "wrong": "red", "still wrong": "red", "slower": "red", "gone": "yellow", "inconclusive": "yellow",
-    "not decided": "yellow",
-    "faster": "green", "equivalent": "green", "cured": "green",
+TONES = {
+    "wrong": BAD, "still wrong": BAD, "slower": BAD, "gone": OPEN, "inconclusive": OPEN, "not decided": OPEN,
+    "faster": GOOD, "equivalent": GOOD, "cured": GOOD,
 }  # fmt: skip
 WORDS = {
     "same": "", "wrong": "became wrong", "cured": "right again", "new": "new", "gone": "gone",
     "still wrong": "still wrong",
 }  # fmt: skip
+SECTION = "Comparing runs"
 WITHIN = {"same": "", "wrong": "wrong", "cured": "right, unlike the baseline"}
 """the same within one run, where nothing becomes anything"""
 
@@ -38,14 +41,20 @@ def sections(comparison: Comparison) -> Iterator[RenderableType]:
         yield Text(comparison.alike, style="bold yellow")
     if comparison.times_differ:
         yield Text("\n".join(apart(comparison)), style="bold yellow")
+    for table in tables(comparison):
+        yield drawn(table, clean)
+
+
+def tables(comparison: Comparison) -> Iterator[Table[Any]]:
+    """Every table that the comparison has rows for."""
     yield verdicts(comparison)
     yield accuracy(comparison)
     if any(one.speed.before or one.speed.after for one in comparison.backends):
         yield speed(comparison)
     if any(one.peak_before or one.peak_after for one in comparison.backends):
         yield memory(comparison)
-    if facts := [*comparison.environment, *version_facts(comparison)]:
-        yield titled("What else differs", _facts(facts))
+    if (facts := what_else(comparison)).rows:
+        yield facts
 
 
 def headline(comparison: Comparison, shown: Callable[[str], str] = clean) -> str:
@@ -103,29 +112,62 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def verdicts(comparison: Comparison) -> RenderableType:
+def sides(comparison: Comparison) -> tuple[str, str]:
+    """The heads of before and after."""
+    return ("before", "after") if comparison.kind == "runs" else (comparison.before, "here")
+
+
+def _number(head: str, get: Callable[[BackendChange], Any], shown: Callable[[Any], str]) -> Column[BackendChange]:
+    return Column(head, get, shown, named=True)
+
+
+NAME: Column[BackendChange] = Column("backend", lambda one: one.name, left=True)
+RATIO: Column[BackendChange] = Column("ratio", lambda one: one.speed.ratio, lambda ratio: f"{ratio.value:.4g}")
+INTERVAL: Column[BackendChange] = Column("interval", lambda one: span(one.speed.ratio))
+VERDICT: Column[BackendChange] = Column(
+    "verdict", lambda one: one.speed.verdict, tone=lambda one: TONES.get(one.speed.verdict, "")
+)
+
+
+def _states(comparison: Comparison, what: str = "") -> list[Column[BackendChange]]:
+    """Status before and after, and what became of it."""
+    before, after = sides(comparison)
+    words = WORDS if comparison.kind == "runs" else WITHIN
+    return [
+        Column(f"{what}{before}", lambda one: one.status_before or "not there", left=True, named=True),
+        Column(after, lambda one: one.status_after or "not there", left=True, named=True),
+        Column("", lambda one: words[one.became], left=True, tone=lambda one: TONES.get(one.became, "")),
+    ]
+
+
+def _times(comparison: Comparison, what: str = "") -> list[Column[BackendChange]]:
+    """Seconds per step before and after."""
+    before, after = sides(comparison)
+    return [
+        _number(f"{what}{before}", lambda one: one.speed.before, lambda step: seconds(step.value)),
+        _number(after, lambda one: one.speed.after, lambda step: seconds(step.value)),
+    ]
+
+
+def verdicts(comparison: Comparison) -> Table[BackendChange]:
     """Each backend's status before and after."""
-    table = plain_table()
-    for head in ("backend", *sides(comparison), "", "what was found"):
-        table.add_column(head, overflow="fold")
-    for one in comparison.backends:
-        became = Text(became_word(comparison, one), style=STYLES.get(one.became, ""))
-        states = [Text(clean(status or "not there")) for status in (one.status_before, one.status_after)]
-        table.add_row(Text(clean(one.name)), *states, became, Text(clean(one.found)))
-    return titled("Verdicts", table)
+    found: Column[BackendChange] = Column("what was found", lambda one: one.found, prose=True)
+    chosen = [NAME, *_states(comparison), found]
+    return Table("verdicts", "Verdicts", SECTION, chosen, comparison.backends)
 
 
-def became_word(comparison: Comparison, one: BackendChange) -> str:
-    """What became of it, for a table's cell."""
-    return (WORDS if comparison.kind == "runs" else WITHIN)[one.became]
-
-
-def accuracy(comparison: Comparison) -> RenderableType:
+def accuracy(comparison: Comparison) -> Table[BackendChange]:
     """How far off each was, and whether it trained the same way."""
-    table = Grid("backend", *accuracy_heads(comparison))
-    for one in comparison.backends:
-        table.add_row(clean(one.name), *accuracy_cells(one))
-    return titled("Accuracy", table, ACCURACY_NOTE)
+    before, after = sides(comparison)
+    chosen = [
+        NAME,
+        _number(f"worst {before}", lambda one: one.ratio_before, fraction),
+        _number(after, lambda one: one.ratio_after, fraction),
+        _number(f"error {before}", lambda one: one.error_before, difference),
+        _number(f"{after} ", lambda one: one.error_after, difference),
+        Column("losses", lambda one: one.loss_difference, lambda off: "the same" if off == 0 else difference(off)),
+    ]
+    return Table("accuracy", "Accuracy", SECTION, chosen, comparison.backends, [ACCURACY_NOTE])
 
 
 ACCURACY_NOTE = (
@@ -134,50 +176,18 @@ ACCURACY_NOTE = (
 )
 
 
-def sides(comparison: Comparison) -> tuple[str, str]:
-    """The heads of before and after."""
-    return ("before", "after") if comparison.kind == "runs" else (clean(comparison.before), "here")
-
-
-def accuracy_heads(comparison: Comparison) -> list[str]:
-    """The heads of `accuracy_cells`."""
-    before, after = sides(comparison)
-    return [f"worst {before}", after, f"error {before}", f"{after} ", "losses"]
-
-
-def accuracy_cells(one: BackendChange) -> list[str]:
-    """Worst ratio and final error, before and after; the difference of the losses."""
-    return [
-        *(_maybe(value, fraction) for value in (one.ratio_before, one.ratio_after)),
-        *(_maybe(value, difference) for value in (one.error_before, one.error_after)),
-        "the same" if one.loss_difference == 0 else _maybe(one.loss_difference, difference),
-    ]
-
-
-def _maybe(value: Real | None, shown: Callable[[Real], str]) -> str:
-    return "n/a" if value is None else shown(value)
-
-
-def speed(comparison: Comparison) -> RenderableType:
+def speed(comparison: Comparison) -> Table[BackendChange]:
     """Time per step, the ratio with its interval, and the verdict."""
-    table = Grid("backend", *speed_heads(comparison))
-    for one in comparison.backends:
-        *cells, verdict = speed_cells(one)
-        table.add_row(clean(one.name), *cells, Text(verdict, style=STYLES.get(one.speed.verdict, "")))
-    return titled("Speed: a whole step in the steady state", table, "\n".join(speed_notes(comparison)))
+    chosen = [NAME, *_times(comparison), RATIO, INTERVAL, VERDICT]
+    caption = "Speed: a whole step in the steady state"
+    return Table("speed", caption, SECTION, chosen, comparison.backends, list(speed_notes(comparison)))
 
 
-def speed_heads(comparison: Comparison) -> list[str]:
-    """The heads of `speed_cells`."""
-    return [*sides(comparison), "ratio", "interval", "verdict"]
-
-
-def speed_cells(one: BackendChange) -> list[str]:
-    """Seconds before and after, ratio, interval, verdict."""
-    change = one.speed
-    times = ["n/a" if step is None else seconds(step.value) for step in (change.before, change.after)]
-    ratio = "n/a" if change.ratio is None else f"{change.ratio.value:.4g}"
-    return [*times, ratio, span(change.ratio), change.verdict]
+def changes(comparison: Comparison) -> Table[BackendChange]:
+    """Status and speed in one, for a comment."""
+    chosen = [NAME, *_states(comparison, "status "), *_times(comparison, "time "), RATIO, INTERVAL,
+              replace(VERDICT, head="speed")]  # fmt: skip
+    return Table("changes", "", SECTION, chosen, comparison.backends)
 
 
 def span(ratio: Interval | None) -> str:
@@ -197,27 +207,40 @@ def speed_notes(comparison: Comparison) -> Iterator[str]:
         yield f"noise floor {percent(max(floors))}: no verdict rests on less"
     for one in comparison.backends:
         if one.speed.note and one.speed.verdict != "not decided":
-            subject = "" if one.speed.note.startswith(f"{one.name} ") else f"{clean(one.name)}: "
-            yield f"{subject}{clean(one.speed.note)}"
+            subject = "" if one.speed.note.startswith(f"{one.name} ") else f"{one.name}: "
+            yield f"{subject}{one.speed.note}"
     if any(one.speed.verdict == "not decided" for one in comparison.backends):
         outcome = "it fails here because of --strict" if comparison.strict else "it passes here, --strict makes it fail"
         yield f"not decided: close what is busy and run again; {outcome}"
-    yield from map(clean, comparison.notes)
+    yield from comparison.notes
 
 
-def memory(comparison: Comparison) -> RenderableType:
-    """Peak memory."""
-    table = Grid("backend", *sides(comparison), "change")
-    for one in comparison.backends:
-        table.add_row(clean(one.name), *memory_cells(one))
-    return titled("Peak memory", table)
+def memory(comparison: Comparison) -> Table[BackendChange]:
+    """Peak memory before and after, and by how much it grew."""
+    before, after = sides(comparison)
+
+    def grown(one: BackendChange) -> float | None:
+        known = one.peak_before is not None and one.peak_after is not None
+        return one.peak_after / one.peak_before - 1 if known and one.peak_before and one.peak_after else None
+
+    chosen = [
+        NAME,
+        _number(before, lambda one: one.peak_before, size),
+        _number(after, lambda one: one.peak_after, size),
+        Column("change", grown, lambda share: f"{share:+.1%}"),
+    ]
+    return Table("memory", "Peak memory", SECTION, chosen, comparison.backends)
 
 
-def memory_cells(one: BackendChange) -> list[str]:
-    """Peak before and after, and by how much it grew."""
-    before, after = one.peak_before, one.peak_after
-    grown = "n/a" if before is None or after is None else f"{after / before - 1:+.1%}"
-    return [*("n/a" if peak is None else size(peak) for peak in (before, after)), grown]
+def what_else(comparison: Comparison) -> Table[Fact]:
+    """Machine, settings and versions that are not the same."""
+    chosen: list[Column[Fact]] = [
+        Column("what", lambda fact: known(fact.what), left=True),
+        Column("before", lambda fact: known(fact.before), left=True, prose=True),
+        Column("after", lambda fact: known(fact.after), left=True, prose=True),
+    ]
+    facts = [*comparison.environment, *version_facts(comparison)]
+    return Table("facts", "What else differs", SECTION, chosen, facts)
 
 
 def version_facts(comparison: Comparison) -> Iterator[Fact]:
@@ -226,12 +249,3 @@ def version_facts(comparison: Comparison) -> Iterator[Fact]:
         for one in comparison.backends:
             for fact in one.versions:
                 yield Fact(what=f"{one.name}: {fact.what}", before=fact.before, after=fact.after)
-
-
-def _facts(facts: list[Fact]) -> RenderableType:
-    table = plain_table()
-    for head in ("", "before", "after"):
-        table.add_column(head, overflow="fold")
-    for fact in facts:
-        table.add_row(*(Text(known(text)) for text in (fact.what, fact.before, fact.after)))
-    return table

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from compare_ag.report.table import Column, Table
 
 _VERDICTS = {
     "backend": "The adapter that was trained, by the name that follows --backends; in brackets the versions of the "
@@ -58,6 +61,7 @@ _TESTS = {
 }
 
 _WEIGHTS = {
+    "backend": "The adapter that was trained; “reference” is what it is compared with.",
     "w[i]": "The i-th weight after the last step; w has one for each feature.",
     "b": "The intercept after the last step.",
     "distance to reference": "Euclidean norm of the difference of (w, b) from the trajectory that it is compared with.",
@@ -96,6 +100,7 @@ _SPEED = {
     "of these with the exact trajectory; not judged are blocks that moved the weights by less than 10 tolerances.",
     "over its twin": "Time per step over that of a twin, a second worker of the same backend that imported and "
     "allocated something else before: 1, but for noise.",
+    "steps per second": "How many whole steps fit into a second: one over the time per step.",
     "digits kept": "Decimal digits of the reference's final weights (the exact ones where they could be computed) that "
     "it reproduced: -log10 of the relative error, and at most what its dtype can hold, 7.2 for float32 and 16.0 for "
     "float64. Beside the time per step: accuracy against cost.",
@@ -228,7 +233,25 @@ GLOSSARY: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 """section -> column or term -> one or two sentences"""
 
+_SHORT = {
+    "backend": "The adapter that was trained.",
+    "status": "Its state in one word; each word is explained under “Status”.",
+    "final w; b": "The weights and the intercept after the last step.",
+    "final norm": "The Euclidean norm of all weights and the intercept after the last step.",
+    "distance": "How far the final weights are from those of the reference: the Euclidean norm of the difference.",
+    "time per step": "Seconds for one whole step in the steady state, and how far its 95 % interval reaches.",
+    "ratio": "Time per step over that of the baseline; above 1 is slower. Instead of it: “disturbed” or “unranked” for "
+    "a backend without a rank.",
+    "peak memory": "The largest resident memory of a fresh worker.",
+    "course": "The losses of the whole training as bars, from the smallest to the largest.",
+}
+
 _COMPARED = {
+    "backend": "The adapter that was trained.",
+    "what was found": "The verdict after, in a sentence.",
+    "what": "Something of machine, settings or versions that is not the same.",
+    "before": "What it was in the first run.",
+    "after": "What it was in the second run.",
     "before, after": "The two runs; where one run's backends are compared with one of them, its name, and here.",
     "worst": "The largest observed/tolerance of everything that was judged; above 1 is wrong.",
     "error": "The distance of the final weights from the reference.",
@@ -251,6 +274,23 @@ _GRAPHS = {
 }
 
 COMMANDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {"Comparing runs": MappingProxyType(_COMPARED), "Graph and trace": MappingProxyType(_GRAPHS)}
+    {
+        "The short answer": MappingProxyType(_SHORT),
+        "Comparing runs": MappingProxyType(_COMPARED),
+        "Graph and trace": MappingProxyType(_GRAPHS),
+    }
 )
 """the same for what other commands show, which a report on one run does not have"""
+
+
+def entry_id(section: str, word: str) -> str:
+    """The id of a glossary entry, from our own words only: letters, digits and dashes."""
+    plain = "".join(character if character.isascii() and character.isalnum() else "-" for character in word.lower())
+    return f"g-{section.lower().replace(' ', '-')}-{plain.strip('-')}"
+
+
+def entry_of(table: Table[Any], column: Column[Any]) -> str | None:
+    """The id of the entry that explains a column; None for a head that is a plugin's name."""
+    section = column.section or table.section
+    word = "w[i]" if column.head.startswith("w[") else column.head
+    return entry_id(section, word) if word in GLOSSARY[section] and not column.named else None

@@ -5,12 +5,15 @@ Columns that do not fit beside the first are shown in a further table below, und
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Literal
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+from compare_ag.report import table as data
+from compare_ag.text import printable
 
 GAP = 2
 """columns of space between two columns"""
@@ -24,11 +27,11 @@ def plain_table() -> Table:
 class Grid:
     """Rows under heads; the first column names the row."""
 
-    def __init__(self, *heads: str, words: int = 1) -> None:
+    def __init__(self, *heads: str, words: int | Collection[int] = 1) -> None:
         self._heads = heads
         self._rows: list[list[Text]] = []
-        self._words = words
-        """how many of the first columns hold words (left-aligned); the others hold numbers"""
+        self._words = range(words) if isinstance(words, int) else words
+        """the columns that hold words (left-aligned), or how many of the first; the others hold numbers"""
 
     def add_row(self, *cells: str | Text) -> None:
         """Add one row, a cell for each head; strings are taken as they are, never as markup."""
@@ -42,18 +45,26 @@ class Grid:
                 yield Text()
             table = plain_table()
             for index in columns:
-                justify: Literal["left", "right"] = "left" if index < self._words else "right"
+                justify: Literal["left", "right"] = "left" if index in self._words else "right"
                 table.add_column(Text(self._heads[index]), justify=justify, overflow="fold")
             for row in self._rows:
                 table.add_row(*(row[index] for index in columns))
             yield table
 
-    def _parts(self, width: int) -> Iterator[list[int]]:
-        """Indices of the columns of each table: the first, and as many others as fit beside it."""
-        widths = [
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that one table of all columns takes."""
+        return sum(self._widths()) + GAP * (len(self._heads) - 1)
+
+    def _widths(self) -> list[int]:
+        return [
             max([Text(head).cell_len, *(row[index].cell_len for row in self._rows)])
             for index, head in enumerate(self._heads)
         ]
+
+    def _parts(self, width: int) -> Iterator[list[int]]:
+        """Indices of the columns of each table: the first, and as many others as fit beside it."""
+        widths = self._widths()
         columns, used = [0], widths[0]
         for index in range(1, len(widths)):
             if used + GAP + widths[index] > width and len(columns) > 1:
@@ -62,3 +73,27 @@ class Grid:
             columns.append(index)
             used += GAP + widths[index]
         yield columns
+
+
+STYLES = {data.GOOD: "green", data.OPEN: "yellow", data.BAD: "red"}
+
+
+def drawn(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Group:
+    """A table as data, for the terminal; ``shown`` makes a plugin's own words harmless."""
+    return titled(shown(table.caption), grid_of(table, shown), [shown(note) for note in table.notes])
+
+
+def grid_of(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Grid:
+    """Its columns and rows alone."""
+    columns = table.columns
+    words = [index for index, column in enumerate(columns) if column.left or column.prose]
+    grid = Grid(*(shown(column.head) for column in columns), words=words)
+    for row in table.rows:
+        grid.add_row(*(Text(shown(one.cell(row)), style=STYLES.get(one.tone_of(row), "")) for one in columns))
+    return grid
+
+
+def titled(title: str, table: RenderableType, notes: Sequence[str] = ()) -> Group:
+    """A table under its title, with notes below: as wide as the terminal, where rich's own would be as the table."""
+    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
+    return Group(*parts, table, *(Text(note, style="dim italic") for note in notes))

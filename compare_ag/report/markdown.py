@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from compare_ag.comparison import Comparison
-from compare_ag.records import BackendRecord, Run, decisive
+from compare_ag.records import Run
 from compare_ag.report import comparison as changes
-from compare_ag.report.cells import PHASES, costs, found, known_phases, no_rank, no_ranks
+from compare_ag.report import facts
+from compare_ag.report.answer import answer_sentences
+from compare_ag.report.cells import costs, found, no_ranks
 from compare_ag.report.escape import markdown
-from compare_ag.report.terminal import answer_sentences
-from compare_ag.report.units import difference, fraction, seconds, size
-
-WIDE = 2
-"""columns of words at the left of a table; the others hold numbers and are aligned right"""
+from compare_ag.report.table import Table
+from compare_ag.report.tables import results
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = WIDE) -> str:
-    """A pipe table; heads and cells come escaped."""
-    marks = [":--" if index < words else "--:" for index in range(len(heads))]
+def pipe_table(table: Table[Any]) -> str:
+    """A table as data, in Markdown."""
+    marks = [":--" if column.left else "--:" for column in table.columns]
+    rows = [[cell if cell == "n/a" else markdown(cell) for cell in row] for row in table.texts()]
+    heads = [markdown(column.head) if column.named else column.head for column in table.columns]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
 
 
@@ -27,54 +29,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = WIDE
 
 def run_markdown(run: Run) -> str:
     """The answer, one table, what went wrong, and the line that says where and how: fits into an issue or a paper."""
-    parts = [f"**{' '.join(answer_sentences(run, markdown))}**", results(run)]
+    parts = [f"**{' '.join(answer_sentences(run, markdown))}**", pipe_table(results(run))]
     if reasons := list(_reasons(run)):
         parts.append("\n".join(f"- {line}" for line in reasons))
     parts.append("\n".join(_footnotes(run)))
     return "\n\n".join(parts) + "\n"
-
-
-def results(run: Run) -> str:
-    """A row for each backend: verdict, accuracy, time with its interval, ratio, phases, memory."""
-    timed = bool(costs(run))
-    memory = any(record.memory is not None for record in run.records.values())
-    heads = ["backend", "status", "worst observed / tolerance", "final error"]
-    if timed:
-        heads += ["time per step", "95 % interval", f"ratio to {markdown(run.manifest.baseline or 'the baseline')}"]
-        heads += ["verdict", *PHASES]
-    if memory:
-        heads.append("peak memory")
-    rows = []
-    for record in run.records.values():
-        verdict = decisive(record)
-        versions = " ".join(f"{name} {version}" for name, version in record.versions.items())
-        row = [markdown(record.name) + (f" ({markdown(versions)})" if versions else ""), markdown(record.status)]
-        row.append("n/a" if verdict is None else fraction(verdict.worst_ratio))
-        row.append("n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error))
-        row += _cost_cells(run, record) if timed else []
-        if memory:
-            row.append("n/a" if record.memory is None else size(record.memory.peak_bytes))
-        rows.append(row)
-    return table(heads, rows)
-
-
-def _cost_cells(run: Run, record: BackendRecord) -> list[str]:
-    """Time per step, its interval, ratio to the baseline, verdict, phases."""
-    cost, speed, baseline = record.cost, run.manifest.speed, run.manifest.baseline
-    if cost is None:
-        return ["not timed", *["n/a"] * (3 + len(PHASES))]
-    step = cost.step
-    ends = "n/a" if step.low is None or step.high is None else f"{seconds(step.low)} to {seconds(step.high)}"
-    pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
-    ratio, verdict = ("1", "baseline") if record.name == baseline else ("n/a", "n/a")
-    if pair is not None:
-        inside = f" ({changes.span(pair.ratio)})" if pair.ratio.low is not None else ""
-        ratio, verdict = f"{pair.ratio.value:.4g}{inside}", markdown(pair.verdict)
-    if word := no_rank(cost):
-        ratio, verdict = "n/a", word
-    known = known_phases(record)
-    phases = ["n/a"] * len(PHASES) if known is None else [seconds(known[phase].value) for phase in PHASES]
-    return [seconds(step.value), ends, ratio, verdict, *phases]
 
 
 def _reasons(run: Run) -> Iterator[str]:
@@ -86,11 +45,8 @@ def _reasons(run: Run) -> Iterator[str]:
         yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
     for name, why in no_ranks(costs(run)):
         yield f"{markdown(name)} {markdown(why)}"
-    for text in run.manifest.warnings:
+    for text in facts.warnings(run):
         yield f"warning: {markdown(text)}"
-    if run.manifest.speed is not None:
-        for one in run.manifest.speed.warnings:
-            yield f"timing: {markdown(one.message)}. {markdown(one.advice)}"
 
 
 def _footnotes(run: Run) -> Iterator[str]:
@@ -110,8 +66,8 @@ def _footnotes(run: Run) -> Iterator[str]:
             f"thread{'s' if speed.threads > 1 else ''}, margin {speed.margin:.0%}{floor}.  "
         )
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
-    facts = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
-    yield f"Environment: {markdown(facts)}; {markdown(libraries)}; {markdown(run.manifest.created[:10])}."
+    where = f"{machine.cpu}, {machine.logical_cpus} CPUs, {machine.system}, {machine.implementation} {machine.python}"
+    yield f"Environment: {markdown(where)}; {markdown(libraries)}; {markdown(run.manifest.created[:10])}."
 
 
 # --- a comparison -------------------------------------------------------------------------------------------
@@ -133,41 +89,12 @@ def comparison_markdown(comparison: Comparison) -> str:
     if comparison.times_differ:
         first, *reasons = changes.apart(comparison)
         parts.append("\n".join([f"> **{first}**", *(f"> - {markdown(reason)}" for reason in reasons)]))
-    parts.append(_changes_table(comparison))
+    parts.append(pipe_table(changes.changes(comparison)))
     notes = [*map(markdown, changes.speed_notes(comparison))]
     parts.append("<details><summary>accuracy, memory, versions, method</summary>")
-    parts.append(table(["backend", *map(markdown, changes.accuracy_heads(comparison))], _accuracy_rows(comparison), 1))
-    parts.append(
-        table(["peak memory", *map(markdown, changes.sides(comparison)), "change"], _memory_rows(comparison), 1)
-    )
-    if differing := [*comparison.environment, *changes.version_facts(comparison)]:
-        rows = [[markdown(changes.known(text)) for text in (one.what, one.before, one.after)] for one in differing]
-        parts.append(table(["what else differs", "before", "after"], rows, 3))
+    parts += [pipe_table(changes.accuracy(comparison)), pipe_table(changes.memory(comparison))]
+    if (differing := changes.what_else(comparison)).rows:
+        parts.append(pipe_table(differing))
     parts.append("\n".join(f"- {note}" for note in [changes.ACCURACY_NOTE, *notes]))
     parts.append("</details>")
     return "\n\n".join(parts) + "\n"
-
-
-def _changes_table(comparison: Comparison) -> str:
-    before, after = map(markdown, changes.sides(comparison))
-    heads = ["backend", f"status {before}", after, "", f"time {before}", after, "ratio", "interval", "speed"]
-    rows = [
-        [
-            markdown(one.name),
-            *(markdown(status or "not there") for status in (one.status_before, one.status_after)),
-            changes.became_word(comparison, one),
-            *changes.speed_cells(one),
-        ]
-        for one in comparison.backends
-    ]
-    return table(heads, rows, 4)
-
-
-def _accuracy_rows(comparison: Comparison) -> Iterator[list[str]]:
-    for one in comparison.backends:
-        yield [markdown(one.name), *changes.accuracy_cells(one)]
-
-
-def _memory_rows(comparison: Comparison) -> Iterator[list[str]]:
-    for one in comparison.backends:
-        yield [markdown(one.name), *changes.memory_cells(one)]

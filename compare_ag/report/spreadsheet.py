@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -24,14 +24,14 @@ import numpy as np
 
 from compare_ag.comparison.numbers import blocks
 from compare_ag.model import logistic
-from compare_ag.records import BackendRecord, Cost, Interval, Run, decisive
-from compare_ag.report import cells
+from compare_ag.records import Interval, Run
+from compare_ag.report import tables as run_tables
+from compare_ag.report.cells import PHASES
 from compare_ag.report.escape import cell
-from compare_ag.report.kept import digits_kept
+from compare_ag.report.table import Table
 
 Value: TypeAlias = str | float | int | None
 Tell: TypeAlias = Callable[[str, int, int], object]
-PHASES = ("forward", "backward", "update")
 ROWS_PER_WORD = 5000
 """rows that are written between two words on how far it is"""
 
@@ -58,7 +58,25 @@ def _tell(tell: Tell, file: str, total: int, done: int) -> None:
 
 def summary(run: Run) -> str:
     """summary.csv alone; empty for a run without backends."""
-    return _text(*_summary(run))
+    return csv_text(run_tables.summary(run))
+
+
+def csv_text(table: Table[Any]) -> str:
+    """A table as data, as CSV: values, not their texts, with the ends of intervals; empty where it has no row."""
+    heads: list[str] = []
+    for column in table.columns:
+        head = column.key or f"{column.head} {column.unit}".strip()
+        heads += [head, f"{head} low", f"{head} high"] if column.ends else [head]
+
+    def cells(row: Any) -> Iterator[Value]:
+        for column in table.columns:
+            value = column.value(row)
+            if isinstance(value, Interval):
+                yield from (value.value, value.low, value.high)
+            else:
+                yield from [value] * (3 if column.ends else 1)
+
+    return _text(heads, map(list, map(cells, table.rows)))
 
 
 def _text(
@@ -75,82 +93,6 @@ def _text(
         writer.writerow(map(cell, row))
         count += 1
     return buffer.getvalue() if count else ""
-
-
-# --- summary ------------------------------------------------------------------------------------------------
-
-
-def _summary(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
-    rows = [_backend(run, record) for record in run.records.values()]
-    heads = list(rows[0]) if rows else []
-    return heads, iter([list(row.values()) for row in rows])
-
-
-def _backend(run: Run, record: BackendRecord) -> dict[str, Value]:
-    """One row, by heads; units are part of the heads."""
-    verdict, cost, memory = decisive(record), record.cost, record.memory
-    row: dict[str, Value] = {
-        "backend": record.name,
-        "distribution": record.distribution,
-        "version": record.version,
-        "libraries": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
-        "status": record.status,
-        "found": record.reason or ("" if verdict is None else verdict.message),
-        "first wrong step": None if verdict is None else verdict.first_step,
-        "worst observed/tolerance": None if verdict is None else _number(verdict.worst_ratio),
-        "final error": None if verdict is None else _number(verdict.weights_error),
-        "final tolerance": None if verdict is None else _number(verdict.weights_tolerance),
-        "digits kept": digits_kept(run, record.name),
-        "train s": record.train_seconds,
-    }
-    row |= _ends("step s", None if cost is None else cost.step)
-    speed, baseline = run.manifest.speed, run.manifest.baseline
-    pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
-    row |= _ends("ratio to baseline", None if pair is None else pair.ratio)
-    own = "baseline" if record.name == baseline and cost is not None else None
-    no_rank = "" if cost is None else cells.no_rank(cost)
-    row["speed verdict"] = no_rank or (own if pair is None else pair.verdict)
-    row["no rank because"] = None if cost is None else cells.no_rank_reason(cost)[0]
-    row |= _timing(cost)
-    phases = cells.known_phases(record)
-    for phase in PHASES:
-        row[f"{phase} s"] = None if phases is None else phases[phase].value
-    row |= {
-        "import s": None if cost is None else cost.import_seconds,
-        "construct s": None if cost is None else _value(cost.construct_seconds),
-        "make_tensor s": None if cost is None else _value(cost.make_tensor_seconds),
-        "first step s": None if cost is None else _value(cost.first_step_seconds),
-        "steps to steady": None if cost is None else cost.steps_to_steady,
-        "peak memory bytes": None if memory is None else memory.peak_bytes,
-        "tape bytes": None if memory is None else memory.tape_bytes,
-    }
-    return row
-
-
-def _timing(cost: Cost | None) -> dict[str, Value]:
-    """How its step was timed; empty before schema 1.7."""
-    heads = ("timed by", "steps per block", "blocks left out", "blocks judged", "exactly", "blocks not judged")
-    row: dict[str, Value] = dict.fromkeys(heads)
-    if cost is not None and cost.steps_per_block:
-        values = (cost.timed_by, cost.steps_per_block, cost.preempted)
-        counts = (cost.blocks_judged, cost.blocks_exact, cost.blocks_not_judged)
-        row = dict(zip(heads, (*values, *counts), strict=True))
-    return row | dict(_ends("ratio to twin", None if cost is None else cost.control))
-
-
-def _number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _value(interval: Interval | None) -> float | None:
-    return None if interval is None else interval.value
-
-
-def _ends(head: str, interval: Interval | None) -> Mapping[str, Value]:
-    """Three columns: the estimate and the ends of its 95 % interval."""
-    if interval is None:
-        return {head: None, f"{head} low": None, f"{head} high": None}
-    return {head: interval.value, f"{head} low": interval.low, f"{head} high": interval.high}
 
 
 # --- trajectories -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import compare_ag
 from compare_ag.bridge.imported import import_benchmark
 from compare_ag.records import RecordError
-from compare_ag.report.speed import fastest
+from compare_ag.report.answer import fastest
 from compare_ag.report.terminal import answer
 
 SPEED = """
@@ -139,8 +139,11 @@ def test_an_imported_run_ranks_nobody_and_says_so(session, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "timed by pytest-benchmark, after a check of the numbers" in done.stdout
-    assert "nobody is ranked" in done.stdout
-    assert "in one process, one after the other" in done.stdout
+    assert "Ratios with intervals: compare-ag run --backends numpy,autograd" in done.stdout
+    again = [sys.executable, "-m", "compare_ag", "show", str(tmp_path / "run"), "--details"]
+    details = " ".join(subprocess.run(again, capture_output=True, text=True, check=True).stdout.split())
+    assert "No backend is ranked" in details
+    assert "in one process, one after the other" in details
     run = compare_ag.load_run(tmp_path / "run")
     assert "agree" not in answer(run).plain
     assert "it is not decided which is faster" in " ".join(fastest(run))

@@ -101,9 +101,10 @@ def kept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     return folder, done
 
 
-def test_run_prints_the_tables_and_the_path_last(kept):
-    _, done = kept
-    for heading in ("Verdicts", "Final weights", "Loss after k steps", "Speed", "Paid once"):
+def test_details_print_the_tables_and_the_path_last(kept):
+    folder, _ = kept
+    done = call("show", "here", "--details", cwd=folder)
+    for heading in ("Verdict of each backend", "Final weights", "Loss after k steps", "Speed", "Paid once"):
         assert heading in done.stdout
     assert done.stdout.splitlines()[-1] == "Run kept in here"
     assert "\x1b" not in done.stdout
@@ -113,6 +114,8 @@ def test_show_prints_the_same_from_the_files_alone(kept):
     folder, done = kept
     again = call("show", "here", cwd=folder)
     assert again.stdout == done.stdout
+    assert "numpy agrees with the reference" in done.stdout
+    assert "Paid once" not in done.stdout
     assert again.returncode == 0
 
 
@@ -128,8 +131,21 @@ def test_json_goes_to_stdout_and_text_to_stderr(tmp_path):
     document = json.loads(done.stdout)
     assert document["schema"]["name"] == "compare-ag/run"
     assert document["records"][0]["status"] == "ok"
-    assert "Verdicts" in done.stderr
+    assert "numpy agrees with the reference" in done.stderr
     assert json.loads(call("show", tmp_path / "run", "--json").stdout) == document
+
+
+def test_what_is_left_out_is_said_in_one_line_with_what_adds_it(install_plugin, tmp_path):
+    install_plugin("needy")
+    with open(tmp_path / "site" / "cag_needy-1.0.dist-info" / "METADATA", "a") as metadata:
+        metadata.write("Provides-Extra: needy\nRequires-Dist: frobnicate>=2; extra == 'needy'\n")
+    options = ("--no-timing", *SMALL)
+    done = call("run", *options, "-o", tmp_path / "all")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("left out, because what they need is not installed: needy; to add them: ")
+    assert line.endswith("'frobnicate>=2'")
+    assert "needy" not in done.stdout
+    assert call("run", "--backends", "numpy", *options, "-o", tmp_path / "chosen").stderr == ""
 
 
 def test_each_finished_backend_is_one_line_on_a_pipe(tmp_path):
@@ -248,7 +264,8 @@ def test_wrong_numbers_are_exit_1(install_plugin, good_plugin, tmp_path):
     install_plugin("off", good_plugin.replace("v - rate * g", "v - rate * g * 1.001"))
     done = call("run", "--backends", "off,numpy", *SMALL, "-o", tmp_path / "run")
     assert done.returncode == 1
-    assert "off: disagree" in done.stdout
+    assert "off disagrees with the reference" in done.stdout
+    assert "compare-ag bisect off numpy --problem synthetic" in done.stdout
 
 
 def interrupted(tmp_path, sent: signal.Signals) -> subprocess.CompletedProcess[str]:
@@ -374,7 +391,8 @@ def test_completion(words, expected):
 def test_a_narrow_terminal_and_no_utf8_still_work(kept):
     folder, _ = kept
     narrow = call("show", folder / "here", environment={"COLUMNS": "40"})
-    assert max(len(line) for line in narrow.stdout.splitlines()[:-1]) <= 40
+    to_copy = ("All tables", "Everything", "What each backend", "Run kept in")
+    assert max(len(line) for line in narrow.stdout.splitlines() if not line.startswith(to_copy)) <= 40
     ascii_only = call(
         "show", folder / "here", environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     )

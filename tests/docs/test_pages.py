@@ -98,10 +98,11 @@ def test_a_command_must_exit_as_stated():
         pages.execute("```console\n$ exit 3\n```\n")
 
 
-def test_the_glossary_of_the_methods_page_is_the_reports():
-    methods = (ROOT / "docs" / pages.METHODS).read_text(encoding="utf-8")
-    assert pages.glossary() in methods
-    assert pages.with_glossary(methods) == methods
+@pytest.mark.parametrize("name", pages.GENERATED)
+def test_what_the_program_says_itself_stands_on_its_page(name):
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert pages.GENERATED[name][1]() in page
+    assert pages.differences(name, page, pages.generated(name, page)) == "", "python scripts/pages.py writes it"
 
 
 @pytest.mark.thorough

@@ -172,7 +172,9 @@ def test_markdown_is_a_table_with_its_environment(run):
         ["dead (dead 1.0)", "crashed"],
     ]
     assert len({len(row) for row in table}) == 1
-    assert text.startswith("**numpy and torch agree with the reference. off: disagree. dead: crashed.")
+    assert text.startswith(
+        "**numpy and torch agree with the reference. off disagrees with the reference. dead: crashed."
+    )
     assert "- dead: crashed, crashed for a reason" in text
     assert (
         "Environment: Made CPU, 2 CPUs, Linux 6.1, CPython 3.11.2; compare-ag 0.1.0, numpy 2.1.0; 2026-01-31." in text

@@ -1,33 +1,17 @@
-"""No column without an explanation: every head that the terminal report can show has an entry in the glossary."""
+"""No column without an explanation: every head that a report can show has an entry in the glossary."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from rich.table import Table
 
 import compare_ag
 from compare_ag import records
 from compare_ag.comparison import compare_runs, compare_within
 from compare_ag.report import comparison as report
-from compare_ag.report import speed, terminal
+from compare_ag.report import tables
 from compare_ag.report.glossary import COMMANDS, GLOSSARY
-from compare_ag.report.grid import Grid
-
-SECTIONS = {
-    "Verdicts": "Verdicts",
-    "Tests": "Tests",
-    "Final weights": "Final weights",
-    "Published losses": "Losses",
-    "Loss": "Losses",
-    "Speed": "Speed",
-    "Who is faster": "Who is faster",
-    "Phases of a step": "Phases",
-    "Paid once": "Paid once",
-    "Memory": "Memory",
-}
-"""how a table's title begins -> its section of the glossary"""
 
 
 @pytest.fixture(scope="module")
@@ -42,68 +26,48 @@ def runs(tmp_path_factory, brief):
     ]
 
 
-def heads(parts, monkeypatch) -> set[tuple[str, str]]:
-    """(title, head) of every column; a table without a title of its own counts to the one above it."""
-    found: set[tuple[str, str]] = set()
-    pending: list[str] = []
-    title = ""
-
-    def add_column(self, header="", *args, **kwargs):
-        pending.append(str(header))
-        return original(self, header, *args, **kwargs)
-
-    def grid(self, *columns, words=1):
-        pending.extend(columns)
-        made(self, *columns, words=words)
-
-    def titled(name, table, note=""):
-        nonlocal title
-        title = name
-        found.update((title, head) for head in pending)
-        pending.clear()
-        return render(name, table, note)
-
-    original, made, render = Table.add_column, Grid.__init__, speed.titled
-    with monkeypatch.context() as patch:
-        patch.setattr(Table, "add_column", add_column)
-        patch.setattr(Grid, "__init__", grid)
-        patch.setattr(speed, "titled", titled)
-        patch.setattr(terminal, "titled", titled)
-        patch.setattr(report, "titled", titled)
-        for _ in parts:
-            found.update((title, head) for head in pending)
-            pending.clear()
-    return found
+def run_tables(run):
+    """Every table that a report on a run can show."""
+    made = [
+        tables.verdicts, tables.losses, tables.weights, tables.speed, tables.timing, tables.pairs, tables.phases,
+        tables.once, tables.memory, tables.short,
+    ]  # fmt: skip
+    return [table for make in made if (table := make(run)) is not None]
 
 
-def entry(title: str, head: str) -> str | None:
-    """The sentences on one column."""
-    (section,) = {name for start, name in SECTIONS.items() if title.startswith(start)}
-    return GLOSSARY[section].get("w[i]" if re.fullmatch(r"w\[\d+\]", head) else head)
+def missing(shown) -> list[tuple[str, str]]:
+    """(caption, head) of every column without a sentence on it."""
+    told = {**GLOSSARY, **COMMANDS}
+    heads = [(table, column, column.section or table.section) for table in shown for column in table.columns]
+    return [
+        (table.caption, column.head)
+        for table, column, section in heads
+        if column.head
+        and not column.named
+        and ("w[i]" if column.head.startswith("w[") else column.head) not in told[section]
+    ]
 
 
-def test_every_column_that_a_report_shows_is_explained(runs, make_run, monkeypatch):
+def test_every_column_that_a_report_shows_is_explained(runs, make_run):
     judged = make_run({"numpy": 1e-5, "mine": 2e-5}, judged=True)
-    shown = {pair for run in [*runs, judged] for pair in heads(terminal.sections(run), monkeypatch)}
-    assert {head for _, head in shown} >= {"timed by", "left out", "blocks judged", "over its twin"}
-    shown = {(title, {"mine": "numpy"}.get(head, head)) for title, head in shown}
-    assert {title for title, _ in shown if title.startswith("Memory")}
-    assert {head for _, head in shown} >= {"course of the loss", "pays after", "w[39]", "published", "k", "…"}
-    unnamed = {"", "…", "numpy", "autograd"}
-    missing = {(title, head) for title, head in shown if head not in unnamed and not entry(title, head)}
-    assert missing == set()
+    shown = [table for run in [*runs, judged] for table in run_tables(run)]
+    heads = {column.head for table in shown for column in table.columns}
+    assert heads >= {"timed by", "over its twin", "pays after", "w[39]", "published", "k", "final norm", "final w; b"}
+    assert missing(shown) == []
 
 
-def test_every_column_of_a_comparison_is_explained(make_run, monkeypatch):
+def test_every_column_of_a_comparison_is_explained(make_run):
     before, after = make_run({"numpy": 1e-5, "mine": 2e-5}), make_run({"numpy": 1e-5, "mine": 2e-5}, seed=1)
-    told = COMMANDS["Comparing runs"].keys() | {"backend", "what was found", ""}
-    for comparison, sides in (
-        (compare_runs(before, after), ("before", "after")),
-        (compare_within(after, "numpy"), ("numpy", "here")),
-    ):
-        shown = {head.strip() for _, head in heads(report.sections(comparison), monkeypatch)}
-        assert {"ratio", "losses", "change"} <= shown
-        assert {head.removesuffix(sides[0]).strip() for head in shown} - {*sides} <= told
+    for comparison in (compare_runs(before, after), compare_within(after, "numpy")):
+        shown = [*report.tables(comparison), report.what_else(comparison)]
+        assert {"ratio", "losses", "change"} <= {column.head for table in shown for column in table.columns}
+        assert missing(shown) == []
+
+
+def test_a_column_of_our_own_is_never_named_by_a_plugin(runs, make_run):
+    """A head that is a plugin's name has no entry; all others have one."""
+    for table in run_tables(runs[0]):
+        assert {column.head for column in table.columns if column.named} <= {"numpy", "autograd"}
 
 
 def test_every_status_and_every_verdict_on_speed_is_explained():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import unicodedata
 
 import pytest
@@ -19,6 +20,7 @@ from compare_ag.report import comparison as changes
 from compare_ag.report.escape import clean
 from compare_ag.report.markdown import comparison_markdown, run_markdown
 from compare_ag.report.page import render
+from compare_ag.report.screen import bisect_command, print_screen, problem_options
 from compare_ag.report.spreadsheet import tables
 from compare_ag.report.terminal import print_run
 from compare_ag.report.whole import run_json
@@ -64,6 +66,27 @@ def test_a_terminal_shows_payloads_and_does_nothing_else(infected, payload):
     text = file.getvalue()
     assert harmful(text) == set()
     assert text.count(printable(payload)) > 20
+
+
+def test_the_first_screen_shows_payloads_and_does_nothing_else(infected, payload):
+    file = io.StringIO()
+    print_screen(infected, Console(file=file, width=2000, color_system=None))
+    text = file.getvalue()
+    assert harmful(text) == set()
+    assert text.count(printable(payload)) > 5
+
+
+def test_a_command_to_copy_runs_nothing_but_itself(make_run, payload):
+    """Names come from a plugin, or from a run directory that somebody has sent."""
+    run = make_run({"numpy": 1e-5, payload: 2e-5}, statuses={payload: "disagree"}, problem={"name": payload})
+    words = shlex.split(bisect_command(run, payload, problem_options(run)))
+    assert words[:6] == ["compare-ag", "bisect", payload, "numpy", "--data", payload]
+    file = io.StringIO()
+    print_screen(run, Console(file=file, width=2000, color_system=None))
+    for line in file.getvalue().splitlines():
+        if "compare-ag bisect" in line or "compare-ag check" in line:
+            command = shlex.split(line.partition("compare-ag")[2])
+            assert command[1] == printable(payload)
 
 
 def compared(infected):

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from compare_ag import records
-from compare_ag.report import cells
+from compare_ag.report import cells, columns
 from compare_ag.report.markdown import run_markdown
 from compare_ag.report.page import render
 from compare_ag.report.spreadsheet import tables
@@ -69,9 +69,9 @@ def words(html: str) -> str:
 
 
 def test_the_row_says_how_a_step_is_timed_and_what_was_judged(noisy):
-    table = part(printed(sections(noisy)), "Speed: a whole step")
+    table = part(printed(sections(noisy)), "How the step was timed")
     own = "median of 50 steps 0% 48 judged, 2 exactly; 6 not judged 1.001 (0.995 to 1.007)"
-    assert " ".join(row(table, "numpy").split()).endswith(own)
+    assert " ".join(next(line for line in table.splitlines() if line.startswith("numpy ")).split()).endswith(own)
     page = words(render(noisy))
     assert page.count("48 judged, 2 exactly; 6 not judged") == len(TIMES)
     assert "numpy 50 after 7; torch 50 after 7" in page
@@ -92,7 +92,9 @@ def test_the_row_says_how_a_step_is_timed_and_what_was_judged(noisy):
     ],
 )
 def test_every_cell_says_what_is_known(noisy, changes, cell, shown):
-    assert cells.timed(records.replace(noisy["numpy"].cost, **changes))[cell] == shown
+    changed = with_cost(noisy, "numpy", **changes)
+    (row,) = [row for row in columns.timed(changed) if row.record.name == "numpy"]
+    assert columns.TIMED[cell].cell(row) == shown
 
 
 def test_a_backend_without_rank_has_a_word_in_place_of_its_ratio_and_says_what_to_do(noisy):
@@ -134,7 +136,8 @@ def test_a_disturbed_baseline_is_no_baseline(make_run):
 def test_no_interval_is_not_called_one_launch_where_all_were_disturbed(noisy):
     step = records.replace(noisy["torch"].cost.step, low=None, high=None)
     run = with_cost(noisy, "torch", step=step)
-    assert cells.step(run, "torch", run["torch"].cost)[1] == "n/a"
+    (row,) = [row for row in columns.backends(run) if row.record.name == "torch"]
+    assert columns.INTERVAL.cell(row) == "n/a"
 
 
 def test_markdown_has_the_word_for_the_verdict(noisy):
@@ -196,11 +199,11 @@ def test_the_page_offers_blocks_with_their_own_steps(noisy, old):
 
 def test_old_records_have_their_old_table_and_sentences(old):
     text = printed(sections(old))
-    table = part(text, "Speed: a whole step")
-    assert "timed by" not in table
-    assert "blocks judged" not in table
-    assert "blocks of 50 steps each" in table
-    assert "numpy against itself is" in table
+    assert part(text, "Speed: a whole step")
+    assert "timed by" not in text
+    assert "blocks judged" not in text
+    assert "blocks of 50 steps each" in " ".join(text.split())
+    assert "numpy against itself is" in text
     assert "twin" not in text
     page = words(render(old))
     assert "blocks of 50 steps each after 20 untimed ones" in page
@@ -213,7 +216,7 @@ def test_the_noise_floor_says_where_it_comes_from(noisy):
         "each backend in turn ran beside a twin that had imported and allocated something else; over all launches, a "
         "backend over its twin is"
     )
-    assert f"noise floor {noisy.manifest.speed.noise_floor:.1%}: {said}" in printed(sections(noisy), 400)
+    assert f"Noise floor {noisy.manifest.speed.noise_floor:.1%}: {said}" in printed(sections(noisy), 400)
     assert said in words(render(noisy))
     assert "0 steps each" not in printed(sections(noisy)) + words(render(noisy))
     one = records.replace(noisy.manifest.speed, twins=["numpy", "numpy"])

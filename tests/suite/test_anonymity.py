@@ -19,6 +19,7 @@ from compare_ag.records import document as run_document
 from compare_ag.report import comparison as changes
 from compare_ag.report.figures import figures
 from compare_ag.report.markdown import comparison_markdown, run_markdown
+from compare_ag.report.screen import print_screen
 from compare_ag.report.spreadsheet import tables
 from compare_ag.report.terminal import print_run
 from compare_ag.report.whole import run_json
@@ -62,6 +63,7 @@ def everything(run) -> dict[str, str]:
     """All forms of the run, by name, and every file of its directory but the logs."""
     file = io.StringIO()
     print_run(run, Console(file=file, width=200))
+    print_screen(run, Console(file=file, width=200))
     comparison = compare_runs(run, run)
     texts = Console(file=io.StringIO(), width=200, record=True)
     for part in changes.sections(comparison):

@@ -1,8 +1,6 @@
 """One HTML page per run: everything a reader wants, in one file that loads nothing, opens anywhere and can be sent.
 
-    tables     what the records say, as tables with the glossary's heads
     charts     what the arrays show, as series for plotly: `courses`, `costs`; `packing` makes them small
-    facts      the machine, the method, failures and warnings, as definitions and sentences
     downloads  the raw data, for the page's own buttons
     markup     the template's environment: every text is cleaned and escaped on its way in
     write      the page into the run directory

@@ -10,8 +10,7 @@ import numpy as np
 
 from compare_ag.comparison.numbers import blocks
 from compare_ag.records import Run
-from compare_ag.report import cells
-from compare_ag.report.page import tables
+from compare_ag.report import cells, tables
 from compare_ag.report.page.packing import Array, Packer, thinned
 from compare_ag.report.page.series import ROW, Chart, axis_of, course, orders_of, reach, rows_of, thinning_note
 from compare_ag.report.units import seconds, size

@@ -17,13 +17,13 @@ from markupsafe import Markup
 
 import compare_ag
 from compare_ag.records import Run
+from compare_ag.report import cells, facts, tables
+from compare_ag.report.answer import answer_sentences
 from compare_ag.report.escape import clean
-from compare_ag.report.glossary import GLOSSARY
-from compare_ag.report.page import facts, tables
+from compare_ag.report.glossary import GLOSSARY, entry_id, entry_of
 from compare_ag.report.page.charts import charts
 from compare_ag.report.page.downloads import downloads
 from compare_ag.report.page.packing import Packer
-from compare_ag.report.terminal import answer_sentences
 from compare_ag.text import everywhere
 
 SECTIONS = {
@@ -67,6 +67,7 @@ def render(run: Run) -> str:
             answer=list(answer_sentences(run, clean)),
             tables=tables,
             facts=facts,
+            noise_of=cells.noise,
             charts=drawn,
             # texts are cleaned here, for what is in a script passes no finalizer
             data={"charts": everywhere(drawn, clean), "downloads": offered},
@@ -74,6 +75,8 @@ def render(run: Run) -> str:
             downloads=offered,
             graph=None if graph is None else Markup(graph),
             glossary=GLOSSARY,
+            entry_id=entry_id,
+            entry_of=entry_of,
         )
     )
     return page

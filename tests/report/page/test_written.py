@@ -94,6 +94,6 @@ def test_run_names_the_page_and_keeps_stdout_json(tmp_path):
         "run", "--backends", "numpy", "--steps", "5", "--no-timing", "--quiet", "--json", "-o", "run", cwd=tmp_path
     )
     assert json.loads(done.stdout)["exit_code"] == 0
-    assert "The same with charts: report.html in this directory" in done.stderr
+    assert "Everything, with charts: run/report.html" in done.stderr.splitlines()
     assert done.stderr.splitlines()[-1] == "Run kept in run"
     assert (tmp_path / "run" / "report.html").is_file()

@@ -167,7 +167,7 @@ def method(run: Run) -> Iterator[Fact]:
         f"undisturbed blocks; "
         f"Student's t interval over launches. {speed.seconds:.0f} s in mode {speed.mode}.",
     )
-    if cells.timed_heads(known):
+    if cells.has_own_blocks(known):
         lengths = [f"{name} {cost.steps_per_block} after {cost.lead_in}" for name, cost in known.items()]
         yield (
             "steps of a block",
@@ -179,7 +179,7 @@ def method(run: Run) -> Iterator[Fact]:
         f"Of blocks that ran next to each other from the same weights; each interval at {speed.level:.2%}, so that all "
         f"hold together with 95 %; margin {speed.margin:.0%}.",
     )
-    yield "noise floor", noise(run) or "None: a backend against itself needs two launches at least."
+    yield "noise floor", cells.noise(m.speed) or "None: a backend against itself needs two launches at least."
     yield "paid once", "Import in a bare process; the first step of each launch's fresh process, compiling included."
     yield "memory", "Resident set of a fresh worker that does nothing else; its peak is reset before training."
     yield (
@@ -198,9 +198,3 @@ def _imported(speed: SpeedRecord) -> Iterator[Fact]:
         "a test; the file keeps no deviations, so that there is no verdict here.",
     )
     yield "speed", f"Medians of up to {speed.rounds} rounds in that process, measured by pytest-benchmark; no ranking."
-
-
-def noise(run: Run) -> str:
-    """The noise floor in a sentence; empty where there is none."""
-    said = cells.noise(run.manifest.speed)
-    return f"{said[0].upper()}{said[1:]}." if said else ""
