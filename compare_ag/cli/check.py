@@ -173,14 +173,20 @@ def _junit(name: str, results: list[CheckResult], unasked: list[str]) -> bytes:
 def _markdown(name: str, results: list[CheckResult], unasked: list[str]) -> str:
     """The page of a GitHub job: the answer, and a row for each check that did not pass."""
     from compare_ag.report.escape import markdown
-    from compare_ag.report.markdown import table
+    from compare_ag.report.markdown import pipe_table
+    from compare_ag.report.table import Column, Table
 
     failed = [result for result in results if result.status == "failed"]
     said = "every check that applies is passed" if not failed and not unasked else "not every check is passed"
     parts = [f"### compare-ag check {markdown(name)}: {said}", _counted(results, unasked)]
     if failed:
-        rows = [[markdown(text) for text in (r.id, r.message, r.cause or "not known", r.advice)] for r in failed]
-        parts.append(table(["check", "seen", "cause", "what to do"], rows, 4))
+        columns: list[Column[CheckResult]] = [
+            Column("check", lambda result: result.id, left=True),
+            Column("seen", lambda result: result.message, left=True),
+            Column("cause", lambda result: result.cause or "not known", left=True),
+            Column("what to do", lambda result: result.advice, left=True),
+        ]
+        parts.append(pipe_table(Table("failed", "", "", columns, failed)))
     return "\n\n".join(parts) + "\n\n"
 
 

@@ -44,7 +44,9 @@ def tables(run: Run) -> dict[str, str]:
 def each_table(run: Run, tell: Tell = lambda *_: None) -> Iterator[tuple[str, str]]:
     """The same, one after the other. ``tell`` hears which file is made, how many of its rows are, and of how many."""
     steps = run.manifest.problem.steps
-    makers = {"summary": _summary, "losses": _losses, "weights": _weights, "timings": _timings, "phases": _phases}
+    makers: dict[str, Callable[[Run], tuple[list[str], Iterable[list[Value]]]]] = {
+        "summary": _summary, "losses": _losses, "weights": _weights, "timings": _timings, "phases": _phases,
+    }  # fmt: skip  # one row of a table
     for name, make in makers.items():
         file = f"{name}.csv"
         if text := _text(*make(run), partial(_tell, tell, file, steps + 1 if name == "losses" else 0)):
@@ -62,7 +64,16 @@ def summary(run: Run) -> str:
 
 
 def csv_text(table: Table[Any]) -> str:
-    """A table as data, as CSV: values, not their texts, with the ends of intervals; empty where it has no row."""
+    """A table as data, as CSV; empty where it has no row."""
+    return _text(*_sheet(table))
+
+
+def _summary(run: Run) -> tuple[list[str], Iterable[list[Value]]]:
+    return _sheet(run_tables.summary(run))
+
+
+def _sheet(table: Table[Any]) -> tuple[list[str], Iterable[list[Value]]]:
+    """Heads and rows: values, not their texts, with the ends of intervals."""
     heads: list[str] = []
     for column in table.columns:
         head = column.key or f"{column.head} {column.unit}".strip()
@@ -76,7 +87,7 @@ def csv_text(table: Table[Any]) -> str:
             else:
                 yield from [value] * (3 if column.ends else 1)
 
-    return _text(heads, map(list, map(cells, table.rows)))
+    return heads, map(list, map(cells, table.rows))
 
 
 def _text(

@@ -82,13 +82,12 @@ SLOW = re.compile(r"torch|mine\b|cancer")
 """What is quick starts few workers and reads what quick ones have made. The others train or time every installed backend,
 check a whole one, or need what slow ones have made."""
 
+
 def slow(command: str) -> list[pytest.MarkDecorator]:
     return [] if QUICK.match(command) and not SLOW.search(command) else [pytest.mark.thorough]
 
 
-@pytest.mark.parametrize(
-    ("page", "command"), [pytest.param(page, one, marks=slow(one)) for page, one in USED]
-)
+@pytest.mark.parametrize(("page", "command"), [pytest.param(page, one, marks=slow(one)) for page, one in USED])
 def test_every_command_runs(page, command, folders):
     done = in_folder(folders(page), "bash", "-c", command)
     assert done.returncode == 0, done.stdout + done.stderr
