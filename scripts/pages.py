@@ -211,10 +211,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(execute(asked.outputs.read_text(encoding="utf-8"), asked.outputs.name)))
         return 0
     different = 0
-    for name in (*PAGES, *GENERATED):
+    for name in dict.fromkeys((*PAGES, *GENERATED)):
         path = ROOT / "docs" / name
-        page = path.read_text(encoding="utf-8")
-        made = generated(name, page) if name in GENERATED else written(page, in_process_of_its_own(path))
+        page = made = path.read_text(encoding="utf-8")
+        if name in PAGES:
+            made = written(page, in_process_of_its_own(path))
+        if name in GENERATED:
+            made = generated(name, made)
         if made != page:
             different += 1
             print(differences(name, page, made))
