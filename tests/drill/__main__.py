@@ -215,7 +215,7 @@ def examine(row: Row, baseline: Path) -> list[str]:
                 wrong.append("numpy's arrays are not those of a run without the plugin")
         elif row.numpy is not None:
             wrong.append("numpy has no record")
-        if row.act in ("table", "full") and "Verdicts" not in output:
+        if row.act in ("table", "full") and "distance" not in output:
             wrong.append(f"no table: {output.strip()[-300:]}")
         if row.act == "unranked":
             record = json.loads(record_path.read_text())
