@@ -8,6 +8,8 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import compare_ag
 from compare_ag import records
@@ -192,3 +194,24 @@ def test_a_run_without_a_common_length_of_blocks_is_read_since_each_backend_has_
     else:
         with pytest.raises(records.RecordError, match="is damaged: steps_per_block"):
             compare_ag.load_run(copy)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    file=st.sampled_from(["manifest.json", "records/numpy.json", "arrays/numpy.npz", "arrays/reference.npz"]),
+    changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_any_changed_byte_is_read_or_refused_by_name(run, copy, file, changes):
+    whole = (run.path / file).read_bytes()
+    content = bytearray(whole)
+    for place, value in changes:
+        content[place % len(content)] = value
+    (copy / file).write_bytes(content)
+    try:
+        read = compare_ag.load_run(copy)
+        assert read.arrays("numpy") is not None
+        assert read.reference is not None
+    except records.RecordError as error:
+        assert str(error)  # noqa: PT017 - what is no error is right as well
+    finally:
+        (copy / file).write_bytes(whole)

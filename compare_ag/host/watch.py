@@ -87,7 +87,10 @@ class Family:
 
 
 def fair_share(workers: int) -> int:
-    """Bytes that each of so many workers may hold: what is free now, less a tenth for everybody else."""
+    """Bytes that each of so many workers may hold: what is free now, less a tenth for everybody else.
+
+    This process counts as one more: it holds the data, and judges.
+    """
     from compare_ag.problem.memory import available_memory
 
-    return int(0.9 * available_memory()) // max(1, workers)
+    return int(0.9 * available_memory()) // (max(1, workers) + 1)

@@ -18,6 +18,7 @@ import pytest
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.process import FOLDER_PREFIX, LOCK_NAME, LOG_CAP, HostFault, Launch, WorkerFailure, WorkerProcess
 from compare_ag.host.replies import Conversation
+from compare_ag.host.watch import fair_share
 from compare_ag.worker import board
 from compare_ag.worker import protocol as p
 
@@ -423,3 +424,9 @@ def test_only_what_a_host_has_locked_passes_for_a_leftover(launch, temporary, tm
     with WorkerProcess(launch()):
         assert not leftover.exists()
     assert [path for path in kept if not path.exists()] == []
+
+
+def test_a_fair_share_leaves_one_for_the_host(monkeypatch):
+    monkeypatch.setattr("compare_ag.problem.memory.available_memory", lambda: 40 << 30)
+    assert fair_share(2) == int(0.9 * (40 << 30)) // 3
+    assert fair_share(0) == fair_share(1)

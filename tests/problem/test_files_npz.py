@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from compare_ag.problem import ProblemError, load_file
 
@@ -221,3 +223,20 @@ def test_a_header_that_is_a_bomb_is_not_unpacked(path):
     message = refusal(path)
     assert "array X cannot be read" in message
     assert "got 65524" in message  # no more than the first 64 KiB were unpacked
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4), end=st.integers(0, 10_000))
+def test_any_changed_byte_is_read_or_refused(path, changes, end):
+    archive(path, X=npy(X), y=npy(Y))
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content[: end if end < len(content) else None])
+    try:
+        data = load_file(path)
+    except ProblemError as error:
+        assert str(error).startswith("data.npz")  # noqa: PT017 - what is no error is right as well
+    else:
+        assert data.X.ndim == 2
+        assert set(data.y.tolist()) == {0.0, 1.0}
