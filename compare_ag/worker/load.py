@@ -295,7 +295,7 @@ def _check_class(backend: Any) -> type[Backend]:
         raise PluginError("malformed", f"{HOOK}() returned {what}; it must return a subclass of compare_ag.Backend")
     name = _attribute(backend, "__name__")
     if not isinstance(name, str):
-        raise PluginError("malformed", f"its class has a {type(name).__name__} as __name__; it must be a text")
+        raise PluginError("malformed", f"__name__ of its class is of type {type(name).__name__}; it must be a text")
     version = _attribute(backend, "api_version")
     if type(version) is not int:
         what = type(version).__name__

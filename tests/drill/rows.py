@@ -150,7 +150,7 @@ CONTRACT = [
     Row("api-version-object", 31, "malformed", 3, "api_version is a V; it must be the number 1", edits=((CLASS, CLASS + "    api_version = type('V', (), {'__eq__': lambda s, o: True, '__ne__': lambda s, o: False})()\n"),), fast=True),
     Row("api-version-raises", 31, "malformed", 3, "reading api_version raised ZeroDivisionError", edits=((CLASS, "class Meta(type(Backend)):\n    @property\n    def api_version(cls):\n        return 1 / 0\n\n\nclass Mine(Backend, metaclass=Meta):\n"),)),
     Row("dtypes-raises", 31, "malformed", 3, "reading dtypes raised ZeroDivisionError", edits=((CLASS, "class Meta(type(Backend)):\n    @property\n    def dtypes(cls):\n        return 1 / 0\n\n\nclass Mine(Backend, metaclass=Meta):\n"),)),
-    Row("name-is-a-number", 31, "malformed", 3, "has a int as __name__; it must be a text", edits=((CLASS, "class Meta(type(Backend)):\n    @property\n    def __name__(cls):\n        return 5\n\n\nclass Mine(Backend, metaclass=Meta):\n"),)),
+    Row("name-is-a-number", 31, "malformed", 3, "__name__ of its class is of type int; it must be a text", edits=((CLASS, "class Meta(type(Backend)):\n    @property\n    def __name__(cls):\n        return 5\n\n\nclass Mine(Backend, metaclass=Meta):\n"),)),
     Row("wrong-shape", 32, "malformed", 3, r"loss: expected float64 array of shape \(\)", step="return np.zeros(3), (w, batch, np.zeros(50))"),
     Row("nan", 33, "non-finite", 1, "step 17", step="return np.array(np.nan), (w * np.nan, batch, batch.y * np.nan)"),
     Row("float32-inside", 35, "disagree", 1, "", edits=(("p - batch.y)", "(p - batch.y).astype('float32').astype('float64'))"),)),
