@@ -27,12 +27,12 @@ from rich.text import Text
 from compare_ag.cli.steps import SILENT_SECONDS
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.suite.follow import STAGES, Row, timing_words
+from compare_ag.suite.follow import STAGES, Display, Row, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
-    from compare_ag.records import Array, BackendRecord
+    from compare_ag.records import BackendRecord
 
 REDRAW_SECONDS = 0.12
 LINE_SECONDS = 10.0
@@ -88,15 +88,12 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-class LiveProgress(Observer):
-    """Each backend with its state, step, loss, course and the time left; below them how far timing is."""
+class LiveProgress(Display):
+    """The display in a terminal."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
         self._console = console
-        self._clock = clock
-        self._rows: dict[str, Row] = {}
-        self._timing: TimingProgress | None = None
-        self._waiting = ""
         self._drawn = -math.inf
         self._live = Live(self, console=console, auto_refresh=False, transient=True)
         self._drawing = False
@@ -105,42 +102,12 @@ class LiveProgress(Observer):
         """of the lines that were drawn last"""
         self._restore: Callable[[], object] = lambda: None
 
-    # --- what the run tells ---
-
     def begin(self, names: list[str], problem: Problem) -> None:
         """Show a waiting row for each backend."""
-        self._rows = {name: Row(name, total=problem.steps, since=self._clock()) for name in names}
+        super().begin(names, problem)
         self._watch_size()
         self._live.start()
         self._draw(now=True)
-
-    def waiting(self, reason: str) -> None:
-        """Show for whom the run waits, below the backends."""
-        self._waiting, before = reason, self._waiting
-        self._draw(now=reason != before)
-
-    def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """Show it, a new stage at once."""
-        self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
-
-    def losses(self, name: str, losses: Array) -> None:
-        """Remember the course."""
-        self._rows[name].add(losses)
-
-    def trained(self, record: BackendRecord) -> None:
-        """Show the status."""
-        row = self._rows[record.name]
-        row.status, row.stage, row.done, row.total = record.status, "", 0, 0
-        self._draw(now=True)
-
-    def timing(self, progress: TimingProgress) -> None:
-        """One row for all."""
-        self._timing = progress
-        self._draw(now=True)
-
-    def timed(self, record: BackendRecord) -> None:
-        """Show the status again: a backend may have failed while it was timed."""
-        self.trained(record)
 
     def end(self) -> None:
         """Take the display away: the report follows."""

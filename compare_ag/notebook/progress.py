@@ -15,65 +15,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compare_ag.report.units import sparkline
-from compare_ag.suite.follow import STAGES, Row, timing_words
-from compare_ag.suite.observer import Observer, TimingProgress
+from compare_ag.suite.follow import STAGES, Display, Row, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
-    from compare_ag.records import Array, BackendRecord
 
 REDRAW_SECONDS = 0.25
 SPARK_WIDTH = 14
 
 
-class NotebookProgress(Observer):
-    """Each backend with its stage, step, loss and the time left; below them how far timing is."""
+class NotebookProgress(Display):
+    """The display below a cell."""
 
     def __init__(self, display: Callable[..., Any], clock: Callable[[], float] = time.monotonic) -> None:
         """``display`` is IPython's: with ``display_id`` it gives a handle that can be updated."""
-        self._display, self._clock = display, clock
+        super().__init__(clock)
+        self._display = display
         self._handle: Any = None
-        self._rows: dict[str, Row] = {}
-        self._timing = ""
-        self._waiting = ""
         self._over = False
         self._drawn = -math.inf
 
-    # --- what the run tells ---
-
     def begin(self, names: list[str], problem: Problem) -> None:
         """Show a waiting row for each backend."""
-        self._rows = {name: Row(name, total=problem.steps, since=self._clock()) for name in names}
+        super().begin(names, problem)
         self._handle = self._display(self, display_id=True)
-
-    def waiting(self, reason: str) -> None:
-        """Show for whom the run waits."""
-        self._waiting, before = reason, self._waiting
-        self._draw(now=reason != before)
-
-    def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """Show it, a new stage at once."""
-        self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
-
-    def losses(self, name: str, losses: Array) -> None:
-        """Remember the course."""
-        self._rows[name].add(losses)
-
-    def trained(self, record: BackendRecord) -> None:
-        """Show the status."""
-        row = self._rows[record.name]
-        row.status, row.stage, row.done, row.total = record.status, "", 0, 0
-        self._draw(now=True)
-
-    def timing(self, progress: TimingProgress) -> None:
-        """One line for all."""
-        self._timing = timing_words(progress)
-        self._draw(now=True)
-
-    def timed(self, record: BackendRecord) -> None:
-        """Show the status again: a backend may have failed while it was timed."""
-        self.trained(record)
 
     def end(self) -> None:
         """Take the display away: the run itself says more, and is shown where it is the cell's last value."""
@@ -94,7 +60,7 @@ class NotebookProgress(Observer):
         if self._over:
             return ""
         rows = "".join(self._row(row) for row in self._rows.values())
-        lines = [f"speed: {self._timing}"] if self._timing else []
+        lines = [] if self._timing is None else [f"speed: {timing_words(self._timing)}"]
         lines += [f"waiting: {printable(self._waiting)}"] if self._waiting else []
         return f"<table>{rows}</table>" + "".join(f"<div>{escape(line)}</div>" for line in lines)
 

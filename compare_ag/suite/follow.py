@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from compare_ag.suite.observer import Observer, TimingProgress
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
-    from compare_ag.records import Array
-    from compare_ag.suite.observer import TimingProgress
+    from compare_ag.problem import Problem
+    from compare_ag.records import Array, BackendRecord
 
 KEPT = 256
 """losses of each backend that are remembered, evenly spaced"""
@@ -76,6 +79,55 @@ class Row:
         if not self.counts or not self.done or taken < 0.3:
             return None
         return taken / self.done * max(0, self.total - self.done)
+
+
+class Display(Observer):
+    """Each backend with its state, step, loss, course and the time left; below them how far timing is.
+
+    It is drawn when the run tells something.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rows: dict[str, Row] = {}
+        self._timing: TimingProgress | None = None
+        self._waiting = ""
+
+    @abstractmethod
+    def _draw(self, *, now: bool) -> None:
+        """Draw what is known: at once, or unless that was done a moment ago."""
+
+    def begin(self, names: list[str], problem: Problem) -> None:
+        """A waiting row for each backend."""
+        self._rows = {name: Row(name, total=problem.steps, since=self._clock()) for name in names}
+
+    def waiting(self, reason: str) -> None:
+        """Show for whom the run waits, below the backends."""
+        self._waiting, before = reason, self._waiting
+        self._draw(now=reason != before)
+
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """Show it, a new stage at once."""
+        self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
+
+    def losses(self, name: str, losses: Array) -> None:
+        """Remember the course."""
+        self._rows[name].add(losses)
+
+    def trained(self, record: BackendRecord) -> None:
+        """Show the status."""
+        row = self._rows[record.name]
+        row.status, row.stage, row.done, row.total = record.status, "", 0, 0
+        self._draw(now=True)
+
+    def timing(self, progress: TimingProgress) -> None:
+        """One line for all."""
+        self._timing = progress
+        self._draw(now=True)
+
+    def timed(self, record: BackendRecord) -> None:
+        """Show the status again: a backend may have failed while it was timed."""
+        self.trained(record)
 
 
 def timing_words(progress: TimingProgress) -> str:
