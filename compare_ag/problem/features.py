@@ -81,9 +81,14 @@ def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, k
 
 
 def _rank(X: Array, scaling: Scaling) -> int:
-    """Return the rank of the standardised X, as `numpy.linalg.matrix_rank` decides it, from X = QR block by block."""
-    R: Array = np.empty((0, X.shape[1]))
-    for rows in blocks(X, max(256, 2 * X.shape[1])):  # small ones stay in the cache and in one thread
-        R = np.asarray(np.linalg.qr(np.vstack([R, scaling.standardised(X[rows])]), mode="r"))
+    """Return the rank of the standardised X, as `numpy.linalg.matrix_rank` decides it, from X = QR block by block.
+
+    Constant columns are 0 and left out: a sparse file may have a hundred million of them beside a few that vary.
+    """
+    varying = np.flatnonzero(scaling.deviation)
+    kept = Scaling(*(part[varying] for part in scaling))
+    R: Array = np.empty((0, varying.size))
+    for rows in blocks(X, max(256, 2 * varying.size)):  # small ones stay in the cache and in one thread
+        R = np.asarray(np.linalg.qr(np.vstack([R, kept.standardised(X[rows, varying])]), mode="r"))
     singular = np.linalg.svd(R, compute_uv=False)
     return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())

@@ -97,3 +97,11 @@ def test_the_rank_of_very_wide_data_is_not_asked_for():
     X = np.random.default_rng(3).normal(size=(5, 501))
     assert warnings_for(X) == ()
     assert "rank 4" in warnings_for(X[:, :500])[0]
+
+
+def test_constant_columns_cost_the_rank_nothing():
+    """As of a sparse file whose largest index is large: only columns that vary are factored."""
+    X = np.zeros((3, 2_000_000))
+    X[:, 5], X[:, -1] = [1.0, 2.0, 4.0], [2.0, 4.0, 8.0]
+    (_, dependent) = feature_warnings(X, measure(X), kept=False)
+    assert "the 2 features that vary are linearly dependent (rank 1)" in dependent
