@@ -9,6 +9,7 @@ pyarrow (extra ``[arrow]``) knows all the others; it is imported here alone and 
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import tokenize
@@ -55,7 +56,9 @@ def read_npz(path: Path, source: Source) -> Table:
     """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
     try:
         archive = zipfile.ZipFile(path)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged directory points before the file
+            raise
         raise source.error(f"not an .npz archive ({error}); numpy.savez(file, X=X, y=y) writes one") from error
     with archive:
         shape, _ = _header(archive, "X", source, kinds=NUMERIC)
@@ -122,7 +125,7 @@ def _reading(name: str, source: Source) -> Iterator[None]:
         with catch_warnings():
             simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
             yield
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise source.error(f"array {name} cannot be read: {quoted(said, 120)}") from error
 

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from compare_ag.problem import ProblemError, load_file
@@ -227,6 +227,7 @@ def test_a_header_that_is_a_bomb_is_not_unpacked(path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4), end=st.integers(0, 10_000))
+@example(changes=[(353, 1)], end=358)  # a directory that points before the file
 def test_any_changed_byte_is_read_or_refused(path, changes, end):
     archive(path, X=npy(X), y=npy(Y))
     content = bytearray(path.read_bytes())
