@@ -52,7 +52,7 @@ def test_a_worker_sees_few_variables_and_its_own_home(install_plugin, good_plugi
     assert not Path(lines[1]).exists()
 
 
-def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch, brief):
+def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch, brief, calm):
     """Of everything the host sends, timing included, no number is a loss or a weight of a later step."""
     sent: list[np.ndarray] = []
     send = WorkerProcess.send
