@@ -104,7 +104,7 @@ def test_a_tape_out_of_sight_is_not_guessed(measured):
     assert found.tape_bytes is None
 
 
-def test_a_word_about_the_tape_that_is_no_number_is_a_note(measured):
+def test_a_word_about_the_tape_that_is_no_number_is_a_note(measured, calm):
     run = measured(hungry(tape="'much'"))
     assert run["mine"].memory is None
     assert run["mine"].memory_note == "tape_bytes must return a number of bytes or None, got 'much'"
