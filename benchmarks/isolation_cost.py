@@ -23,7 +23,8 @@ from statistics import median, quantiles
 from figures import parser
 
 from compare_ag.host.discovery import Offer
-from compare_ag.host.process import Launch, WorkerProcess, worker_environment
+from compare_ag.host.launch import Launch, worker_environment
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session
 from compare_ag.suite import select
 

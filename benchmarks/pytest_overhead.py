@@ -19,8 +19,8 @@ from statistics import median
 import in_process
 from figures import parser
 
-from compare_ag.bridge.training import Training
 from compare_ag.problem import problem_by_name
+from compare_ag.pytest_benchmark.training import Training
 from compare_ag.suite import select
 from compare_ag.worker.load import load_backend
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare_ag.host.process import Launch, WorkerProcess
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.problem import Data, Problem, make_problem, recorded_steps
 from compare_ag.problem.core import Array

@@ -27,7 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare_ag.host.process import Launch, WorkerProcess
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Recording, Session, check_digest
 from compare_ag.problem import Data, Problem, ProblemError, make_problem, recorded_steps
 from compare_ag.suite import select

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.failures import WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.lab.evidence import EvidenceError, read_evidence
 from compare_ag.lab.processes import LEAVE_SECONDS
 from compare_ag.lab.question import Finding, Outcome, Question, Raised
-from compare_ag.worker import protocol as p
+from compare_ag.worker import messages
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -157,7 +159,7 @@ class _Interviewer:
         process.allow(self._seconds)
         leaving: dict[str, Any] = {}
         try:
-            message, _ = process.ask(p.Ask(question.id), p.Answered)
+            message, _ = process.ask(messages.Ask(question.id), messages.Answered)
             if question.leaves:
                 leaving = {"exit_seconds": process.finish(LEAVE_SECONDS), "exit_clean": not process.warnings}
                 self._close()
@@ -181,8 +183,8 @@ class _Interviewer:
             launch = Launch(f"{self._offer.name}.{self.found.workers}", self._logs, 1, 0, LOAD_SECONDS)
             process = self._process = WorkerProcess(launch, self._cancel)
             try:
-                process.expect(p.Hello)
-                message, _ = process.ask(p.ListAnswers(self._offer.module), p.AnswerList)
+                process.expect(messages.Hello)
+                message, _ = process.ask(messages.ListAnswers(self._offer.module), messages.AnswerList)
             except BaseException:
                 self._close()
                 raise
@@ -197,7 +199,7 @@ class _Interviewer:
             self._process = None
 
 
-def read_reply(question: Question, message: p.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
+def read_reply(question: Question, message: messages.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
     """The reply in an `Answered`: its evidence checked, then judged.
 
     leaving: what the host measured at the end of the process.

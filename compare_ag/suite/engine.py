@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.speed.blocks import QUINTILE
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.suite.launches import LARGEST_TAIL, TWIN, Bench, Launches, LaunchResult
-from compare_ag.worker.protocol import Ahead
+from compare_ag.worker.messages import Ahead
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from compare_ag.suite.judged_blocks import JudgedBlocks
     from compare_ag.suite.training import Conditions
     from compare_ag.verify.reference import Reference
-    from compare_ag.worker.protocol import Array, Mutation
+    from compare_ag.worker.messages import Array, Mutation
 
 T = TypeVar("T")
 

@@ -16,22 +16,24 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.failures import WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
+from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode
 from compare_ag.verify import reference_trajectory
 from compare_ag.verify.alignment import align
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.quantities import named_quantities, seconds
-from compare_ag.worker.protocol import HEAD, WHOLE
+from compare_ag.worker.messages import HEAD, WHOLE
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
-    from compare_ag.worker.protocol import Array, Mutation
+    from compare_ag.worker.messages import Array, Mutation
 
 Tell: TypeAlias = Callable[[str, int, int], object]
 """hears what is being done, and how many of how many parts are"""

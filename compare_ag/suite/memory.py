@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.failures import WorkerFailure, host_fault
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session, check_digest
 from compare_ag.records import Memory
 from compare_ag.speed.schedule import perturbed
@@ -24,7 +25,7 @@ from compare_ag.speed.schedule import perturbed
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.suite.training import Conditions
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 FIRST_STEPS = 50
 """allocators find their size in these"""

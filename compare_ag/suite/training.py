@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Answers, Recording, Session, check_digest
 from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
 
 if TYPE_CHECKING:
-    from compare_ag.graphs import GraphNode
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
+    from compare_ag.records.graphs import GraphNode
     from compare_ag.verify.probes import Probes
-    from compare_ag.worker.protocol import Loaded, Mutation, Observed
+    from compare_ag.worker.messages import Loaded, Mutation, Observed
 
 _POLL_SECONDS = 0.05
 REPEATED_STEPS = 1000

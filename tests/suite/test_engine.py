@@ -10,7 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from compare_ag.host.process import WorkerFailure, WorkerProcess
+from compare_ag.host.failures import WorkerFailure
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session
 from compare_ag.problem import problem_by_name
 from compare_ag.speed.schedule import Length

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from compare_ag.cli import main
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem import problem_by_name
+from compare_ag.selftest.speed import SelfcheckResult, Series, collect
 from compare_ag.suite import select
 from compare_ag.suite.engine import checkpoint
-from compare_ag.suite.selfcheck import SelfcheckResult, Series, collect
 from compare_ag.suite.training import Conditions
 
 pytestmark = pytest.mark.usefixtures("calm")
