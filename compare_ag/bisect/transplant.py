@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from compare_ag.host.crew import open_session
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
-from compare_ag.host.process import WorkerProcess
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.session import Session
 from compare_ag.problem import Problem, batches
 from compare_ag.verify import Oracle, Sample, judge_samples, probe_points, reference_trajectory
 from compare_ag.verify.certificate import first_finding
@@ -206,19 +206,15 @@ class _Workers:
         try:
             if (name, part) not in self._open:
                 label = f"{name}.{part}".replace(":", "+")
-                process = WorkerProcess(Launch(label, Path(self._logs.name), problem.threads, 0, SECONDS))
-                try:
-                    session = Session(offer, process)
-                    loaded = session.load(problem.dtype, self._mutations.get(name))
-                except BaseException:
-                    process.close()
-                    raise
+                session = open_session(Launch(label, Path(self._logs.name), problem.threads, 0, SECONDS), offer)
                 self._open[name, part] = session
+                loaded = session.load(problem.dtype, self._mutations.get(name))
                 if loaded.overrides_step:
                     self.with_own_step.add(name)
             session = self._open[name, part]
-            check_digest(problem, session.prepare(problem))
+            session.prepare(problem)
         except WorkerFailure as failure:
+            self.close(name, part)
             reason = f"{offer.name}: {failure.reason}"
             raise WorkerFailure(failure.status, reason, failure.phase, failure.step) from None
         return session
@@ -227,7 +223,7 @@ class _Workers:
         """End a worker, as after a failure: the next combination starts another."""
         session = self._open.pop((name, part), None)
         if session is not None:
-            session.process.close()
+            session.close()
 
 
 class _Bench:

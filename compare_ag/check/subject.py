@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.check.registry import CheckFailedError, CheckSkippedError
+from compare_ag.host.crew import open_session
 from compare_ag.host.launch import Launch
-from compare_ag.host.process import WorkerProcess
-from compare_ag.host.session import Answers, Recording, Session, check_digest
+from compare_ag.host.session import Answers, Recording, Session
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.suite.graphs import Asked, Place, judged
 from compare_ag.suite.judging import Judge
@@ -67,9 +67,9 @@ class Subject:
         self._stack = contextlib.ExitStack()
         self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
         self._started = 0
-        self._newest: WorkerProcess | None = None
+        self._newest: Session | None = None
         self._loaded: Loaded | None = None
-        self._open: dict[str, tuple[WorkerProcess, Session]] = {}
+        self._open: dict[str, Session] = {}
         self._probes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
         """all three by the digest of the problem; a worker without one has the empty key"""
@@ -80,8 +80,7 @@ class Subject:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process, _ in self._open.values():
-            process.close()
+        self.replace_workers()
         self._stack.close()
 
     # --- workers ---
@@ -99,29 +98,28 @@ class Subject:
         key = f"{replace(problem, steps=STEPS).digest()}, {problem.threads} threads"
         if key not in self._open:
             idle = problem.threads == 1 and "" in self._open
-            process, session = self._open.pop("") if idle else self._start(problem.dtype, problem.threads)
+            session = self._open.pop("") if idle else self._start(problem.dtype, problem.threads)
             try:
-                check_digest(problem, session.prepare(problem))
+                session.prepare(problem)
             except BaseException:
-                process.close()
+                session.close()
                 raise
-            self._open[key] = process, session
-        self._newest, session = self._open[key]
-        return session
+            self._open[key] = session
+        self._newest = self._open[key]
+        return self._newest
 
-    def _start(self, dtype: DType | None, threads: int = 1) -> tuple[WorkerProcess, Session]:
+    def _start(self, dtype: DType | None, threads: int = 1) -> Session:
         """A new worker with the plugin loaded."""
         self._started += 1
         self._newest = None
         launch = Launch(f"{self.offer.name}.{self._started}", self._logs, threads, 0, self.seconds)
-        process = self._newest = WorkerProcess(launch)
+        session = self._newest = open_session(launch, self.offer)
         try:
-            session = Session(self.offer, process)
             self._loaded = session.load(dtype, self.mutation)
         except BaseException:
-            process.close()
+            session.close()
             raise
-        return process, session
+        return session
 
     def begin(self) -> None:
         """Start a check: what was seen to be written into belongs to the check before."""
@@ -132,15 +130,15 @@ class Subject:
 
     def replace_workers(self) -> None:
         """End all workers: the next question starts new ones."""
-        for process, _ in self._open.values():
-            process.close()
+        for session in self._open.values():
+            session.close()
         self._open.clear()
 
     def last_words(self) -> str:
         """What matters of the stderr of the worker asked last: its end, or its stack. The worker must have ended."""
         if self._newest is None:
             return ""
-        path = self._logs / f"{self._newest.launch.label}.stderr.txt"
+        path = self._logs / f"{self._newest.process.launch.label}.stderr.txt"
         text = path.read_text(errors="backslashreplace") if path.exists() else ""
         _, stack, inner_first = text.partition("Current thread ")  # faulthandler's, of a hang or a killing signal
         lines = (stack + inner_first).splitlines()[:LOG_LINES] if stack else text.splitlines()[-LOG_LINES:]

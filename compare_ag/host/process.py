@@ -147,6 +147,8 @@ class WorkerProcess:
 
     def send(self, message: messages.Message, **arrays: messages.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
+        if not self._worker_pid:
+            self.expect(messages.Hello)
         if not isinstance(message, messages.Bye) and self._is_unread():
             raise self._broken("wrote into the result channel without being asked")
         self._conversation.ask(message, arrays)

@@ -6,17 +6,15 @@ worth is judged afterwards (`verify`), and the reference never comes near this f
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compare_ag.host.failures import ProtocolFailure, WorkerFailure
-from compare_ag.host.launch import Launch
-from compare_ag.host.process import WorkerProcess
+from compare_ag.host.process import EXIT_GRACE_SECONDS, WorkerProcess
+from compare_ag.problem.core import digest_arrays
 from compare_ag.records import real
 from compare_ag.records.graphs import GraphNode, Numbers
 from compare_ag.worker import messages
@@ -24,8 +22,6 @@ from compare_ag.worker import messages
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
-
-PROBE_SECONDS = 60.0
 
 
 @dataclass
@@ -111,24 +107,35 @@ class TimedBlock:
     """steps in one; 0: all"""
 
 
-@dataclass(frozen=True)
-class ProbeResult:
-    """What really loading a plugin showed."""
-
-    ok: bool
-    status: str
-    reason: str
-    facts: dict[str, Any]
-    """api_version, dtypes, splits, versions, import_seconds; empty where loading failed"""
-
-
 class Session:
-    """One worker with one backend. Every method raises `WorkerFailure` where the worker fails."""
+    """One worker with one backend. Every method raises `WorkerFailure` where the worker fails.
 
-    def __init__(self, offer: Offer, process: WorkerProcess) -> None:
-        self.offer = offer
+    Use as a context manager: leaving it ends the worker. See `host.crew` for how to get one.
+    """
+
+    def __init__(self, offer: Offer | None, process: WorkerProcess) -> None:
+        self._offer = offer
         self.process = process
-        self.process.expect(messages.Hello)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def offer(self) -> Offer:
+        """The backend; there is none where only a plugin's offers are listed."""
+        assert self._offer is not None
+        return self._offer
+
+    def close(self) -> None:
+        """End the worker and everything that it started. Idempotent."""
+        self.process.close()
+
+    def finish(self, grace_seconds: float = EXIT_GRACE_SECONDS) -> float | None:
+        """End a worker that did its work; see `WorkerProcess.finish`."""
+        return self.process.finish(grace_seconds)
 
     def load(self, dtype: str | None = None, mutation: messages.Mutation | None = None) -> messages.Loaded:
         """Import the plugin in the worker and compare it with the contract; make ``mutation`` to its class before."""
@@ -149,7 +156,7 @@ class Session:
         return loaded
 
     def prepare(self, problem: Problem) -> messages.Prepared:
-        """Build the backend and send it the setting and the data, which it must have received bit for bit."""
+        """Build the backend and send it the setting and the data. Fails where these have not arrived bit for bit."""
         setting = {
             "examples": problem.examples,
             "features": problem.features,
@@ -163,6 +170,9 @@ class Session:
         arrays = {"X": problem.X, "y": problem.y, "w0": problem.w0, "b0": problem.b0, "order": problem.epoch_order()}
         message, _ = self.process.ask(messages.Prepare(setting, problem.batch_size), messages.Prepared, **arrays)
         prepared: messages.Prepared = message
+        if prepared.digest != digest_arrays(problem.X, problem.y, problem.w0, problem.b0):
+            reason = "the data changed while the backend was prepared: make_tensor must copy"
+            raise WorkerFailure("malformed", reason, "prepare")
         self._digest = prepared.digest
         return prepared
 
@@ -319,6 +329,24 @@ class Session:
         message, arrays = self.process.ask(messages.RecordGraph(step), messages.Graphed, w=w, b=b)
         return graph_nodes(message, arrays) if message.offered else None
 
+    def list_mutants(self, module: str) -> list[messages.MutantFacts]:
+        """The mutants that a plugin's module offers."""
+        message, _ = self.process.ask(messages.ListMutants(module), messages.MutantList)
+        facts: list[messages.MutantFacts] = message.mutants
+        return facts
+
+    def list_answers(self) -> messages.AnswerList:
+        """The questions of the lab that the backend's plugin answers."""
+        message, _ = self.process.ask(messages.ListAnswers(self.offer.module), messages.AnswerList)
+        listed: messages.AnswerList = message
+        return listed
+
+    def answer(self, question: str) -> messages.Answered:
+        """What became of the plugin's answer to one question of the lab."""
+        message, _ = self.process.ask(messages.Ask(question), messages.Answered)
+        answered: messages.Answered = message
+        return answered
+
     def observe(self) -> messages.Observed:
         """What the worker sees of itself."""
         message, _ = self.process.ask(messages.Observe(), messages.Observed)
@@ -348,36 +376,6 @@ def graph_nodes(message: messages.Graphed, arrays: dict[str, messages.Array]) ->
         )
         for i, node in enumerate(message.nodes)
     ]
-
-
-def probe(offer: Offer, log_folder: Path | None = None) -> ProbeResult:
-    """Load a plugin in a worker and say what happened; nothing is trained."""
-    with tempfile.TemporaryDirectory(prefix="compare-ag-probe-") as fallback:
-        launch = Launch(f"{offer.name}.probe", log_folder or Path(fallback), 1, 0, PROBE_SECONDS)
-        with WorkerProcess(launch) as process:
-            try:
-                loaded = Session(offer, process).load()
-            except WorkerFailure as failure:
-                return ProbeResult(False, failure.status, failure.reason, {})
-            process.finish()
-    facts = {
-        "api_version": loaded.api_version,
-        "dtypes": loaded.dtypes,
-        "splits": loaded.splits,
-        "versions": loaded.versions,
-        "import_seconds": loaded.import_seconds,
-    }
-    return ProbeResult(True, "available", "", facts)
-
-
-def check_digest(problem: Problem, prepared: messages.Prepared) -> None:
-    """Compare what the worker received with what the problem holds. Raises `WorkerFailure`."""
-    from compare_ag.problem.core import digest_arrays
-
-    if prepared.digest != digest_arrays(problem.X, problem.y, problem.w0, problem.b0):
-        raise WorkerFailure(
-            "malformed", "the data changed while the backend was prepared: make_tensor must copy", "prepare"
-        )
 
 
 def concatenate(chunks: list[messages.Array], dtype: str, tail: tuple[int, ...] = ()) -> messages.Array:

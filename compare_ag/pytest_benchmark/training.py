@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compare_ag.host.crew import open_session
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
-from compare_ag.host.process import WorkerProcess
-from compare_ag.host.session import Recording, Session, check_digest
+from compare_ag.host.session import Recording
 from compare_ag.pytest_benchmark.formula import descended, point, require
 
 if TYPE_CHECKING:
@@ -46,16 +46,15 @@ class Training:
         self.problem = replace(problem, batch_size=None)
         self.seconds = seconds
         # the sum of all questions is not limited: each gets its own time before it is asked
-        self.process = WorkerProcess(Launch(f"{offer.name}.benchmark", logs, problem.threads, 0, seconds))
+        self.session = open_session(Launch(f"{offer.name}.benchmark", logs, problem.threads, 0, seconds), offer)
         with ExitStack() as stack:
-            stack.callback(self.process.close)
-            self.session = Session(offer, self.process)
+            stack.enter_context(self.session)
             self.loaded: Loaded = self.session.load()
             if problem.dtype not in self.loaded.dtypes:
                 raise UnsupportedError(
                     f"{offer.name} computes in {', '.join(self.loaded.dtypes)}, not in {problem.dtype}"
                 )
-            check_digest(self.problem, self.session.prepare(self.problem))
+            self.session.prepare(self.problem)
             stack.pop_all()
 
     def check(self, w: Array, b: Array) -> float:
@@ -67,7 +66,7 @@ class Training:
             raise AssertionError("weights: not finite")
         problem, layout = self.problem, self.problem.layout
         expected = point(problem, w, b)
-        self.process.allow(self.seconds)
+        self.session.process.allow(self.seconds)
         answers = self.session.evaluate(problem, w[None], np.asarray(b)[None])
         assert answers.gradient is not None
         loss, slope, updated = answers.loss[0, 0], answers.gradient[0, 0], answers.following[0, 0]
@@ -84,7 +83,7 @@ class Training:
     def check_training(self) -> float:
         """Check the start, train `FINAL_STEPS` updates by `step`, check the end; return the final loss."""
         self.check(self.problem.w0, self.problem.b0)
-        self.process.allow(self.seconds)
+        self.session.process.allow(self.seconds)
         recording = Recording()
         self.session.train(self.problem, [], recording, fused=True, steps=FINAL_STEPS)
         assert recording.final_w is not None
@@ -93,12 +92,12 @@ class Training:
 
     def rounds(self, phase: str, count: int) -> dict[str, Array]:
         """Time a phase; see `worker.rounds`."""
-        self.process.allow(self.seconds)
+        self.session.process.allow(self.seconds)
         return self.session.rounds(self.problem, phase, count)
 
     def facts(self) -> dict[str, Any]:
         """Who was timed, and the threads that its worker had."""
-        self.process.allow(self.seconds)
+        self.session.process.allow(self.seconds)
         observed, offer, loaded = self.session.observe(), self.offer, self.loaded
         return {
             "module": offer.module,
@@ -142,7 +141,7 @@ class Workers:
         self._open.move_to_end(key)
         while len(self._open) > MOST_WORKERS:
             _, oldest = self._open.popitem(last=False)
-            oldest.process.close()
+            oldest.session.close()
         return self._open[key]
 
     def drop(self, offer: Offer, problem: Problem, failure: WorkerFailure) -> None:
@@ -151,12 +150,12 @@ class Workers:
         if failure.status == "timeout":
             self._hung[key] = failure
         if key in self._open:
-            self._open.pop(key).process.close()
+            self._open.pop(key).session.close()
 
     def close(self) -> None:
         """End all."""
         for training in self._open.values():
-            training.process.close()
+            training.session.close()
         self._open.clear()
         self._stack.close()
 

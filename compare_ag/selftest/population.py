@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from compare_ag.host.crew import open_session
 from compare_ag.host.launch import Launch
-from compare_ag.host.process import WorkerProcess
-from compare_ag.worker import messages
 from compare_ag.worker.messages import MutantFacts, Mutation
 
 GROUP = "compare_ag_mutants"
@@ -45,12 +44,10 @@ def mutants(module: str) -> list[MutantFacts]:
     """What one plugin offers. Raises `host.failures.WorkerFailure` where it cannot be loaded."""
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-mutants-") as logs,
-        WorkerProcess(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as process,
+        open_session(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as session,
     ):
-        process.expect(messages.Hello)
-        message, _ = process.ask(messages.ListMutants(module), messages.MutantList)
-        process.finish()
-    facts: list[MutantFacts] = message.mutants
+        facts = session.list_mutants(module)
+        session.finish()
     return facts
 
 

@@ -19,7 +19,7 @@ from compare_ag.check import check_backend
 from compare_ag.lab.trace_step import trace_step
 from compare_ag.problem import problem_by_name
 from compare_ag.records.graphs import read_graphs
-from compare_ag.report.graph import svg as graph_svg
+from compare_ag.report import graph_svg
 from compare_ag.suite import select
 from compare_ag.suite.graphs import record_graphs
 
