@@ -18,6 +18,9 @@ import os
 from functools import cache
 from typing import Any
 
+if "OMP_NUM_THREADS" in os.environ:  # the worker's share: numba starts as many threads as its own variable says
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+
 import numba
 import numpy as np
 from numba import njit, prange
