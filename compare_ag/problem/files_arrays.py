@@ -9,7 +9,6 @@ pyarrow (extra ``[arrow]``) knows all the others; it is imported here alone and 
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import tokenize
@@ -24,9 +23,9 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from compare_ag.problem.checks import did_you_mean, listed, quoted
+from compare_ag.problem.checks import did_you_mean, listed, not_a_number, quoted
 from compare_ag.problem.core import Array, ProblemError
-from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels, not_a_number
+from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels
 
 NUMERIC = "biuf"
 """Kinds of dtype that features may have: bool, integers, floats."""
@@ -46,7 +45,7 @@ OFTEN_CALLED = {
 """What the arrays are called where they are not X and y."""
 
 _DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
     *(ValueError, TypeError, SyntaxError, tokenize.TokenError),
 )
 """What zipfile and numpy raise for damaged, truncated, encrypted or unknown content. (A header is a Python literal.)"""
@@ -54,12 +53,8 @@ _DAMAGED = (
 
 def read_npz(path: Path, source: Source) -> Table:
     """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
-    try:
+    with _reading("not an .npz archive, as numpy.savez(file, X=X, y=y) writes it", source, *_DAMAGED):
         archive = zipfile.ZipFile(path)
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged directory points before the file
-            raise
-        raise source.error(f"not an .npz archive ({error}); numpy.savez(file, X=X, y=y) writes one") from error
     with archive:
         shape, _ = _header(archive, "X", source, kinds=NUMERIC)
         y_shape, y_dtype = _header(archive, "y", source, kinds=NUMERIC + "SU")
@@ -82,7 +77,7 @@ def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> 
     """Return the shape and the type that a member announces, checked, without reading its data."""
     if f"{name}.npy" not in archive.namelist():
         raise source.error(f"no array {name!r}{_instead(archive, name)}")
-    with _reading(name, source), archive.open(f"{name}.npy") as packed:
+    with _reading(f"array {name} cannot be read", source, *_DAMAGED), archive.open(f"{name}.npy") as packed:
         file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, for a header may be a bomb as well
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -113,21 +108,21 @@ def _instead(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _array(archive: zipfile.ZipFile, name: str, source: Source) -> Array:
-    with _reading(name, source), archive.open(f"{name}.npy") as file:
+    with _reading(f"array {name} cannot be read", source, *_DAMAGED), archive.open(f"{name}.npy") as file:
         array: Array = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
 @contextmanager
-def _reading(name: str, source: Source) -> Iterator[None]:
-    """Turn what goes wrong inside the archive into a `ProblemError`."""
+def _reading(message: str, source: Source, *errors: type[Exception]) -> Iterator[None]:
+    """Turn these errors into a `ProblemError` with this message and the first line of theirs."""
     try:
         with catch_warnings():
             simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
             yield
-    except (*_DAMAGED, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise source.error(f"array {name} cannot be read: {quoted(said, 120)}") from error
+    except errors as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise source.error(f"{message}: {quoted(reason, 120)}") from error
 
 
 def read_parquet(path: Path, source: Source) -> Table:
@@ -135,11 +130,9 @@ def read_parquet(path: Path, source: Source) -> Table:
     arrow = _arrow(f"{source.name} is a Parquet file")
     import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
-    except (arrow.ArrowException, OSError) as error:
-        raise source.error(f"cannot be read as Parquet: {quoted(str(error), 120)}") from error
+    reading = _reading("cannot be read as Parquet", source, arrow.ArrowException, OSError)
+    with reading, pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
 
 
 def read_frame(frame: Any, source: Source) -> Table:
@@ -147,10 +140,8 @@ def read_frame(frame: Any, source: Source) -> Table:
     library = type(frame).__module__.partition(".")[0]
     source = source._replace(name=f"{library} frame")
     arrow = _arrow(f"a {source.name} is read by way of Arrow")
-    try:
+    with _reading("cannot be read as a table", source, arrow.ArrowException, TypeError, ValueError):
         table = arrow.Table.from_pandas(frame, preserve_index=False) if library == "pandas" else arrow.table(frame)
-    except (arrow.ArrowException, TypeError, ValueError) as error:
-        raise source.error(f"cannot be read as a table: {quoted(str(error), 120)}") from error
     return _read_batches(table.schema, table.num_rows, table.to_batches(), source, source.name)
 
 

@@ -10,21 +10,14 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from compare_ag.problem.checks import did_you_mean, listed, printable, quoted
+from compare_ag.problem.checks import MISSING, did_you_mean, listed, not_a_number, parse_number, printable, quoted
 from compare_ag.problem.core import Array, ProblemError
 from compare_ag.problem.memory import require_memory
-
-MISSING = frozenset({"", "?", "-", "na", "n/a", "null", "none"})
-"""Feature cells that say, in lower case, that a value is missing. ("nan" is a number that is not finite.)"""
-
-THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:([,.'’_ \u00a0\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?")
-"""Numbers that may have been written with thousands separators: ``1,234``, ``1.234.567,5``."""
 
 SHOWN_CLASSES = 5
 """With more classes than this a reader need not go on: the message would show no more of them."""
@@ -95,63 +88,14 @@ class Table(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def read_in_order(read: Callable[..., tuple[Array, ...]], lines: list[int], rows: Rows) -> tuple[Array, ...]:
-    """Return what ``read`` makes of the rows in these lines; what is wrong in the first wrong row is raised."""
-    try:
-        return read(lines, rows)
-    except ProblemError:
-        for line, row in zip(lines, rows, strict=True):
-            read([line], [row])
-        raise
-
-
-def load_plain(lines: Sequence[str], **options: Any) -> Array | None:
+def load_plain(texts: Sequence[str], **options: Any) -> Array | None:
     """Return what `numpy.loadtxt` makes of plain numbers, those of float() to the bit; None where it objects."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a block of empty lines
-            return np.loadtxt(lines, comments=None, **options)
+            warnings.simplefilter("error")  # no numbers at all
+            return np.loadtxt(texts, comments=None, **{"ndmin": 2} | options)
     except (ValueError, KeyError, Warning):
         return None
-
-
-def parse_number(text: str) -> float | None:
-    """Return the number that ``text`` is (maybe NaN or inf), or None.
-
-    The decimal sign is the point. What Python's float() takes beyond that (1_000, digits of other scripts)
-    is a typing mistake in a data file.
-    """
-    if "_" in text or not text.isascii():
-        return None
-    with suppress(ValueError):
-        return float(text)
-    return None
-
-
-def parse_numbers(texts: Sequence[str]) -> Array:
-    """Return the numbers (m,) of `parse_number`, NaN for what is none."""
-    together = "".join(texts)
-    if together.isascii() and "_" not in together:
-        with suppress(ValueError):
-            return np.fromiter(map(float, texts), np.float64, len(texts))
-    return np.array([np.nan if (number := parse_number(text)) is None else number for text in texts])
-
-
-def not_a_number(text: str) -> str:
-    """Say what is wrong with a cell that is not a finite number, and what to do about it."""
-    text = text.strip()
-    if text.lower() in MISSING:
-        return f"is {quoted(text) if text else 'empty'}: a missing value; fill it in or remove the row"
-    if found := THOUSANDS.fullmatch(text):
-        either = " or a decimal comma" if found[1] == "," else ""
-        trouble = f": a thousands separator{either}? Write numbers without separators, as 1234 or 1.234"
-    elif parse_number(text) is not None:
-        trouble = ", which is not finite in float64; repair or remove the row"
-    elif parse_number(text.replace(",", ".", 1)) is not None:
-        trouble = ", which is not a number: use the decimal point"
-    else:
-        trouble = ", which is not a number; features must be numeric: encode the column or leave it out"
-    return f"is {quoted(text)}{trouble}"
 
 
 def column_number(wanted: str | int, count: int) -> int | None:
@@ -242,20 +186,17 @@ class Labels:
         self._first: dict[Decimal | str, tuple[str, str]] = {}
         """of each class, in order: its value, with the text that was met first and the place of it"""
 
-    def classes(self, texts: Sequence[str], numbers: Sequence[int]) -> Array:
-        """Return the classes (n,) of the labels in the lines or rows with these numbers."""
-        for text in dict.fromkeys(texts):
-            if text not in self.known:
-                self._add(text, self._place_of(numbers[texts.index(text)]))
-        return np.fromiter(map(self.known.__getitem__, texts), np.int8, len(texts))
-
-    def _add(self, text: str, place: str) -> None:
-        self._source.require(bool(text), f"the label {not_a_number(text)}", place)
-        value = _value(text)
-        self._first.setdefault(value, (text, place))
-        if len(self._first) > SHOWN_CLASSES:
-            raise self._not_two()
-        self.known[text] = list(self._first).index(value)
+    def find(self, text: str, number: int) -> int:
+        """Return the class of a label in the line or row with this number."""
+        if text not in self.known:
+            place = self._place_of(number)
+            self._source.require(bool(text), f"the label {not_a_number(text)}", place)
+            value = _value(text)
+            self._first.setdefault(value, (text, place))
+            if len(self._first) > SHOWN_CLASSES:
+                raise self._not_two()
+            self.known[text] = list(self._first).index(value)
+        return self.known[text]
 
     def finish(self, classes: Array) -> tuple[Array, tuple[str, str]]:
         """Return y (n,) of 0 and 1 for the classes (n,) of the examples, and the names of the classes 0 and 1."""
@@ -297,7 +238,7 @@ def map_labels(values: Array, source: Source, place: str) -> tuple[Array, Labels
         raise source.error(f"{row} is nan; fill it in or remove it", place)
     labels = Labels(source, place, lambda row: f"{place}, row {row} (counted from 0)")
     uniques, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return labels.classes([_name(value) for value in uniques], first.tolist())[inverse], labels
+    return np.array([*map(labels.find, map(_name, uniques), first.tolist())])[inverse], labels
 
 
 def _name(value: np.generic) -> str:

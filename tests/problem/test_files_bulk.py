@@ -24,15 +24,14 @@ def count_blocks(monkeypatch):
     """Make blocks small; return the list of what each was read by."""
     monkeypatch.setattr("compare_ag.problem.files_csv.BLOCK_CELLS", 1200)
     blocks = []
-    plain, rows = _Reader.read_plain, _Reader.read_rows
+    plain = _Reader.read_plain
 
-    def read_plain(self, block, first):
-        found = plain(self, block, first)
-        blocks.append("plain" if found else "rows")
+    def read_plain(self, block):
+        found = plain(self, block)
+        blocks.append("rows" if found is None else "plain")
         return found
 
     monkeypatch.setattr(_Reader, "read_plain", read_plain)
-    assert rows
     return blocks
 
 
@@ -174,7 +173,7 @@ def test_a_packed_file_that_grows_beyond_memory_is_refused_on_the_way(tmp_path, 
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.files_text.LONGEST_LINE", 1000)
+    monkeypatch.setattr("compare_ag.problem.files.LONGEST_LINE", 1000)
     path = tmp_path / "data.csv"
     path.write_text("1,2,a\n" + "3," * 1000)
     with pytest.raises(ProblemError, match="line 2: no line end in 1,000 characters"):
