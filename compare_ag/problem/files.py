@@ -28,9 +28,6 @@ from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
 from compare_ag.problem.memory import Available, available_memory
 from compare_ag.problem.table import Source, Table
 
-LIBSVM = (".libsvm", ".svm", ".svmlight")
-"""Ends of names that need no look into the file."""
-
 PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 """How packed files begin, and what unpacks them as they are read."""
 
@@ -93,10 +90,9 @@ def _read(path: Path, source: Source) -> Table:
     shown = printable(str(path))
     try:
         mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ProblemError(f"{shown}: is a directory; name a file in it")
         if not stat.S_ISREG(mode):
-            raise ProblemError(f"{shown}: is not a regular file; data are read more than once, so save them to one")
+            pipe = "not a regular file; data are read more than once, so save them to one"
+            raise ProblemError(f"{shown}: is {'a directory; name a file in it' if stat.S_ISDIR(mode) else pipe}")
         return _read_format(path, source)
     except FileNotFoundError:
         raise ProblemError(f"{shown}: no such file") from None
@@ -125,7 +121,7 @@ def _read_format(path: Path, source: Source) -> Table:
         sample = list(islice(lines, SNIFFED_LINES))
         while not "".join(sample).strip() and (more := list(islice(lines, SNIFFED_LINES))):
             sample += more
-        if ending in LIBSVM or (source.delimiter is None and looks_like_libsvm(sample)):
+        if ending in (".libsvm", ".svm", ".svmlight") or (source.delimiter is None and looks_like_libsvm(sample)):
             source.refuse("a LIBSVM line begins with its label", "target", "header", "delimiter")
             return read_libsvm(chain(sample, lines), source)
         return read_csv(sample, lines, path.stat().st_size if opener is open else None, source)

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import io
 import math
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -44,16 +42,10 @@ OFTEN_CALLED = {
 }
 """What the arrays are called where they are not X and y."""
 
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
-    *(ValueError, TypeError, SyntaxError, tokenize.TokenError),
-)
-"""What zipfile and numpy raise for damaged, truncated, encrypted or unknown content. (A header is a Python literal.)"""
-
 
 def read_npz(path: Path, source: Source) -> Table:
     """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
-    with _reading("not an .npz archive, as numpy.savez(file, X=X, y=y) writes it", source, *_DAMAGED):
+    with _reading("not an .npz archive, as numpy.savez(file, X=X, y=y) writes it", source):
         archive = zipfile.ZipFile(path)
     with archive:
         shape, _ = _header(archive, "X", source, kinds=NUMERIC)
@@ -65,19 +57,20 @@ def read_npz(path: Path, source: Source) -> Table:
         source.require(fit, f"y has shape {y_shape}; with X of shape {shape} it must be {(n,)} or {(n, 1)}")
         source.require(n != 0, "X has no rows")
         source.require_memory(n * d + n * -(-y_dtype.itemsize // 8))
-        X, y = _array(archive, "X", source), _array(archive, "y", source).reshape(n)
-    X, names = choose_columns(X, source, 0, named=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # longdouble may overflow: found by the next lines
-        features = np.ascontiguousarray(X, dtype=np.float64)
-    require_finite(features, names, source)
-    return Table(features, *map_labels(y, source, "y"), names, "arrays X and y", inexact(X, names))
+        arrays = dict[str, Array]()
+        for name in ("X", "y"):
+            with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    X, names = choose_columns(arrays["X"], source, 0, named=False)
+    features, warnings = to_float64(X, names, source)
+    return Table(features, *map_labels(arrays["y"].reshape(n), source, "y"), names, "arrays X and y", warnings)
 
 
 def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return the shape and the type that a member announces, checked, without reading its data."""
     if f"{name}.npy" not in archive.namelist():
         raise source.error(f"no array {name!r}{_instead(archive, name)}")
-    with _reading(f"array {name} cannot be read", source, *_DAMAGED), archive.open(f"{name}.npy") as packed:
+    with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as packed:
         file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, for a header may be a bomb as well
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -107,15 +100,12 @@ def _instead(archive: zipfile.ZipFile, name: str) -> str:
     return f"{hint} The archive holds {listed([*map(quoted, members)]) or 'nothing'}; X and y are needed"
 
 
-def _array(archive: zipfile.ZipFile, name: str, source: Source) -> Array:
-    with _reading(f"array {name} cannot be read", source, *_DAMAGED), archive.open(f"{name}.npy") as file:
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    return array
-
-
 @contextmanager
-def _reading(message: str, source: Source, *errors: type[Exception]) -> Iterator[None]:
-    """Turn these errors into a `ProblemError` with this message and the first line of theirs."""
+def _reading(message: str, source: Source, errors: Any = Exception) -> Iterator[None]:
+    """Turn such errors into a `ProblemError` with this message and the first line of theirs.
+
+    For damaged content zipfile and numpy raise a dozen kinds of errors. (A header is a Python literal.)
+    """
     try:
         with catch_warnings():
             simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
@@ -130,7 +120,7 @@ def read_parquet(path: Path, source: Source) -> Table:
     arrow = _arrow(f"{source.name} is a Parquet file")
     import pyarrow.parquet
 
-    reading = _reading("cannot be read as Parquet", source, arrow.ArrowException, OSError)
+    reading = _reading("cannot be read as Parquet", source, (arrow.ArrowException, OSError))
     with reading, pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
         return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
 
@@ -140,7 +130,7 @@ def read_frame(frame: Any, source: Source) -> Table:
     library = type(frame).__module__.partition(".")[0]
     source = source._replace(name=f"{library} frame")
     arrow = _arrow(f"a {source.name} is read by way of Arrow")
-    with _reading("cannot be read as a table", source, arrow.ArrowException, TypeError, ValueError):
+    with _reading("cannot be read as a table", source):
         table = arrow.Table.from_pandas(frame, preserve_index=False) if library == "pandas" else arrow.table(frame)
     return _read_batches(table.schema, table.num_rows, table.to_batches(), source, source.name)
 
@@ -164,13 +154,13 @@ def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: st
     X, labels, rounded, row = np.empty((rows, len(columns.features))), list[Array](), dict[int, tuple[str, ...]](), 0
     target = columns[columns.target]
     for batch in batches:
+        end = row + batch.num_rows
         for feature, column in enumerate(columns.features):
-            values = _values(batch.column(column), source, columns[column], row)
-            X[row : row + len(values), feature] = values
-            rounded[column] = rounded.get(column) or inexact(values[:, None], (columns.names[column],), row)
+            values = _values(batch.column(column), source, columns[column], row)[:, None]
+            X[row:end, feature, None], warning = to_float64(values, (columns.names[column],), source, row)
+            rounded[column] = rounded.get(column) or warning
         labels.append(_values(batch.column(columns.target), source, target, row, also=TEXT))
-        row += batch.num_rows
-    require_finite(X, columns.feature_names, source)
+        row = end
     classes, known = map_labels(np.concatenate(labels), source, target)
     warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
     return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
@@ -194,25 +184,20 @@ def _values(column: Any, source: Source, place: str, first: int, also: tuple[str
     return values
 
 
-def require_finite(X: Array, names: tuple[str, ...], source: Source) -> None:
-    """Raise `ProblemError` for the first number of X (n, d) that is NaN or infinite."""
-    if not (finite := np.isfinite(X)).all():
-        value, place = _first(~finite, X, names)
-        raise source.error(f"{place} of X is {value}; repair or remove the row")
+def to_float64(X: Array, names: tuple[str, ...], source: Source, first: int = 0) -> tuple[Array, tuple[str, ...]]:
+    """Return X (n, d), whose first row is ``first``, in float64, and a warning if integers had to be rounded for it.
 
-
-def inexact(X: Array, names: tuple[str, ...], first: int = 0) -> tuple[str, ...]:
-    """Warn of integers in X (n, d) that float64 has to round; ``first`` is the number of its first row."""
-    if X.dtype.kind not in "iu" or not (large := (X > EXACT_INTEGERS) | (X < -EXACT_INTEGERS)).any():
-        return ()
-    value, place = _first(large, X, names, first)
-    return (
-        f"X holds integers beyond 2^53, which are rounded to float64: the first is {value} in {place}; "
-        "leave out identifiers with --drop",
-    )
-
-
-def _first(where: Array, X: Array, names: tuple[str, ...], first: int = 0) -> tuple[np.generic, str]:
-    """Return the first number of X (n, d) where ``where`` is true, and its place."""
-    row, column = divmod(int(np.argmax(where)), X.shape[1])
-    return X[row, column], f"row {first + row}, column {quoted(names[column]) if names else column} (counted from 0)"
+    Raises `ProblemError` for NaN and infinity.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a longdouble may become infinite
+        values = np.ascontiguousarray(X, dtype=np.float64)
+    integers = X.dtype.kind in "iu"
+    unfit = (X > EXACT_INTEGERS) | (X < -EXACT_INTEGERS) if integers else ~np.isfinite(values)
+    if not unfit.any():
+        return values, ()
+    row, column = divmod(int(np.argmax(unfit)), X.shape[1])
+    place = f"row {first + row}, column {quoted(names[column]) if names else column} (counted from 0)"
+    if not integers:
+        raise source.error(f"{place} of X is {X[row, column]}; repair or remove the row")
+    warning = f"X holds integers beyond 2^53, which are rounded to float64: the first is {X[row, column]} in {place}"
+    return values, (f"{warning}; leave out identifiers with --drop",)

@@ -9,8 +9,8 @@ The first lines settle the layout, by rules:
   kind than the rows below; where it only may be one, the user is asked;
 * decimal comma: the decimal sign, if it is met in the first lines and no point is.
 
-The rows are read by numpy as long as they are nothing but lines of plain numbers and labels, from there on by the csv
-module. Both give the numbers of float(), to the bit. Blank lines and spaces around a cell are skipped.
+Blocks of lines that hold nothing but plain numbers and known labels are read by numpy, all others by the csv module,
+row by row. Both give the numbers of float(), to the bit. Blank lines and spaces around a cell are skipped.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, compress, islice, pairwise, starmap
+from itertools import chain, islice, pairwise, starmap
 
 import numpy as np
 
 from compare_ag.problem.checks import MISSING, THOUSANDS, listed, not_a_number, parse_number, quoted
 from compare_ag.problem.core import BLOCK_CELLS, Array, ProblemError
-from compare_ag.problem.table import Columns, Labels, Rows, Source, Table, load_plain, separate
+from compare_ag.problem.table import Columns, Labels, Source, Table, load_plain, separate
+
+Rows = list[list[str]]
+Lines = Iterator[tuple[int, str]]  # with their numbers, from 1
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blanks"}
 """In the order of preference where nothing else decides."""
@@ -67,9 +70,10 @@ def sniff_delimiter(sample: Sequence[str]) -> str:
         if width == 1:
             return (False, False, 0.0, 0)
         cells = [cell for row in rows for cell in row]
-        torn = any(cell.count('"') % 2 for cell in cells)
-        return (lines == len(rows), not torn, sum(map(_numeric, cells)) / len(cells), width)
+        whole = 2 * "".join(cells).count('"') < quotes  # a quote inside a quoted cell is written twice
+        return (lines == len(rows), whole, sum(map(_numeric, cells)) / len(cells), width)
 
+    quotes = "".join(sample).count('"')
     return max(DELIMITERS, key=merit)  # max keeps the first of equals
 
 
@@ -81,17 +85,12 @@ def _numeric(cell: str) -> bool:
 def _sample_rows(sample: Sequence[str], delimiter: str) -> Rows:
     rows = Rows()
     with suppress(ProblemError):  # the reading proper will say what is wrong, and in which line
-        rows.extend([cell.strip() for cell in row] for _, row in _rows(enumerate(sample), delimiter, strict=False))
+        rows.extend([cell.strip() for cell in row] for _, row in _rows(enumerate(sample, 1), delimiter, strict=False))
     return rows
 
 
 def _rows(
-    numbered: Iterable[tuple[int, str]],
-    delimiter: str,
-    source: str = "",
-    *,
-    last: float = math.inf,
-    strict: bool = True,
+    lines: Lines, delimiter: str, source: str = "", last: float = math.inf, *, strict: bool = True
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of its first line and the cells of each row that is not blank, until line ``last`` is read.
 
@@ -101,7 +100,7 @@ def _rows(
 
     def texts() -> Iterator[str]:
         nonlocal start, end
-        for end, line in numbered:
+        for end, line in lines:
             start = start or end
             yield line.strip().replace("\t", " ") if delimiter == " " else line
 
@@ -145,18 +144,16 @@ def _find_header(first: list[str], rest: Rows, source: Source) -> tuple[bool, st
     text = any(first[column].lower() not in MISSING and not _numeric(first[column]) for column in features)
     if columns is None or text:
         wanted = separate((source.target or 0, *source.drop, *source.features), first)
-        named = columns is None and any(str(column).strip() in first for column in wanted)
-        return text or named, warning if not text and all(map(_numeric, first)) else ""
+        header = text or any(str(column).strip() in first for column in wanted)
+        return header, warning if header and not text else ""
     target = columns.target
     start = 0 if first[0] else 1  # a nameless index may stand before the numbers
-    counts = first[start:] == [str(column) for column in range(width - start)]
+    counts = first[start:] == [*map(str, range(width - start))]
     whole = len(set(first)) == width and all(cell.isdecimal() for cell in first[:target] + first[target + 1 :])
-    labels = {row[target] for row in rest if len(row) > target}
+    complete = [row for row in rest if len(row) >= width]
+    labels = {row[target] for row in complete}
     another_kind = {_numeric(label) for label in labels} == {not _numeric(first[target])}
-    fractions = any(
-        column != target and all(re.search("[.,eE]", row[column]) for row in rest if len(row) > column)
-        for column in range(width * bool(rest))
-    )
+    fractions = complete and any(all(re.search("[.,eE]", row[column]) for row in complete) for column in features)
     breaks = another_kind or fractions or (len(labels) == 2 and first[target] not in labels)
     if breaks and (counts or (whole and not _numeric(first[target]))):
         return True, warning
@@ -172,14 +169,14 @@ class _Reader:
         self.source, self.delimiter = source, delimiter
         self.columns, self.warnings = find_columns(first_rows, source)
         self.features, self.width = self.columns.features, len(self.columns.names)
-        self.is_feature = [False] * self.width
-        for column in self.features:
-            self.is_feature[column] = True
-        cells = [cell for row in first_rows[self.columns.named :] for cell in compress(row, self.is_feature)]
+        cells = [
+            row[column] for row in first_rows[self.columns.named :] for column in self.features if column < len(row)
+        ]
         commas = any("," in cell and _numeric(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
         self.decimal_comma = commas and not any("." in cell and _numeric(cell) for cell in cells)
-        self.target = self.columns[self.columns.target]
-        self.labels = Labels(source, self.target, lambda line: f"line {line}, {self.target}")
+        target = self.columns[self.columns.target]
+        self.labels = Labels(source, target, lambda line: f"line {line}, {target}")
+        self.converters = {self.columns.target: lambda text: self.labels.known[text.strip()]}
         mark = re.escape(delimiter)
         cell = rf'(?:"(?:[^"\r\n]|"")*+"|[^"{mark}]*+)'
         self.well_quoted = re.compile(f"{cell}(?:{mark}{cell})*+[\r\n]*")
@@ -188,12 +185,12 @@ class _Reader:
         self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
         """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
 
-    def read(self, numbered: Iterator[tuple[int, str]]) -> Table:
+    def read(self, lines: Lines) -> Table:
         """Return the table of all lines, the header's included."""
         if self.columns.named:
-            next(_rows(numbered, self.delimiter))
+            next(_rows(lines, self.delimiter))
         blocks, cells = list[Array](), 0
-        for block in self.read_blocks(numbered):
+        for block in self.read_blocks(lines):
             blocks.append(block)
             cells += block.size
             self.source.require_memory(cells)
@@ -203,16 +200,16 @@ class _Reader:
         trailing = ("lines end in a delimiter: the empty column after the last one was left out",) * self.trailing
         detail = f"delimiter {DELIMITERS.get(self.delimiter, quoted(self.delimiter))}"
         detail += ", decimal comma" * self.decimal_comma
-        detail += f", {'a' if self.columns.named else 'no'} header line, labels in {self.target}"
+        detail += f", {'a' if self.columns.named else 'no'} header line, labels in {self.columns[self.columns.target]}"
         X, classes = (np.concatenate([block[:, part] for block in blocks]) for part in (slice(-1), -1))
         return Table(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
 
-    def read_blocks(self, numbered: Iterator[tuple[int, str]]) -> Iterator[Array]:
+    def read_blocks(self, lines: Lines) -> Iterator[Array]:
         """Yield (features, class) of some rows at a time, (m, d + 1)."""
         count = SNIFFED_LINES
-        while lines := list(islice(numbered, count)):
-            if (table := self.read_plain([line for _, line in lines])) is None:
-                rows = _rows(chain(lines, numbered), self.delimiter, self.source.name, last=lines[-1][0])
+        while block := list(islice(lines, count)):
+            if (table := self.read_plain([line for _, line in block])) is None:
+                rows = _rows(chain(block, lines), self.delimiter, self.source.name, block[-1][0])
                 numbers = chain.from_iterable(starmap(self.read_row, rows))
                 table = np.fromiter(numbers, np.float64).reshape(-1, len(self.features) + 1)
             yield table
@@ -224,10 +221,8 @@ class _Reader:
             return None
         if '"' in "".join(lines) and not all(map(self.well_quoted.fullmatch, lines)):
             return None
-        target = self.columns.target
-        converters = {target: lambda text: self.labels.known[text.strip()]}
-        columns = [*self.features, target]
-        table = load_plain(lines, delimiter=self.delimiter, quotechar='"', usecols=columns, converters=converters)
+        columns = [*self.features, self.columns.target]
+        table = load_plain(lines, delimiter=self.delimiter, quotechar='"', usecols=columns, converters=self.converters)
         return None if table is None or not np.isfinite(table).all() else table
 
     def read_row(self, line: int, row: list[str]) -> list[float]:
@@ -236,37 +231,36 @@ class _Reader:
             self.trailing = True
             row.pop()
         if len(row) != self.width:
-            raise self.wrong_length(row, line)
-        label = self.labels.find(row[self.columns.target].strip(), line)
-        cells = [*compress(row, self.is_feature)]
-        if self.decimal_comma:
-            cells = self.with_points(cells, line)
-        numbers = list[float]()
-        for column, cell in zip(self.features, cells, strict=True):
-            number = parse_number(cell)
+            raise self.source.error(self.wrong_length(row), f"line {line}")
+        label, numbers = self.labels.find(row[self.columns.target].strip(), line), list[float]()
+        for column in self.features:
+            number = parse_number(self.with_point(row[column], line, column) if self.decimal_comma else row[column])
             if number is None or not math.isfinite(number):
                 text = str(number) if number and math.isinf(number) else row[column]
-                raise self.source.error(not_a_number(text), f"line {line}, {self.columns[column]}")
+                raise self.error(not_a_number(text), line, column)
             numbers.append(number)
         return [*numbers, label]
 
-    def wrong_length(self, row: list[str], line: int) -> ProblemError:
-        """Return the error for a row of another length."""
+    def wrong_length(self, row: list[str]) -> str:
+        """Say what is wrong with a row that is shorter or longer than the first."""
         hint = "complete or remove the line"
         for left, right in pairwise(cell.strip() for cell in row):
             if len(row) > self.width and THOUSANDS.fullmatch(together := f"{left}{self.delimiter}{right}"):
                 hint = f"is {quoted(together)} a number with a thousands separator? Write it without"
-        return self.source.error(f"{len(row)} cells where the first line has {self.width}; {hint}", f"line {line}")
+        return f"{len(row)} cells where the first line has {self.width}; {hint}"
 
-    def with_points(self, cells: list[str], line: int) -> list[str]:
-        """Replace decimal commas; a column where each of them may separate thousands is refused at the end."""
-        for column, cell in zip(self.features, cells, strict=True):
-            place = f"line {line}, {self.columns[column]}"
-            if "." in cell:
-                message = f"{quoted(cell)} has a decimal point, other cells have decimal commas: use one"
-                raise self.source.error(message, place)
-            if "," in cell and THOUSANDS.fullmatch(cell.strip()):
-                self.doubtful.setdefault(column, self.source.error(not_a_number(cell), place))
-            elif "," in cell:
-                self.decimal.add(column)
-        return [cell.replace(",", ".", 1) for cell in cells]
+    def with_point(self, cell: str, line: int, column: int) -> str:
+        """Replace the decimal comma; a column where each of them may separate thousands is refused at the end."""
+        if "." in cell:
+            raise self.error(
+                f"{quoted(cell)} has a decimal point, other cells have decimal commas: use one", line, column
+            )
+        if "," in cell and THOUSANDS.fullmatch(cell.strip()):
+            self.doubtful.setdefault(column, self.error(not_a_number(cell), line, column))
+        elif "," in cell:
+            self.decimal.add(column)
+        return cell.replace(",", ".", 1)
+
+    def error(self, message: str, line: int, column: int) -> ProblemError:
+        """Return the error that names the cell."""
+        return self.source.error(message, f"line {line}, {self.columns[column]}")

@@ -22,15 +22,7 @@ from compare_ag.problem.memory import require_memory
 SHOWN_CLASSES = 5
 """With more classes than this a reader need not go on: the message would show no more of them."""
 
-NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")
-"""What an index is called that was saved with the data."""
-
-NOWHERE = -1
-"""The column of the labels where they stand apart from the features."""
-
-Rows = list[list[str]]
-"""The cells or words of each row."""
-
+_NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")  # names of an index that was saved with the data
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
@@ -98,12 +90,6 @@ def load_plain(texts: Sequence[str], **options: Any) -> Array | None:
         return None
 
 
-def column_number(wanted: str | int, count: int) -> int | None:
-    """Return which of ``count`` columns a number (negative from the end) means; None for what is none."""
-    text = str(wanted).strip()
-    return int(text) % count if _INTEGER.fullmatch(text) and -count <= int(text) < count else None
-
-
 def columns_listed(names: Sequence[str]) -> str:
     """Return the columns of a source with their numbers: "0 'age', 1 'label'"."""
     return listed([f"{number} {quoted(name)}" for number, name in enumerate(names)])
@@ -121,26 +107,34 @@ class Columns:
     def __init__(self, source: Source, names: Sequence[str], *, named: bool = True) -> None:
         """named: whether ``names`` are names; False where columns only have their numbers."""
         self.source, self.names, self.named = source, names, named
-        self.target = NOWHERE if source.target is None else self.find(source.target)
+        self.target = -1 if source.target is None else self.find(source.target)  # -1: the labels stand apart
         chosen, dropped = ({*map(self.find, separate(them, names))} for them in (source.features, source.drop))
         message = f"{quoted(names[self.target])} holds the labels: name other columns as features"
         source.require(self.target not in chosen | dropped, message)
         self.features = sorted((chosen or {*range(len(names))}) - dropped - {self.target})
         source.require(bool(self.features), "no feature is left: choose other columns with --features or --drop")
+        self.feature_names = tuple(printable(names[column]) for column in self.features)
+        self.warnings = tuple(
+            f"column {column} (counted from 0) is called {quoted(names[column])}, as a saved index is; it is trained "
+            f"on as a feature: --drop {column - len(names) * (str(column) in names)} leaves it out"
+            for column in self.features
+            if _NAMELESS.fullmatch(names[column])
+        )
 
     def find(self, wanted: str | int) -> int:
         """Return the column that is meant: a name, else a number (negative from the end)."""
         text, count = str(wanted).strip(), len(self.names)
         times = self.names.count(text) if self.named and isinstance(wanted, str) else 0
+        number = int(text) if _INTEGER.fullmatch(text) else None
         if times == 1:
             return self.names.index(text)
-        if not times and (number := column_number(wanted, count)) is not None:
-            return number
+        if number is not None and not times and -count <= number < count:
+            return number % count
         listing = f"columns are {columns_listed(self.names)}"
         if times:
             message = f"{times} columns are called {quoted(text)}: choose one by its number; the {listing}"
-        elif _INTEGER.fullmatch(text):
-            message = f"no column {int(text)}: there are {count}, 0 to {count - 1}"
+        elif number is not None:
+            message = f"no column {number}: there are {count}, 0 to {count - 1}"
         elif self.named:
             message = f"no column {quoted(text)}{did_you_mean(text, self.names, '.')} The {listing}"
         else:
@@ -150,21 +144,6 @@ class Columns:
     def __getitem__(self, column: int) -> str:
         name = self.names[column] if self.named else ""
         return f"column {quoted(name)}" if name else f"column {column} (counted from 0)"
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """What the features are called."""
-        return tuple(printable(self.names[column]) for column in self.features)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A warning for each feature that is called as an index is which was saved with the data."""
-        return tuple(
-            f"column {column} (counted from 0) is called {quoted(self.names[column])}, as a saved index is; it is "
-            f"trained on as a feature: --drop {column - len(self.names) * (str(column) in self.names)} leaves it out"
-            for column in self.features
-            if NAMELESS.fullmatch(self.names[column])
-        )
 
 
 def choose_columns(X: Array, source: Source, first: int, *, named: bool) -> tuple[Array, tuple[str, ...]]:
@@ -238,7 +217,7 @@ def map_labels(values: Array, source: Source, place: str) -> tuple[Array, Labels
         raise source.error(f"{row} is nan; fill it in or remove it", place)
     labels = Labels(source, place, lambda row: f"{place}, row {row} (counted from 0)")
     uniques, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.array([*map(labels.find, map(_name, uniques), first.tolist())])[inverse], labels
+    return np.array([*map(labels.find, map(_name, uniques), first.tolist())], np.int8)[inverse], labels
 
 
 def _name(value: np.generic) -> str:
