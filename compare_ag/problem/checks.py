@@ -16,8 +16,7 @@ from compare_ag.problem.core import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-LARGEST_INTEGER = 2**63 - 1
-"""Integers travel to the workers and into the records as 64 bits."""
+LARGEST_INTEGER = 2**63 - 1  # integers travel to the workers and into the records as 64 bits
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "null", "none"})
 """Feature cells that say, in lower case, that a value is missing. ("nan" is a number that is not finite.)"""
@@ -79,8 +78,8 @@ def not_a_number(text: str) -> str:
     text = text.strip()
     if text.lower() in MISSING:
         return f"is {quoted(text) if text else 'empty'}: a missing value; fill it in or remove the row"
-    if found := THOUSANDS.fullmatch(text):
-        either = " or a decimal comma" if found[1] == "," else ""
+    if thousands := THOUSANDS.fullmatch(text):
+        either = " or a decimal comma" if thousands[1] == "," else ""
         trouble = f": a thousands separator{either}? Write numbers without separators, as 1234 or 1.234"
     elif parse_number(text) is not None:
         trouble = ", which is not finite in float64; repair or remove the row"

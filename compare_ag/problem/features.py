@@ -13,11 +13,8 @@ import numpy as np
 from compare_ag.problem.checks import listed, quoted
 from compare_ag.problem.core import Array, blocks
 
-MOST_FEATURES_FOR_RANK = 500
-"""The rank costs of the order of n d²: beyond this d it is not asked for."""
-
-STANDARDISED = "standardised (mean 0, standard deviation 1)"
-"""How descriptions say it."""
+MOST_FEATURES_FOR_RANK = 500  # the rank costs of the order of n d²: beyond this d it is not asked for
+STANDARDISED = "standardised (mean 0, standard deviation 1)"  # in descriptions
 
 
 class Scaling(NamedTuple):
@@ -65,17 +62,18 @@ def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, k
     X: (n, d), not standardised, with its scaling; names: what to call the columns, or nothing; kept: whether training
     sees the standardised columns. Dependence is judged with the bias in mind, that is on centred columns.
     """
-    constant, found = scaling.deviation == 0, []
+    constant, sentences = scaling.deviation == 0, []
     if count := int(constant.sum()):
         called = [quoted(names[column]) for column in np.flatnonzero(constant).tolist()] if names else []
         effect = "only centred, without information" if kept else "no more than a second bias"
         which = f" ({listed(called, most=4)})" if called else ""
-        found.append(f"{count} of {constant.size} features {'is' if count == 1 else 'are'} constant{which}: {effect}")
+        verb = "is" if count == 1 else "are"
+        sentences.append(f"{count} of {constant.size} features {verb} constant{which}: {effect}")
     varying = constant.size - count
     if 0 < varying <= MOST_FEATURES_FOR_RANK and (rank := _rank(X, scaling)) < varying:
         dependent = f"the {varying} features that vary are linearly dependent (rank {rank})"
-        found.append(f"{dependent}: without l2 the minimiser is not unique")
-    return tuple(found)
+        sentences.append(f"{dependent}: without l2 the minimiser is not unique")
+    return tuple(sentences)
 
 
 def _rank(X: Array, scaling: Scaling) -> int:
@@ -88,5 +86,4 @@ def _rank(X: Array, scaling: Scaling) -> int:
     R: Array = np.empty((0, varying.size))
     for rows in blocks(X, max(256, 2 * varying.size)):  # small ones stay in the cache and in one thread
         R = np.asarray(np.linalg.qr(np.vstack([R, scaling.standardised(X[rows, varying])]), mode="r"))
-    singular = np.linalg.svd(R, compute_uv=False)
-    return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())
+    return int(np.linalg.matrix_rank(R, rtol=max(X.shape) * np.finfo(np.float64).eps))

@@ -28,11 +28,10 @@ from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
 from compare_ag.problem.memory import Available, available_memory
 from compare_ag.problem.table import Source, Table
 
+LONGEST_LINE = 1 << 28  # characters; what is longer is no line of a table, and would fill the memory before it ends
+
 PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 """How packed files begin, and what unpacks them as they are read."""
-
-LONGEST_LINE = 1 << 28
-"""Characters; what is longer is no line of a table, and would fill the memory before anything could be said."""
 
 UNREAD = {
     b"\x93NUMPY": "one array of NumPy; numpy.savez(file, X=X, y=y) keeps two",

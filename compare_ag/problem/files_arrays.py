@@ -25,16 +25,10 @@ from compare_ag.problem.checks import did_you_mean, listed, not_a_number, quoted
 from compare_ag.problem.core import Array, ProblemError
 from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels
 
-NUMERIC = "biuf"
-"""Kinds of dtype that features may have: bool, integers, floats."""
-
-TEXT = ("string", "large_string", "string_view")
-"""Types of Arrow that labels may have as well."""
-
-LONGEST_HEADER = 1 << 16
-
-EXACT_INTEGERS = 2**53
-"""Up to it float64 holds every integer."""
+NUMERIC = "biuf"  # the kinds of dtype that features may have: bool, integers, floats
+TEXT = ("string", "large_string", "string_view")  # types of Arrow that labels may have as well
+LONGEST_HEADER = 1 << 16  # bytes
+EXACT_INTEGERS = 2**53  # float64 holds every integer up to it
 
 OFTEN_CALLED = {
     "X": ("x", "X_train", "x_train", "data", "features", "inputs", "arr_0"),
@@ -61,7 +55,7 @@ def read_npz(path: Path, source: Source) -> Table:
         for name in ("X", "y"):
             with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as file:
                 arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-    X, names = choose_columns(arrays["X"], source, 0, named=False)
+    X, names = choose_columns(arrays.pop("X"), source, 0, named=False)
     features, warnings = to_float64(X, names, source)
     return Table(features, *map_labels(arrays["y"].reshape(n), source, "y"), names, "arrays X and y", warnings)
 
@@ -75,15 +69,12 @@ def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> 
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-    message = f"array {name} holds Python objects, which are not loaded; convert it to numbers"
-    source.require(not dtype.hasobject, message)
+    objects = "holds Python objects, which are not loaded; convert it to numbers"
+    source.require(not dtype.hasobject, f"array {name} {objects}")
     source.require(dtype.kind in kinds, f"array {name} has dtype {dtype}; real numbers are needed")
-    data_size, announced = archive.getinfo(f"{name}.npy").file_size - file.tell(), math.prod(shape) * dtype.itemsize
-    source.require(
-        announced == data_size,
-        f"the header of array {name} announces {announced:,} bytes (shape {shape}, {dtype}), "
-        f"the file holds {data_size:,}; the file is damaged",
-    )
+    size, announced = archive.getinfo(f"{name}.npy").file_size - file.tell(), math.prod(shape) * dtype.itemsize
+    message = f"the header of array {name} announces {announced:,} bytes (shape {shape}, {dtype}), the file holds"
+    source.require(announced == size, f"{message} {size:,}; the file is damaged")
     return shape, dtype
 
 
@@ -139,10 +130,8 @@ def _arrow(why: str) -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise ProblemError(
-            f"{why}: this needs pyarrow, which cannot be imported ({error}); install it with "
-            "`python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
-        ) from error
+        remedy = "install it with `python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
+        raise ProblemError(f"{why}: this needs pyarrow, which cannot be imported ({error}); {remedy}") from error
     return pyarrow
 
 

@@ -32,23 +32,21 @@ from compare_ag.problem.table import Columns, Labels, Source, Table, load_plain,
 Rows = list[list[str]]
 Lines = Iterator[tuple[int, str]]  # with their numbers, from 1
 
+SNIFFED_LINES = 100  # the layout is settled by them
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blanks"}
 """In the order of preference where nothing else decides."""
-
-SNIFFED_LINES = 100
-"""What the layout is settled by."""
 
 
 def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: Source) -> Table:
     """Read a CSV file of ``size`` bytes (None: not known): its first lines, which settle the layout, and the others."""
     delimiter = parse_delimiter(source.delimiter) if source.delimiter else sniff_delimiter(sample)
-    first_rows, numbered = _sample_rows(sample, delimiter), enumerate(chain(sample, lines), 1)
+    first_rows = _sample_rows(sample, delimiter)
     if not first_rows:  # empty, or the strict reading says what is wrong
-        next(_rows(numbered, delimiter, source.name), None)
+        next(_rows(chain(sample, lines), delimiter, source.name), None)
         raise source.error("the file is empty")
     if size is not None:
         source.require_memory(int(sum(map(len, first_rows)) * size / sum(map(len, sample))))
-    return _Reader(source, delimiter, first_rows).read(numbered)
+    return _Reader(source, delimiter, first_rows).read(enumerate(chain(sample, lines), 1))
 
 
 def parse_delimiter(text: str) -> str:
@@ -85,32 +83,28 @@ def _numeric(cell: str) -> bool:
 def _sample_rows(sample: Sequence[str], delimiter: str) -> Rows:
     rows = Rows()
     with suppress(ProblemError):  # the reading proper will say what is wrong, and in which line
-        rows.extend([cell.strip() for cell in row] for _, row in _rows(enumerate(sample, 1), delimiter, strict=False))
+        rows.extend([cell.strip() for cell in row] for _, row in _rows(sample, delimiter, strict=False))
     return rows
 
 
 def _rows(
-    lines: Lines, delimiter: str, source: str = "", last: float = math.inf, *, strict: bool = True
+    lines: Iterable[str], delimiter: str, source: str = "", first: int = 1, count: float = math.inf, strict: bool = True
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of its first line and the cells of each row that is not blank, until line ``last`` is read.
+    """Yield the number of its first line and the cells of each row that is not blank, until ``count`` lines are read.
 
-    With blanks as delimiters, those around the line count for nothing, and a tab is a blank.
+    first: the number of the first line. With blanks as delimiters, those around a line count for nothing, and a tab is
+    a blank.
     """
-    start = end = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal start, end
-        for end, line in lines:
-            start = start or end
-            yield line.strip().replace("\t", " ") if delimiter == " " else line
-
+    if delimiter == " ":
+        lines = (line.strip().replace("\t", " ") for line in lines)
+    reader, start = csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True), first
     try:
-        for row in csv.reader(texts(), delimiter=delimiter, strict=strict, skipinitialspace=True):
+        for row in reader:
             if len(row) > 1 or "".join(row).strip():
                 yield start, row
-            if end >= last:
+            if reader.line_num >= count:
                 return
-            start = 0
+            start = first + reader.line_num
     except csv.Error as error:
         trouble = f"wrong quoting ({error}): a quote inside a quoted cell is written twice"
         if "field larger" in str(error):
@@ -188,11 +182,11 @@ class _Reader:
     def read(self, lines: Lines) -> Table:
         """Return the table of all lines, the header's included."""
         if self.columns.named:
-            next(_rows(lines, self.delimiter))
+            next(_rows((line for _, line in lines), self.delimiter))
         blocks, cells = list[Array](), 0
         for block in self.read_blocks(lines):
             blocks.append(block)
-            cells += block.size
+            cells += len(block) * len(self.features)
             self.source.require_memory(cells)
         self.source.require(cells > 0, "a header line and no data")
         for column in self.doubtful.keys() - self.decimal:
@@ -209,7 +203,8 @@ class _Reader:
         count = SNIFFED_LINES
         while block := list(islice(lines, count)):
             if (table := self.read_plain([line for _, line in block])) is None:
-                rows = _rows(chain(block, lines), self.delimiter, self.source.name, block[-1][0])
+                following = (line for _, line in chain(block, lines))
+                rows = _rows(following, self.delimiter, self.source.name, block[0][0], len(block))
                 numbers = chain.from_iterable(starmap(self.read_row, rows))
                 table = np.fromiter(numbers, np.float64).reshape(-1, len(self.features) + 1)
             yield table

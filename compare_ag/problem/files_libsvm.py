@@ -16,9 +16,7 @@ from compare_ag.problem.core import Array
 from compare_ag.problem.table import Labels, Source, Table, choose_columns, load_plain
 
 LARGEST_INDEX = 2**31 - 1
-
 WORDS_AT_A_TIME = 1 << 15
-
 ENTRY = np.dtype([("index", np.int32), ("value", np.float64)])
 
 _LINE = re.compile(r"[^\s:#]+(?:\s+(?:qid|[0-9]+):[^\s:]+)+\s*(?:#.*)?\s*")
