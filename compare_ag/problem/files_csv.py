@@ -19,9 +19,9 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, islice, pairwise, starmap
+from itertools import chain, count, islice, pairwise, starmap
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from compare_ag.problem.core import BLOCK_CELLS, Array, ProblemError
 from compare_ag.problem.table import Columns, Labels, Source, Table, load_plain, separate
 
 Rows = list[list[str]]
-Lines = Iterator[tuple[int, str]]  # with their numbers, from 1
 
 SNIFFED_LINES = 100  # the layout is settled by them
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blanks"}
@@ -46,7 +45,7 @@ def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: 
         raise source.error("the file is empty")
     if size is not None:
         source.require_memory(int(sum(map(len, first_rows)) * size / sum(map(len, sample))))
-    return _Reader(source, delimiter, first_rows).read(enumerate(chain(sample, lines), 1))
+    return _Reader(source, delimiter, first_rows).read(chain(sample, lines))
 
 
 def parse_delimiter(text: str) -> str:
@@ -163,14 +162,16 @@ class _Reader:
         self.source, self.delimiter = source, delimiter
         self.columns, self.warnings = find_columns(first_rows, source)
         self.features, self.width = self.columns.features, len(self.columns.names)
-        cells = [
-            row[column] for row in first_rows[self.columns.named :] for column in self.features if column < len(row)
-        ]
+        rows = [row for row in first_rows[self.columns.named :] if len(row) >= self.width]
+        cells = [row[column] for row in rows for column in self.features]
         commas = any("," in cell and _numeric(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
         self.decimal_comma = commas and not any("." in cell and _numeric(cell) for cell in cells)
         target = self.columns[self.columns.target]
         self.labels = Labels(source, target, lambda line: f"line {line}, {target}")
-        self.converters = {self.columns.target: lambda text: self.labels.known[text.strip()]}
+        self.converters: dict[int, Callable[[str], float]] = {
+            **dict.fromkeys({*range(self.width)} - {*self.features}, lambda _: 0.0),
+            self.columns.target: lambda text: self.labels.known[text.strip()],
+        }
         mark = re.escape(delimiter)
         cell = rf'(?:"(?:[^"\r\n]|"")*+"|[^"{mark}]*+)'
         self.well_quoted = re.compile(f"{cell}(?:{mark}{cell})*+[\r\n]*")
@@ -179,10 +180,8 @@ class _Reader:
         self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
         """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
 
-    def read(self, lines: Lines) -> Table:
+    def read(self, lines: Iterator[str]) -> Table:
         """Return the table of all lines, the header's included."""
-        if self.columns.named:
-            next(_rows((line for _, line in lines), self.delimiter))
         blocks, cells = list[Array](), 0
         for block in self.read_blocks(lines):
             blocks.append(block)
@@ -198,27 +197,32 @@ class _Reader:
         X, classes = (np.concatenate([block[:, part] for block in blocks]) for part in (slice(-1), -1))
         return Table(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
 
-    def read_blocks(self, lines: Lines) -> Iterator[Array]:
+    def read_blocks(self, lines: Iterator[str]) -> Iterator[Array]:
         """Yield (features, class) of some rows at a time, (m, d + 1)."""
-        count = SNIFFED_LINES
-        while block := list(islice(lines, count)):
-            if (table := self.read_plain([line for _, line in block])) is None:
-                following = (line for _, line in chain(block, lines))
-                rows = _rows(following, self.delimiter, self.source.name, block[0][0], len(block))
-                numbers = chain.from_iterable(starmap(self.read_row, rows))
-                table = np.fromiter(numbers, np.float64).reshape(-1, len(self.features) + 1)
+        first, size = 1, SNIFFED_LINES
+        while block := list(islice(lines, size)):
+            if (table := self.read_plain(block)) is not None:
+                first += len(block)
+            else:
+                numbers = count(first)
+                numbered = (line for line, _ in zip(chain(block, lines), numbers, strict=False))
+                rows = _rows(numbered, self.delimiter, self.source.name, first, len(block))
+                if first == 1 and self.columns.named:
+                    next(rows)
+                cells = chain.from_iterable(starmap(self.read_row, rows))
+                table = np.fromiter(cells, np.float64).reshape(-1, len(self.features) + 1)
+                first = next(numbers)  # a quoted cell may have led beyond the block
             yield table
-            count = max(1, BLOCK_CELLS // self.width)
+            size = max(1, BLOCK_CELLS // self.width)
 
     def read_plain(self, lines: list[str]) -> Array | None:
         """Return (features, class) of lines of plain numbers and known labels; None where there is anything else."""
-        if self.decimal_comma or {line.count(self.delimiter) for line in lines} != {self.width - 1}:
+        if self.decimal_comma or ('"' in "".join(lines) and not all(map(self.well_quoted.fullmatch, lines))):
             return None
-        if '"' in "".join(lines) and not all(map(self.well_quoted.fullmatch, lines)):
+        table = load_plain(lines, delimiter=self.delimiter, quotechar='"', converters=self.converters)
+        if table is None or table.shape != (len(lines), self.width) or not np.isfinite(table).all():
             return None
-        columns = [*self.features, self.columns.target]
-        table = load_plain(lines, delimiter=self.delimiter, quotechar='"', usecols=columns, converters=self.converters)
-        return None if table is None or not np.isfinite(table).all() else table
+        return np.take(table, [*self.features, self.columns.target], axis=1)
 
     def read_row(self, line: int, row: list[str]) -> list[float]:
         """Return (features, class) of a row, (d + 1)."""
