@@ -220,7 +220,7 @@ class _Reader:
         if self.decimal_comma or ('"' in "".join(lines) and not all(map(self.well_quoted.fullmatch, lines))):
             return None
         table = load_plain(lines, delimiter=self.delimiter, quotechar='"', converters=self.converters)
-        if table is None or table.shape != (len(lines), self.width) or not np.isfinite(table).all():
+        if table is None or table.shape[1] != self.width or not np.isfinite(table).all():
             return None
         return np.take(table, [*self.features, self.columns.target], axis=1)
 

@@ -163,6 +163,23 @@ def test_a_quoted_label_may_reach_over_blocks(tmp_path, count_blocks):
     assert data.y.tolist() == [float(i % 3 == 0) for i in range(1000)]
 
 
+def test_lines_are_counted_where_a_quoted_label_reaches_over_blocks(tmp_path, count_blocks):
+    path = tmp_path / "data.csv"
+    rows = [f"{i},{i / 7!r},{'no' if i % 3 else 'yes'}" for i in range(2000)]
+    rows[499] = '1,2,"no' + "\n" * 1000 + 'yes"'
+    rows[1500] = "1,2,"
+    path.write_text("a,b,label\n" + "\n".join(rows))
+    with pytest.raises(ProblemError, match="line 2502, column 'label': the label is empty"):
+        load_file(path, "label")
+
+
+def test_lines_of_more_cells_than_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("compare_ag.problem.files_csv.BLOCK_CELLS", 1)
+    path = tmp_path / "data.csv"
+    path.write_text("".join(f"{i},{i / 7!r},{i % 2}\n" for i in range(300)))
+    assert load_file(path, -1).X.tolist() == [[i, i / 7] for i in range(300)]
+
+
 def test_a_packed_file_that_grows_beyond_memory_is_refused_on_the_way(tmp_path, count_blocks):
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,a\n3,4,b\n" * 200_000))

@@ -162,6 +162,7 @@ def test_entries_are_read_many_at_a_time(load, monkeypatch):
         (["1 2:x", "1 1:1:1", "2:3"], "line 2: the value of feature 2 is 'x'"),
         (["1 2:3 1:4", "1:5"], "line 2: feature index 1 after 2"),
         (["1:5", "1 2:nan"], "line 2: the line begins with '1:5'"),
+        (["1:5 2:x"], "line 2: the line begins with '1:5'"),
         (["1 2:x", "2 1:1", "3 1:1", "4 1:1", "5 1:1", "6 1:1"], "line 2: the value of feature 2 is 'x'"),
         (["1 2:3", "2 1:1", "3 1:1", "4 1:1", "5 1:1", "6 2:x"], "more than two classes: '0', '1', '2', '3', '4', …"),
     ],
