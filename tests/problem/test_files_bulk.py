@@ -13,7 +13,7 @@ import pandas
 import pytest
 
 from compare_ag.problem import ProblemError, load_file
-from compare_ag.problem.files_csv import _Reader
+from compare_ag.problem.files_csv import SNIFFED_LINES, _Reader
 
 FORMATS = ("{!r}", "{:.3f}", "{:.17g}", "{:e}", "{:g}", "{:.0f}", "{:+.25f}")
 SEPARATORS = (",", ";", "\t", "|", " ")
@@ -171,6 +171,14 @@ def test_lines_are_counted_where_a_quoted_label_reaches_over_blocks(tmp_path, co
     path.write_text("a,b,label\n" + "\n".join(rows))
     with pytest.raises(ProblemError, match="line 2502, column 'label': the label is empty"):
         load_file(path, "label")
+
+
+@pytest.mark.parametrize("line", ["1,2\n", "1,2,1,3\n"])
+def test_rows_of_another_length_from_a_block_on(tmp_path, line):
+    path = tmp_path / "data.csv"
+    path.write_text("1,2,1\n3,4,0\n" * (SNIFFED_LINES // 2) + line * 200)
+    with pytest.raises(ProblemError, match=f"line 101: {line.count(',') + 1} cells where the first line has 3"):
+        load_file(path, 2)
 
 
 def test_lines_of_more_cells_than_a_block(tmp_path, monkeypatch):
