@@ -467,7 +467,7 @@ def _check_observed(c: Conversation, message: messages.Observed, arrays: Arrays)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_held(c: Conversation, message: messages.Held, arrays: Arrays) -> None:
+def _check_held(c: Conversation, message: messages.MemoryHeld, arrays: Arrays) -> None:
     _check_range("Held.resident", message.resident, 1, messages.MOST_BYTES)
     _check_range("Held.peak", message.peak, 1, messages.MOST_BYTES)
     _check_choice("Held.source", message.source, ("VmHWM", "ru_maxrss"))
@@ -616,7 +616,7 @@ _RULES: dict[type, _Rule] = {
     messages.TimeRounds: _Rule((messages.Rounds,), _check_rounds, _rounds_limit),
     messages.Audit: _Rule((messages.Audited,), _check_audited),
     messages.Observe: _Rule((messages.Observed,), _check_observed),
-    messages.Hold: _Rule((messages.Held,), _check_held),
+    messages.MeasureMemory: _Rule((messages.MemoryHeld,), _check_held),
     messages.MeasureTape: _Rule((messages.TapeSize,), _check_tape_size),
     messages.RecordGraph: _Rule((messages.Graphed,), _check_graphed, _graph_limit),
     messages.ListAnswers: _Rule((messages.AnswerList,), _check_answer_list),

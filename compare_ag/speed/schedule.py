@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from compare_ag.speed.pair_verdicts import MARGIN
 from compare_ag.speed.statistics import LogInterval
-from compare_ag.speed.verdicts import MARGIN
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

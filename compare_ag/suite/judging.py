@@ -28,7 +28,7 @@ from compare_ag.records import (
     real,
 )
 from compare_ag.suite.engine import checkpoint_of
-from compare_ag.suite.evidence import evidence, fused_evidence, repetition
+from compare_ag.suite.gathering import evidence, fused_evidence, repetition
 from compare_ag.verify import (
     Evidence,
     Oracle,

@@ -120,7 +120,7 @@ class Worker:
             messages.TimeRounds: self._time_rounds,
             messages.Audit: self._audit,
             messages.Observe: self._observe,
-            messages.Hold: self._hold,
+            messages.MeasureMemory: self._hold,
             messages.MeasureTape: self._measure_tape,
             messages.RecordGraph: self._record_graph,
             messages.ListAnswers: self._list_answers,
@@ -316,9 +316,9 @@ class Worker:
         import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
 
         from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
-        from compare_ag.worker.messages import Held
+        from compare_ag.worker.messages import MemoryHeld
 
-        self.send(Held(*observe.memory(clear=request.clear)))
+        self.send(MemoryHeld(*observe.memory(clear=request.clear)))
 
     def _measure_tape(self, _request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.messages import TapeSize
@@ -328,7 +328,7 @@ class Worker:
         self.send(TapeSize(*tape_size(self._trainee, arrays["w"], arrays["b"])))
 
     def _record_graph(self, request: Any, arrays: dict[str, Any]) -> None:
-        from compare_ag.worker.graph import graph
+        from compare_ag.worker.graph_nodes import graph
 
         self.board.enter("graph", request.step)
         answer, numbers = graph(self._trainee, request.step, arrays["w"], arrays["b"])

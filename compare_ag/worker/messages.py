@@ -243,8 +243,8 @@ class Observe(Message, frozen=True):
     """Say what can be seen from inside: threads."""
 
 
-class Hold(Message, frozen=True):
-    """Say how much memory the process holds. Answered by `Held`."""
+class MeasureMemory(Message, frozen=True):
+    """Say how much memory the process holds. Answered by `MemoryHeld`."""
 
     clear: bool
     """and let the peak start anew"""
@@ -435,7 +435,7 @@ class Observed(Message, frozen=True):
     """CPU seconds per wall second of the training pass: more than `threads` means more threads were used"""
 
 
-class Held(Message, frozen=True):
+class MemoryHeld(Message, frozen=True):
     """Memory of the process in bytes; see `worker.observe.memory`."""
 
     resident: int
@@ -494,7 +494,7 @@ class AnswerList(Message, frozen=True):
     import_seconds: float
 
 
-class Raised(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class RaisedError(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """An exception that ended an answer."""
 
     kind: str
@@ -514,7 +514,7 @@ class Answered(Message, frozen=True):
     """flags, numbers, None, lists of these; "nan", "inf" and "-inf" are numbers, texts are {"text": …}"""
     printed: str
     warned: list[str]
-    raised: Raised | None
+    raised: RaisedError | None
     flaw: str
     """why it is no answer; empty when it is one"""
     seconds: float
@@ -532,11 +532,11 @@ class Failed(Message, frozen=True):
 
 Request: TypeAlias = (
     Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | TimeRounds | Audit
-    | Observe | Hold | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
+    | Observe | MeasureMemory | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Rounds | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
+    | Timed | Rounds | Audited | Observed | MemoryHeld | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
 
 

@@ -335,9 +335,9 @@ def test_memory_is_asked_for_as_many_workers_as_are_alive_at_a_time(options, wor
     """There is room for this process and one worker, not for two."""
     arguments = ["run", "--backends", "numpy,autograd", "--problem", "synthetic:n=1000,d=10", "--quiet", "-o", "here"]
     code = (
-        "import pathlib, compare_ag.problem.memory, compare_ag.suite\n"
+        "import pathlib, compare_ag.problem.estimate, compare_ag.suite\n"
         "pathlib.Path('meminfo').write_text('MemAvailable: 3100 kB')\n"
-        "compare_ag.problem.memory.MEMORY_INFO = pathlib.Path('meminfo')\n"
+        "compare_ag.problem.estimate.MEMORY_INFO = pathlib.Path('meminfo')\n"
         "def run(*_, **__): raise SystemExit(77)\n"
         "compare_ag.suite.run = run\n"
         f"from compare_ag.cli import main\nmain({[*arguments, *options]!r})\n"

@@ -192,7 +192,7 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"printed": "x" * 5000}, "Answered.printed of 5000 characters"),
         ({"warned": ["x"] * 6}, "6 values as Answered.warned"),
         ({"code": "x" * 15_000, "helpers": "x" * 15_000}, "code and helpers of 30000 characters"),
-        ({"raised": messages.Raised("x" * 101, "")}, "Raised.kind of 101 characters"),
+        ({"raised": messages.RaisedError("x" * 101, "")}, "Raised.kind of 101 characters"),
     ],
 }  # fmt: skip
 
