@@ -444,8 +444,8 @@ class _Conclusion:
 
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
-        found = notes(seen, self._launches.controls(), self._engine.problem.threads, self._pass._surroundings)
-        return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
+        controls, threads = self._launches.controls(), self._engine.problem.threads
+        return list(notes(seen, controls, threads, self._pass._surroundings))
 
     def _observation(self, name: str, cost: Cost) -> Observation:
         baseline = self._baseline

@@ -31,7 +31,7 @@ from compare_ag.verify.certificate import Evidence, certify
 from compare_ag.verify.convergence import Convergence, convergence
 from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
 from compare_ag.verify.probes import Probes, Route, probe_points, probe_samples
-from compare_ag.verify.published import PublishedCheck, PublishedRow, published_check
+from compare_ag.verify.published import published_rows
 from compare_ag.verify.reference import Magnitudes, Reference, reference_trajectory
 from compare_ag.verify.samples import Finding, Sample, TestResult, judge_samples
 from compare_ag.verify.timed_blocks import BlockJudge, BlockVerdict, Claim
@@ -51,8 +51,6 @@ __all__ = [
     "Magnitudes",
     "Oracle",
     "Probes",
-    "PublishedCheck",
-    "PublishedRow",
     "Reference",
     "Route",
     "Sample",
@@ -68,7 +66,7 @@ __all__ = [
     "judge_samples",
     "probe_points",
     "probe_samples",
-    "published_check",
+    "published_rows",
     "reference_trajectory",
     "tolerance",
 ]
