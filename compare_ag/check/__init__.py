@@ -4,8 +4,7 @@
     @parametrize_backend_checks(["NAME"])                                       in a test suite of one's own
     pytest -p compare_ag.check.plugin --pyargs compare_ag.check --backend NAME
 
-Three front ends to one registry of checks (`registry.CHECKS`), which start real workers and judge by computed
-tolerances.
+Three front ends to one table of checks (`ladder.LADDER`), which start real workers and judge by computed tolerances.
 Importing this package imports neither numpy nor pytest.
 """
 

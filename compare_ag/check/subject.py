@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.check.registry import CheckFailedError, CheckSkippedError
 from compare_ag.host.crew import open_session
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Evaluation, Recording, Session
@@ -51,6 +50,19 @@ LOG_LINES = 12
 """kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"
 STEPS = 40
+
+
+class CheckFailedError(Exception):
+    """The backend is wrong; the message says what was seen and what was expected."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+        """the known mistake that explains the numbers; empty where none does"""
+
+
+class CheckSkippedError(Exception):
+    """The check does not apply to this backend; the message says why."""
 
 
 class Subject:

@@ -12,7 +12,7 @@ and allocated something else before.
     blocks -> `suite.launches` -> one number per launch -> interval
 
 The engine knows no verdicts on speed and no records: `suite.timing` turns a series of launches into a run's,
-`selfcheck` and the project's own benchmarks into figures about the engine itself.
+`selftest speed` and the project's own benchmarks into figures about the engine itself.
 """
 
 from __future__ import annotations

@@ -52,6 +52,26 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["selftest", "--only", "nobody"], "selftest verdicts"),
+        (["selftest", "verdicts", "--only", "nobody"], "selftest verdicts"),
+        (["selftest", "speed", "--margin", "2"], "selftest speed"),
+        (["selfcheck", "--margin", "2"], "selfcheck"),
+        (["selftest", "nobody"], "selftest"),
+    ],
+)
+def test_a_selftest_is_of_verdicts_unless_it_is_named_and_its_former_name_works(arguments, usage):
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert f"Usage: compare-ag {usage} [OPTIONS]" in done.stderr
+
+
+def test_a_former_name_is_not_listed():
+    assert "selfcheck" not in call("--help").stdout
+
+
 def test_version_is_the_packages():
     import compare_ag
 
