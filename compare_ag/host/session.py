@@ -257,14 +257,11 @@ class Session:
         _, found = self.process.ask(messages.Exchange(part, step, problem.learning_rate), messages.Exchanged, **arrays)
         return found
 
-    def cold(
-        self, problem: Problem, most_steps: int, nanoseconds: int, *, phased: bool = False
-    ) -> tuple[messages.Array, list[int]]:
-        """Time this process's first steps: nanoseconds of each (T,), and the phases of the first where asked for."""
-        request = messages.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
-        message, arrays = self.process.ask(request, messages.FirstSteps)
-        phases: list[int] = message.phases
-        return arrays["step_ns"], phases
+    def cold(self, problem: Problem, most_steps: int, nanoseconds: int) -> messages.Array:
+        """Time this process's first steps: nanoseconds of each (T,)."""
+        request = messages.Cold(problem.learning_rate, most_steps, nanoseconds)
+        _, arrays = self.process.ask(request, messages.FirstSteps)
+        return arrays["step_ns"]
 
     def renew(self, padding: list[int]) -> None:
         """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""

@@ -43,7 +43,6 @@ INSTANCE_SHARE = 1.0
 take longer and fewer blocks are left"""
 AROUND_BLOCK_NS = 700_000
 """what a block takes beside its steps: the request, restoring the weights, the reply"""
-CHECKPOINTS = ("start", "middle", "end")
 
 
 @dataclass(frozen=True)

@@ -262,11 +262,9 @@ class Worker:
         from compare_ag.worker.messages import FirstSteps
 
         self.board.enter("step", 0)
-        wall, phases = clock.first_steps(
-            self._trainee, request.learning_rate, request.most_steps, request.nanoseconds, phased=request.phased
-        )
+        wall = clock.first_steps(self._trainee, request.learning_rate, request.most_steps, request.nanoseconds)
         self._batches = clock.timed_batches(self._trainee)
-        self.send(FirstSteps(phases), step_ns=wall)
+        self.send(FirstSteps(), step_ns=wall)
 
     def _renew(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock

@@ -187,8 +187,6 @@ class Cold(Message, frozen=True):
     most_steps: int
     nanoseconds: int
     """go on for at most so long after the first step"""
-    phased: bool
-    """the first step phase by phase, where the backend splits"""
 
 
 class Renew(Message, frozen=True):
@@ -368,9 +366,6 @@ class Pinned(Message, frozen=True):
 
 class FirstSteps(Message, frozen=True):
     """The first steps were made. Arrays: step_ns (T,): nanoseconds of each."""
-
-    phases: list[int]
-    """of the first step: forward, backward, update; empty where they were not told apart"""
 
 
 class Renewed(Message, frozen=True):
