@@ -17,7 +17,7 @@ import numpy as np
 
 from compare_ag.problem.checks import MISSING, did_you_mean, listed, not_a_number, parse_number, printable, quoted
 from compare_ag.problem.core import Array, ProblemError
-from compare_ag.problem.memory import require_memory
+from compare_ag.problem.estimate import require_memory
 
 SHOWN_CLASSES = 5
 """With more classes than this a reader need not go on: the message would show no more of them."""
