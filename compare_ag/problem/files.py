@@ -1,7 +1,7 @@
 """People's own data: one function that reads a file of any supported format and says what it found.
 
 The format follows from how the file begins, not from its name; each has its reader (`files_csv`, `files_libsvm`,
-`files_arrays`), which returns a `Table` or raises one `ProblemError` that names the file, the spot and the remedy.
+`files_arrays`), which returns a `Content` or raises one `ProblemError` that names the file, the spot and the remedy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
 from compare_ag.problem.files_arrays import read_frame, read_npz, read_parquet
 from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
 from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
-from compare_ag.problem.table import Source, Table
+from compare_ag.problem.table import Content, Source
 
 LONGEST_LINE = 1 << 28  # characters; what is longer is no line of a table, and would fill the memory before it ends
 
@@ -85,7 +85,7 @@ def load_file(
     return Data(X, y, name, description, label_names, warnings=warnings, feature_names=names)
 
 
-def _read(path: Path, source: Source) -> Table:
+def _read(path: Path, source: Source) -> Content:
     shown = printable(str(path))
     try:
         mode = path.stat().st_mode
@@ -102,7 +102,7 @@ def _read(path: Path, source: Source) -> Table:
         raise ProblemError(f"{shown}: cannot be read: {trouble}") from error
 
 
-def _read_format(path: Path, source: Source) -> Table:
+def _read_format(path: Path, source: Source) -> Content:
     with path.open("rb") as file:
         start = file.read(8)
     for magic, what in UNREAD.items():

@@ -23,7 +23,7 @@ import numpy as np
 
 from compare_ag.problem.checks import did_you_mean, listed, not_a_number, quoted
 from compare_ag.problem.core import Array, ProblemError
-from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels
+from compare_ag.problem.table import Columns, Content, Source, choose_columns, map_labels
 
 NUMERIC = "biuf"  # the kinds of dtype that features may have: bool, integers, floats
 TEXT = ("string", "large_string", "string_view")  # types of Arrow that labels may have as well
@@ -37,7 +37,7 @@ OFTEN_CALLED = {
 """What the arrays are called where they are not X and y."""
 
 
-def read_npz(path: Path, source: Source) -> Table:
+def read_npz(path: Path, source: Source) -> Content:
     """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
     with _reading("not an .npz archive, as numpy.savez(file, X=X, y=y) writes it", source):
         archive = zipfile.ZipFile(path)
@@ -57,7 +57,7 @@ def read_npz(path: Path, source: Source) -> Table:
                 arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     X, names = choose_columns(arrays.pop("X"), source, 0, named=False)
     features, warnings = to_float64(X, names, source)
-    return Table(features, *map_labels(arrays["y"].reshape(n), source, "y"), names, "arrays X and y", warnings)
+    return Content(features, *map_labels(arrays["y"].reshape(n), source, "y"), names, "arrays X and y", warnings)
 
 
 def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -106,7 +106,7 @@ def _reading(message: str, source: Source, errors: Any = Exception) -> Iterator[
         raise source.error(f"{message}: {quoted(reason, 120)}") from error
 
 
-def read_parquet(path: Path, source: Source) -> Table:
+def read_parquet(path: Path, source: Source) -> Content:
     """Read a Parquet file."""
     arrow = _arrow(f"{source.name} is a Parquet file")
     import pyarrow.parquet
@@ -116,7 +116,7 @@ def read_parquet(path: Path, source: Source) -> Table:
         return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
 
 
-def read_frame(frame: Any, source: Source) -> Table:
+def read_frame(frame: Any, source: Source) -> Content:
     """Read a data frame: anything with ``__arrow_c_stream__``. The index of a pandas frame is left out."""
     library = type(frame).__module__.partition(".")[0]
     source = source._replace(name=f"{library} frame")
@@ -135,7 +135,7 @@ def _arrow(why: str) -> Any:
     return pyarrow
 
 
-def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: str) -> Table:
+def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: str) -> Content:
     source.require_target(schema.names, "there are")
     columns = Columns(source, schema.names)
     source.require(rows > 0, "there are no rows")
@@ -152,7 +152,7 @@ def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: st
         row = end
     classes, known = map_labels(np.concatenate(labels), source, target)
     warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
-    return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
+    return Content(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
 
 
 def _values(column: Any, source: Source, place: str, first: int, also: tuple[str, ...] = ()) -> Array:

@@ -27,7 +27,7 @@ import numpy as np
 
 from compare_ag.problem.checks import MISSING, THOUSANDS, listed, not_a_number, parse_number, quoted
 from compare_ag.problem.core import BLOCK_CELLS, Array, ProblemError
-from compare_ag.problem.table import Columns, Labels, Source, Table, load_plain, separate
+from compare_ag.problem.table import Columns, Content, Labels, Source, load_plain, separate
 
 Rows = list[list[str]]
 
@@ -36,7 +36,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "bl
 """In the order of preference where nothing else decides."""
 
 
-def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: Source) -> Table:
+def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: Source) -> Content:
     """Read a CSV file of ``size`` bytes (None: not known): its first lines, which settle the layout, and the others."""
     delimiter = parse_delimiter(source.delimiter) if source.delimiter else sniff_delimiter(sample)
     first_rows = _sample_rows(sample, delimiter)
@@ -180,7 +180,7 @@ class _Reader:
         self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
         """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
 
-    def read(self, lines: Iterator[str]) -> Table:
+    def read(self, lines: Iterator[str]) -> Content:
         """Return the table of all lines, the header's included."""
         blocks, cells = list[Array](), 0
         for block in self.read_blocks(lines):
@@ -195,7 +195,7 @@ class _Reader:
         detail += ", decimal comma" * self.decimal_comma
         detail += f", {'a' if self.columns.named else 'no'} header line, labels in {self.columns[self.columns.target]}"
         X, classes = (np.concatenate([block[:, part] for block in blocks]) for part in (slice(-1), -1))
-        return Table(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
+        return Content(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
 
     def read_blocks(self, lines: Iterator[str]) -> Iterator[Array]:
         """Yield (features, class) of some rows at a time, (m, d + 1)."""

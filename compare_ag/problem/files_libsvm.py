@@ -13,7 +13,7 @@ import numpy as np
 
 from compare_ag.problem.checks import not_a_number, parse_number, quoted
 from compare_ag.problem.core import Array
-from compare_ag.problem.table import Labels, Source, Table, choose_columns, load_plain
+from compare_ag.problem.table import Content, Labels, Source, choose_columns, load_plain
 
 LARGEST_INDEX = 2**31 - 1
 WORDS_AT_A_TIME = 1 << 15
@@ -27,7 +27,7 @@ def looks_like_libsvm(lines: Iterable[str]) -> bool:
     return any(map(_LINE.fullmatch, lines))
 
 
-def read_libsvm(lines: Iterable[str], source: Source) -> Table:
+def read_libsvm(lines: Iterable[str], source: Source) -> Content:
     """Read the lines of a LIBSVM file; d is the largest index in it. ``features`` and ``drop`` are its indices."""
     labels = Labels(source, "labels", lambda line: f"line {line}")
     blocks, classes = list[tuple[Array, Array]](), list[Array]()
@@ -45,7 +45,7 @@ def read_libsvm(lines: Iterable[str], source: Source) -> Table:
         X[np.repeat(np.arange(end - len(lengths), end), lengths), entries["index"] - 1] = entries["value"]
         end -= len(lengths)
     X, names = choose_columns(X, source, 1, named=True)
-    return Table(X, np.concatenate(classes), labels, names, f"LIBSVM, {count:,} entries in the file")
+    return Content(X, np.concatenate(classes), labels, names, f"LIBSVM, {count:,} entries in the file")
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:

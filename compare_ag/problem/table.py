@@ -65,7 +65,7 @@ class Source(NamedTuple):
                 raise self.error(f"leave out --{option}: {why}")
 
 
-class Table(NamedTuple):
+class Content(NamedTuple):
     """The content of a source."""
 
     X: Array
