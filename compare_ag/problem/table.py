@@ -1,4 +1,4 @@
-"""What is read, and what all readers share: numbers and the words for what is none, choosing columns, labels.
+"""What is read, and what all readers share: the source and the words for its faults, choosing columns, labels.
 
 Any two values may serve as labels. Numbers are compared as numbers, exactly ("1" and "1.0" are one class), and sorted
 as such; everything else is text and sorted as text. The lesser becomes 0.
