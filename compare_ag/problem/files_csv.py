@@ -143,10 +143,10 @@ def _find_header(first: list[str], rest: Rows, source: Source) -> tuple[bool, st
     start = 0 if first[0] else 1  # a nameless index may stand before the numbers
     counts = first[start:] == [*map(str, range(width - start))]
     whole = len(set(first)) == width and all(cell.isdecimal() for cell in first[:target] + first[target + 1 :])
-    complete = [row for row in rest if len(row) >= width]
-    labels = {row[target] for row in complete}
+    labels = {row[target] for row in rest if len(row) > target}
     another_kind = {_numeric(label) for label in labels} == {not _numeric(first[target])}
-    fractions = complete and any(all(re.search("[.,eE]", row[column]) for row in complete) for column in features)
+    columns_below = ([row[column] for row in rest if len(row) > column] for column in range(width) if column != target)
+    fractions = any(cells and all(re.search("[.,eE]", cell) for cell in cells) for cells in columns_below)
     breaks = another_kind or fractions or (len(labels) == 2 and first[target] not in labels)
     if breaks and (counts or (whole and not _numeric(first[target]))):
         return True, warning
@@ -162,8 +162,8 @@ class _Reader:
         self.source, self.delimiter = source, delimiter
         self.columns, self.warnings = find_columns(first_rows, source)
         self.features, self.width = self.columns.features, len(self.columns.names)
-        rows = [row for row in first_rows[self.columns.named :] if len(row) >= self.width]
-        cells = [row[column] for row in rows for column in self.features]
+        rows = first_rows[self.columns.named :]
+        cells = [row[column] for row in rows for column in self.features if column < len(row)]
         commas = any("," in cell and _numeric(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
         self.decimal_comma = commas and not any("." in cell and _numeric(cell) for cell in cells)
         target = self.columns[self.columns.target]
