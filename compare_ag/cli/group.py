@@ -12,6 +12,7 @@ from compare_ag.text import printable
 
 COMMANDS = (
     "run", "list", "show", "report", "export", "compare",
+    "sweep", "pick", "merge",
     "explain", "graph", "trace",
     "check", "bisect", "transplant", "selftest", "selfcheck",
     "import-benchmark", "new",

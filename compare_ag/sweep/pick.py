@@ -1,0 +1,193 @@
+"""The fastest correct backend for a size, from saved sweeps of this machine.
+
+A size is known where a cell of it was measured, or where it lies between measured sizes that all have one winner. Near
+a crossover the neighbours disagree; then nothing is known and the size is measured. Nothing is extrapolated, and no
+cost model is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from compare_ag.sweep.ledger import DEFAULT_PARENT, SWEEP_FILE, Ledger
+from compare_ag.sweep.machine import this_machine
+from compare_ag.sweep_records import CellRecord, Ranking, latest, rank
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """For which problem a backend is wanted."""
+
+    n: int
+    d: int
+    dtype: str = "float64"
+    threads: int = 1
+    loss: str = "logits"
+    backends: tuple[str, ...] = ()
+    """those to choose from; none: every available one"""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The backend to take, and how sure that is."""
+
+    question: Question
+    backend: str
+    tied: list[str]
+    """the others that are not shown to be slower"""
+    preferred: bool
+    """the preferred backend was taken out of a tie"""
+    certainty: str
+    """measured: a cell of this very size; between: all measured neighbours have one winner"""
+    sentence: str
+    cells: list[str]
+    """keys of the cells that it rests on"""
+    sweeps: list[str]
+    """names of their folders"""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured cell, with the folder of its sweep."""
+
+    record: CellRecord
+    folder: str
+    ranking: Ranking
+
+
+def saved_sweeps(folders: Sequence[Path] = ()) -> list[Ledger]:
+    """The sweeps in these folders; of none given, those below reports/sweeps. Raises `RecordError`."""
+    if folders:
+        return [Ledger.open(folder) for folder in folders]
+    return [Ledger.open(file.parent) for file in sorted(DEFAULT_PARENT.glob(f"*/{SWEEP_FILE}"))]
+
+
+def sources(
+    ledgers: Iterable[Ledger], question: Question, versions: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[Source]:
+    """The cells that can answer: of this machine, of the installed versions, with all backends to choose from.
+
+    versions: of some backends, as installed now.
+    """
+    found = []
+    for ledger in ledgers:
+        usable = [record for record in _usable(ledger, question) if _is_current(record, versions)]
+        for record in latest(usable):
+            if (ranking := rank(_restricted(record, question))) is not None:
+                found.append(Source(record=record, folder=ledger.folder.name, ranking=ranking))
+    return found
+
+
+def _usable(ledger: Ledger, question: Question) -> Iterator[CellRecord]:
+    machine = this_machine().id
+    for record in ledger.records():
+        cell = record.cell
+        same = (cell.dtype, cell.threads, cell.loss) == (question.dtype, question.threads, question.loss)
+        if (
+            same
+            and record.status == "ok"
+            and record.machine.id == machine
+            and set(question.backends) <= set(cell.backends)
+        ):
+            yield record
+
+
+def _is_current(record: CellRecord, versions: Callable[[Sequence[str]], Mapping[str, str]]) -> bool:
+    from compare_ag.host.discovery import SelectionError
+
+    try:
+        return dict(versions(record.cell.backends)) == record.versions
+    except SelectionError:  # a backend of that sweep is not installed any more
+        return False
+
+
+def _restricted(record: CellRecord, question: Question) -> CellRecord:
+    """The record with the backends alone that are to choose from."""
+    rows = [row for row in record.rows if row.name in question.backends]
+    return msgspec.structs.replace(record, rows=rows)
+
+
+def choose(found: Sequence[Source], question: Question, prefer: str | None = None) -> Choice | None:
+    """The backend to take; None where the cells do not tell."""
+    exact = [one for one in found if (one.record.cell.n, one.record.cell.d) == (question.n, question.d)]
+    if exact:
+        newest = max(exact, key=lambda one: one.record.created)
+        return _choice(question, [newest], prefer, "measured", newest.ranking.sentence)
+    corners = neighbours(found, question)
+    if not corners:
+        return None
+    if not set.intersection(*(_as_good(one.ranking) for one in corners)):
+        return None  # the fastest changes between the neighbours: somewhere there is a crossover
+    sizes = ", ".join(f"n={one.record.cell.n} d={one.record.cell.d}" for one in corners)
+    return _choice(question, corners, prefer, "between", f"the fastest at all measured sizes around it ({sizes})")
+
+
+def neighbours(found: Sequence[Source], question: Question) -> list[Source]:
+    """The measured corners of the smallest box around the size; none where a corner is missing.
+
+    Where the size lies on a measured line, the box is that line's piece.
+    """
+    by_size = {(one.record.cell.n, one.record.cell.d): one for one in sorted(found, key=lambda one: one.record.created)}
+    boxes = []
+    sizes_n, sizes_d = ({size[axis] for size in by_size} for axis in (0, 1))
+    for low_n in (n for n in sizes_n if n <= question.n):
+        for high_n in (n for n in sizes_n if n >= question.n):
+            for low_d in (d for d in sizes_d if d <= question.d):
+                for high_d in (d for d in sizes_d if d >= question.d):
+                    corners = {(n, d) for n in (low_n, high_n) for d in (low_d, high_d)}
+                    if (
+                        corners <= by_size.keys()
+                        and _is_tight(low_n, high_n, question.n)
+                        and _is_tight(low_d, high_d, question.d)
+                    ):
+                        boxes.append((high_n / low_n * high_d / low_d, sorted(corners)))
+    if not boxes:
+        return []
+    _, smallest = min(boxes)
+    return [by_size[corner] for corner in smallest]
+
+
+def _is_tight(low: int, high: int, size: int) -> bool:
+    """Whether a measured size is taken alone where it is the very size, and two sizes otherwise."""
+    return (low == high) == (size in (low, high))
+
+
+def _as_good(ranking: Ranking) -> set[str]:
+    """The fastest, and the backends that are equivalent to it."""
+    return {ranking.fastest, *(ranking.tied if ranking.equivalent else ())}
+
+
+def _not_slower(ranking: Ranking) -> set[str]:
+    """The fastest, and the backends that are not shown to be slower."""
+    return {ranking.fastest, *ranking.tied}
+
+
+def _choice(question: Question, based_on: list[Source], prefer: str | None, certainty: str, why: str) -> Choice:
+    rankings = [one.ranking for one in based_on]
+    candidates = set.intersection(*map(_as_good if certainty == "between" else _not_slower, rankings))
+    votes = [one.fastest for one in rankings if one.fastest in candidates]
+    fastest = max(sorted(set(votes)) or sorted(candidates), key=votes.count)
+    others = sorted(candidates - {fastest})
+    backend = prefer if prefer in candidates and prefer is not None else fastest
+    words = why if certainty == "measured" else f"{fastest}, {why}"
+    if backend != fastest:
+        words += f"; {backend} is within the tie and preferred"
+    elif prefer is not None and prefer != fastest:
+        words += f"; {prefer} is preferred but slower"
+    return Choice(
+        question=question,
+        backend=backend,
+        tied=[name for name in [fastest, *others] if name != backend],
+        preferred=backend != fastest,
+        certainty=certainty,
+        sentence=words,
+        cells=[one.record.key for one in based_on],
+        sweeps=sorted({one.folder for one in based_on}),
+    )
+
+
+def document(choice: Choice) -> dict[str, Any]:
+    """The choice as JSON-able values."""
+    made: dict[str, Any] = msgspec.to_builtins(choice)
+    return made
