@@ -157,18 +157,22 @@ class Ranking(_Part, frozen=True, kw_only=True):
     """every tie is within the margin; else at least one is not decided"""
 
     @property
-    def sentence(self) -> str:
-        """``numpy, 1.31 (1.28 to 1.35) times as fast as torch``."""
+    def evidence(self) -> str:
+        """``torch takes 1.31 (1.28 to 1.35) times as long``."""
         if self.runner_up is None:
-            return f"{self.fastest}, the only backend with a rank"
-        interval = ""
-        if self.ratio is not None:
-            ends = "" if self.ratio.low is None else f" ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
-            interval = f"{self.ratio.value:.3g}{ends}"
+            return "the only backend with a rank"
+        if self.ratio is None:
+            return f"its ratio to {self.runner_up} is not known"
+        ends = "" if self.ratio.low is None else f" ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
+        words = f"{self.runner_up} takes {self.ratio.value:.3g}{ends} times as long"
         if self.tied:
-            how = "within the margin" if self.equivalent else "not decided"
-            return f"{self.fastest} tied with {', '.join(self.tied)}: {how}, ratio to {self.runner_up} {interval}"
-        return f"{self.fastest}, {interval} times as fast as {self.runner_up}"
+            words += ", within the margin" if self.equivalent else ", not decided"
+        return words
+
+    @property
+    def sentence(self) -> str:
+        """``numpy: torch takes 1.31 (1.28 to 1.35) times as long``."""
+        return f"{' or '.join([self.fastest, *self.tied])}: {self.evidence}"
 
 
 def rank(record: CellRecord) -> Ranking | None:

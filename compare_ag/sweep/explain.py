@@ -12,7 +12,7 @@ def explain_key(ledger: Ledger | None, planned: Sequence[Planned], key: str) -> 
     """Lines for each cell whose key begins so, planned or on disk; none where there is none."""
     by_cell = {one.cell: one for one in planned}
     by_key = {one.key: one for one in planned}
-    present = [] if ledger is None else ledger.keys()
+    present = [] if ledger is None else ledger.names()
     lines = []
     for name in sorted({name for name in [*by_key, *present] if name.startswith(key)}):
         entry = None if ledger is None else ledger.entry(name)

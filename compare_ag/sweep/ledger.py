@@ -113,7 +113,7 @@ class Ledger:
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of the cells' folders, sorted."""
         try:
             return sorted(entry.name for entry in os.scandir(self.cells) if not entry.name.startswith("."))
@@ -137,13 +137,13 @@ class Ledger:
 
     def records(self) -> Iterator[CellRecord]:
         """Every cell that can be read, by key."""
-        for key in self.keys():
+        for key in self.names():
             with contextlib.suppress(RecordError):
                 yield self.record(key)
 
     def states(self, planned: Sequence[Planned]) -> list[State]:
         """Where each planned cell stands."""
-        present = self.keys()
+        present = self.names()
         wanted = {one.key for one in planned}
         others = {entry.cell: entry for key in present if key not in wanted and (entry := self.entry(key)) is not None}
         return [

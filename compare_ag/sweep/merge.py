@@ -41,7 +41,7 @@ def merge(output: Path, folders: Sequence[Path], tell: Callable[[str, int, int],
         if source.grid != sources[0].grid:
             told = difference(sources[0].grid, source.grid)
             raise RecordError(f"{source.folder} holds another grid than {sources[0].folder}: {told}")
-    found = [(source, key) for source in sources for key in source.keys()]
+    found = [(source, key) for source in sources for key in source.names()]
     checked: dict[Path, CellRecord] = {}
     for done, (source, key) in enumerate(found):
         tell("checking", done, len(found))

@@ -70,12 +70,14 @@ def sources(
 
     versions: of some backends, as installed now.
     """
-    found = []
+    found: list[Source] = []
     for ledger in ledgers:
         usable = [record for record in _usable(ledger, question) if _is_current(record, versions)]
-        for record in latest(usable):
-            if (ranking := rank(_restricted(record, question))) is not None:
-                found.append(Source(record=record, folder=ledger.folder.name, ranking=ranking))
+        found += [
+            Source(record=record, folder=ledger.folder.name, ranking=ranking)
+            for record in latest(usable)
+            if (ranking := rank(_restricted(record, question))) is not None
+        ]
     return found
 
 
