@@ -1,6 +1,6 @@
 """Imported before all else, this makes its process another program: it imports and allocates what the parent has drawn.
 
-A benchmark's parent draws modules of the standard library and sizes of blocks (`protocol.Ahead`) and passes them in an
+A benchmark's parent draws modules of the standard library and sizes of blocks (`messages.Ahead`) and passes them in an
 environment variable. The variable is as long where nothing is drawn, so that the environment moves no stack.
 """
 

@@ -29,13 +29,13 @@ from invocation import Answer, answer_of, invoke
 from loads import LOADS, load
 from offered import mutant, offered
 
+from compare_ag.selftest.speed import PLANTED
 from compare_ag.speed.rates import Rate
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint
-from compare_ag.suite.selfcheck import PLANTED
-from compare_ag.worker.protocol import Mutation
+from compare_ag.worker.messages import Mutation
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer

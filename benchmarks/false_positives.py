@@ -18,10 +18,10 @@ from pathlib import Path
 
 from figures import Section, conditions_of, finish, parser, problem_of, rate_of
 
+from compare_ag.selftest.speed import LENGTHS, Series, collect
 from compare_ag.speed.rates import NOMINAL, window_rates
 from compare_ag.suite import select
 from compare_ag.suite.engine import checkpoint
-from compare_ag.suite.selfcheck import LENGTHS, Series, collect
 
 PART = 48
 """launches of one engine; the next part has an engine of its own, so that the blocks of this one can be forgotten"""

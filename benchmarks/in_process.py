@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.backend import Backend, Batch, Setting, Weights
+from compare_ag.contract.backend import Backend, Batch, Setting, Weights
 from compare_ag.problem.core import Array, Problem
 
 

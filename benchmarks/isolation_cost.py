@@ -22,9 +22,9 @@ from statistics import median, quantiles
 
 from figures import parser
 
+from compare_ag.host.crew import open_session
 from compare_ag.host.discovery import Offer
-from compare_ag.host.process import Launch, WorkerProcess, worker_environment
-from compare_ag.host.session import Session
+from compare_ag.host.launch import Launch, worker_environment
 from compare_ag.suite import select
 
 AIM_MS = 30.0
@@ -43,9 +43,9 @@ def bare_ms(offer: Offer, launch: Launch) -> float:
 def isolated_ms(offer: Offer, launch: Launch) -> float:
     """Of a worker that loads the backend and ends."""
     started = time.perf_counter()
-    with WorkerProcess(launch) as process:
-        Session(offer, process).load()
-        process.finish()
+    with open_session(launch, offer) as session:
+        session.load()
+        session.finish()
     return 1000 * (time.perf_counter() - started)
 
 

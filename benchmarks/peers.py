@@ -36,7 +36,7 @@ from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
 from compare_ag.suite.engine import LARGEST_TWIN_BLOCK, TWIN_IMPORTS, TWIN_MODULES, Contestant, Engine, checkpoint
 from compare_ag.suite.launches import TWIN
-from compare_ag.worker.protocol import Ahead
+from compare_ag.worker.messages import Ahead
 
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -19,8 +19,8 @@ from statistics import median
 import in_process
 from figures import parser
 
-from compare_ag.bridge.training import Training
 from compare_ag.problem import problem_by_name
+from compare_ag.pytest_benchmark.training import Training
 from compare_ag.suite import select
 from compare_ag.worker.load import load_backend
 
@@ -58,7 +58,7 @@ def main() -> int:
                 asking = time.perf_counter()
                 training.session.observe()
                 questions.append(time.perf_counter() - asking)
-            training.process.close()
+            training.session.close()
             extra = median(one / other for one, other in zip(worker, here, strict=True)) - 1
             print(
                 f"{name:10} a step in the worker {median(worker) / 1000:7.1f} µs, in a loop by hand "

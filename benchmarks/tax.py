@@ -36,7 +36,7 @@ import numpy as np
 from figures import Section, conditions_of, finish, machine, parser, problem_of, ratio_of
 from in_process import Training
 
-from compare_ag.backend import Setting
+from compare_ag.contract.backend import Setting
 from compare_ag.speed.schedule import MODES, Plan
 from compare_ag.suite import select
 from compare_ag.suite.engine import Contestant, Engine, checkpoint

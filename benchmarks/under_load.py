@@ -23,7 +23,7 @@ from invocation import started as invoked
 from invocation import why_unranked
 from loads import LOADS, load
 
-from compare_ag.comparison import compare_runs
+from compare_ag.compare import compare_runs
 from compare_ag.records import Run, load_run
 from compare_ag.speed.rates import Rate
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compare_ag.answer import Answer, NotApplicable
     from compare_ag.api import run
-    from compare_ag.backend import Backend, Batch, Node, Setting, Weights
-    from compare_ag.hookspecs import hookimpl
-    from compare_ag.mutant import Mutant
+    from compare_ag.contract.answer import Answer, NotApplicable
+    from compare_ag.contract.backend import Backend, Batch, Node, Setting, Weights
+    from compare_ag.contract.hookspecs import hookimpl
+    from compare_ag.contract.mutant import Mutant
     from compare_ag.notebook import Run, load_run
     from compare_ag.problem import Problem
 
@@ -29,15 +29,15 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "Answer": "compare_ag.answer",
-    "Backend": "compare_ag.backend",
-    "Batch": "compare_ag.backend",
-    "Node": "compare_ag.backend",
-    "Setting": "compare_ag.backend",
-    "Weights": "compare_ag.backend",
-    "hookimpl": "compare_ag.hookspecs",
-    "Mutant": "compare_ag.mutant",
-    "NotApplicable": "compare_ag.answer",
+    "Answer": "compare_ag.contract.answer",
+    "Backend": "compare_ag.contract.backend",
+    "Batch": "compare_ag.contract.backend",
+    "Node": "compare_ag.contract.backend",
+    "Setting": "compare_ag.contract.backend",
+    "Weights": "compare_ag.contract.backend",
+    "hookimpl": "compare_ag.contract.hookspecs",
+    "Mutant": "compare_ag.contract.mutant",
+    "NotApplicable": "compare_ag.contract.answer",
     "Problem": "compare_ag.problem",
     "Run": "compare_ag.notebook",
     "load_run": "compare_ag.notebook",

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compare_ag.host.process import Launch, WorkerProcess
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.crew import open_session
+from compare_ag.host.launch import Launch
+from compare_ag.host.session import Session
 from compare_ag.problem import Data, Problem, make_problem, recorded_steps
 from compare_ag.problem.core import Array
 from compare_ag.selftest import specimens
@@ -109,12 +110,11 @@ def main() -> int:
         shown = caught = caught_in_all = 0
         with ExitStack() as stack, np.errstate(all="ignore"):
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            process = stack.enter_context(WorkerProcess(Launch(name, logs, 1, 0, SECONDS)))
-            session = Session(offer, process)
+            session = stack.enter_context(open_session(Launch(name, logs, 1, 0, SECONDS), offer))
             session.load(None, specimen.mutation)
             for seed in range(options.first, options.first + options.runs):
                 problem = random_problem(seed, loss)
-                check_digest(problem, session.prepare(problem))
+                session.prepare(problem)
                 found = is_caught(session, problem, seed)
                 caught_in_all += found
                 if largest_error(session, problem) >= LARGE:

@@ -30,12 +30,12 @@ import numpy as np
 
 import compare_ag
 from compare_ag import records
-from compare_ag.bridge.imported import import_benchmark
 from compare_ag.host.replies import Conversation, ImpossibleReplyError
 from compare_ag.problem import ProblemError
 from compare_ag.problem.files import load_file
+from compare_ag.pytest_benchmark.imported import import_benchmark
 from compare_ag.records import RecordError
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 
 PACKAGE = str(Path(compare_ag.__file__).parent)
 TOKENS = (
@@ -107,54 +107,54 @@ def mutate(data: bytes, other: bytes, dice: random.Random) -> bytes:
 class Frames:
     """A frame as the reply to a request."""
 
-    refused = (p.ProtocolError, ImpossibleReplyError)
+    refused = (frames.ProtocolError, ImpossibleReplyError)
 
     def __init__(self, _: Path) -> None:
         self._requests: list[Any] = [
             (None, {}),
-            (p.Load("x", "x", "float64"), {}),
-            (p.Train(3, 0.1, [0, 1]), {}),
-            (p.Evaluate(0.1), {"w": np.zeros((2, 3)), "b": np.zeros(2)}),
-            (p.Block(3, 1, 0.1), {}),
-            (p.TimeRounds("step", 3, 0.1), {}),
-            (p.Observe(), {}),
-            (p.RecordGraph(0), {}),
-            (p.Ask("x"), {}),
+            (messages.Load("x", "x", "float64"), {}),
+            (messages.Train(3, 0.1, [0, 1]), {}),
+            (messages.Evaluate(0.1), {"w": np.zeros((2, 3)), "b": np.zeros(2)}),
+            (messages.Block(3, 1, 0.1), {}),
+            (messages.TimeRounds("step", 3, 0.1), {}),
+            (messages.Observe(), {}),
+            (messages.RecordGraph(0), {}),
+            (messages.Ask("x"), {}),
         ]
-        times, node = np.ones(3, np.int64), p.NodeFacts("x", "loss", [], None, [], None)
-        replies: list[tuple[p.Reply, dict[str, Any]]] = [
-            (p.Hello(1), {}),
-            (p.Loaded("x", 1, ["float64"], True, False, {"numpy": "2"}, 0.0), {}),
-            (p.Trained(0.0, ""), {"w": np.zeros(3), "b": np.zeros(())}),
-            (p.Evaluated(True, []), {"loss": np.zeros((2, 2))}),
-            (p.Timed(1, 0, 0, 1, 1, 0, 0, 0, 0, []), {"step_ns": times, "probe_ns": times[:2]}),
-            (p.Rounds(), {"wall_ns": times, "loss": np.zeros(()), "w": np.zeros(3), "b": np.zeros(())}),
-            (p.Observed([{"num_threads": 1}], 1, 1.0), {}),
-            (p.Graphed(True, [node]), {"value0": np.ones(1), "totals": np.zeros((1, 4))}),
-            (p.Answered("", "", {"x": [1, {"text": "x"}]}, "", [], None, "", 0.0), {}),
-            (p.Failed("crashed", "x", "forward", 1), {}),
+        times, node = np.ones(3, np.int64), messages.NodeFacts("x", "loss", [], None, [], None)
+        replies: list[tuple[messages.Reply, dict[str, Any]]] = [
+            (messages.Hello(1), {}),
+            (messages.Loaded("x", 1, ["float64"], True, False, {"numpy": "2"}, 0.0), {}),
+            (messages.Trained(0.0, ""), {"w": np.zeros(3), "b": np.zeros(())}),
+            (messages.Evaluated(True, []), {"loss": np.zeros((2, 2))}),
+            (messages.Timed(1, 0, 0, 1, 1, 0, 0, 0, 0, []), {"step_ns": times, "probe_ns": times[:2]}),
+            (messages.Rounds(), {"wall_ns": times, "loss": np.zeros(()), "w": np.zeros(3), "b": np.zeros(())}),
+            (messages.Observed([{"num_threads": 1}], 1, 1.0), {}),
+            (messages.Graphed(True, [node]), {"value0": np.ones(1), "totals": np.zeros((1, 4))}),
+            (messages.Answered("", "", {"x": [1, {"text": "x"}]}, "", [], None, "", 0.0), {}),
+            (messages.Failed("crashed", "x", "forward", 1), {}),
         ]  # fmt: skip
         self.seeds = [
-            bytes([i]) + b"".join(map(bytes, p.pack(message, arrays, 0, 0)))
+            bytes([i]) + b"".join(map(bytes, frames.pack(message, arrays, 0, 0)))
             for i, (message, arrays) in enumerate(replies)
         ]
 
     def read(self, data: bytes) -> None:
         """The first byte chooses the request."""
         conversation = Conversation()
-        conversation.ask(p.Prepare({"dtype": "float64", "features": 3, "examples": 5}, None), {})
+        conversation.ask(messages.Prepare({"dtype": "float64", "features": 3, "examples": 5}, None), {})
         request, arrays = self._requests[data[0] % len(self._requests) if data else 0]
         if request is None:
             conversation = Conversation()
         else:
             conversation.ask(request, arrays)
-        frame = data[1:].ljust(p.PREFIX.size, b"\0")
+        frame = data[1:].ljust(frames.PREFIX.size, b"\0")
         # most mutations of a prefix are refused at once: the sizes are made to fit in one of two
-        header, payload = p.unpack_prefix(frame[: p.PREFIX.size], 0, 0, conversation.limit)
-        body = frame[p.PREFIX.size :]
+        header, payload = frames.unpack_prefix(frame[: frames.PREFIX.size], 0, 0, conversation.limit)
+        body = frame[frames.PREFIX.size :]
         if len(body) < header + payload:
             header, payload = min(header, len(body)), len(body) - min(header, len(body))
-        message, found = p.unpack(body[:header], body[header : header + payload], reply=True)
+        message, found = frames.unpack(body[:header], body[header : header + payload], reply=True)
         conversation.check(message, found, 10**9)
 
 

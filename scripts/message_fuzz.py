@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 
 PROBLEM = "synthetic:n=50,d=3"
 STEPS = 20
@@ -50,7 +50,7 @@ POSSIBLE = (
     ("Graphed.nodes.0.arrival", None),
     ("MutantList.mutants.0.sizes.0", -1.0),
     ("MutantList.mutants.0.sizes.0", 1e300),
-    *((f"Observed.pools.0.{key}", None) for key in p.POOL_KEYS if key != "num_threads"),
+    *((f"Observed.pools.0.{key}", None) for key in messages.POOL_KEYS if key != "num_threads"),
 )
 """values among these that are possible all the same"""
 OF_EVIDENCE: tuple[Any, ...] = (
@@ -69,15 +69,15 @@ Fields = dict[str, Any]
 Arrays = dict[str, Any]
 
 
-def variant(message: p.Message) -> str:
+def variant(message: messages.Message) -> str:
     """The kind of a message; of times, with the kind of block."""
     name = type(message).__name__
-    if isinstance(message, p.Timed):
+    if isinstance(message, messages.Timed):
         return name + ("-phased" if message.phases else "-whole")
     return name
 
 
-def alterations(message: p.Message, arrays: Mapping[str, Any]) -> Iterator[tuple[str, Fields, Arrays]]:
+def alterations(message: messages.Message, arrays: Mapping[str, Any]) -> Iterator[tuple[str, Fields, Arrays]]:
     """All alterations of one reply: what is altered, the message's fields with their tag, and the arrays."""
     fields = msgspec.to_builtins(message)
     for path, value in _leaves(type(message).__name__, fields):
@@ -145,7 +145,7 @@ def frame(fields: Fields, arrays: Arrays, nonce: int, sequence: int) -> list[byt
     heads = [{"name": name, "dtype": a.dtype.str, "shape": a.shape} for name, a in zip(arrays, whole, strict=True)]
     header = msgspec.json.encode({"message": fields, "arrays": heads})
     body = b"".join(array.tobytes() for array in whole)
-    return [p.PREFIX.pack(p.MAGIC, nonce, sequence, len(header), len(body)), header, body]
+    return [frames.PREFIX.pack(frames.MAGIC, nonce, sequence, len(header), len(body)), header, body]
 
 
 # --- in the hostile worker ------------------------------------------------------------------------------------
@@ -153,10 +153,10 @@ def frame(fields: Fields, arrays: Arrays, nonce: int, sequence: int) -> list[byt
 
 def alter_replies(kind: str, label: str) -> None:
     """From now on the first reply of this kind that has this alteration is altered."""
-    pack = p.pack
+    pack = frames.pack
     done: list[str] = []
 
-    def altering(message: p.Message, arrays: Arrays, nonce: int, sequence: int) -> list[bytes | memoryview]:
+    def altering(message: messages.Message, arrays: Arrays, nonce: int, sequence: int) -> list[bytes | memoryview]:
         if variant(message) == kind and not done:
             for what, fields, changed in alterations(message, arrays):
                 if what == label:
@@ -164,7 +164,7 @@ def alter_replies(kind: str, label: str) -> None:
                     return [*frame(fields, changed, nonce, sequence)]
         return pack(message, arrays, nonce, sequence)
 
-    p.pack = altering
+    frames.pack = altering
 
 
 PLUGIN = """
@@ -280,16 +280,16 @@ class Fuzz:
         return {name: record.status for name, record in run.records.items()}, (run["numpy"].status, arrays)
 
     def _trace(self, names: list[str]) -> tuple[dict[str, str], Any]:
+        from compare_ag.lab.trace_step import trace_step
         from compare_ag.problem import problem_by_name
         from compare_ag.suite import select
-        from compare_ag.suite.slow_motion import trace_step
 
         document = trace_step(select(names), problem_by_name(PROBLEM, steps=STEPS), 2)
         numpy = [step for step in document.steps if step.backend == "numpy"]
         return {step.backend: step.status for step in document.steps}, numpy
 
     def _mutants(self, names: list[str]) -> tuple[dict[str, str], Any]:
-        from compare_ag.host.process import WorkerFailure
+        from compare_ag.host.failures import WorkerFailure
         from compare_ag.selftest.population import mutants
 
         statuses = {}

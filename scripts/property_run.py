@@ -27,8 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compare_ag.host.process import Launch, WorkerProcess
-from compare_ag.host.session import Recording, Session, check_digest
+from compare_ag.host.crew import open_session
+from compare_ag.host.launch import Launch
+from compare_ag.host.session import Recording, Session
 from compare_ag.problem import Data, Problem, ProblemError, make_problem, recorded_steps
 from compare_ag.suite import select
 from compare_ag.suite.judging import Judge
@@ -84,7 +85,7 @@ def _power(rng: np.random.Generator, dtype: str) -> float:
 
 def train(session: Session, problem: Problem, training: Training, judge: Judge, *, fused: bool) -> None:
     record = recorded_steps(problem.steps)
-    check_digest(problem, session.prepare(problem))
+    session.prepare(problem)
     session.train(problem, record, training.recording)
     probes = training.probes = judge.probes(problem.seed)
     assert probes is not None
@@ -174,7 +175,7 @@ def main() -> int:
         with ExitStack() as stack:
             sessions = {}
             for name, offer in select(options.backends.split(",")).items():
-                session = Session(offer, stack.enter_context(WorkerProcess(Launch(name, logs, 1, 0, SECONDS))))
+                session = stack.enter_context(open_session(Launch(name, logs, 1, 0, SECONDS), offer))
                 sessions[name] = session, session.load().overrides_step
             for done in range(1, options.problems + 1):
                 index = options.first + done - 1

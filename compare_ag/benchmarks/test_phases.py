@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from compare_ag.bridge.phases import PHASES
+from compare_ag.pytest_benchmark.phases import PHASES
 
 if TYPE_CHECKING:
-    from compare_ag.bridge.phases import PhaseBenchmark
+    from compare_ag.pytest_benchmark.phases import PhaseBenchmark
 
 SIZES = ("seed", "1000x20", "10000x100")
 

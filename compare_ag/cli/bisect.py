@@ -11,7 +11,7 @@ from compare_ag.cli.problem_options import chosen_problem, problem_options
 from compare_ag.text import printable
 
 if TYPE_CHECKING:
-    from compare_ag.divergence import Divergence
+    from compare_ag.bisect import Divergence
 
 SCHEMA = {"name": "compare-ag/bisect", "major": 1, "minor": 2}
 """1.0: message, first_bits; faults: name -> message, step, phase, coordinate, ratio, reproducer, reproduces.
@@ -41,10 +41,10 @@ def bisect(one: list[str], other: list[str], output: Path, as_json: bool, **opti
     """Find where two backends part: train both with every step recorded, and judge every step."""
     import json
 
+    from compare_ag.bisect import TooLongError
+    from compare_ag.bisect import bisect as find
     from compare_ag.cli.common import progress_console
     from compare_ag.cli.progress import make_progress
-    from compare_ag.divergence import TooLongError
-    from compare_ag.divergence import bisect as find
     from compare_ag.exit_codes import ExitCode
     from compare_ag.suite import select
 

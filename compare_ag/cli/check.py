@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from compare_ag.conformance import CheckResult
-    from compare_ag.conformance.registry import Check
+    from compare_ag.check import CheckResult
+    from compare_ag.check.registry import Check
 
 SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 2}
 """1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log
@@ -49,7 +49,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
         self, value: str | list[str], param: plain_click.Parameter | None, ctx: plain_click.Context | None
     ) -> list[str]:
         """``"l2, step"`` → ``["l2", "step"]``. Fails for an unknown id, with what may have been meant."""
-        from compare_ag.conformance.ladder import CHECKS
+        from compare_ag.check.ladder import CHECKS
 
         ids = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         for unknown in (one for one in ids if one not in CHECKS):
@@ -66,7 +66,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
         """Ids with their meanings."""
         from click.shell_completion import CompletionItem
 
-        from compare_ag.conformance.ladder import CHECKS
+        from compare_ag.check.ladder import CHECKS
 
         before, comma, partial = incomplete.rpartition(",")
         return [
@@ -97,8 +97,8 @@ def check(
     """Check one backend from the smallest question to the largest."""
     import json
 
-    from compare_ag.conformance import check_backend
-    from compare_ag.conformance.ladder import CHECKS
+    from compare_ag.check import check_backend
+    from compare_ag.check.ladder import CHECKS
 
     if listing:
         width = max(map(len, CHECKS))

@@ -12,7 +12,7 @@ from compare_ag.cli.common import Command, click
 from compare_ag.cli.steps import Steps
 
 if TYPE_CHECKING:
-    from compare_ag.comparison import Comparison
+    from compare_ag.compare import Comparison
 
 EPILOG = """Exit codes: 0 nothing became wrong or slower, 1 something did (or --strict), 2 the runs cannot be compared.
 
@@ -92,7 +92,7 @@ def compare(
 def _compared(
     runs: tuple[Path, ...], baseline: str | None, threshold: float, yardstick: str | None, *, strict: bool
 ) -> Comparison:
-    from compare_ag.comparison import compare_runs, compare_within
+    from compare_ag.compare import compare_runs, compare_within
     from compare_ag.records import load_run
 
     if len(runs) == 2 and baseline is None:
@@ -110,7 +110,7 @@ def _show(comparison: Comparison, *, as_md: bool, as_json: bool) -> None:
     if as_json:
         import json
 
-        from compare_ag.comparison.changes import document
+        from compare_ag.compare.changes import document
 
         print(json.dumps(document(comparison), allow_nan=False, indent=1))
     elif as_md:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from compare_ag.exit_codes import ExitCode
-    from compare_ag.graphs import GraphDocument
+    from compare_ag.records.graphs import GraphDocument
 
 SUFFIXES = (".svg", ".html")
 
@@ -58,8 +58,8 @@ def graph(
     import json
 
     from compare_ag.exit_codes import ExitCode
-    from compare_ag.graphs import as_json as document_of
-    from compare_ag.report.graph_text import graph_text
+    from compare_ag.records.graphs import as_json as document_of
+    from compare_ag.report.graph.text import graph_text
     from compare_ag.suite import select
     from compare_ag.suite.graphs import record_graphs
 
@@ -92,8 +92,8 @@ def codes(statuses: Iterable[str]) -> list[ExitCode]:
 def _drawn(document: GraphDocument, path: Path) -> str:
     """Draw into a file; say so. Raises `SaveError`."""
     from compare_ag.records import write_bytes
-    from compare_ag.report.graph_page import graph_file, graph_page
-    from compare_ag.report.graph_rows import shown
+    from compare_ag.report.graph.page import graph_file, graph_page
+    from compare_ag.report.graph.rows import shown
 
     if not shown(document):
         return f"Nothing to draw: {printable(str(path))} was not written"

@@ -25,8 +25,8 @@ def import_benchmark(file: Path, output: Path | None, details: bool, as_json: bo
     import json
 
     from compare_ag import records
-    from compare_ag.bridge.imported import import_benchmark as read
     from compare_ag.cli.common import print_report, report_console
+    from compare_ag.pytest_benchmark.imported import import_benchmark as read
     from compare_ag.report.page import keep_report
     from compare_ag.text import printable
 

@@ -67,7 +67,7 @@ def _row(offer: Offer, *, probing: bool) -> dict[str, Any]:
         "install": offer.install,
     }
     if probing and offer.status == "available":
-        from compare_ag.host.session import probe
+        from compare_ag.host.probe import probe
 
         result = probe(offer)
         row |= {"status": "available" if result.ok else "broken", "reason": result.reason, "probe": result.facts}

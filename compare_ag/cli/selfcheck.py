@@ -12,8 +12,8 @@ from compare_ag.cli.problem_options import chosen_problem, problem_options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from compare_ag.selftest.speed import SelfcheckResult
     from compare_ag.speed.rates import Rate
-    from compare_ag.suite.selfcheck import SelfcheckResult
 
 SCHEMA = {"name": "compare-ag/selfcheck", "major": 1, "minor": 0}
 
@@ -61,10 +61,10 @@ def selfcheck(
     from compare_ag.cli.steps import Steps
     from compare_ag.exit_codes import ExitCode
     from compare_ag.host import machine_lock
-    from compare_ag.host.process import WorkerFailure
+    from compare_ag.host.failures import WorkerFailure
+    from compare_ag.selftest.speed import selfcheck as run_selfcheck
     from compare_ag.suite import select
     from compare_ag.suite.engine import checkpoint
-    from compare_ag.suite.selfcheck import selfcheck as run_selfcheck
     from compare_ag.suite.training import Conditions
     from compare_ag.text import clock_time, printable
 

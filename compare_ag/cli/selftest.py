@@ -74,7 +74,7 @@ def _report(result: SelftestResult, backend: str) -> list[RenderableType]:
 
 
 def _answer(result: SelftestResult, backend: str) -> str:
-    from compare_ag.selftest.judge import EFFECT
+    from compare_ag.selftest.verdicts import EFFECT
 
     names = {o.specimen.facts.name for o in result.mutants}
     right = {o.specimen.facts.name for o in result.legitimate}
@@ -98,7 +98,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
 
     from compare_ag.report.grid import Grid
     from compare_ag.report.units import fraction
-    from compare_ag.selftest.judge import EFFECT
+    from compare_ag.selftest.verdicts import EFFECT
 
     table = Grid(
         "mutant", "part", "caught by", "smallest caught", "of its tolerance", "smallest tried", "allclose", "gradcheck",
@@ -130,7 +130,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
 
 def _in_float32(outcomes: list[Outcome]) -> str:
     """Whether all sizes that were tried in float32 are caught, and which of them are not."""
-    from compare_ag.selftest.judge import EFFECT
+    from compare_ag.selftest.verdicts import EFFECT
 
     if not outcomes:
         return ""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+    from compare_ag.records.sweeps import Analysis, CellRecord
     from compare_ag.sweep.flow import Engine
     from compare_ag.sweep.grid import Grid, Planned
     from compare_ag.sweep.ledger import Ledger
-    from compare_ag.sweep_records import Analysis, CellRecord
 
 RETRIED = ("failed", "missing", "stale", "disturbed", "skipped")
 

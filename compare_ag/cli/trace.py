@@ -33,10 +33,10 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
 
     from compare_ag.cli.graph import codes
     from compare_ag.exit_codes import ExitCode
-    from compare_ag.graphs import as_json as document_of
-    from compare_ag.report.slow_motion import slow_motion
+    from compare_ag.lab.trace_step import trace_step
+    from compare_ag.records.graphs import as_json as document_of
+    from compare_ag.report.graph.trace_step import slow_motion
     from compare_ag.suite import select
-    from compare_ag.suite.slow_motion import trace_step
 
     offers = select(backends)
     problem = chosen_problem(**options)

@@ -13,7 +13,7 @@ from compare_ag.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from compare_ag.divergence import Transplant
+    from compare_ag.bisect import Transplant
 
 SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 2}
 """1.0: message, guilty[] of backend and part; combinations[] of loss, gradient, update, right, message, ratio, failed,
@@ -42,9 +42,9 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
 
     from rich.text import Text
 
-    from compare_ag.divergence import transplant as exchange
+    from compare_ag.bisect import transplant as exchange
     from compare_ag.exit_codes import ExitCode
-    from compare_ag.host.process import WorkerFailure
+    from compare_ag.host.failures import WorkerFailure
     from compare_ag.suite import select
 
     offers = select(backends)

@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare_ag.host.process import Warded, worker_environment
+from compare_ag.host.launch import worker_environment
+from compare_ag.host.warded import Warded
 
 if TYPE_CHECKING:
-    from compare_ag.host.process import Launch
+    from compare_ag.host.launch import Launch
 
 _CODE = """
 import sys, os, time

@@ -21,7 +21,7 @@ def capture(threads: int) -> dict[str, Any]:
     """The fields of `records.Environment`, for workers of so many threads."""
     import psutil
 
-    from compare_ag.host.process import thread_variables
+    from compare_ag.host.launch import thread_variables
 
     return {
         "python": platform.python_version(),

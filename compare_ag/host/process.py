@@ -17,32 +17,29 @@ No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import select
 import shutil
 import signal
-import site
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import traceback
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import compare_ag
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.launch import Launch, worker_environment
+from compare_ag.host.leftovers import FOLDER_PREFIX, lock_folder, remove_leftovers, sweep
+from compare_ag.host.logs import Log
 from compare_ag.host.replies import Conversation, ImpossibleReplyError
 from compare_ag.host.watch import MOST_THREADS, Family, fair_share
-from compare_ag.worker import protocol
+from compare_ag.worker import frames, messages
 from compare_ag.worker.board import BoardReader
 from compare_ag.worker.warden import CLEANING_SECONDS
 
-LOG_CAP = 1 << 20
-"""bytes kept of each of stdout and stderr"""
 POLL_SECONDS = 0.1
 ALOUD_SECONDS = 1.0
 """between two looks at the memory of a worker that always has something to say"""
@@ -53,74 +50,6 @@ CLOSED_SECONDS = 0.5
 """a worker whose channel has ended and that is still there after so long has closed it"""
 CHANNEL_LOST = 87
 """exit code of a worker that finds its channel closed; the same in `worker.__main__`, which the host never imports"""
-LAST_READS = 64
-"""blocks of 64 KiB that are still read from a log pipe once the worker has ended"""
-MARK = "COMPARE_AG_WORKER"
-PADDING = "COMPARE_AG_PADDING"
-FOLDER_PREFIX = "compare-ag-worker-"
-LOCK_NAME = "host.lock"
-_PASSED_ON = (
-    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-    "VIRTUAL_ENV",
-)  # fmt: skip
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_CORETYPE", "NUMPY_MADVISE_HUGEPAGE")
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-)  # fmt: skip
-
-
-class WorkerFailure(Exception):  # noqa: N818 - it is the outcome of a worker, not an error of ours
-    """A worker's end before its work was done: a backend status, the reason, and where it was."""
-
-    def __init__(self, status: str, reason: str, phase: str | None = None, step: int | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.phase = phase
-        self.step = step
-
-
-class ProtocolFailure(WorkerFailure):
-    """The worker sent something that is no frame, or no possible reply: nothing that it said can be believed."""
-
-
-class HostFault(WorkerFailure):
-    """A bug of compare-ag, met while the reply of one backend was read or judged: that backend alone has no verdict."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How to start one worker."""
-
-    label: str
-    """names the log files: ``torch.train``"""
-    log_folder: Path
-    threads: int
-    hash_seed: int
-    deadline_seconds: float
-    padding: int = 0
-    """characters of an unused variable: it moves the stack, of all workers of a timing launch alike"""
-    memory_limit: int | None = None
-    """bytes of resident memory of the worker and all that it starts; None: a share of what is free when it starts"""
-    shares: int = 0
-    """into how many such shares; 0: one for each CPU"""
-    address_space: int | None = None
-    """bytes of address space of each process; None: as many as it likes"""
-
-    @property
-    def bug_log(self) -> Path:
-        """Where the traceback of a bug of ours goes."""
-        return self.log_folder / f"{self.label}.bug.txt"
-
-
-def host_fault(error: Exception, launch: Launch) -> HostFault:
-    """The failure of the backend whose reply was being read or judged; the traceback goes to `Launch.bug_log`."""
-    with contextlib.suppress(OSError):
-        text = "compare-ag met a bug of its own here; please report it.\n\n"
-        launch.bug_log.write_text(text + "".join(traceback.format_exception(error)), errors="backslashreplace")
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    reason = f"a bug of compare-ag and not of this backend: {what}; please report it with {launch.bug_log.name}"
-    return HostFault("undecidable", reason)
 
 
 class WorkerProcess:
@@ -216,16 +145,18 @@ class WorkerProcess:
         """The worker's time for the reply that is due counts from now: until now nobody has listened to it."""
         self._waiting = time.monotonic()
 
-    def send(self, message: protocol.Message, **arrays: protocol.Array) -> None:
+    def send(self, message: messages.Message, **arrays: messages.Array) -> None:
         """Send one request. Raises `WorkerFailure` where the worker dies or the deadline passes meanwhile."""
-        if not isinstance(message, protocol.Bye) and self._is_unread():
+        if not self._worker_pid:
+            self.expect(messages.Hello)
+        if not isinstance(message, messages.Bye) and self._is_unread():
             raise self._broken("wrote into the result channel without being asked")
         self._conversation.ask(message, arrays)
-        if isinstance(message, protocol.Train):
+        if isinstance(message, messages.Train):
             self.board.make_room(self._conversation.tail_room)
         self._left -= max(0.0, self._heard - self._waiting)
         self._asked = self._heard = self._waiting = time.monotonic()
-        for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
+        for buffer in frames.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
                 self._wait(self._to_worker, select.POLLOUT)
@@ -237,14 +168,14 @@ class WorkerProcess:
                     raise self._death() from None
         self._sent += 1
 
-    def receive(self) -> tuple[Any, dict[str, protocol.Array]]:
+    def receive(self) -> tuple[Any, dict[str, messages.Array]]:
         """Wait for the next reply, which can answer the last request: see `replies`.
 
         Raises `WorkerFailure` for a death, a timeout, junk, an impossible reply, or a reported failure.
         """
         try:
             message, arrays = self._read_reply()
-        except protocol.ProtocolError as error:
+        except frames.ProtocolError as error:
             raise self._broken(f"broke the result channel: {error}") from None
         except ImpossibleReplyError as error:
             raise self._broken(f"its worker {error}") from None
@@ -252,30 +183,30 @@ class WorkerProcess:
             raise
         except Exception as error:
             raise host_fault(error, self.launch) from error
-        if isinstance(message, protocol.Failed):
+        if isinstance(message, messages.Failed):
             self._reported = True
             raise WorkerFailure(message.status, message.reason, message.phase, message.step)
         return message, arrays
 
-    def _read_reply(self) -> tuple[Any, dict[str, protocol.Array]]:
+    def _read_reply(self) -> tuple[Any, dict[str, messages.Array]]:
         """Read one frame. Raises `ProtocolError` or `ImpossibleReplyError` where it is none, or no answer."""
-        prefix = bytes(self._read(protocol.PREFIX.size))
-        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, self._conversation.limit)
+        prefix = bytes(self._read(frames.PREFIX.size))
+        sizes = frames.unpack_prefix(prefix, self._nonce, self._received, self._conversation.limit)
         header, payload = (self._read(size) for size in sizes)
-        message, arrays = protocol.unpack(bytes(header), payload, reply=True)
+        message, arrays = frames.unpack(bytes(header), payload, reply=True)
         self._received += 1
         self._heard = time.monotonic()
         self._conversation.check(message, arrays, int(1e9 * (self._heard - self._asked)))
-        if isinstance(message, protocol.Hello):
+        if isinstance(message, messages.Hello):
             self._worker_pid = message.pid
         return message, arrays
 
-    def unsent(self) -> tuple[protocol.Chunk, dict[str, protocol.Array]] | None:
+    def unsent(self) -> tuple[messages.Chunk, dict[str, messages.Array]] | None:
         """What the training has computed and not sent, after its worker died or hung; None where that is unknown."""
         tail = self.board.read_tail(self._conversation.tail_room)
         return None if tail is None else self._conversation.training.rest(tail, self._conversation)
 
-    def expect(self, kind: type[protocol.Message]) -> tuple[Any, dict[str, protocol.Array]]:
+    def expect(self, kind: type[messages.Message]) -> tuple[Any, dict[str, messages.Array]]:
         """Receive a reply of this type."""
         message, arrays = self.receive()
         if not isinstance(message, kind):
@@ -283,8 +214,8 @@ class WorkerProcess:
         return message, arrays
 
     def ask(
-        self, request: protocol.Message, kind: type[protocol.Message], **arrays: protocol.Array
-    ) -> tuple[Any, dict[str, protocol.Array]]:
+        self, request: messages.Message, kind: type[messages.Message], **arrays: messages.Array
+    ) -> tuple[Any, dict[str, messages.Array]]:
         """Send a request and receive its reply of this type."""
         self.send(request, **arrays)
         return self.expect(kind)
@@ -398,7 +329,7 @@ class WorkerProcess:
         return WorkerFailure(status, reason, *self.position())
 
     def _broken(self, reason: str) -> ProtocolFailure:
-        return ProtocolFailure("malformed", reason[: protocol.MOST_REASON], *self.position())
+        return ProtocolFailure("malformed", reason[: messages.MOST_REASON], *self.position())
 
     def _death(self) -> WorkerFailure:
         """Explain why the result channel is closed."""
@@ -424,7 +355,7 @@ class WorkerProcess:
         """
         seconds = None
         with contextlib.suppress(WorkerFailure):
-            self.send(protocol.Bye())
+            self.send(messages.Bye())
         told = time.monotonic()
         if not self._exited(grace_seconds):
             self.warnings.append(f"still running {grace_seconds:g} s after its last result; it was killed")
@@ -486,51 +417,6 @@ class WorkerProcess:
         return [*logs, self.launch.bug_log] if self.launch.bug_log.exists() else logs
 
 
-class Warded:
-    """Another program of a plugin's, under a warden of its own: `end` leaves nothing that it has started."""
-
-    def __init__(
-        self,
-        command: list[str],
-        environment: dict[str, str],
-        folder: str | Path,
-        pass_fds: tuple[int, ...] = (),
-        outputs: tuple[IO[bytes], IO[bytes]] | None = None,
-    ) -> None:
-        """Start it; stdout and stderr go to ``outputs``, or nowhere. Raises `OSError`."""
-        lifeline, self._lifeline = os.pipe()
-        stdout, stderr = outputs or (subprocess.DEVNULL, subprocess.DEVNULL)
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "compare_ag.worker.warden", str(lifeline), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=(lifeline, *pass_fds),
-                start_new_session=True,
-                env=environment,
-                cwd=folder,
-            )
-        except BaseException:
-            os.close(self._lifeline)
-            raise
-        finally:
-            os.close(lifeline)
-
-    def wait(self, seconds: float) -> int | None:
-        """Its exit code; None where it has not ended within so many seconds."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
-        return None
-
-    def end(self) -> None:
-        """Kill what is left of it."""
-        os.close(self._lifeline)
-        if self.wait(CLEANING_SECONDS + 0.5) is None:
-            self._process.kill()
-            self._process.wait()
-
-
 _LIVE: set[WorkerProcess] = set()
 """those that have not been closed: who waits for one looks at all, since nobody may be waiting for another"""
 
@@ -558,141 +444,3 @@ def _open_process(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:  # an old kernel, or a sandbox that forbids it
         return None
-
-
-class Log:
-    """Drains one output stream of a worker into a file: at most `LOG_CAP` bytes, the rest counted."""
-
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._stream = stream
-        self._dropped = 0
-        self._file: IO[bytes] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._drain, name=f"log {path.name}", daemon=True)
-        self._thread.start()
-
-    def _drain(self) -> None:
-        descriptor = self._stream.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        # never wait for the end of the stream: a grandchild may hold it open, and write to it, for ever
-        reads_left = LAST_READS
-        with self._stream:  # closed by the thread that reads it, so that nobody else gets its number meanwhile
-            while reads_left:
-                stopping = self._stop.is_set()
-                reads_left -= stopping
-                if not poll.poll(0 if stopping else POLL_SECONDS * 1000):
-                    if stopping:
-                        return
-                    continue
-                data = os.read(descriptor, 1 << 16)
-                if not data:
-                    return
-                self._keep(data)
-
-    def _keep(self, data: bytes) -> None:
-        room = LOG_CAP - self.size
-        self._dropped += max(0, len(data) - room)
-        if room <= 0:
-            return
-        try:
-            if self._file is None:
-                self._file = self.path.open("wb")
-            self._file.write(data[:room])
-            self._file.flush()
-        except OSError:  # a full disk must not fill the worker's pipe: go on draining, keep nothing
-            self._dropped += len(data[:room])
-            return
-        self.size += min(room, len(data))
-
-    def close(self) -> None:
-        """Stop draining; say at the end of the file what was dropped."""
-        self._stop.set()
-        self._thread.join()
-        if self._file is not None:
-            if self._dropped:
-                self._file.write(f"\n[{self._dropped} more bytes were dropped]\n".encode())
-            self._file.close()
-
-
-def lock_folder(folder: Path) -> int:
-    """Lock a worker's folder; return the descriptor that holds the lock until it is closed or this process ends.
-
-    A lock and no process id: an id may be another's by now, or be counted in another container that shares the folder.
-    """
-    unnamed = folder / "lock"
-    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    with contextlib.suppress(OSError):  # a file system without locks: this folder will never pass for a leftover
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unnamed.rename(folder / LOCK_NAME)  # named once it is held: by its name a free lock means a dead host
-    return descriptor
-
-
-def remove_leftovers() -> None:
-    """Remove the workers' folders of killed hosts: this user's own, by their name, and with a lock that is free."""
-    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
-        for entry in entries:
-            if entry.name.startswith(FOLDER_PREFIX) and entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(OSError):  # in use, another user's, or gone meanwhile
-                    _remove_unlocked(entry)
-
-
-def _remove_unlocked(entry: os.DirEntry[str]) -> None:
-    """Remove a folder of this user's. Raises `OSError` where its lock is missing, a link or held."""
-    if entry.stat(follow_symlinks=False).st_uid != os.getuid():
-        return
-    descriptor = os.open(Path(entry.path, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(entry.path, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-def thread_variables(threads: int) -> dict[str, str]:
-    """What tells a worker's libraries how many threads to use and how these wait: part of what a time means."""
-    waiting = {name: os.environ[name] for name in _WAITING if name in os.environ}
-    return dict.fromkeys(THREAD_VARIABLES, str(threads)) | waiting
-
-
-def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:
-    """The few variables a worker gets: an allow-list, its threads, its hash seed, its own home and temporary folder."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= thread_variables(launch.threads)
-    environment |= {
-        MARK: mark,
-        PADDING: "-" * launch.padding,
-        "PYTHONHASHSEED": str(launch.hash_seed),
-        "PYTHONPATH": os.pathsep.join(import_path()),
-        "PYTHONUTF8": "1",
-        "PYTHONUNBUFFERED": "1",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-    }
-    if site.ENABLE_USER_SITE:
-        environment["PYTHONUSERBASE"] = site.getuserbase()
-    return environment
-
-
-def import_path() -> list[str]:
-    """Where the worker looks for modules: where the host found the plugin's metadata, but not the current folder."""
-    here = os.getcwd()
-    own = str(Path(compare_ag.__file__).resolve().parent.parent)
-    asked = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    kept = [entry for entry in sys.path if entry and (os.path.abspath(entry) != here or entry in asked)]
-    paths = [os.path.abspath(entry) for entry in kept if os.path.exists(entry)]
-    return list(dict.fromkeys([*paths, own]))
-
-
-def sweep(mark: str) -> None:
-    """Kill what a worker left behind outside its process group, found by the mark in its environment."""
-    import psutil
-
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                process.kill()
-        except (psutil.Error, OSError):  # not ours to look into, or gone meanwhile
-            continue

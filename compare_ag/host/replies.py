@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from compare_ag.backend import API_VERSION, Role
-from compare_ag.mutant import PLACES
-from compare_ag.worker import protocol as p
+from compare_ag.contract.backend import API_VERSION, Role
+from compare_ag.contract.mutant import PLACES
+from compare_ag.worker import frames, messages
 from compare_ag.worker.board import TailRead, TailRoom
 
-Arrays: TypeAlias = Mapping[str, p.Array]
+Arrays: TypeAlias = Mapping[str, messages.Array]
 
 SLACK = 1.1
 SLACK_NS = 100_000_000
@@ -57,21 +57,21 @@ class Conversation:
         self._batched = False
         self._last_step = 0
 
-    def ask(self, request: p.Message, arrays: Arrays) -> None:
+    def ask(self, request: messages.Message, arrays: Arrays) -> None:
         """Take note of a request that is about to be sent."""
         self.request = request
         last_step = 0
-        if isinstance(request, p.Prepare):
+        if isinstance(request, messages.Prepare):
             self.dtype, self.features = request.setting["dtype"], request.setting["features"]
             self.examples = request.setting.get("examples", 0)
             self._batched = request.batch_size is not None
-        elif isinstance(request, p.Train):
+        elif isinstance(request, messages.Train):
             last_step = request.steps
             self.training = Progress(request.record, last_step, batched=self._batched, fused=request.fused)
-        elif isinstance(request, p.Evaluate):
+        elif isinstance(request, messages.Evaluate):
             self.points = len(arrays["b"])
             last_step = request.first + self.points
-        elif isinstance(request, p.Exchange | p.RecordGraph):
+        elif isinstance(request, messages.Exchange | messages.RecordGraph):
             last_step = request.step
         self._last_step = max(self._last_step, last_step)
 
@@ -94,10 +94,10 @@ class Conversation:
         """The step where a worker says that it is; None where it has not been asked for so many."""
         return step if step is not None and 0 <= step <= self._last_step else None
 
-    def check(self, message: p.Message, arrays: Arrays, nanoseconds: int) -> None:
+    def check(self, message: messages.Message, arrays: Arrays, nanoseconds: int) -> None:
         """Raise `ImpossibleReplyError` unless this can answer the last request, so long after it was sent."""
         self.most_ns = SLACK * nanoseconds + SLACK_NS
-        if isinstance(message, p.Failed):
+        if isinstance(message, messages.Failed):
             self._check_failed(message, arrays)
             return
         rule = _RULES[type(self.request)]
@@ -105,16 +105,16 @@ class Conversation:
             due = " or ".join(kind.__name__ for kind in rule.kinds)
             raise ImpossibleReplyError(f"answered {type(message).__name__} where {due or 'nothing'} was due")
         rule.check(self, message, arrays)
-        if isinstance(message, p.Loaded):
+        if isinstance(message, messages.Loaded):
             self.splits = message.splits
 
-    def _check_failed(self, message: p.Failed, arrays: Arrays) -> None:
-        if message.status not in p.FAILURES:
+    def _check_failed(self, message: messages.Failed, arrays: Arrays) -> None:
+        if message.status not in messages.FAILURES:
             raise ImpossibleReplyError(
-                f"reported the status {_shown(message.status)}; it may report {', '.join(p.FAILURES)} only"
+                f"reported the status {_shown(message.status)}; it may report {', '.join(messages.FAILURES)} only"
             )
-        _check_text("Failed.reason", message.reason, p.MOST_REASON)
-        _check_choice("Failed.phase", message.phase, p.PHASES)
+        _check_text("Failed.reason", message.reason, messages.MOST_REASON)
+        _check_choice("Failed.phase", message.phase, messages.PHASES)
         if message.step is not None and self.possible_step(message.step) is None:
             raise ImpossibleReplyError(f"sent Failed.step = {_shown(message.step)}: it was not asked for so many steps")
         _check_arrays(arrays, {}, self.dtype)
@@ -131,7 +131,7 @@ class Progress:
         self._full = pairs if batched else []
         self._losses_seen = self._weights_seen = self._gradients_seen = self._full_seen = 0
 
-    def check_chunk(self, chunk: p.Chunk, arrays: Arrays, features: int, dtype: str) -> None:
+    def check_chunk(self, chunk: messages.Chunk, arrays: Arrays, features: int, dtype: str) -> None:
         """Raise `ImpossibleReplyError` unless the chunk follows what came before."""
         losses, full = (_length(arrays, name) for name in ("losses", "full_losses"))
         rows, slopes = len(chunk.weight_steps), len(chunk.gradient_steps)
@@ -146,7 +146,10 @@ class Progress:
         _check_arrays(arrays, shapes, dtype)
         if not losses + rows + slopes:
             raise ImpossibleReplyError("sent a Chunk with nothing in it")
-        if max(rows, slopes, full) > p.rows_at_a_time(features, np.dtype(dtype).itemsize) or losses > p.CHUNK_LOSSES:
+        if (
+            max(rows, slopes, full) > messages.rows_at_a_time(features, np.dtype(dtype).itemsize)
+            or losses > messages.CHUNK_LOSSES
+        ):
             raise ImpossibleReplyError(f"sent a Chunk of {losses} losses, {rows} weights and {slopes} gradients")
         if chunk.first_loss != self._losses_seen:
             raise ImpossibleReplyError(
@@ -161,14 +164,14 @@ class Progress:
         if self._full_seen > min(self._weights_seen, len(self._full)):
             raise ImpossibleReplyError("sent more full-data losses than weights to compute them from")
 
-    def rest(self, tail: TailRead, c: Conversation) -> tuple[p.Chunk, dict[str, p.Array]] | None:
+    def rest(self, tail: TailRead, c: Conversation) -> tuple[messages.Chunk, dict[str, messages.Array]] | None:
         """What a tail adds to what has arrived, as the chunk that it would have become; None where it is none."""
         seen, arrays = (self._losses_seen, self._weights_seen, self._gradients_seen), tail.arrays
         if tail.first_loss != seen[0]:  # its last chunk has arrived
             return None
         weights = self._weights[seen[1] : seen[1] + len(arrays["b"])]
         gradients = self._gradients[seen[2] : seen[2] + len(arrays["gradient_b"])]
-        chunk = p.Chunk(tail.first_loss, weights, gradients)
+        chunk = messages.Chunk(tail.first_loss, weights, gradients)
         try:
             self.check_chunk(chunk, arrays, c.features, c.dtype)
         except ImpossibleReplyError:  # a plugin has written there
@@ -254,17 +257,17 @@ def _length(arrays: Arrays, name: str) -> int:
 # --- messages -------------------------------------------------------------------------------------------------
 
 
-def _check_hello(c: Conversation, message: p.Hello, arrays: Arrays) -> None:
+def _check_hello(c: Conversation, message: messages.Hello, arrays: Arrays) -> None:
     _check_range("Hello.pid", message.pid, 1, 1 << 31)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_loaded(c: Conversation, message: p.Loaded, arrays: Arrays) -> None:
-    _check_text("Loaded.backend", message.backend, p.MOST_WORD)
+def _check_loaded(c: Conversation, message: messages.Loaded, arrays: Arrays) -> None:
+    _check_text("Loaded.backend", message.backend, messages.MOST_WORD)
     _check_choice("Loaded.api_version", message.api_version, [API_VERSION])
-    _check_count("Loaded.dtypes", message.dtypes, p.MOST_LISTED, 1)
+    _check_count("Loaded.dtypes", message.dtypes, messages.MOST_LISTED, 1)
     for dtype in message.dtypes:
-        _check_text("Loaded.dtypes", dtype, p.MOST_WORD)
+        _check_text("Loaded.dtypes", dtype, messages.MOST_WORD)
     if c.request.dtype is not None:
         _check_choice("the dtype asked for", c.request.dtype, message.dtypes)
     _check_import(c, "Loaded", message.versions, message.import_seconds)
@@ -272,9 +275,9 @@ def _check_loaded(c: Conversation, message: p.Loaded, arrays: Arrays) -> None:
 
 
 def _check_import(c: Conversation, name: str, versions: dict[str, str], seconds: float) -> None:
-    _check_count(f"{name}.versions", versions, p.MOST_LISTED)
+    _check_count(f"{name}.versions", versions, messages.MOST_LISTED)
     for text in (*versions, *versions.values()):
-        _check_text(f"{name}.versions", text, p.MOST_WORD)
+        _check_text(f"{name}.versions", text, messages.MOST_WORD)
     _check_seconds(c, f"{name}.import_seconds", seconds)
 
 
@@ -282,26 +285,26 @@ def _check_seconds(c: Conversation, name: str, seconds: float) -> None:
     _check_range(name, seconds, 0.0, 1e-9 * c.most_ns)
 
 
-def _check_prepared(c: Conversation, message: p.Prepared, arrays: Arrays) -> None:
+def _check_prepared(c: Conversation, message: messages.Prepared, arrays: Arrays) -> None:
     _check_seconds(c, "Prepared.construct_seconds", message.construct_seconds)
     _check_seconds(c, "Prepared.make_tensor_seconds", message.make_tensor_seconds)
-    _check_text("Prepared.digest", message.digest, p.MOST_WORD)
+    _check_text("Prepared.digest", message.digest, messages.MOST_WORD)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_training(c: Conversation, message: p.Chunk | p.Trained, arrays: Arrays) -> None:
-    if isinstance(message, p.Chunk):
+def _check_training(c: Conversation, message: messages.Chunk | messages.Trained, arrays: Arrays) -> None:
+    if isinstance(message, messages.Chunk):
         c.training.check_chunk(message, arrays, c.features, c.dtype)
         return
     _check_seconds(c, "Trained.seconds", message.seconds)
-    _check_text("Trained.digest", message.digest, p.MOST_WORD)
+    _check_text("Trained.digest", message.digest, messages.MOST_WORD)
     _check_arrays(arrays, {"w": (c.features,), "b": ()}, c.dtype)
     c.training.check_complete()
 
 
 def _training_limit(c: Conversation) -> int:
-    rows = p.rows_at_a_time(c.features, c.itemsize)
-    return c.itemsize * (p.CHUNK_LOSSES + rows * (2 * (c.features + 1) + 1))
+    rows = messages.rows_at_a_time(c.features, c.itemsize)
+    return c.itemsize * (messages.CHUNK_LOSSES + rows * (2 * (c.features + 1) + 1))
 
 
 def _evaluated_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
@@ -317,7 +320,7 @@ def _evaluated_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_evaluated(c: Conversation, message: p.Evaluated, arrays: Arrays) -> None:
+def _check_evaluated(c: Conversation, message: messages.Evaluated, arrays: Arrays) -> None:
     _check_unique("Evaluated.changed_by_reading", [*message.changed_by_reading])
     _check_arrays(arrays, _evaluated_shapes(c), c.dtype)
 
@@ -326,7 +329,7 @@ def _evaluated_limit(c: Conversation) -> int:
     return c.itemsize * sum(map(math.prod, _evaluated_shapes(c).values()))
 
 
-def _check_exchanged(c: Conversation, _: p.Exchanged, arrays: Arrays) -> None:
+def _check_exchanged(c: Conversation, _: messages.Exchanged, arrays: Arrays) -> None:
     shapes: dict[str, tuple[int, ...]] = {"loss": ()} if c.request.part in ("loss", "step") else {}
     if c.request.part != "loss":
         shapes |= {"w": (c.features,), "b": ()}
@@ -338,26 +341,26 @@ def _weights_limit(c: Conversation) -> int:
     return c.itemsize * (c.features + 2)
 
 
-def _check_mutants(c: Conversation, message: p.MutantList, arrays: Arrays) -> None:
-    _check_count("MutantList.mutants", message.mutants, p.MOST_OFFERS)
+def _check_mutants(c: Conversation, message: messages.MutantList, arrays: Arrays) -> None:
+    _check_count("MutantList.mutants", message.mutants, messages.MOST_OFFERS)
     _check_unique("MutantList.mutants", [mutant.name for mutant in message.mutants])
     for mutant in message.mutants:
-        _check_count("MutantFacts.name", mutant.name, p.MOST_WORD, 1)
-        _check_text("MutantFacts.part", mutant.part, p.MOST_WORD)
+        _check_count("MutantFacts.name", mutant.name, messages.MOST_WORD, 1)
+        _check_text("MutantFacts.part", mutant.part, messages.MOST_WORD)
         _check_choice("MutantFacts.shows_in", mutant.shows_in, PLACES)
-        _check_text("MutantFacts.meaning", mutant.meaning, p.MOST_REASON)
-        _check_count("MutantFacts.sizes", mutant.sizes, p.MOST_LISTED, 1)
+        _check_text("MutantFacts.meaning", mutant.meaning, messages.MOST_REASON)
+        _check_count("MutantFacts.sizes", mutant.sizes, messages.MOST_LISTED, 1)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_pinned(c: Conversation, message: p.Pinned, arrays: Arrays) -> None:
+def _check_pinned(c: Conversation, message: messages.Pinned, arrays: Arrays) -> None:
     for cpu in message.cpus:
         _check_choice("Pinned.cpus", cpu, c.request.cpus)
     _check_count("Pinned.cpus", message.cpus, len(set(message.cpus)))
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_first_steps(c: Conversation, message: p.FirstSteps, arrays: Arrays) -> None:
+def _check_first_steps(c: Conversation, message: messages.FirstSteps, arrays: Arrays) -> None:
     _check_arrays(arrays, {"step_ns": (_length(arrays, "step_ns"),)}, "int64")
     times = arrays["step_ns"].tolist()
     _check_count("step_ns", times, c.request.most_steps, 1)
@@ -379,7 +382,7 @@ def _first_steps_limit(c: Conversation) -> int:
     return 8 * int(c.request.most_steps)
 
 
-def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
+def _check_timed(c: Conversation, message: messages.Timed, arrays: Arrays) -> None:
     cpus = os.cpu_count() or 1
     for name, least, most in (
         ("wall_ns", 1, c.most_ns),
@@ -396,8 +399,8 @@ def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
     _check_phases(c, "Timed.phases", message.phases, 3 if c.request.phased else 0)
     expected: dict[str, tuple[int, ...]] = {}
     if not c.request.phased:
-        steps = c.request.steps if c.request.steps <= p.MOST_BLOCK_STEPS else 0
-        expected = {"step_ns": (steps,), "probe_ns": (p.segments(c.request) + 1,)}
+        steps = c.request.steps if c.request.steps <= messages.MOST_BLOCK_STEPS else 0
+        expected = {"step_ns": (steps,), "probe_ns": (messages.segments(c.request) + 1,)}
     _check_arrays({name: arrays[name] for name in expected if name in arrays}, expected, "int64")
     for name in expected:
         times = arrays[name].tolist()
@@ -410,7 +413,9 @@ def _check_timed(c: Conversation, message: p.Timed, arrays: Arrays) -> None:
 def _timed_limit(c: Conversation) -> int:
     if c.request.phased:
         return _weights_limit(c)
-    return 8 * (min(int(c.request.steps), p.MOST_BLOCK_STEPS) + p.segments(c.request) + 1) + _weights_limit(c)
+    return 8 * (
+        min(int(c.request.steps), messages.MOST_BLOCK_STEPS) + messages.segments(c.request) + 1
+    ) + _weights_limit(c)
 
 
 def _rounds_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
@@ -423,7 +428,7 @@ def _rounds_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_rounds(c: Conversation, _: p.Rounds, arrays: Arrays) -> None:
+def _check_rounds(c: Conversation, _: messages.Rounds, arrays: Arrays) -> None:
     found = dict(arrays)
     wall = {name: found.pop(name) for name in ("wall_ns",) if name in found}
     _check_arrays(wall, {"wall_ns": (c.request.count,)}, "int64")
@@ -437,19 +442,21 @@ def _rounds_limit(c: Conversation) -> int:
     return 8 * int(c.request.count) + c.itemsize * sum(map(math.prod, _rounds_shapes(c).values()))
 
 
-def _check_audited(c: Conversation, message: p.Audited, arrays: Arrays) -> None:
+def _check_audited(c: Conversation, message: messages.Audited, arrays: Arrays) -> None:
     _check_range("Audited.wall_ns", message.wall_ns, 1, c.most_ns)
     for name in ("pending_ns", "noise_ns", "interface_ns"):
         _check_range(f"Audited.{name}", getattr(message, name), 0, c.most_ns)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_observed(c: Conversation, message: p.Observed, arrays: Arrays) -> None:
-    _check_count("Observed.pools", message.pools, p.MOST_LISTED)
+def _check_observed(c: Conversation, message: messages.Observed, arrays: Arrays) -> None:
+    _check_count("Observed.pools", message.pools, messages.MOST_LISTED)
     for pool in message.pools:
         for key, value in pool.items():
-            _check_choice("a key of Observed.pools", key, p.POOL_KEYS)
-            if key != "num_threads" and not (value is None or (isinstance(value, str) and len(value) <= p.MOST_WORD)):
+            _check_choice("a key of Observed.pools", key, messages.POOL_KEYS)
+            if key != "num_threads" and not (
+                value is None or (isinstance(value, str) and len(value) <= messages.MOST_WORD)
+            ):
                 raise ImpossibleReplyError(f"sent {key} = {_shown(value)} in Observed.pools")
         threads = pool.get("num_threads")
         if type(threads) is not int:
@@ -460,29 +467,29 @@ def _check_observed(c: Conversation, message: p.Observed, arrays: Arrays) -> Non
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_held(c: Conversation, message: p.Held, arrays: Arrays) -> None:
-    _check_range("Held.resident", message.resident, 1, p.MOST_BYTES)
-    _check_range("Held.peak", message.peak, 1, p.MOST_BYTES)
+def _check_held(c: Conversation, message: messages.Held, arrays: Arrays) -> None:
+    _check_range("Held.resident", message.resident, 1, messages.MOST_BYTES)
+    _check_range("Held.peak", message.peak, 1, messages.MOST_BYTES)
     _check_choice("Held.source", message.source, ("VmHWM", "ru_maxrss"))
     _check_choice("Held.cleared", message.cleared, (False, c.request.clear))
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_tape_size(c: Conversation, message: p.TapeSize, arrays: Arrays) -> None:
-    _check_range("TapeSize.tape_bytes", message.tape_bytes or 0, 0, p.MOST_BYTES)
+def _check_tape_size(c: Conversation, message: messages.TapeSize, arrays: Arrays) -> None:
+    _check_range("TapeSize.tape_bytes", message.tape_bytes or 0, 0, messages.MOST_BYTES)
     known = message.tape_bytes is not None
     _check_choice("TapeSize.source", message.source, ("plugin", "tracemalloc") if known else ("",))
     _check_arrays(arrays, {}, c.dtype)
 
 
-def check_graph(message: p.Graphed, arrays: Arrays) -> None:
+def check_graph(message: messages.Graphed, arrays: Arrays) -> None:
     """Raise `ImpossibleReplyError` where the nodes are no graph or their arrays do not fit."""
     nodes = message.nodes
-    _check_count("Graphed.nodes", nodes, p.MOST_NODES if message.offered else 0, message.offered)
-    _check_count("the edges of Graphed.nodes", [i for node in nodes for i in node.inputs], p.MOST_EDGES)
+    _check_count("Graphed.nodes", nodes, messages.MOST_NODES if message.offered else 0, message.offered)
+    _check_count("the edges of Graphed.nodes", [i for node in nodes for i in node.inputs], messages.MOST_EDGES)
     due: dict[str, tuple[int, ...]] = {"totals": (len(nodes), 4)} if message.offered else {}
     for i, node in enumerate(nodes):
-        _check_text("NodeFacts.operation", node.operation, p.MOST_NAME)
+        _check_text("NodeFacts.operation", node.operation, messages.MOST_NAME)
         _check_choice("NodeFacts.role", node.role, get_args(Role))
         for position in node.inputs:
             _check_range("NodeFacts.inputs", position, 0, i - 1)
@@ -501,50 +508,50 @@ def check_graph(message: p.Graphed, arrays: Arrays) -> None:
         raise ImpossibleReplyError(f"sent the array {_shown(wrong)} of a graph in a shape that does not fit its nodes")
 
 
-def _node_shapes(i: int, node: p.NodeFacts) -> dict[str, tuple[int, ...]]:
+def _node_shapes(i: int, node: messages.NodeFacts) -> dict[str, tuple[int, ...]]:
     """The arrays of node number i."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in (("value", node.value), ("gradient", node.gradient)):
         if shape is not None:
-            _check_count(f"NodeFacts.{name}", shape, p.MAX_DIMENSIONS)
+            _check_count(f"NodeFacts.{name}", shape, frames.MAX_DIMENSIONS)
             for extent in shape:
-                _check_range(f"NodeFacts.{name}", extent, 0, p.MAX_REQUEST)
+                _check_range(f"NodeFacts.{name}", extent, 0, frames.MAX_REQUEST)
             size = math.prod(shape)
-            _check_range(f"the size of NodeFacts.{name}", size, 0, p.MAX_REQUEST)
-            shapes[f"{name}{i}"] = (size if size <= p.WHOLE else p.HEAD,)
+            _check_range(f"the size of NodeFacts.{name}", size, 0, frames.MAX_REQUEST)
+            shapes[f"{name}{i}"] = (size if size <= messages.WHOLE else messages.HEAD,)
     if node.value is not None and node.gradient is not None and node.value != node.gradient:
         raise ImpossibleReplyError("sent a node of a graph whose gradient has another shape than its value")
     return shapes
 
 
-def _check_graphed(_: Conversation, message: p.Graphed, arrays: Arrays) -> None:
+def _check_graphed(_: Conversation, message: messages.Graphed, arrays: Arrays) -> None:
     check_graph(message, arrays)
 
 
 def _graph_limit(_: Conversation) -> int:
-    return 8 * p.MOST_NODES * (2 * p.WHOLE + 4)
+    return 8 * messages.MOST_NODES * (2 * messages.WHOLE + 4)
 
 
-def _check_answer_list(c: Conversation, message: p.AnswerList, arrays: Arrays) -> None:
-    _check_count("AnswerList.answers", message.answers, p.MOST_OFFERS)
+def _check_answer_list(c: Conversation, message: messages.AnswerList, arrays: Arrays) -> None:
+    _check_count("AnswerList.answers", message.answers, messages.MOST_OFFERS)
     _check_unique("AnswerList.answers", [answer.question for answer in message.answers])
     for answer in message.answers:
-        _check_text("AnswerFacts.question", answer.question, p.MOST_WORD)
-        _check_text("AnswerFacts.reason", answer.reason or "", p.MOST_REASON)
+        _check_text("AnswerFacts.question", answer.question, messages.MOST_WORD)
+        _check_text("AnswerFacts.reason", answer.reason or "", messages.MOST_REASON)
     _check_import(c, "AnswerList", message.versions, message.import_seconds)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_answered(c: Conversation, message: p.Answered, arrays: Arrays) -> None:
-    _check_text("Answered.code and helpers", message.code + message.helpers, p.MOST_CODE)
-    _check_text("Answered.printed", message.printed, p.MOST_CHARACTERS + DROPPED_NOTE)
-    _check_count("Answered.warned", message.warned, p.MOST_WARNINGS)
+def _check_answered(c: Conversation, message: messages.Answered, arrays: Arrays) -> None:
+    _check_text("Answered.code and helpers", message.code + message.helpers, messages.MOST_CODE)
+    _check_text("Answered.printed", message.printed, messages.MOST_CHARACTERS + DROPPED_NOTE)
+    _check_count("Answered.warned", message.warned, messages.MOST_WARNINGS)
     for warning in message.warned:
-        _check_text("Answered.warned", warning, p.MOST_REASON)
+        _check_text("Answered.warned", warning, messages.MOST_REASON)
     if message.raised is not None:
-        _check_text("Raised.kind", message.raised.kind, p.MOST_WORD)
-        _check_text("Raised.line", message.raised.line, p.MOST_CHARACTERS)
-    _check_text("Answered.flaw", message.flaw, p.MOST_REASON)
+        _check_text("Raised.kind", message.raised.kind, messages.MOST_WORD)
+        _check_text("Raised.line", message.raised.line, messages.MOST_CHARACTERS)
+    _check_text("Answered.flaw", message.flaw, messages.MOST_REASON)
     _check_seconds(c, "Answered.seconds", message.seconds)
     _check_evidence(message.evidence)
     _check_arrays(arrays, {}, c.dtype)
@@ -555,12 +562,14 @@ def _check_evidence(evidence: dict[str, Any]) -> None:
     count = 0
     waiting: list[tuple[Any, int]] = [(value, 0) for value in evidence.values()]
     for name in evidence:
-        _check_text("a name in Answered.evidence", name, p.MOST_REASON)
+        _check_text("a name in Answered.evidence", name, messages.MOST_REASON)
     while waiting:
         value, depth = waiting.pop()
         count += 1
-        if count > p.MOST_VALUES or depth > p.MOST_DEPTH:
-            raise ImpossibleReplyError(f"sent Answered.evidence of more than {p.MOST_VALUES} values, or nested deeper")
+        if count > messages.MOST_VALUES or depth > messages.MOST_DEPTH:
+            raise ImpossibleReplyError(
+                f"sent Answered.evidence of more than {messages.MOST_VALUES} values, or nested deeper"
+            )
         if isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
         elif not _is_evidence(value):
@@ -570,7 +579,7 @@ def _check_evidence(evidence: dict[str, Any]) -> None:
 def _is_evidence(value: object) -> bool:
     if isinstance(value, dict):
         text = value.get("text")
-        return len(value) == 1 and isinstance(text, str) and len(text) <= p.MOST_CHARACTERS
+        return len(value) == 1 and isinstance(text, str) and len(text) <= messages.MOST_CHARACTERS
     if isinstance(value, str):
         return value in ("nan", "inf", "-inf")
     if isinstance(value, int):
@@ -578,7 +587,7 @@ def _is_evidence(value: object) -> bool:
     return value is None or isinstance(value, float)
 
 
-def _check_nothing(c: Conversation, _: p.Message, arrays: Arrays) -> None:
+def _check_nothing(c: Conversation, _: messages.Message, arrays: Arrays) -> None:
     _check_arrays(arrays, {}, c.dtype)
 
 
@@ -587,30 +596,30 @@ def _no_arrays(_: Conversation) -> int:
 
 
 class _Rule(NamedTuple):
-    kinds: tuple[type[p.Message], ...]
+    kinds: tuple[type[messages.Message], ...]
     check: Callable[[Conversation, Any, Arrays], None]
     limit: Callable[[Conversation], int] = _no_arrays
 
 
 _RULES: dict[type, _Rule] = {
-    type(None): _Rule((p.Hello,), _check_hello),
-    p.Load: _Rule((p.Loaded,), _check_loaded),
-    p.Prepare: _Rule((p.Prepared,), _check_prepared),
-    p.Train: _Rule((p.Chunk, p.Trained), _check_training, _training_limit),
-    p.ListMutants: _Rule((p.MutantList,), _check_mutants),
-    p.Evaluate: _Rule((p.Evaluated,), _check_evaluated, _evaluated_limit),
-    p.Exchange: _Rule((p.Exchanged,), _check_exchanged, _weights_limit),
-    p.Pin: _Rule((p.Pinned,), _check_pinned),
-    p.Cold: _Rule((p.FirstSteps,), _check_first_steps, _first_steps_limit),
-    p.Renew: _Rule((p.Renewed,), _check_nothing),
-    p.Block: _Rule((p.Timed,), _check_timed, _timed_limit),
-    p.TimeRounds: _Rule((p.Rounds,), _check_rounds, _rounds_limit),
-    p.Audit: _Rule((p.Audited,), _check_audited),
-    p.Observe: _Rule((p.Observed,), _check_observed),
-    p.Hold: _Rule((p.Held,), _check_held),
-    p.MeasureTape: _Rule((p.TapeSize,), _check_tape_size),
-    p.RecordGraph: _Rule((p.Graphed,), _check_graphed, _graph_limit),
-    p.ListAnswers: _Rule((p.AnswerList,), _check_answer_list),
-    p.Ask: _Rule((p.Answered,), _check_answered),
-    p.Bye: _Rule((), _check_nothing),
+    type(None): _Rule((messages.Hello,), _check_hello),
+    messages.Load: _Rule((messages.Loaded,), _check_loaded),
+    messages.Prepare: _Rule((messages.Prepared,), _check_prepared),
+    messages.Train: _Rule((messages.Chunk, messages.Trained), _check_training, _training_limit),
+    messages.ListMutants: _Rule((messages.MutantList,), _check_mutants),
+    messages.Evaluate: _Rule((messages.Evaluated,), _check_evaluated, _evaluated_limit),
+    messages.Exchange: _Rule((messages.Exchanged,), _check_exchanged, _weights_limit),
+    messages.Pin: _Rule((messages.Pinned,), _check_pinned),
+    messages.Cold: _Rule((messages.FirstSteps,), _check_first_steps, _first_steps_limit),
+    messages.Renew: _Rule((messages.Renewed,), _check_nothing),
+    messages.Block: _Rule((messages.Timed,), _check_timed, _timed_limit),
+    messages.TimeRounds: _Rule((messages.Rounds,), _check_rounds, _rounds_limit),
+    messages.Audit: _Rule((messages.Audited,), _check_audited),
+    messages.Observe: _Rule((messages.Observed,), _check_observed),
+    messages.Hold: _Rule((messages.Held,), _check_held),
+    messages.MeasureTape: _Rule((messages.TapeSize,), _check_tape_size),
+    messages.RecordGraph: _Rule((messages.Graphed,), _check_graphed, _graph_limit),
+    messages.ListAnswers: _Rule((messages.AnswerList,), _check_answer_list),
+    messages.Ask: _Rule((messages.Answered,), _check_answered),
+    messages.Bye: _Rule((), _check_nothing),
 }

@@ -6,40 +6,38 @@ worth is judged afterwards (`verify`), and the reference never comes near this f
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.graphs import GraphNode, Numbers
-from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure
+from compare_ag.host.process import EXIT_GRACE_SECONDS, WorkerProcess
+from compare_ag.problem.core import digest_arrays
 from compare_ag.records import real
-from compare_ag.worker import protocol as p
+from compare_ag.records.graphs import GraphNode, Numbers
+from compare_ag.worker import messages
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
-
-PROBE_SECONDS = 60.0
 
 
 @dataclass
 class Recording:
     """What a training pass said, in the order it arrived; complete or the prefix before a failure."""
 
-    losses: list[p.Array] = field(default_factory=list)
+    losses: list[messages.Array] = field(default_factory=list)
     weight_steps: list[int] = field(default_factory=list)
-    w: list[p.Array] = field(default_factory=list)
-    b: list[p.Array] = field(default_factory=list)
-    full_losses: list[p.Array] = field(default_factory=list)
+    w: list[messages.Array] = field(default_factory=list)
+    b: list[messages.Array] = field(default_factory=list)
+    full_losses: list[messages.Array] = field(default_factory=list)
     gradient_steps: list[int] = field(default_factory=list)
-    gradient_w: list[p.Array] = field(default_factory=list)
-    gradient_b: list[p.Array] = field(default_factory=list)
-    final_w: p.Array | None = None
-    final_b: p.Array | None = None
+    gradient_w: list[messages.Array] = field(default_factory=list)
+    gradient_b: list[messages.Array] = field(default_factory=list)
+    final_w: messages.Array | None = None
+    final_b: messages.Array | None = None
     seconds: float = 0.0
 
 
@@ -47,17 +45,17 @@ class Recording:
 class Answers:
     """What a backend said at P points, each visited twice (V = 2) on the same tensors; m as in `Problem.layout`."""
 
-    loss: p.Array
+    loss: messages.Array
     """(P, 2)"""
-    gradient: p.Array | None
+    gradient: messages.Array | None
     """(P, 2, m); None for the fused step"""
-    following: p.Array
+    following: messages.Array
     """(P, r, m): the weights after one step, r = 2 for the fused step and 1 for the phases"""
-    kept: p.Array | None
+    kept: messages.Array | None
     """(P, m): the weight tensors after forward and backward"""
     data_kept: bool
     """X and y were unchanged afterwards"""
-    changed_by_reading: tuple[p.Read, ...] = ()
+    changed_by_reading: tuple[messages.Read, ...] = ()
     """what `to_numpy` changed; sorted"""
 
     @classmethod
@@ -72,7 +70,7 @@ class Answers:
             data_kept=True,
         )
 
-    def fill(self, rows: slice, arrays: dict[str, p.Array]) -> None:
+    def fill(self, rows: slice, arrays: dict[str, messages.Array]) -> None:
         """Copy the arrays of an `Evaluated` reply to these points."""
         self.loss[rows] = arrays["loss"]
         for name, joined in (("gradient", self.gradient), ("next", self.following), ("kept", self.kept)):
@@ -80,7 +78,7 @@ class Answers:
                 joined[rows, ..., :-1] = arrays[f"{name}_w"]
                 joined[rows, ..., -1] = arrays[f"{name}_b"]
 
-    def changed(self, weights: p.Array) -> p.Array:
+    def changed(self, weights: messages.Array) -> messages.Array:
         """The points (k,), of those at ``weights`` (P, m), at which forward or backward wrote into the weights."""
         if self.kept is None or "the weights" in self.changed_by_reading:
             return np.empty(0, dtype=np.intp)
@@ -96,58 +94,69 @@ class Answers:
 class TimedBlock:
     """A block as its worker timed it, and how long the host waited for it."""
 
-    timed: p.Timed
+    timed: messages.Timed
     host_ns: int
     """from request to reply, by the host's clock"""
     steps: int
     lead_in: int
-    step_ns: p.Array
+    step_ns: messages.Array
     """(k,): each step; empty for a phased block, and for one of very many steps"""
-    probe_ns: p.Array
+    probe_ns: messages.Array
     """(segments + 1,): the CPU's speed before each segment and after the last one, see `clock.probe`; empty as well"""
     segment: int = 0
     """steps in one; 0: all"""
 
 
-@dataclass(frozen=True)
-class ProbeResult:
-    """What really loading a plugin showed."""
-
-    ok: bool
-    status: str
-    reason: str
-    facts: dict[str, Any]
-    """api_version, dtypes, splits, versions, import_seconds; empty where loading failed"""
-
-
 class Session:
-    """One worker with one backend. Every method raises `WorkerFailure` where the worker fails."""
+    """One worker with one backend. Every method raises `WorkerFailure` where the worker fails.
 
-    def __init__(self, offer: Offer, process: WorkerProcess) -> None:
-        self.offer = offer
+    Use as a context manager: leaving it ends the worker. See `host.crew` for how to get one.
+    """
+
+    def __init__(self, offer: Offer | None, process: WorkerProcess) -> None:
+        self._offer = offer
         self.process = process
-        self.process.expect(p.Hello)
 
-    def load(self, dtype: str | None = None, mutation: p.Mutation | None = None) -> p.Loaded:
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def offer(self) -> Offer:
+        """The backend; there is none where only a plugin's offers are listed."""
+        assert self._offer is not None
+        return self._offer
+
+    def close(self) -> None:
+        """End the worker and everything that it started. Idempotent."""
+        self.process.close()
+
+    def finish(self, grace_seconds: float = EXIT_GRACE_SECONDS) -> float | None:
+        """End a worker that did its work; see `WorkerProcess.finish`."""
+        return self.process.finish(grace_seconds)
+
+    def load(self, dtype: str | None = None, mutation: messages.Mutation | None = None) -> messages.Loaded:
         """Import the plugin in the worker and compare it with the contract; make ``mutation`` to its class before."""
         self.begin_load(dtype, mutation)
         return self.loaded()
 
     def begin_load(
-        self, dtype: str | None = None, mutation: p.Mutation | None = None, before: p.Ahead | None = None
+        self, dtype: str | None = None, mutation: messages.Mutation | None = None, before: messages.Ahead | None = None
     ) -> None:
-        """Ask for `load` without waiting, so that several workers import at the same time; see `protocol.Load`."""
-        self.process.send(p.Load(self.offer.name, self.offer.module, dtype, mutation, before))
+        """Ask for `load` without waiting, so that several workers import at the same time; see `messages.Load`."""
+        self.process.send(messages.Load(self.offer.name, self.offer.module, dtype, mutation, before))
 
-    def loaded(self) -> p.Loaded:
+    def loaded(self) -> messages.Loaded:
         """Wait for the answer to `begin_load`."""
         self.process.begin_waiting()
-        message, _ = self.process.expect(p.Loaded)
-        loaded: p.Loaded = message
+        message, _ = self.process.expect(messages.Loaded)
+        loaded: messages.Loaded = message
         return loaded
 
-    def prepare(self, problem: Problem) -> p.Prepared:
-        """Build the backend and send it the setting and the data, which it must have received bit for bit."""
+    def prepare(self, problem: Problem) -> messages.Prepared:
+        """Build the backend and send it the setting and the data. Fails where these have not arrived bit for bit."""
         setting = {
             "examples": problem.examples,
             "features": problem.features,
@@ -159,8 +168,11 @@ class Session:
             "model": "logistic",
         }
         arrays = {"X": problem.X, "y": problem.y, "w0": problem.w0, "b0": problem.b0, "order": problem.epoch_order()}
-        message, _ = self.process.ask(p.Prepare(setting, problem.batch_size), p.Prepared, **arrays)
-        prepared: p.Prepared = message
+        message, _ = self.process.ask(messages.Prepare(setting, problem.batch_size), messages.Prepared, **arrays)
+        prepared: messages.Prepared = message
+        if prepared.digest != digest_arrays(problem.X, problem.y, problem.w0, problem.b0):
+            reason = "the data changed while the backend was prepared: make_tensor must copy"
+            raise WorkerFailure("malformed", reason, "prepare")
         self._digest = prepared.digest
         return prepared
 
@@ -172,12 +184,14 @@ class Session:
         *,
         fused: bool = False,
         steps: int | None = None,
-    ) -> p.Trained:
+    ) -> messages.Trained:
         """Train from the start; ``recording`` fills as results arrive, so that a failure leaves the prefix.
 
         steps: fewer than the problem's, for a second look at its beginning.
         """
-        self.process.send(p.Train(problem.steps if steps is None else steps, problem.learning_rate, record, fused))
+        self.process.send(
+            messages.Train(problem.steps if steps is None else steps, problem.learning_rate, record, fused)
+        )
         while True:
             try:
                 message, arrays = self.process.receive()
@@ -187,10 +201,10 @@ class Session:
                 if (unsent := self.process.unsent()) is not None:
                     self._add(recording, *unsent)
                 raise
-            if isinstance(message, p.Chunk):
+            if isinstance(message, messages.Chunk):
                 self._add(recording, message, arrays)
                 continue
-            trained: p.Trained = message
+            trained: messages.Trained = message
             recording.final_w, recording.final_b = arrays["w"], arrays["b"]
             recording.seconds = trained.seconds
             if trained.digest != self._digest:
@@ -200,7 +214,7 @@ class Session:
             return trained
 
     @staticmethod
-    def _add(recording: Recording, message: p.Chunk, arrays: dict[str, p.Array]) -> None:
+    def _add(recording: Recording, message: messages.Chunk, arrays: dict[str, messages.Array]) -> None:
         recording.losses.append(arrays["losses"])
         recording.weight_steps.extend(message.weight_steps)
         recording.w.append(arrays["w"])
@@ -213,9 +227,9 @@ class Session:
     def evaluate(
         self,
         problem: Problem,
-        w: p.Array,
-        b: p.Array,
-        data: tuple[p.Array, p.Array] | None = None,
+        w: messages.Array,
+        b: messages.Array,
+        data: tuple[messages.Array, messages.Array] | None = None,
         *,
         fused: bool = False,
     ) -> Answers:
@@ -225,11 +239,11 @@ class Session:
         """
         extra = {} if data is None else {"X": data[0], "y": data[1]}
         answers = Answers.empty(len(b), problem.layout.size, problem.dtype, fused=fused)
-        at_a_time = p.points_at_a_time(problem.features, np.dtype(problem.dtype).itemsize)
+        at_a_time = messages.points_at_a_time(problem.features, np.dtype(problem.dtype).itemsize)
         for first in range(0, len(b), at_a_time):
             rows = slice(first, first + at_a_time)
-            request = p.Evaluate(problem.learning_rate, fused, first)
-            message, arrays = self.process.ask(request, p.Evaluated, w=w[rows], b=b[rows], **extra)
+            request = messages.Evaluate(problem.learning_rate, fused, first)
+            message, arrays = self.process.ask(request, messages.Evaluated, w=w[rows], b=b[rows], **extra)
             answers.fill(rows, arrays)
             answers = replace(
                 answers,
@@ -238,89 +252,109 @@ class Session:
             )
         return answers
 
-    def exchange(self, problem: Problem, part: str, step: int, **arrays: p.Array) -> dict[str, p.Array]:
+    def exchange(self, problem: Problem, part: str, step: int, **arrays: messages.Array) -> dict[str, messages.Array]:
         """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, w and b, or all."""
-        _, found = self.process.ask(p.Exchange(part, step, problem.learning_rate), p.Exchanged, **arrays)
+        _, found = self.process.ask(messages.Exchange(part, step, problem.learning_rate), messages.Exchanged, **arrays)
         return found
 
     def cold(
         self, problem: Problem, most_steps: int, nanoseconds: int, *, phased: bool = False
-    ) -> tuple[p.Array, list[int]]:
+    ) -> tuple[messages.Array, list[int]]:
         """Time this process's first steps: nanoseconds of each (T,), and the phases of the first where asked for."""
-        request = p.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
-        message, arrays = self.process.ask(request, p.FirstSteps)
+        request = messages.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
+        message, arrays = self.process.ask(request, messages.FirstSteps)
         phases: list[int] = message.phases
         return arrays["step_ns"], phases
 
     def renew(self, padding: list[int]) -> None:
         """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
-        self.process.ask(p.Renew(padding), p.Renewed)
+        self.process.ask(messages.Renew(padding), messages.Renewed)
 
     def block(
         self,
         problem: Problem,
-        w: p.Array,
-        b: p.Array,
+        w: messages.Array,
+        b: messages.Array,
         steps: int,
         lead_in: int,
         *,
         phased: bool = False,
         depth: int = 0,
         segment: int = 0,
-    ) -> tuple[TimedBlock, dict[str, p.Array]]:
+    ) -> tuple[TimedBlock, dict[str, messages.Array]]:
         """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
-        request = p.Block(steps, lead_in, problem.learning_rate, phased, depth, segment)
+        request = messages.Block(steps, lead_in, problem.learning_rate, phased, depth, segment)
         self.process.look_between_blocks()
         asked = time.monotonic_ns()
-        message, arrays = self.process.ask(request, p.Timed, w=w, b=b)
+        message, arrays = self.process.ask(request, messages.Timed, w=w, b=b)
         host_ns = time.monotonic_ns() - asked
         step_ns, probe_ns = (arrays.pop(name, np.empty(0, dtype=np.int64)) for name in ("step_ns", "probe_ns"))
         return TimedBlock(message, host_ns, steps, lead_in, step_ns, probe_ns, segment), arrays
 
-    def rounds(self, problem: Problem, phase: str, count: int) -> dict[str, p.Array]:
-        """Time rounds of one phase: wall_ns (count,) and what the last one computed; see `protocol.Rounds`."""
-        _, arrays = self.process.ask(p.TimeRounds(phase, count, problem.learning_rate), p.Rounds)
+    def rounds(self, problem: Problem, phase: str, count: int) -> dict[str, messages.Array]:
+        """Time rounds of one phase: wall_ns (count,) and what the last one computed; see `messages.Rounds`."""
+        _, arrays = self.process.ask(messages.TimeRounds(phase, count, problem.learning_rate), messages.Rounds)
         return arrays
 
-    def audit(self, problem: Problem, w: p.Array, b: p.Array, steps: int, lead_in: int) -> p.Audited:
+    def audit(
+        self, problem: Problem, w: messages.Array, b: messages.Array, steps: int, lead_in: int
+    ) -> messages.Audited:
         """What is left to do after a block of steps from the weights (w, b)."""
-        message, _ = self.process.ask(p.Audit(steps, lead_in, problem.learning_rate), p.Audited, w=w, b=b)
-        audited: p.Audited = message
+        message, _ = self.process.ask(messages.Audit(steps, lead_in, problem.learning_rate), messages.Audited, w=w, b=b)
+        audited: messages.Audited = message
         return audited
 
     def pin(self, cpus: list[int]) -> list[int]:
         """Move the worker to these CPUs; [] where the system cannot."""
-        message, _ = self.process.ask(p.Pin(cpus), p.Pinned)
+        message, _ = self.process.ask(messages.Pin(cpus), messages.Pinned)
         pinned: list[int] = message.cpus
         return pinned
 
-    def hold(self, *, clear: bool = False) -> p.Held:
+    def hold(self, *, clear: bool = False) -> messages.Held:
         """The memory that the worker holds; ``clear``: and let its peak start anew."""
-        message, _ = self.process.ask(p.Hold(clear), p.Held)
-        held: p.Held = message
+        message, _ = self.process.ask(messages.Hold(clear), messages.Held)
+        held: messages.Held = message
         return held
 
-    def tape_size(self, w: p.Array, b: p.Array) -> p.TapeSize:
+    def tape_size(self, w: messages.Array, b: messages.Array) -> messages.TapeSize:
         """What the tape of one forward at these weights keeps."""
-        message, _ = self.process.ask(p.MeasureTape(), p.TapeSize, w=w, b=b)
-        size: p.TapeSize = message
+        message, _ = self.process.ask(messages.MeasureTape(), messages.TapeSize, w=w, b=b)
+        size: messages.TapeSize = message
         return size
 
-    def graph(self, problem: Problem, step: int, w: p.Array, b: p.Array) -> list[GraphNode] | None:
+    def graph(self, problem: Problem, step: int, w: messages.Array, b: messages.Array) -> list[GraphNode] | None:
         """The graph that the backend records at these weights on the batch of ``step``; None where it offers none."""
         if not 0 <= step <= problem.steps:
             raise ValueError(f"step {step} of a training of {problem.steps}")
-        message, arrays = self.process.ask(p.RecordGraph(step), p.Graphed, w=w, b=b)
+        message, arrays = self.process.ask(messages.RecordGraph(step), messages.Graphed, w=w, b=b)
         return graph_nodes(message, arrays) if message.offered else None
 
-    def observe(self) -> p.Observed:
+    def list_mutants(self, module: str) -> list[messages.MutantFacts]:
+        """The mutants that a plugin's module offers."""
+        message, _ = self.process.ask(messages.ListMutants(module), messages.MutantList)
+        facts: list[messages.MutantFacts] = message.mutants
+        return facts
+
+    def list_answers(self) -> messages.AnswerList:
+        """The questions of the lab that the backend's plugin answers."""
+        message, _ = self.process.ask(messages.ListAnswers(self.offer.module), messages.AnswerList)
+        listed: messages.AnswerList = message
+        return listed
+
+    def answer(self, question: str) -> messages.Answered:
+        """What became of the plugin's answer to one question of the lab."""
+        message, _ = self.process.ask(messages.Ask(question), messages.Answered)
+        answered: messages.Answered = message
+        return answered
+
+    def observe(self) -> messages.Observed:
         """What the worker sees of itself."""
-        message, _ = self.process.ask(p.Observe(), p.Observed)
-        observed: p.Observed = message
+        message, _ = self.process.ask(messages.Observe(), messages.Observed)
+        observed: messages.Observed = message
         return observed
 
 
-def graph_nodes(message: p.Graphed, arrays: dict[str, p.Array]) -> list[GraphNode]:
+def graph_nodes(message: messages.Graphed, arrays: dict[str, messages.Array]) -> list[GraphNode]:
     """The nodes of a `Graphed` reply that `replies.check_graph` has passed."""
     totals = arrays["totals"]
 
@@ -344,36 +378,6 @@ def graph_nodes(message: p.Graphed, arrays: dict[str, p.Array]) -> list[GraphNod
     ]
 
 
-def probe(offer: Offer, log_folder: Path | None = None) -> ProbeResult:
-    """Load a plugin in a worker and say what happened; nothing is trained."""
-    with tempfile.TemporaryDirectory(prefix="compare-ag-probe-") as fallback:
-        launch = Launch(f"{offer.name}.probe", log_folder or Path(fallback), 1, 0, PROBE_SECONDS)
-        with WorkerProcess(launch) as process:
-            try:
-                loaded = Session(offer, process).load()
-            except WorkerFailure as failure:
-                return ProbeResult(False, failure.status, failure.reason, {})
-            process.finish()
-    facts = {
-        "api_version": loaded.api_version,
-        "dtypes": loaded.dtypes,
-        "splits": loaded.splits,
-        "versions": loaded.versions,
-        "import_seconds": loaded.import_seconds,
-    }
-    return ProbeResult(True, "available", "", facts)
-
-
-def check_digest(problem: Problem, prepared: p.Prepared) -> None:
-    """Compare what the worker received with what the problem holds. Raises `WorkerFailure`."""
-    from compare_ag.problem.core import digest_arrays
-
-    if prepared.digest != digest_arrays(problem.X, problem.y, problem.w0, problem.b0):
-        raise WorkerFailure(
-            "malformed", "the data changed while the backend was prepared: make_tensor must copy", "prepare"
-        )
-
-
-def concatenate(chunks: list[p.Array], dtype: str, tail: tuple[int, ...] = ()) -> p.Array:
+def concatenate(chunks: list[messages.Array], dtype: str, tail: tuple[int, ...] = ()) -> messages.Array:
     """Join chunks along the first axis; an empty list gives an empty array of that dtype."""
     return np.concatenate(chunks) if chunks else np.empty((0, *tail), dtype=dtype)

@@ -10,16 +10,18 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
+from compare_ag.host.crew import in_parallel, open_session
+from compare_ag.host.failures import WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.session import Session
 from compare_ag.lab.evidence import EvidenceError, read_evidence
 from compare_ag.lab.processes import LEAVE_SECONDS
 from compare_ag.lab.question import Finding, Outcome, Question, Raised
-from compare_ag.worker import protocol as p
+from compare_ag.worker import messages
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -28,7 +30,6 @@ LOAD_SECONDS = 60.0
 """for importing the plugin and its framework"""
 ANSWER_SECONDS = 10.0
 """for one answer"""
-POLL_SECONDS = 0.1
 MOST_TIMEOUTS = 3
 """after as many hangs a backend is asked nothing more: each costs its whole time"""
 
@@ -83,42 +84,42 @@ def interview(
     answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are
     *unanswered*.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs,
-        ThreadPoolExecutor(len(offers), thread_name_prefix="explain") as pool,
-    ):
-        interviewers = [_Interviewer(name, offer, Path(logs), observe, seconds) for name, offer in offers.items()]
-        futures = [pool.submit(one.ask_all, questions, known) for one in interviewers]
+    cancel = threading.Event()
+    interviews: dict[str, Interview] = {}
+
+    def ask(name: str) -> Interview:
+        return _Interviewer(name, offers[name], Path(logs), observe, seconds, cancel).ask_all(questions, known)
+
+    with tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs:
         try:
-            pending = set(futures)
-            while pending:
-                _, pending = wait(pending, timeout=POLL_SECONDS)
-                tick()
-        except BaseException as error:
-            for one in interviewers:  # nobody waits for the answers any more
-                one.cancel()
-            if not isinstance(error, KeyboardInterrupt):
+            # all at once, whatever the number of CPUs: most of an interview is spent in waiting for imports
+            in_parallel(offers, ask, interviews, cancel=cancel, at_a_time=len(offers), tick=lambda _: tick())
+        except KeyboardInterrupt:
+            if len(interviews) < len(offers):
                 raise
-        return [future.result() for future in futures]
+    return [interviews[name] for name in offers]
 
 
 class _Interviewer:
     """Asks one backend."""
 
     def __init__(
-        self, name: str, offer: Offer, logs: Path, observe: Callable[[str, Reply], None] | None, seconds: float
+        self,
+        name: str,
+        offer: Offer,
+        logs: Path,
+        observe: Callable[[str, Reply], None] | None,
+        seconds: float,
+        cancel: threading.Event,
     ) -> None:
         self._offer, self._logs, self._observe, self._seconds = offer, logs, observe, seconds
-        self._cancel = threading.Event()
+        self._cancel = cancel
         self._timeouts = 0
         self._used = False
         """whether the worker has answered anything"""
-        self._process: WorkerProcess | None = None
+        self._session: Session | None = None
         self._offered: dict[str, str | None] = {}
         self.found = Interview(name)
-
-    def cancel(self) -> None:
-        self._cancel.set()
 
     def ask_all(self, questions: Mapping[str, Question], known: Sequence[str]) -> Interview:
         """Ask the questions in turn; those about the end of the process last."""
@@ -152,14 +153,15 @@ class _Interviewer:
             return Reply(question, "failed", f"not asked: {self._timeouts} answers hung before")
         if question.leaves and self._used:
             self._close()
-        process = self._ready()
+        session = self._ready()
+        process = session.process
         self._used = True
         process.allow(self._seconds)
         leaving: dict[str, Any] = {}
         try:
-            message, _ = process.ask(p.Ask(question.id), p.Answered)
+            message = session.answer(question.id)
             if question.leaves:
-                leaving = {"exit_seconds": process.finish(LEAVE_SECONDS), "exit_clean": not process.warnings}
+                leaving = {"exit_seconds": session.finish(LEAVE_SECONDS), "exit_clean": not process.warnings}
                 self._close()
         except WorkerFailure as failure:
             self._close()
@@ -173,31 +175,30 @@ class _Interviewer:
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this reply, not the others
             return Reply(question, "failed", host_fault(error, process.launch).reason)
 
-    def _ready(self) -> WorkerProcess:
+    def _ready(self) -> Session:
         """The worker, with the plugin's answers loaded; a fresh one where there is none."""
-        if self._process is None:
+        if self._session is None:
             self.found.workers += 1
             self._used = False
             launch = Launch(f"{self._offer.name}.{self.found.workers}", self._logs, 1, 0, LOAD_SECONDS)
-            process = self._process = WorkerProcess(launch, self._cancel)
+            self._session = open_session(launch, self._offer, self._cancel)
             try:
-                process.expect(p.Hello)
-                message, _ = process.ask(p.ListAnswers(self._offer.module), p.AnswerList)
+                listed = self._session.list_answers()
             except BaseException:
                 self._close()
                 raise
-            self._offered = {one.question: one.reason for one in message.answers}
-            self.found.versions = message.versions
-            self.found.import_seconds = self.found.import_seconds or message.import_seconds
-        return self._process
+            self._offered = {answer.question: answer.reason for answer in listed.answers}
+            self.found.versions = listed.versions
+            self.found.import_seconds = self.found.import_seconds or listed.import_seconds
+        return self._session
 
     def _close(self) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
-def read_reply(question: Question, message: p.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
+def read_reply(question: Question, message: messages.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
     """The reply in an `Answered`: its evidence checked, then judged.
 
     leaving: what the host measured at the end of the process.

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from compare_ag.comparison import BackendChange, Comparison, Fact
+from compare_ag.compare import BackendChange, Comparison, Fact
 from compare_ag.records import Interval
 from compare_ag.report.answer import listing
 from compare_ag.report.escape import clean

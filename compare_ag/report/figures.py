@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from compare_ag.comparison.numbers import blocks
+from compare_ag.compare.numbers import blocks
 from compare_ag.records import Cost, Run
 from compare_ag.report.cells import no_rank
 from compare_ag.report.escape import clean

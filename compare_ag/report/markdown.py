@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from compare_ag.comparison import Comparison
+from compare_ag.compare import Comparison
 from compare_ag.records import Run
 from compare_ag.report import comparison as changes
 from compare_ag.report import facts

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compare_ag.comparison.numbers import blocks
+from compare_ag.compare.numbers import blocks
 from compare_ag.model import logistic
 from compare_ag.records import Interval, Run
 from compare_ag.report import tables as run_tables

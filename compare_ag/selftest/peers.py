@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare_ag.verify import Probes, Route
-from compare_ag.worker.protocol import Array
+from compare_ag.worker.messages import Array
 
 H = 1e-6
 MARK = "start, difference"

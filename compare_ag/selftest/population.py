@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from compare_ag.host.process import Launch, WorkerProcess
-from compare_ag.worker import protocol
-from compare_ag.worker.protocol import MutantFacts, Mutation
+from compare_ag.host.crew import open_session
+from compare_ag.host.launch import Launch
+from compare_ag.worker.messages import MutantFacts, Mutation
 
 GROUP = "compare_ag_mutants"
 """entry points: name = module with the hook ``compare_ag_mutants()``"""
@@ -41,15 +41,13 @@ def modules() -> list[str]:
 
 
 def mutants(module: str) -> list[MutantFacts]:
-    """What one plugin offers. Raises `host.process.WorkerFailure` where it cannot be loaded."""
+    """What one plugin offers. Raises `host.failures.WorkerFailure` where it cannot be loaded."""
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-mutants-") as logs,
-        WorkerProcess(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as process,
+        open_session(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as session,
     ):
-        process.expect(protocol.Hello)
-        message, _ = process.ask(protocol.ListMutants(module), protocol.MutantList)
-        process.finish()
-    facts: list[MutantFacts] = message.mutants
+        facts = session.list_mutants(module)
+        session.finish()
     return facts
 
 

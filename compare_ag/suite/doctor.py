@@ -22,8 +22,8 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.host import machine, machine_lock
 from compare_ag.host.discovery import OWN_DISTRIBUTION, Inventory, Offer, discover
 from compare_ag.host.environment import cpu_model, usable_cpus
+from compare_ag.host.probe import probe
 from compare_ag.host.requirements import install_line, lacking, of_extra
-from compare_ag.host.session import probe
 from compare_ag.speed.stability import Surroundings, notes
 from compare_ag.suite.folder import DEFAULT_PARENT
 

@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from compare_ag.host.crew import open_session
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.session import Session
 from compare_ag.speed.blocks import QUINTILE
 from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
 from compare_ag.suite.launches import LARGEST_TAIL, TWIN, Bench, Launches, LaunchResult
-from compare_ag.worker.protocol import Ahead
+from compare_ag.worker.messages import Ahead
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from compare_ag.suite.judged_blocks import JudgedBlocks
     from compare_ag.suite.training import Conditions
     from compare_ag.verify.reference import Reference
-    from compare_ag.worker.protocol import Array, Mutation
+    from compare_ag.worker.messages import Array, Mutation
 
 T = TypeVar("T")
 
@@ -92,15 +94,14 @@ class _Crew:
     twin: str
     contestants: dict[str, Contestant]
     stack: ExitStack = field(default_factory=ExitStack)
-    processes: dict[str, WorkerProcess] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     benches: dict[str, Bench] = field(default_factory=dict)
 
     def drop(self, name: str) -> None:
         """One of them leaves."""
         self.benches.pop(name, None)
-        if name in self.processes:
-            self.processes[name].close()
+        if name in self.sessions:
+            self.sessions[name].close()
 
 
 class Engine:
@@ -268,19 +269,17 @@ class Engine:
         return crew
 
     def _start(self, name: str, crew: _Crew) -> None:
-        process = WorkerProcess(self._how(name, crew), self.conditions.cancel)
-        crew.processes[name] = crew.stack.enter_context(process)
+        session = open_session(self._how(name, crew), crew.contestants[name].offer, self.conditions.cancel)
+        crew.sessions[name] = crew.stack.enter_context(session)
 
     def _begin_load(self, name: str, crew: _Crew) -> None:
-        one = crew.contestants[name]
-        crew.sessions[name] = Session(one.offer, crew.processes[name])
-        crew.sessions[name].begin_load(self.problem.dtype, one.mutation, one.before)
+        contestant = crew.contestants[name]
+        crew.sessions[name].begin_load(self.problem.dtype, contestant.mutation, contestant.before)
 
     def _prepare(self, name: str, crew: _Crew) -> None:
         session = crew.sessions[name]
         loaded = session.loaded()
         prepared = session.prepare(self.problem)
-        check_digest(self.problem, prepared)
         crew.benches[name] = Bench(session, loaded, prepared, self.problem.threads, pinned=session.pin(self._timed))
 
     def _how(self, name: str, crew: _Crew) -> Launch:

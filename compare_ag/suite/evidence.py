@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.suite.training import Training
     from compare_ag.verify import Tolerance
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 
 def evidence(problem: Problem, training: Training) -> Evidence:

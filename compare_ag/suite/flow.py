@@ -17,13 +17,13 @@ import numpy as np
 import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
-from compare_ag.graphs import GraphDocument, write_graphs
 from compare_ag.host import machine_lock
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture, usable_cpus
-from compare_ag.host.process import HostFault, ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.failures import HostFault, ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.problem import Problem, ProblemError, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, Environment, Manifest, Run
+from compare_ag.records.graphs import GraphDocument, write_graphs
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.anonymity import anonymous, anonymous_text
 from compare_ag.suite.folder import Keeper, make_folder

@@ -6,32 +6,33 @@ differs between two graphs comes from this one forward and backward, not from te
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode
-from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess, host_fault
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.crew import guard, in_parallel, open_session, workers_at_a_time
+from compare_ag.host.failures import WorkerFailure
+from compare_ag.host.launch import Launch
+from compare_ag.host.session import Session
 from compare_ag.problem import Problem, ProblemError, batch_rows
 from compare_ag.records import file_stem
+from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode
 from compare_ag.verify import reference_trajectory
 from compare_ag.verify.alignment import align
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import point_tolerance
 from compare_ag.verify.quantities import named_quantities, seconds
-from compare_ag.worker.protocol import HEAD, WHOLE
+from compare_ag.worker.messages import HEAD, WHOLE
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
-    from compare_ag.worker.protocol import Array, Mutation
+    from compare_ag.worker.messages import Array, Mutation
 
 Tell: TypeAlias = Callable[[str, int, int], object]
 """hears what is being done, and how many of how many parts are"""
@@ -41,7 +42,6 @@ TIMEOUT = 60.0
 NOT_OFFERED = "it offers no graph"
 PATIENCE = 10.0
 """seconds that naming the quantities may take; larger problems are shown without"""
-POLL_SECONDS = 0.1
 RUN_PATIENCE = 1.0
 """the same, where the graph is a by-product"""
 
@@ -149,39 +149,30 @@ def in_workers(
     """
     cancel = threading.Event()
 
-    def one(name: str) -> Asked | WorkerFailure:
+    def ask_one(name: str) -> Asked | WorkerFailure:
         launch = Launch(f"{file_stem(name)}.graph", logs, problem.threads, 0, timeout)
-        try:
-            with WorkerProcess(launch, cancel) as process:
-                session = Session(offers[name], process)
-                session.load(problem.dtype, (mutations or {}).get(name))
-                check_digest(problem, session.prepare(problem))
-                found = ask(name, session)
-                process.finish()
-                return found
-        except WorkerFailure as failure:
-            return failure
-        except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the others
-            return host_fault(error, launch)
 
-    at_a_time = max(1, len(usable_cpus()) // problem.threads)
-    with ThreadPoolExecutor(min(at_a_time, len(offers))) as pool:
-        futures = {name: pool.submit(one, name) for name in offers}
-        try:
-            pending = set(futures.values())
-            while pending:
-                waited_for = ", ".join(name for name, future in futures.items() if future in pending)
-                tell(f"asking {waited_for}", len(futures) - len(pending), len(futures))
-                _, pending = wait(pending, timeout=POLL_SECONDS)
-        except KeyboardInterrupt:
-            cancel.set()  # nobody waits for what hangs
-            for future in futures.values():
-                future.cancel()
-        except BaseException:
-            cancel.set()
-            raise
-    gone = WorkerFailure("cancelled", "interrupted before it was asked")
-    return {name: gone if future.cancelled() else future.result() for name, future in futures.items()}
+        def converse() -> Asked:
+            with open_session(launch, offers[name], cancel) as session:
+                session.load(problem.dtype, (mutations or {}).get(name))
+                session.prepare(problem)
+                answer = ask(name, session)
+                session.finish()
+                return answer
+
+        return guard(converse, launch)
+
+    def tell_awaited(names: list[str]) -> None:
+        if names:
+            tell(f"asking {', '.join(names)}", len(offers) - len(names), len(offers))
+
+    answers: dict[str, Asked | WorkerFailure] = {}
+    at_a_time = workers_at_a_time(problem.threads)
+    with contextlib.suppress(KeyboardInterrupt):
+        tell_awaited(list(offers))
+        in_parallel(offers, ask_one, answers, cancel=cancel, at_a_time=at_a_time, tick=tell_awaited)
+    missing = WorkerFailure("cancelled", "interrupted before it was asked")
+    return {name: answers.get(name, missing) for name in offers}
 
 
 def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: float = PATIENCE) -> GraphDocument:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem.core import batch_rows
 from compare_ag.verify.blocks import BlockJudge, BlockVerdict, Claim
-from compare_ag.worker.protocol import timed_batches
+from compare_ag.worker.messages import timed_batches
 
 if TYPE_CHECKING:
     from compare_ag.problem import Problem
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 SHARE = 0.02
 """of a launch's time that judging may take"""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.suite.training import Training
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 _STATUS = {
     "agrees": "ok",

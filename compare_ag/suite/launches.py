@@ -30,7 +30,7 @@ from compare_ag.speed.blocks import (
 
 if TYPE_CHECKING:
     from compare_ag.host.session import Session, TimedBlock
-    from compare_ag.worker.protocol import Array, Audited, Loaded, Observed, Prepared
+    from compare_ag.worker.messages import Array, Audited, Loaded, Observed, Prepared
 
 TWIN = "{} again"
 """the name of a contestant's twin"""

@@ -8,23 +8,21 @@ is told apart from what was there. Timing is none of this pass's business, so wo
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import WorkerFailure, WorkerProcess, host_fault
-from compare_ag.host.session import Session, check_digest
+from compare_ag.host.crew import guard, in_parallel, open_session, workers_at_a_time
+from compare_ag.host.failures import WorkerFailure
 from compare_ag.records import Memory
 from compare_ag.speed.schedule import perturbed
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.suite.training import Conditions
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 FIRST_STEPS = 50
 """allocators find their size in these"""
@@ -37,47 +35,23 @@ GROWTH_SECONDS = 0.3
 class MemoryResult:
     """For each backend its memory, or why there is none."""
 
-    measured: dict[str, Memory] = field(default_factory=dict)
-    failures: dict[str, WorkerFailure] = field(default_factory=dict)
+    measured: dict[str, Memory]
+    failures: dict[str, WorkerFailure]
 
 
 def measure_memory(
     offers: dict[str, Offer], conditions: Conditions, checkpoint: tuple[int, Array, Array]
 ) -> MemoryResult:
     """Measure every backend, as many at a time as there are CPUs. An interrupt ends the workers and is raised again."""
-    result = MemoryResult()
-    lock = threading.Lock()
+    results: dict[str, Memory | WorkerFailure] = {}
 
-    def one(name: str, offer: Offer) -> None:
-        try:
-            found = _measure(name, offer, conditions, checkpoint)
-        except WorkerFailure as failure:
-            with lock:
-                result.failures[name] = failure
-        except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
-            with lock:
-                result.failures[name] = host_fault(error, conditions.launch(name, "memory"))
-        else:
-            with lock:
-                result.measured[name] = found
+    def measure(name: str) -> Memory | WorkerFailure:
+        return guard(partial(_measure, name, offers[name], conditions, checkpoint), conditions.launch(name, "memory"))
 
-    at_a_time = max(1, len(usable_cpus()) // conditions.problem.threads)
-    with ThreadPoolExecutor(min(at_a_time, len(offers)), thread_name_prefix="memory") as pool:
-        futures = [pool.submit(one, name, offer) for name, offer in offers.items()]
-        try:
-            for future in futures:
-                while True:
-                    try:
-                        future.result(timeout=0.1)
-                    except TimeoutError:
-                        continue
-                    break
-        except BaseException:
-            conditions.cancel.set()
-            for future in futures:
-                future.cancel()
-            raise
-    return result
+    at_a_time = workers_at_a_time(conditions.problem.threads)
+    in_parallel(offers, measure, results, cancel=conditions.cancel, at_a_time=at_a_time)
+    failures = {name: result for name, result in results.items() if isinstance(result, WorkerFailure)}
+    return MemoryResult({name: result for name, result in results.items() if isinstance(result, Memory)}, failures)
 
 
 def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[int, Array, Array]) -> Memory:
@@ -85,12 +59,11 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
     problem, (_, recorded_w, recorded_b) = conditions.problem, checkpoint
     # what leaves the host is near the training's weights and never one of them, as when time is measured
     w, b = perturbed(recorded_w, recorded_b, np.random.default_rng([problem.seed, 0x3E30]))
-    with WorkerProcess(conditions.launch(name, "memory"), conditions.cancel) as process:
-        session = Session(offer, process)
+    with open_session(conditions.launch(name, "memory"), offer, conditions.cancel) as session:
         start = session.hold()
         session.load(problem.dtype)
         imported = session.hold()
-        check_digest(problem, session.prepare(problem))
+        session.prepare(problem)
         session.cold(problem, 1, 0)  # makes the batches that blocks are made of
         prepared = session.hold(clear=True)
         first, _ = session.block(problem, w, b, FIRST_STEPS, 1)
@@ -103,7 +76,7 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
             looks.append(session.hold().resident - before)
         trained = session.hold()
         tape = session.tape_size(w, b)
-        process.finish()
+        session.finish()
     return Memory(
         source=trained.source,
         start_bytes=start.resident,

@@ -23,7 +23,7 @@ import numpy as np
 from compare_ag.host import machine
 from compare_ag.host.bare import bare_import_seconds
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import host_fault
+from compare_ag.host.failures import host_fault
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
 from compare_ag.speed.blocks import Blocks, decisive, launch_log_ratio, launch_log_time
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
@@ -39,9 +39,9 @@ from compare_ag.suite.observer import Observer, TimingProgress
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
-    from compare_ag.host.process import WorkerFailure
+    from compare_ag.host.failures import WorkerFailure
     from compare_ag.suite.training import Conditions
-    from compare_ag.worker.protocol import Array, Audited
+    from compare_ag.worker.messages import Array, Audited
 
 PHASES = ("forward", "backward", "update")
 DISTURBED = 0.5

@@ -9,27 +9,27 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import Launch, ProtocolFailure, WorkerFailure, WorkerProcess, host_fault
-from compare_ag.host.session import Answers, Recording, Session, check_digest
+from compare_ag.host.crew import in_parallel, open_session, workers_at_a_time
+from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
+from compare_ag.host.session import Answers, Recording, Session
 from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
 
 if TYPE_CHECKING:
-    from compare_ag.graphs import GraphNode
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
+    from compare_ag.records.graphs import GraphNode
     from compare_ag.verify.probes import Probes
-    from compare_ag.worker.protocol import Loaded, Mutation, Observed
+    from compare_ag.worker.messages import Loaded, Mutation, Observed
 
-_POLL_SECONDS = 0.05
 REPEATED_STEPS = 1000
 """steps of the second run that shows whether the first one is repeated bit by bit"""
 
@@ -116,33 +116,30 @@ class TrainingPass:
         self._recordings: dict[str, Recording] = {}
         self._told: dict[str, int] = {}
         """chunks of losses that the observer has heard of"""
+        self._announced: set[str] = set()
 
     def run(self) -> None:
         """Train every backend into `finished`. Whatever interrupts it ends the workers and is raised again."""
-        at_a_time = max(1, len(usable_cpus()) // self._conditions.problem.threads)
-        with ThreadPoolExecutor(min(at_a_time, len(self._offers)), thread_name_prefix="worker") as pool:
-            futures = {pool.submit(self._train, name, offer): name for name, offer in self._offers.items()}
-            try:
-                self._collect(futures)
-            except BaseException:
-                self._conditions.cancel.set()
-                for future in futures:
-                    future.cancel()
-                wait(futures)
-                self._take(futures)
-                raise
+        in_parallel(
+            self._offers,
+            self._train,
+            self.finished,
+            cancel=self._conditions.cancel,
+            at_a_time=workers_at_a_time(self._conditions.problem.threads),
+            tick=lambda _: self._look(),
+        )
 
-    def _collect(self, futures: dict[Future[Training], str]) -> None:
-        pending = set(futures)
-        while pending:
-            _, pending = wait(pending, timeout=_POLL_SECONDS)
-            self._take(futures)
-            for name, process in list(self._live.items()):
-                phase, step = process.position()
-                stage, total = self._stages[name]
-                self._observer.progress(name, stage or phase, step or 0, total)
-            self._tell_losses()
-            self._tick()
+    def _look(self) -> None:
+        """Tell the observer how far everybody is."""
+        for name, process in list(self._live.items()):
+            phase, step = process.position()
+            stage, total = self._stages[name]
+            self._observer.progress(name, stage or phase, step or 0, total)
+        for name in self.finished.keys() - self._announced:
+            self._announced.add(name)
+            self._observer.progress(name, "trained", 1, 1)
+        self._tell_losses()
+        self._tick()
 
     def _tell_losses(self) -> None:
         """Hand on what has arrived; the workers' threads append while this reads."""
@@ -151,43 +148,37 @@ class TrainingPass:
                 self._told[name] = self._told.get(name, 0) + 1
                 self._observer.losses(name, chunk)
 
-    def _take(self, futures: dict[Future[Training], str]) -> None:
-        for future, name in futures.items():
-            if future.done() and not future.cancelled() and name not in self.finished:
-                self.finished[name] = future.result()
-                self._observer.progress(name, "trained", 1, 1)
-
-    def _train(self, name: str, offer: Offer) -> Training:
-        conditions = self._conditions
+    def _train(self, name: str) -> Training:
+        conditions, offer = self._conditions, self._offers[name]
         training = Training(offer, conditions.hash_seed)
+        launch = conditions.launch(name, "train")
         try:
-            process = WorkerProcess(conditions.launch(name, "train"), conditions.cancel)
+            session = open_session(launch, offer, conditions.cancel)
         except WorkerFailure as failure:
             training.failure = failure
             return training
-        with process:
+        with session:
             self._stages[name] = ("", 0)
             self._recordings[name] = training.recording
-            self._live[name] = process
+            self._live[name] = session.process
             try:
-                session = Session(offer, process)
                 self._converse(name, session, training)
                 if self._record_graph(session, training):
-                    process.finish()
+                    session.finish()
             except WorkerFailure as failure:
                 training.failure = failure
             except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
-                training.failure = host_fault(error, process.launch)
+                training.failure = host_fault(error, launch)
             finally:
                 del self._live[name]
-        training.logs = process.log_paths
-        training.warnings += process.warnings
+        training.logs = session.process.log_paths
+        training.warnings += session.process.warnings
         return training
 
     def _converse(self, name: str, session: Session, training: Training) -> None:
         problem, record = self._conditions.problem, self._conditions.record
         training.loaded = session.load(problem.dtype, self._conditions.mutations.get(name))
-        check_digest(problem, session.prepare(problem))
+        session.prepare(problem)
         self._stages[name] = ("train", problem.steps)
         session.train(problem, record, training.recording)
         training.observed = session.observe()

@@ -20,16 +20,16 @@ from typing import Any
 
 import msgspec
 
-from compare_ag.comparison.numbers import log_times
+from compare_ag.compare.numbers import log_times
 from compare_ag.exit_codes import ExitCode
 from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.records import FAILED, BackendRecord, Run, decisive
+from compare_ag.records.sweeps import BackendRow, Cell, CellRecord
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite import Terminated
 from compare_ag.suite import run as run_suite
 from compare_ag.sweep.ledger import keep_record
 from compare_ag.sweep.machine import this_machine
-from compare_ag.sweep_records import BackendRow, Cell, CellRecord
 
 MODULE = "compare_ag.sweep.cell"
 PERMANENT = "unsupported"
@@ -134,7 +134,7 @@ def timing(budget: float) -> Settings:
 
 
 def judge(run: Run, *, timed: bool) -> tuple[str, str]:
-    """The cell's status (`sweep_records.CELL_STATUSES`) and its reason."""
+    """The cell's status (`records.sweeps.CELL_STATUSES`) and its reason."""
     failures = [
         f"{record.name}: {record.status}" + (f": {record.reason}" if record.reason else "")
         for record in run.records.values()

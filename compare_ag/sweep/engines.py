@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from compare_ag.records.sweeps import CellRecord
 from compare_ag.sweep.cell import MODULE, Task
 from compare_ag.sweep.estimate import estimate, why_skipped
 from compare_ag.sweep.grid import Planned
 from compare_ag.sweep.ledger import CELL_FILE, Ledger, keep_record
 from compare_ag.sweep.machine import this_machine
-from compare_ag.sweep_records import CellRecord
 
 TICK_SECONDS = 0.5
 """between two looks at a cell's process: the wait itself costs nothing"""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from compare_ag.exit_codes import ExitCode
 from compare_ag.records import RecordError
+from compare_ag.records.sweeps import CellRecord
 from compare_ag.suite import Terminated
 from compare_ag.sweep.engines import ClusterLostError, Done
 from compare_ag.sweep.estimate import Forecast
 from compare_ag.sweep.grid import Planned
 from compare_ag.sweep.ledger import Ledger, State, check_cell
-from compare_ag.sweep_records import CellRecord
 from compare_ag.text import clock_time
 
 WRONG = frozenset({"disagree", "non-finite", "undecidable"})

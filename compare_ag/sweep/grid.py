@@ -17,7 +17,7 @@ import msgspec
 import compare_ag
 from compare_ag.problem import DTYPES, LOSS_FORMS, ProblemError
 from compare_ag.problem.checks import did_you_mean, one_of, quoted, real_number, whole_number
-from compare_ag.sweep_records import Cell
+from compare_ag.records.sweeps import Cell
 
 AXES = ("n", "d", "dtype", "threads", "loss")
 KEY_DIGITS = 16

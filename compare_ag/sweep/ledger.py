@@ -21,9 +21,9 @@ import msgspec
 
 import compare_ag
 from compare_ag.records import RecordError, SaveError, Schema, read_json, write_record
+from compare_ag.records.sweeps import CELL_SCHEMA, SCHEMA, Cell, CellRecord
 from compare_ag.sweep.grid import Grid, Planned
 from compare_ag.sweep.sums import check_sums, write_sums
-from compare_ag.sweep_records import CELL_SCHEMA, SCHEMA, Cell, CellRecord
 
 DEFAULT_PARENT = Path("reports") / "sweeps"
 SWEEP_FILE, CELL_FILE, CELLS = "sweep.json", "cell.json", "cells"

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from compare_ag.host.environment import cpu_model
-from compare_ag.sweep_records import Machine
+from compare_ag.records.sweeps import Machine
 
 ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 VARIABLE = "COMPARE_AG_MACHINE"

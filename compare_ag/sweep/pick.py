@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from compare_ag.records.sweeps import CellRecord, Ranking, latest, rank
 from compare_ag.sweep.ledger import DEFAULT_PARENT, SWEEP_FILE, Ledger
 from compare_ag.sweep.machine import this_machine
-from compare_ag.sweep_records import CellRecord, Ranking, latest, rank
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

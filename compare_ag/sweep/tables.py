@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from compare_ag.records import RecordError, read_json, write_bytes, write_record
+from compare_ag.records.sweeps import Analysis, CellRecord, latest
 from compare_ag.report.sweep.page import render_sweep
 from compare_ag.report.sweep.rows import csv_text, json_lines
 from compare_ag.sweep.ledger import Ledger
-from compare_ag.sweep_records import Analysis, CellRecord, latest
 
 ANALYSIS_FILE, PAGE_FILE, CSV_FILE, LINES_FILE = "analysis.json", "report.html", "cells.csv", "cells.jsonl"
 

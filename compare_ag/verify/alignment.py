@@ -22,9 +22,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from compare_ag.graphs import BackendGraph, GraphNode, Numbers, Quantity, numbers_of
 from compare_ag.problem.core import Array
 from compare_ag.records import real
+from compare_ag.records.graphs import BackendGraph, GraphNode, Numbers, Quantity, numbers_of
 from compare_ag.verify.oracle import Exact
 from compare_ag.verify.quantities import NamedQuantity, negated
 

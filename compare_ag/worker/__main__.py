@@ -63,21 +63,21 @@ class Worker:
 
     def receive(self) -> tuple[Any, dict[str, Any]]:
         """Wait for the next request."""
-        from compare_ag.worker import protocol
+        from compare_ag.worker import frames
 
-        prefix = bytes(self._read(protocol.PREFIX.size))
-        limit = protocol.MAX_REQUEST
-        sizes = protocol.unpack_prefix(prefix, self._nonce, self._received, limit, header_limit=limit)
+        prefix = bytes(self._read(frames.PREFIX.size))
+        limit = frames.MAX_REQUEST
+        sizes = frames.unpack_prefix(prefix, self._nonce, self._received, limit, header_limit=limit)
         self._received += 1
         header, payload = (self._read(size) for size in sizes)
-        return protocol.unpack(bytes(header), payload, reply=False)
+        return frames.unpack(bytes(header), payload, reply=False)
 
     def send(self, message: Any, **arrays: Any) -> None:
         """Write one reply."""
-        from compare_ag.worker import protocol
+        from compare_ag.worker import frames
 
         self.require_channel()
-        for buffer in protocol.pack(message, arrays, self._nonce, self._sent):
+        for buffer in frames.pack(message, arrays, self._nonce, self._sent):
             view = memoryview(buffer)
             while view:
                 try:
@@ -100,33 +100,35 @@ class Worker:
     def serve(self) -> None:
         """Answer requests until `Bye`; a failure of the backend is reported and ends the conversation."""
         # the clock binds the system's functions now: a plugin that replaces time.perf_counter_ns later changes nothing
-        from compare_ag.worker import clock  # noqa: F401 - imported for its binding, used when a burst is asked for
-        from compare_ag.worker import protocol as p
+        from compare_ag.worker import (
+            clock,  # noqa: F401 - imported for its binding, used when a burst is asked for
+            messages,
+        )
 
-        self.send(p.Hello(os.getpid()))
+        self.send(messages.Hello(os.getpid()))
         answers: dict[Any, Callable[[Any, dict[str, Any]], None]] = {
-            p.Load: self._load,
-            p.Prepare: self._prepare,
-            p.Train: self._train,
-            p.Evaluate: self._evaluate,
-            p.Exchange: self._exchange,
-            p.ListMutants: self._list_mutants,
-            p.Pin: self._pin,
-            p.Cold: self._cold,
-            p.Renew: self._renew,
-            p.Block: self._block,
-            p.TimeRounds: self._time_rounds,
-            p.Audit: self._audit,
-            p.Observe: self._observe,
-            p.Hold: self._hold,
-            p.MeasureTape: self._measure_tape,
-            p.RecordGraph: self._record_graph,
-            p.ListAnswers: self._list_answers,
-            p.Ask: self._ask,
+            messages.Load: self._load,
+            messages.Prepare: self._prepare,
+            messages.Train: self._train,
+            messages.Evaluate: self._evaluate,
+            messages.Exchange: self._exchange,
+            messages.ListMutants: self._list_mutants,
+            messages.Pin: self._pin,
+            messages.Cold: self._cold,
+            messages.Renew: self._renew,
+            messages.Block: self._block,
+            messages.TimeRounds: self._time_rounds,
+            messages.Audit: self._audit,
+            messages.Observe: self._observe,
+            messages.Hold: self._hold,
+            messages.MeasureTape: self._measure_tape,
+            messages.RecordGraph: self._record_graph,
+            messages.ListAnswers: self._list_answers,
+            messages.Ask: self._ask,
         }
         while True:
             request, arrays = self.receive()
-            if isinstance(request, p.Bye):
+            if isinstance(request, messages.Bye):
                 return
             try:
                 answers[type(request)](request, arrays)
@@ -136,7 +138,7 @@ class Worker:
 
     def _report(self, error: BaseException) -> None:
         from compare_ag.text import shortened
-        from compare_ag.worker import protocol as p
+        from compare_ag.worker import messages
         from compare_ag.worker.load import PluginError, describe
         from compare_ag.worker.training import MalformedError
 
@@ -148,17 +150,17 @@ class Worker:
         else:
             reason = describe(error)
             status = "oom" if _is_out_of_memory(error) else "crashed"
-        self.send(p.Failed(status, shortened(reason, p.MOST_REASON), phase, step))
+        self.send(messages.Failed(status, shortened(reason, messages.MOST_REASON), phase, step))
         if status in ("crashed", "oom"):
             # the log is a help and no result: a plugin may have broken stderr
             with contextlib.suppress(Exception), os.fdopen(os.dup(2), "w", errors="backslashreplace") as log:
                 traceback.print_exception(error, file=log)
 
     def _load(self, request: Any, _: dict[str, Any]) -> None:
-        from compare_ag.backend import Backend
+        from compare_ag.contract.backend import Backend
         from compare_ag.text import shortened
         from compare_ag.worker import load
-        from compare_ag.worker.protocol import MOST_WORD, Loaded
+        from compare_ag.worker.messages import MOST_WORD, Loaded
 
         self.board.enter("import")
         if request.before is not None:
@@ -183,8 +185,8 @@ class Worker:
         )
 
     def _prepare(self, request: Any, arrays: dict[str, Any]) -> None:
-        from compare_ag.backend import Setting
-        from compare_ag.worker.protocol import Prepared
+        from compare_ag.contract.backend import Setting
+        from compare_ag.worker.messages import Prepared
         from compare_ag.worker.training import Inputs, Trainee
 
         inputs = Inputs(**arrays, batch_size=request.batch_size)
@@ -196,7 +198,7 @@ class Worker:
         self.send(Prepared(built + trainee.prepare_seconds, trainee.make_tensor_seconds, inputs.digest()))
 
     def _train(self, request: Any, _: dict[str, Any]) -> None:
-        from compare_ag.worker.protocol import Chunk, Trained
+        from compare_ag.worker.messages import Chunk, Trained
         from compare_ag.worker.training import Recorder, train
 
         def emit(first: int, steps: list[int], gradient_steps: list[int], arrays: dict[str, Any]) -> None:
@@ -216,7 +218,7 @@ class Worker:
 
     def _evaluate(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.evaluate import evaluate
-        from compare_ag.worker.protocol import Evaluated
+        from compare_ag.worker.messages import Evaluated
 
         data = (arrays["X"], arrays["y"]) if "X" in arrays else None
         answers, kept, changed = evaluate(
@@ -232,14 +234,14 @@ class Worker:
 
     def _exchange(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.evaluate import exchange
-        from compare_ag.worker.protocol import Exchanged
+        from compare_ag.worker.messages import Exchanged
 
         found = exchange(self._trainee, request.part, request.step, arrays, request.learning_rate)
         self.send(Exchanged(), **found)
 
     def _list_mutants(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import load
-        from compare_ag.worker.protocol import MutantFacts, MutantList
+        from compare_ag.worker.messages import MutantFacts, MutantList
 
         self.board.enter("import")
         mutants = load.load_mutants(request.module)
@@ -250,14 +252,14 @@ class Worker:
         self.send(MutantList(facts))
 
     def _pin(self, request: Any, _: dict[str, Any]) -> None:
+        from compare_ag.worker.messages import Pinned
         from compare_ag.worker.observe import pin
-        from compare_ag.worker.protocol import Pinned
 
         self.send(Pinned(pin(request.cpus)))
 
     def _cold(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock
-        from compare_ag.worker.protocol import FirstSteps
+        from compare_ag.worker.messages import FirstSteps
 
         self.board.enter("step", 0)
         wall, phases = clock.first_steps(
@@ -268,7 +270,7 @@ class Worker:
 
     def _renew(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock
-        from compare_ag.worker.protocol import Renewed
+        from compare_ag.worker.messages import Renewed
 
         self.board.enter("make_tensor")
         self._padding = [bytearray(size) for size in request.padding]
@@ -290,7 +292,7 @@ class Worker:
         self.send(timed, **computed)
 
     def _time_rounds(self, request: Any, _: dict[str, Any]) -> None:
-        from compare_ag.worker.protocol import Rounds
+        from compare_ag.worker.messages import Rounds
         from compare_ag.worker.rounds import rounds
 
         self.send(Rounds(), **rounds(self._trainee, request.phase, request.count, request.learning_rate))
@@ -304,7 +306,7 @@ class Worker:
 
     def _observe(self, _request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import observe
-        from compare_ag.worker.protocol import Observed
+        from compare_ag.worker.messages import Observed
 
         self.send(Observed(observe.thread_pools(), observe.os_threads(), self._cpu_per_wall))
 
@@ -314,12 +316,12 @@ class Worker:
         import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
 
         from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
-        from compare_ag.worker.protocol import Held
+        from compare_ag.worker.messages import Held
 
         self.send(Held(*observe.memory(clear=request.clear)))
 
     def _measure_tape(self, _request: Any, arrays: dict[str, Any]) -> None:
-        from compare_ag.worker.protocol import TapeSize
+        from compare_ag.worker.messages import TapeSize
         from compare_ag.worker.tape import tape_size
 
         self.board.enter("forward")
@@ -333,10 +335,10 @@ class Worker:
         self.send(answer, **numbers)
 
     def _list_answers(self, request: Any, _: dict[str, Any]) -> None:
-        from compare_ag.answer import Answer
+        from compare_ag.contract.answer import Answer
         from compare_ag.text import shortened
         from compare_ag.worker import load
-        from compare_ag.worker.protocol import MOST_REASON, AnswerFacts, AnswerList
+        from compare_ag.worker.messages import MOST_REASON, AnswerFacts, AnswerList
 
         self.board.enter("import")
         start = perf_counter()

@@ -21,9 +21,9 @@ from typing import Any
 
 from compare_ag.records import real
 from compare_ag.text import shortened
-from compare_ag.worker import protocol as p
+from compare_ag.worker import messages
 from compare_ag.worker.load import class_name, describe
-from compare_ag.worker.protocol import (
+from compare_ag.worker.messages import (
     MOST_CHARACTERS,
     MOST_CODE,
     MOST_DEPTH,
@@ -41,22 +41,22 @@ class MalformedAnswerError(Exception):
     """The answer is no answer: the message says what is wrong with it, for its author."""
 
 
-def answered(function: Callable[[], Any]) -> p.Answered:
+def answered(function: Callable[[], Any]) -> messages.Answered:
     """Run an answer and say what became of it."""
     try:
         code, helpers = source(function)
     except MalformedAnswerError as error:
-        return p.Answered("", "", {}, "", [], None, shortened(str(error), MOST_REASON), 0.0)
+        return messages.Answered("", "", {}, "", [], None, shortened(str(error), MOST_REASON), 0.0)
     out = _Capped()
     warned: list[str] = []
-    raised: p.Raised | None = None
+    raised: messages.Raised | None = None
     returned: Any = None
     start = perf_counter()
     with _watched(out, warned):
         try:
             returned = _compiled(code, function)()
         except BaseException as error:  # noqa: BLE001 - whatever an answer raises is its outcome
-            raised = p.Raised(shortened(class_name(type(error)), MOST_WORD), describe(error))
+            raised = messages.Raised(shortened(class_name(type(error)), MOST_WORD), describe(error))
     seconds = perf_counter() - start
     flaw = ""
     values: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def answered(function: Callable[[], Any]) -> p.Answered:
             flaw = str(error)
         except BaseException as error:  # noqa: BLE001 - a tensor's tolist may do anything
             flaw = f"gives evidence that cannot be read: {describe(error)}"
-    return p.Answered(code, helpers, values, out.text(), warned, raised, shortened(flaw, MOST_REASON), seconds)
+    return messages.Answered(code, helpers, values, out.text(), warned, raised, shortened(flaw, MOST_REASON), seconds)
 
 
 # --- the source ---

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compare_ag.worker.protocol import PHASES
+from compare_ag.worker.messages import PHASES
 
 if TYPE_CHECKING:
-    from compare_ag.worker.protocol import Array
+    from compare_ag.worker.messages import Array
 
 SIZE = 16
 NO_STEP = (1 << 64) - 1

@@ -22,9 +22,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from compare_ag.backend import Backend, Batch, Weights
-from compare_ag.worker import protocol
-from compare_ag.worker.protocol import MOST_BLOCK_STEPS, Audited, Timed
+from compare_ag.contract.backend import Backend, Batch, Weights
+from compare_ag.worker import messages
+from compare_ag.worker.messages import MOST_BLOCK_STEPS, Audited, Timed
 from compare_ag.worker.training import Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -49,7 +49,7 @@ def timed_batches(trainee: Trainee) -> list[Batch]:
     size = trainee.inputs.batch_size
     if size is None:
         return [trainee.data]
-    return [trainee.batch(step) for step in range(protocol.timed_batches(len(trainee.inputs.y), size))]
+    return [trainee.batch(step) for step in range(messages.timed_batches(len(trainee.inputs.y), size))]
 
 
 def first_steps(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.backend import Batch, Weights
-from compare_ag.worker.protocol import Read
+from compare_ag.contract.backend import Batch, Weights
+from compare_ag.worker.messages import Read
 from compare_ag.worker.training import Array, Trainee
 
 

@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from compare_ag.backend import Node, Role
-from compare_ag.worker.protocol import HEAD, MOST_EDGES, MOST_NAME, MOST_NODES, WHOLE, Graphed, NodeFacts
+from compare_ag.contract.backend import Node, Role
+from compare_ag.worker.messages import HEAD, MOST_EDGES, MOST_NAME, MOST_NODES, WHOLE, Graphed, NodeFacts
 from compare_ag.worker.training import Array, MalformedError, Trainee
 
 ROLES = get_args(Role)

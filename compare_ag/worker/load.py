@@ -21,12 +21,12 @@ from typing import Any
 
 import pluggy
 
-from compare_ag import hookspecs
-from compare_ag.answer import Answer, NotApplicable
-from compare_ag.backend import API_VERSION, Backend
-from compare_ag.mutant import PLACES, Mutant
+from compare_ag.contract import hookspecs
+from compare_ag.contract.answer import Answer, NotApplicable
+from compare_ag.contract.backend import API_VERSION, Backend
+from compare_ag.contract.mutant import PLACES, Mutant
 from compare_ag.text import shortened
-from compare_ag.worker.protocol import MOST_LISTED, MOST_REASON, MOST_WORD, Mutation
+from compare_ag.worker.messages import MOST_LISTED, MOST_REASON, MOST_WORD, Mutation
 
 HOOK = "compare_ag_backend"
 MUTANTS_HOOK = "compare_ag_mutants"

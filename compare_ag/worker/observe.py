@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import threadpoolctl
 
-from compare_ag.worker.protocol import MOST_LISTED, MOST_WORD, POOL_KEYS
+from compare_ag.worker.messages import MOST_LISTED, MOST_WORD, POOL_KEYS
 
 _OWN_THREADS = 1
 """the lifeline thread of `worker.isolate` is ours, not the backend's"""

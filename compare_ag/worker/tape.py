@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compare_ag.worker.protocol import MOST_BYTES
+from compare_ag.worker.messages import MOST_BYTES
 from compare_ag.worker.training import MalformedError, Trainee
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compare_ag.backend import Backend, Batch, Setting, Weights
+from compare_ag.contract.backend import Backend, Batch, Setting, Weights
 from compare_ag.problem.core import batch_rows, digest_arrays
 from compare_ag.worker.board import CODE, NO_STEP, Board, Tail, TailRoom
 

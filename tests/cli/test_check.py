@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
+from compare_ag.check.ladder import CHECKS
 from compare_ag.cli.check import CheckIds
-from compare_ag.conformance.ladder import CHECKS
 
 RAISES = ("w, batch, residual = tape", "raise ValueError('not yet')")
 

@@ -13,7 +13,7 @@ from compare_ag.cli.doctor import doctor
 from compare_ag.exit_codes import ExitCode
 from compare_ag.host import machine, machine_lock
 from compare_ag.host.discovery import Inventory, Offer
-from compare_ag.host.session import ProbeResult
+from compare_ag.host.probe import ProbeResult
 from compare_ag.suite import doctor as examined
 from compare_ag.suite.doctor import Finding, clock_step, examine, exit_code
 

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from compare_ag.cli.list import list_backends
-from compare_ag.host import discovery, session
+from compare_ag.host import discovery
+from compare_ag.host import probe as probing
 from compare_ag.host.discovery import Inventory, Offer
-from compare_ag.host.session import ProbeResult
+from compare_ag.host.probe import ProbeResult
 
 LONG = "a_rather_long_distribution_name_that_somebody_chose_for_reasons_of_their_own"
 NEEDY = ("frobnicate>=2; extra == 'needy'", f"{LONG}>=3.1,<4; extra == 'needy'", f"{LONG}_two>=1; extra == 'needy'")
@@ -49,7 +50,7 @@ def probed(monkeypatch):
             return ProbeResult(False, "import-error", "raised \x1b[31mSystemExit(7)", {})
         return ProbeResult(True, "available", "", facts)
 
-    monkeypatch.setattr(session, "probe", probe)
+    monkeypatch.setattr(probing, "probe", probe)
     return names
 
 

@@ -258,8 +258,10 @@ DEADLINE = 1.5
 
 def deaths(times: int) -> bool:
     """How soon a death, or a deadline that has passed, is known, and how soon everything is gone after that."""
-    from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
-    from compare_ag.worker import protocol as p
+    from compare_ag.host.failures import WorkerFailure
+    from compare_ag.host.launch import Launch
+    from compare_ag.host.process import WorkerProcess
+    from compare_ag.worker import messages
 
     become_subreaper()
     slowest_known = slowest_cleaned = 0.0
@@ -274,11 +276,11 @@ def deaths(times: int) -> bool:
             Path(folder, f"{module}.py").write_text(f"{PRELUDE}\n{write}{statement}\n")
             for _ in range(times):
                 process = WorkerProcess(Launch(name, Path(folder), 1, 0, 60.0))
-                process.expect(p.Hello)
+                process.expect(messages.Hello)
                 process.allow(DEADLINE)
                 asked = time.monotonic()
                 try:
-                    process.ask(p.Load(name, module, None), p.Loaded)
+                    process.ask(messages.Load(name, module, None), messages.Loaded)
                 except WorkerFailure as failure:
                     now, status = time.monotonic(), failure.status
                 since = asked + DEADLINE if status == "timeout" else float(stamp.read_text())

@@ -19,16 +19,16 @@ def writable(fd):
         return False
 """
 SENT = """
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 import msgspec, numpy
-pack = p.pack
+pack = frames.pack
 R = msgspec.structs.replace
 def change(kind, how):
     def replaced(message, arrays, nonce, sequence):
         if type(message).__name__ == kind:
             message, arrays = how(message, dict(arrays))
         return pack(message, arrays, nonce, sequence)
-    p.pack = replaced
+    frames.pack = replaced
 """
 
 
@@ -135,7 +135,7 @@ PROCESS = [
 
 CONTRACT = [
     Row("huge-message", 22, "malformed", 3, "too large", top=SENT + "change('Observed', lambda m, a: (m, {'w': numpy.zeros(1 << 23)}))\n"),
-    Row("deep-message", 22, "malformed", 3, "no message of this protocol|broke", top=SENT + "p.pack = lambda m, a, n, s: [p.PREFIX.pack(p.MAGIC, n, s, 100000, 0), b'[' * 100000] if s > 1 else pack(m, a, n, s)\n"),
+    Row("deep-message", 22, "malformed", 3, "no message of this protocol|broke", top=SENT + "frames.pack = lambda m, a, n, s: [frames.PREFIX.pack(frames.MAGIC, n, s, 100000, 0), b'[' * 100000] if s > 1 else pack(m, a, n, s)\n"),
     Row("returns-no-array", 23, "malformed", 3, "to_numpy must return a numpy array, got float", step="return 0.5, (w, batch, np.zeros(50))"),
     Row("returns-objects", 23, "malformed", 3, "expected float64 array of shape", step="return np.array(object()), (w, batch, np.zeros(50))"),
     Row("mute-exception", 24, "crashed", 3, r"Mute: \(its message cannot be shown\)", step="raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})"),
@@ -164,7 +164,7 @@ CONTRACT = [
     Row("trained-empty", 32, "malformed", 3, "sent the array 'w' as nothing", top=SENT + "change('Trained', lambda m, a: (m, {}))\n"),
     Row("chunk-rows", 32, "malformed", 3, "sent the array 'w'", top=SENT + "change('Chunk', lambda m, a: (m, a | {'w': a['w'][:-1]}))\n"),
     Row("reshape-overflow", 22, "malformed", 3, "", top=SENT + "change('Observed', lambda m, a: (m, {'w': numpy.zeros((1 << 20, 1 << 20, 0))}))\n"),
-    Row("endless-chunks", 32, "malformed", 3, "more than the 51 losses|too large|Chunk of", top=SENT + "change('Trained', lambda m, a: (p.Chunk(51, [], []), dict(losses=numpy.ones(1000), w=numpy.ones((0, 3)), b=numpy.ones(0), full_losses=numpy.ones(0), gradient_w=numpy.ones((0, 3)), gradient_b=numpy.ones(0))))\n"),
+    Row("endless-chunks", 32, "malformed", 3, "more than the 51 losses|too large|Chunk of", top=SENT + "change('Trained', lambda m, a: (messages.Chunk(51, [], []), dict(losses=numpy.ones(1000), w=numpy.ones((0, 3)), b=numpy.ones(0), full_losses=numpy.ones(0), gradient_w=numpy.ones((0, 3)), gradient_b=numpy.ones(0))))\n"),
     Row("timed-phases", 43, "malformed", 3, "phases", top=SENT + "change('Timed', lambda m, a: (R(m, phases=[0] * 9), a))\n", timed=True),
     Row("skips-when-timed", 43, None, (0, 1), "", edits=(("    def to_numpy", "    def step(self, weights, batch, learning_rate):\n        frame = sys._getframe(1)\n        while frame:\n            if 'block' in frame.f_code.co_name:\n                return np.zeros(()), weights\n            frame = frame.f_back\n        return super().step(weights, batch, learning_rate)\n\n    def to_numpy"),), timed=True, act="unranked"),
     Row("patches-the-clock", 43, None, (0, 1, 3), "", top=SENT + "from compare_ag.worker import clock\nwhole = clock.whole_block\ndef faster(*a, **k):\n    timed, arrays = whole(*a, **k)\n    return R(timed, wall_ns=timed.wall_ns // 10, cpu_ns=timed.cpu_ns // 10), arrays\nclock.whole_block = faster\n", timed=True, act="unranked"),

@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 
 from compare_ag import Node, load_run
-from compare_ag.graphs import BackendGraph, GraphDocument, GraphNode, numbers_of, read_graphs, write_graphs
 from compare_ag.problem import problem_by_name
 from compare_ag.records import RecordError
+from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, numbers_of, read_graphs, write_graphs
 from compare_ag.report.digits import compared, marked
-from compare_ag.report.graph_page import graph_page
-from compare_ag.report.graph_rows import rows
-from compare_ag.report.graph_svg import draw
-from compare_ag.report.graph_text import graph_text
+from compare_ag.report.graph.page import graph_page
+from compare_ag.report.graph.rows import rows
+from compare_ag.report.graph.svg import draw
+from compare_ag.report.graph.text import graph_text
 
 HOSTILE = "</text><script>alert(1)</script>\x00\x1b[2J\u202e\"'&]]>" + "w" * 60
 ALL = {"torch": "torch", "autograd": "autograd", "numpy": "numpy"}

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from compare_ag.host.bare import bare_import_seconds
-from compare_ag.host.process import Launch
+from compare_ag.host.launch import Launch
 
 
 @pytest.fixture

@@ -16,11 +16,14 @@ import psutil
 import pytest
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.host.process import FOLDER_PREFIX, LOCK_NAME, LOG_CAP, HostFault, Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.failures import HostFault, WorkerFailure
+from compare_ag.host.launch import Launch
+from compare_ag.host.leftovers import FOLDER_PREFIX, LOCK_NAME
+from compare_ag.host.logs import LOG_CAP
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.replies import Conversation
 from compare_ag.host.watch import fair_share
-from compare_ag.worker import board
-from compare_ag.worker import protocol as p
+from compare_ag.worker import board, messages
 
 PLENTY = 60.0
 
@@ -52,9 +55,9 @@ def load(install_plugin, launch):
     def result(source: str, deadline: float = PLENTY) -> tuple[WorkerFailure, WorkerProcess]:
         module = install_plugin("mine", source)
         with WorkerProcess(launch(deadline)) as process:
-            process.expect(p.Hello)
+            process.expect(messages.Hello)
             with pytest.raises(WorkerFailure) as caught:
-                process.ask(p.Load("mine", module, None), p.Loaded)
+                process.ask(messages.Load("mine", module, None), messages.Loaded)
         return caught.value, process
 
     return result
@@ -69,7 +72,7 @@ def failure(process: WorkerProcess) -> WorkerFailure:
 
 def greeted(process: WorkerProcess) -> psutil.Process:
     """The worker as the system sees it, once it is up."""
-    message, _ = process.expect(p.Hello)
+    message, _ = process.expect(messages.Hello)
     return psutil.Process(message.pid)
 
 
@@ -92,7 +95,7 @@ def test_it_greets_answers_and_leaves(launch, temporary):
         assert worker.pid != os.getpid()
         assert [path.name.startswith(FOLDER_PREFIX) for path in temporary.iterdir()] == [True]
         for cpus in (usable_cpus()[:1], usable_cpus()):
-            message, arrays = process.ask(p.Pin(cpus), p.Pinned)
+            message, arrays = process.ask(messages.Pin(cpus), messages.Pinned)
             assert message.cpus in (cpus, [])
             assert arrays == {}
         process.finish()
@@ -105,10 +108,10 @@ def test_it_greets_answers_and_leaves(launch, temporary):
 def test_a_reply_of_another_kind_is_malformed(launch):
     with WorkerProcess(launch()) as process:
         with pytest.raises(WorkerFailure, match="answered Hello where Loaded was due") as caught:
-            process.expect(p.Loaded)
+            process.expect(messages.Loaded)
         assert caught.value.status == "malformed"
         with pytest.raises(WorkerFailure, match="answered Pinned where Observed was due"):
-            process.ask(p.Pin(usable_cpus()), p.Observed)
+            process.ask(messages.Pin(usable_cpus()), messages.Observed)
 
 
 def test_a_reported_failure_is_told_in_the_workers_words(load):
@@ -120,18 +123,18 @@ def test_a_reported_failure_is_told_in_the_workers_words(load):
 
 def test_a_reply_to_nothing_is_malformed(install_plugin, launch):
     twice = (
-        "from compare_ag.worker import protocol as p\n"
-        "pack = p.pack\n"
-        "p.pack = lambda m, a, n, s: [*pack(m, a, n, s), *pack(p.Renewed(), {}, n, s + 1)]\n"
+        "from compare_ag.worker import frames, messages\n"
+        "pack = frames.pack\n"
+        "frames.pack = lambda m, a, n, s: [*pack(m, a, n, s), *pack(messages.Renewed(), {}, n, s + 1)]\n"
     )
     module = install_plugin("mine", twice + "import compare_ag_numpy\nfrom compare_ag_numpy import compare_ag_backend")
     with WorkerProcess(launch()) as process:
-        process.expect(p.Hello)
-        process.ask(p.Load("mine", module, None), p.Loaded)
+        process.expect(messages.Hello)
+        process.ask(messages.Load("mine", module, None), messages.Loaded)
         while not process._is_unread():
             pass
         with pytest.raises(WorkerFailure, match="wrote into the result channel without being asked") as caught:
-            process.ask(p.Observe(), p.Observed)
+            process.ask(messages.Observe(), messages.Observed)
         assert caught.value.status == "malformed"
         process.finish()
 
@@ -141,10 +144,10 @@ def test_a_bug_in_the_checks_is_no_fault_of_the_worker(launch, monkeypatch, tmp_
         raise KeyError("ours")
 
     with WorkerProcess(launch()) as process:
-        process.expect(p.Hello)
+        process.expect(messages.Hello)
         monkeypatch.setattr(Conversation, "check", buggy)
         with pytest.raises(HostFault, match="a bug of compare-ag and not of this backend: KeyError: 'ours'") as caught:
-            process.ask(p.Observe(), p.Observed)
+            process.ask(messages.Observe(), messages.Observed)
         assert caught.value.status == "undecidable"
         assert process.log_paths == [tmp_path / "mine.bug.txt"]
         assert "KeyError: 'ours'" in process.log_paths[0].read_text()
@@ -188,7 +191,7 @@ def test_a_death_by_signal_is_named(sent, status, said, launch):
         caught = failure(process)
         assert (caught.status, caught.reason) == (status, said)
         with pytest.raises(WorkerFailure, match=sent.name):
-            process.ask(p.Observe(), p.Observed)
+            process.ask(messages.Observe(), messages.Observed)
         process.finish()
 
 
@@ -278,9 +281,9 @@ time.sleep(60)
 def test_memory_beyond_the_limit_is_oom(child, install_plugin, launch):
     module = install_plugin("mine", HUNGRY.format(child=child))
     with WorkerProcess(replace(launch(), memory_limit=200 << 20)) as process:
-        process.expect(p.Hello)
+        process.expect(messages.Hello)
         with pytest.raises(WorkerFailure, match=r"needed more than 200.0 MiB \(last seen in import\)") as caught:
-            process.ask(p.Load("mine", module, None), p.Loaded)
+            process.ask(messages.Load("mine", module, None), messages.Loaded)
         assert caught.value.status == "oom"
         assert "raise --memory-limit" in caught.value.reason
 
@@ -289,8 +292,8 @@ def test_a_worker_that_nobody_waits_for_is_watched_too(install_plugin, launch):
     module = install_plugin("mine", HUNGRY.format(child=False))
     with WorkerProcess(replace(launch(), memory_limit=200 << 20)) as hungry, WorkerProcess(launch()) as other:
         for process in (hungry, other):
-            process.expect(p.Hello)
-        hungry.send(p.Load("mine", module, None))
+            process.expect(messages.Hello)
+        hungry.send(messages.Load("mine", module, None))
         other.allow(30.0)
         while hungry._exceeded is None:
             other.allow(0.5)
@@ -305,17 +308,17 @@ def test_memory_that_is_shared_counts_once(install_plugin, launch):
     )
     module = install_plugin("mine", source + "time.sleep(60)")
     with WorkerProcess(replace(launch(), memory_limit=230 << 20)) as process:
-        process.expect(p.Hello)
+        process.expect(messages.Hello)
         with pytest.raises(WorkerFailure, match="ValueError: fine"):
-            process.ask(p.Load("mine", module, None), p.Loaded)
+            process.ask(messages.Load("mine", module, None), messages.Loaded)
 
 
 def test_address_space_is_limited_where_asked_for(install_plugin, launch):
     module = install_plugin("mine", "import numpy\nnumpy.empty(1 << 30)")
     with WorkerProcess(replace(launch(), address_space=4 << 30)) as process:
-        process.expect(p.Hello)
+        process.expect(messages.Hello)
         with pytest.raises(WorkerFailure, match="Unable to allocate"):
-            process.ask(p.Load("mine", module, None), p.Loaded)
+            process.ask(messages.Load("mine", module, None), messages.Loaded)
 
 
 def test_a_bomb_of_threads_is_ended(install_plugin, launch, monkeypatch):
@@ -323,9 +326,9 @@ def test_a_bomb_of_threads_is_ended(install_plugin, launch, monkeypatch):
     bomb = "import threading, time\n[threading.Thread(target=time.sleep, args=(60,), daemon=True).start() for _ in range(150)]\n"
     module = install_plugin("mine", bomb + "time.sleep(60)")
     with WorkerProcess(launch()) as process:
-        process.expect(p.Hello)
+        process.expect(messages.Hello)
         with pytest.raises(WorkerFailure, match="started more than 100 processes and threads") as caught:
-            process.ask(p.Load("mine", module, None), p.Loaded)
+            process.ask(messages.Load("mine", module, None), messages.Loaded)
         assert caught.value.status == "crashed"
 
 
@@ -371,10 +374,11 @@ def test_a_flood_of_output_is_cut_and_what_was_dropped_is_counted(load):
 HOST = """
 import sys, time
 from pathlib import Path
-from compare_ag.host.process import Launch, WorkerProcess
-from compare_ag.worker import protocol as p
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
+from compare_ag.worker import frames, messages
 process = WorkerProcess(Launch('other', Path(sys.argv[1]), 1, 0, 60.0))
-process.expect(p.Hello)
+process.expect(messages.Hello)
 print(process.board and 'ready', flush=True)
 time.sleep(60)
 """

@@ -15,11 +15,13 @@ import pytest
 
 from compare_ag.host import replies
 from compare_ag.host.discovery import discover
-from compare_ag.host.process import Launch, WorkerFailure, WorkerProcess
+from compare_ag.host.failures import WorkerFailure
+from compare_ag.host.launch import Launch
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.replies import Conversation, ImpossibleReplyError
 from compare_ag.host.session import Recording, Session
 from compare_ag.problem import problem_by_name
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FUZZ = runpy.run_path(str(SCRIPTS / "message_fuzz.py"))
@@ -42,11 +44,11 @@ def read(sent: list[Reply], fields: dict[str, Any], arrays: dict[str, Any]) -> N
     """
     data = b"".join(map(bytes, FUZZ["frame"](fields, arrays, 0, 0)))
     conversation = copy.deepcopy(sent[0].conversation)
-    header, payload = p.unpack_prefix(data[: p.PREFIX.size], 0, 0, conversation.limit)
-    body = data[p.PREFIX.size :]
-    conversation.check(*p.unpack(body[:header], body[header : header + payload], reply=True), NANOSECONDS)
+    header, payload = frames.unpack_prefix(data[: frames.PREFIX.size], 0, 0, conversation.limit)
+    body = data[frames.PREFIX.size :]
+    conversation.check(*frames.unpack(body[:header], body[header : header + payload], reply=True), NANOSECONDS)
     for before, reply in pairwise(sent):
-        if not isinstance(before.message, p.Chunk):
+        if not isinstance(before.message, messages.Chunk):
             break
         conversation.check(reply.message, reply.arrays, NANOSECONDS)
 
@@ -58,9 +60,9 @@ def converse(problem: Any, launch: Launch, *, mutants: bool = True) -> None:
         session = Session(offer, process)
         session.hold(clear=True)
         if mutants:
-            process.ask(p.ListMutants(offer.module), p.MutantList)
-            process.ask(p.ListAnswers(offer.module), p.AnswerList)
-            process.ask(p.Ask("accumulation"), p.Answered)
+            process.ask(messages.ListMutants(offer.module), messages.MutantList)
+            process.ask(messages.ListAnswers(offer.module), messages.AnswerList)
+            process.ask(messages.Ask("accumulation"), messages.Answered)
         session.load(problem.dtype)
         session.prepare(problem)
         session.train(problem, [0, 3], Recording())
@@ -81,7 +83,7 @@ def converse(problem: Any, launch: Launch, *, mutants: bool = True) -> None:
         for phased in (False, True):
             session.block(problem, w, b, 3, 1, phased=phased)
         session.audit(problem, w, b, 3, 1)
-        for phase in p.ROUND_PHASES:
+        for phase in messages.ROUND_PHASES:
             session.rounds(problem, phase, 4)
 
 
@@ -115,7 +117,7 @@ def recorded(tmp_path_factory) -> list[Reply]:
 
 
 def test_there_is_a_reply_of_each_kind_and_each_passes_as_it_is(recorded):
-    assert {type(reply.message) for reply in recorded} == set(p.Reply.__args__)
+    assert {type(reply.message) for reply in recorded} == set(messages.Reply.__args__)
     for i, reply in enumerate(recorded):
         read(recorded[i:], msgspec.to_builtins(reply.message), reply.arrays)
 
@@ -126,13 +128,13 @@ def test_each_field_and_each_array_altered_is_found(recorded):
         for what, fields, arrays in FUZZ["alterations"](reply.message, reply.arrays):
             try:
                 read(recorded[i:], fields, arrays)
-            except (p.ProtocolError, ImpossibleReplyError) as error:
+            except (frames.ProtocolError, ImpossibleReplyError) as error:
                 messages.append(str(error))
             else:
                 believed.append(f"{type(reply.conversation.request).__name__}: {what}")
     assert believed == []
     assert len(messages) > 1000
-    assert max(map(len, messages)) <= p.MOST_QUOTED
+    assert max(map(len, messages)) <= frames.MOST_QUOTED
 
 
 IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
@@ -181,16 +183,16 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
     "Observed": [({"os_threads": 1 << 40}, "os_threads"), ({"pools": [{"num_threads": True}]}, "num_threads = True")],
     "Held": [({"resident": 1 << 60}, "Held.resident"), ({"source": "a guess"}, "Held.source = 'a guess'")],
     "TapeSize": [({"tape_bytes": None}, "TapeSize.source"), ({"tape_bytes": 1 << 60}, "TapeSize.tape_bytes")],
-    "AnswerList": [({"answers": [p.AnswerFacts("x", None)] * 2}, "one value stands twice")],
+    "AnswerList": [({"answers": [messages.AnswerFacts("x", None)] * 2}, "one value stands twice")],
     "MutantList": [
-        ({"mutants": [p.MutantFacts("x", "loss", "", [1.0], False)] * 2}, "one value stands twice"),
-        ({"mutants": [p.MutantFacts("x", "loss", "", [], False)]}, "0 values as MutantFacts.sizes"),
+        ({"mutants": [messages.MutantFacts("x", "loss", "", [1.0], False)] * 2}, "one value stands twice"),
+        ({"mutants": [messages.MutantFacts("x", "loss", "", [], False)]}, "0 values as MutantFacts.sizes"),
     ],
     "Answered": [
         ({"printed": "x" * 5000}, "Answered.printed of 5000 characters"),
         ({"warned": ["x"] * 6}, "6 values as Answered.warned"),
         ({"code": "x" * 15_000, "helpers": "x" * 15_000}, "code and helpers of 30000 characters"),
-        ({"raised": p.Raised("x" * 101, "")}, "Raised.kind of 101 characters"),
+        ({"raised": messages.Raised("x" * 101, "")}, "Raised.kind of 101 characters"),
     ],
 }  # fmt: skip
 
@@ -206,7 +208,7 @@ def test_a_value_that_cannot_be_is_named(kind, changes, said, recorded):
 
 
 def test_rounds_took_no_longer_than_there_was(recorded):
-    reply = next(reply for reply in recorded if isinstance(reply.message, p.Rounds))
+    reply = next(reply for reply in recorded if isinstance(reply.message, messages.Rounds))
     for wrong in ([-1, 1, 1, 1], [NANOSECONDS // 2] * 4):
         with pytest.raises(ImpossibleReplyError, match="wall_ns"):
             reply.conversation.check(reply.message, {**reply.arrays, "wall_ns": np.array(wrong)}, NANOSECONDS)
@@ -238,17 +240,17 @@ def test_the_steps_of_a_block_are_as_many_as_asked_and_took_no_longer_than_there
 def test_a_block_of_very_many_steps_has_no_times_of_them(recorded, monkeypatch):
     i = next(i for i, reply in enumerate(recorded) if FUZZ["variant"](reply.message) == "Timed-whole")
     conversation, message, arrays = recorded[i]
-    monkeypatch.setattr(p, "MOST_BLOCK_STEPS", 2)
+    monkeypatch.setattr(messages, "MOST_BLOCK_STEPS", 2)
     with pytest.raises(ImpossibleReplyError, match="step_ns"):
         conversation.check(message, arrays, NANOSECONDS)
     conversation.check(message, {**arrays, "step_ns": np.zeros(0, np.int64)}, NANOSECONDS)
 
 
-LOSS = p.NodeFacts("mean", "loss", [0], 0, [], [])
-NODE = p.NodeFacts("affine", "operation", [], None, [4], None)
+LOSS = messages.NodeFacts("mean", "loss", [0], 0, [], [])
+NODE = messages.NodeFacts("affine", "operation", [], None, [4], None)
 GRAPH = {"value0": np.ones(4), "value1": np.ones(1), "gradient1": np.ones(1), "totals": np.zeros((2, 4))}
 changed = msgspec.structs.replace
-NO_GRAPHS: dict[str, tuple[list[p.NodeFacts], dict[str, Any]]] = {
+NO_GRAPHS: dict[str, tuple[list[messages.NodeFacts], dict[str, Any]]] = {
     "an input that comes later": ([changed(NODE, inputs=[1]), LOSS], {}),
     "an input that is none": ([NODE, changed(LOSS, inputs=[-1])], {}),
     "an input twice": ([NODE, changed(LOSS, inputs=[0, 0])], {}),
@@ -270,8 +272,8 @@ NO_GRAPHS: dict[str, tuple[list[p.NodeFacts], dict[str, Any]]] = {
 
 
 def test_a_graph_that_fits_passes():
-    replies.check_graph(p.Graphed(True, [NODE, LOSS]), GRAPH)
-    replies.check_graph(p.Graphed(False, []), {})
+    replies.check_graph(messages.Graphed(True, [NODE, LOSS]), GRAPH)
+    replies.check_graph(messages.Graphed(False, []), {})
 
 
 @pytest.mark.parametrize("what", NO_GRAPHS)
@@ -279,22 +281,22 @@ def test_what_is_no_graph_is_found(what):
     facts, changes = NO_GRAPHS[what]
     arrays = {name: array for name, array in (GRAPH | changes).items() if array is not None}
     with pytest.raises(ImpossibleReplyError):
-        replies.check_graph(p.Graphed(True, facts), arrays)
+        replies.check_graph(messages.Graphed(True, facts), arrays)
 
 
-def chunk(first: int, losses: int, steps: list[int] = []) -> tuple[p.Chunk, dict[str, Any]]:  # noqa: B006 - only read
+def chunk(first: int, losses: int, steps: list[int] = []) -> tuple[messages.Chunk, dict[str, Any]]:  # noqa: B006 - only read
     """A chunk of a fused training with these losses and the weights of these steps."""
     rows, none = len(steps), np.zeros(0)
     weights = {"w": np.zeros((rows, 3)), "b": np.zeros(rows)}
-    return p.Chunk(first, steps, []), weights | {
+    return messages.Chunk(first, steps, []), weights | {
         "losses": np.zeros(losses), "full_losses": none, "gradient_w": np.zeros((0, 3)), "gradient_b": none,
     }  # fmt: skip
 
 
 def training(record: list[int], steps: int) -> Conversation:
     conversation = Conversation()
-    conversation.ask(p.Prepare({"dtype": "float64", "features": 3}, None), {})
-    conversation.ask(p.Train(steps, 0.1, record, fused=True), {})
+    conversation.ask(messages.Prepare({"dtype": "float64", "features": 3}, None), {})
+    conversation.ask(messages.Train(steps, 0.1, record, fused=True), {})
     return conversation
 
 
@@ -308,25 +310,27 @@ def test_a_training_ends_at_the_steps_that_were_asked_for():
         copy.deepcopy(conversation).check(*chunk(6, 0), NANOSECONDS)
     with pytest.raises(ImpossibleReplyError, match="weight_steps"):
         copy.deepcopy(conversation).check(*chunk(6, 0, [5]), NANOSECONDS)
-    conversation.check(p.Trained(0.1, ""), {"w": np.zeros(3), "b": np.zeros(())}, NANOSECONDS)
+    conversation.check(messages.Trained(0.1, ""), {"w": np.zeros(3), "b": np.zeros(())}, NANOSECONDS)
 
 
 def test_a_training_that_ends_early_is_no_training():
     conversation = training([0, 4], 5)
     conversation.check(*chunk(0, 6, [0, 1, 4]), NANOSECONDS)
     with pytest.raises(ImpossibleReplyError, match="ended its training after 3 of 4 weights"):
-        conversation.check(p.Trained(0.1, ""), {"w": np.zeros(3), "b": np.zeros(())}, NANOSECONDS)
+        conversation.check(messages.Trained(0.1, ""), {"w": np.zeros(3), "b": np.zeros(())}, NANOSECONDS)
 
 
 def test_the_bytes_of_a_reply_are_those_of_what_was_asked():
     conversation = training([], 5)
-    conversation.ask(p.Evaluate(0.1), {"b": np.zeros(7)})
+    conversation.ask(messages.Evaluate(0.1), {"b": np.zeros(7)})
     assert conversation.limit == 8 * 7 * (2 + (2 + 1 + 1) * (3 + 1))
-    conversation.ask(p.Pin([0]), {})
+    conversation.ask(messages.Pin([0]), {})
     assert conversation.limit == 0
     for d in (1, 1000, 10**6, 10**8):
-        assert p.points_at_a_time(d, 8) * 8 * (4 * (d + 1) + 2) <= max(p.PART_BYTES, 8 * (4 * (d + 1) + 2))
-        assert p.rows_at_a_time(d, 8) * 16 * (d + 1) <= max(p.PART_BYTES, 16 * (d + 1))
+        assert messages.points_at_a_time(d, 8) * 8 * (4 * (d + 1) + 2) <= max(
+            messages.PART_BYTES, 8 * (4 * (d + 1) + 2)
+        )
+        assert messages.rows_at_a_time(d, 8) * 16 * (d + 1) <= max(messages.PART_BYTES, 16 * (d + 1))
 
 
 def test_where_a_worker_says_that_it_is_lies_within_what_it_was_asked_for():

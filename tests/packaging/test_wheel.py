@@ -79,7 +79,7 @@ def test_the_wheel_holds_the_packages_whole_and_nothing_else(wheel):
         for package, base in PACKAGES.items()
         for path in (base / package).rglob("*.py")
     }  # fmt: skip
-    assert "compare_ag/backend.py" in sources
+    assert "compare_ag/contract/backend.py" in sources
     assert {name for name in shipped if name.endswith(".py")} == sources
     assert "compare_ag/py.typed" in shipped
     assert {PurePosixPath(name).parts[0] for name in shipped} == set(PACKAGES)
@@ -237,7 +237,7 @@ def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
 def test_the_conformance_kit_works_from_the_wheel_in_an_empty_folder(installed):
     rungs = "loads,gradient-at-zero,gradient-at-points,relation-taylor"
     assert "4 passed, 0 failed" in installed.run("compare-ag", "check", "numpy", "--only", rungs).stdout
-    kit = ("-p", "compare_ag.conformance.plugin", "--pyargs", "compare_ag.conformance", "--backend", "numpy")
+    kit = ("-p", "compare_ag.check.plugin", "--pyargs", "compare_ag.check", "--backend", "numpy")
     done = installed.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *kit)
     assert "41 passed, 2 skipped" in done.stdout
 

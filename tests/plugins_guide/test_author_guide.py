@@ -23,15 +23,15 @@ import numpy as np
 import pytest
 
 import compare_ag
-from compare_ag import backend, hookspecs
-from compare_ag.conformance import check_backend
-from compare_ag.host import process
+from compare_ag.check import check_backend
+from compare_ag.contract import backend, hookspecs
+from compare_ag.host import launch, logs
 from compare_ag.host.discovery import NAME, discover
 from compare_ag.host.session import graph_nodes
 from compare_ag.lab import interview
 from compare_ag.problem import problem_by_name
 from compare_ag.suite.graphs import Asked, judged, place
-from compare_ag.worker import protocol
+from compare_ag.worker import messages
 from compare_ag.worker.graph import graph
 
 GUIDE = (Path(__file__).resolve().parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
@@ -134,8 +134,8 @@ def test_the_graph_of_the_guide_is_right(loss, dtype):
 
 
 def test_the_limits_of_a_graph_are_those_of_the_code():
-    assert f"at most {protocol.MOST_NODES} nodes" in GUIDE
-    assert f"more than {protocol.WHOLE} numbers" in GUIDE
+    assert f"at most {messages.MOST_NODES} nodes" in GUIDE
+    assert f"more than {messages.WHOLE} numbers" in GUIDE
 
 
 def test_the_sample_is_one_page():
@@ -155,10 +155,10 @@ def test_the_saturation_points_are_right():
 
 
 def test_names_variables_and_sizes_are_those_of_the_code(tmp_path):
-    given = process.worker_environment(process.Launch("x", tmp_path, 7, 0, 1.0), tmp_path, "mark")
+    given = launch.worker_environment(launch.Launch("x", tmp_path, 7, 0, 1.0), tmp_path, "mark")
     assert f"`{NAME.pattern}`" in GUIDE
     assert set(re.findall(r"`(\w+_THREADS)`", GUIDE)) == {name for name, value in given.items() if value == "7"}
-    assert process.LOG_CAP == 2**20
+    assert logs.LOG_CAP == 2**20
     assert "one mebibyte" in GUIDE
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from compare_ag import records
-from compare_ag.bridge.imported import import_benchmark
+from compare_ag.pytest_benchmark.imported import import_benchmark
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import matplotlib
+import msgspec
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
@@ -87,9 +88,9 @@ def test_json_reads_back_as_the_same_records_and_numbers(kind, request):
     run = request.getfixturevalue(kind)
     document = parsed(run)
     assert document["schema"] == {"name": "compare-ag/export", "major": 1, "minor": 0}
-    assert records.msgspec.convert(document["manifest"], records.Manifest) == run.manifest
+    assert msgspec.convert(document["manifest"], records.Manifest) == run.manifest
     for record, kept, one in zip(run.records.values(), document["records"], document["arrays"], strict=True):
-        assert records.msgspec.convert(kept, records.BackendRecord) == record
+        assert msgspec.convert(kept, records.BackendRecord) == record
         assert one["backend"] == record.name
         arrays = run.arrays(record.name)
         assert one["arrays"].keys() == arrays.keys()

@@ -8,7 +8,7 @@ import pytest
 
 import compare_ag
 from compare_ag import records
-from compare_ag.comparison import compare_runs, compare_within
+from compare_ag.compare import compare_runs, compare_within
 from compare_ag.report import comparison as report
 from compare_ag.report import tables
 from compare_ag.report.glossary import COMMANDS, GLOSSARY

@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 import compare_ag
-from compare_ag.comparison import compare_runs, compare_within
-from compare_ag.comparison.changes import document
+from compare_ag.compare import compare_runs, compare_within
+from compare_ag.compare.changes import document
 from compare_ag.report import comparison as changes
 from compare_ag.report.escape import clean
 from compare_ag.report.markdown import comparison_markdown, run_markdown

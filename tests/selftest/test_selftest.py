@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from compare_ag.cli.selftest import _in_float32
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.failures import WorkerFailure
 from compare_ag.selftest import Specimen, selftest, specimens
-from compare_ag.selftest.judge import EFFECT
 from compare_ag.selftest.peers import with_differences
+from compare_ag.selftest.verdicts import EFFECT
 from compare_ag.suite import select
-from compare_ag.worker.protocol import MutantFacts
+from compare_ag.worker.messages import MutantFacts
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_what_float32_cannot_decide_is_said(result):
 
 def test_the_scan_that_measures_effects_is_hidden_from_the_verdict(numpy_offer, monkeypatch):
     """A mistake at one logit that no ladder has must count as missed: else the promise would be about our own points."""
-    monkeypatch.setattr("compare_ag.selftest.judge._Bench._probes", _without_ladders)
+    monkeypatch.setattr("compare_ag.selftest.verdicts._Bench._probes", _without_ladders)
     (clipped,) = (s for s in specimens("form-clipped-in-the-loss") if s.size == 1e-15)
     result = selftest(numpy_offer, [clipped])
     (single,) = (o for o in result.outcomes if o.subject.dtype == "float32")

@@ -13,8 +13,8 @@ from rich.console import Console
 
 import compare_ag
 from compare_ag import text as texts
-from compare_ag.comparison import compare_runs
-from compare_ag.comparison.changes import document
+from compare_ag.compare import compare_runs
+from compare_ag.compare.changes import document
 from compare_ag.records import document as run_document
 from compare_ag.report import comparison as changes
 from compare_ag.report.figures import figures

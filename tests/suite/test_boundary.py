@@ -18,7 +18,7 @@ from compare_ag.report.page import write_report
 from compare_ag.report.terminal import print_run
 from compare_ag.suite.judging import Judge, exit_code
 from compare_ag.suite.timing import _Conclusion
-from compare_ag.worker import protocol as p
+from compare_ag.worker import messages
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FUZZ = runpy.run_path(str(SCRIPTS / "message_fuzz.py"))
@@ -67,12 +67,12 @@ def test_a_worker_cannot_report_a_verdict(status, run_with, good_plugin):
 
 
 SENT = """
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 import numpy as np
 
 def send(kind, *messages, arrays=None, after=False):
     "From now on a reply of this kind is replaced, or followed, by these messages."
-    pack, done = p.pack, []
+    pack, done = frames.pack, []
 
     def replaced(message, found, nonce, sequence):
         if type(message).__name__ != kind or done:
@@ -84,7 +84,7 @@ def send(kind, *messages, arrays=None, after=False):
         done.extend(mine[1:])
         return buffers
 
-    p.pack = replaced
+    frames.pack = replaced
 
 NONE = np.zeros(0)
 EMPTY = {"losses": NONE, "w": np.zeros((0, 3)), "b": NONE, "full_losses": NONE, "gradient_w": np.zeros((0, 3)), "gradient_b": NONE}
@@ -92,15 +92,15 @@ LONG = dict(EMPTY, losses=np.zeros(1000))
 """
 
 FRAMES = {
-    "a training without weights": ("send('Trained', p.Trained(0.0, ''))", "sent the array 'w' as nothing"),
-    "chunks without end": ("send('Trained', *[p.Chunk(41 + 1000 * i, [], []) for i in range(99)], arrays=LONG)", "more than the 41 losses"),
-    "empty chunks without end": ("send('Trained', *[p.Chunk(41, [], [])] * 99, arrays=EMPTY)", "a Chunk with nothing in it"),
-    "a shape that overflows": ("send('Observed', p.Hello(1), arrays={'w': np.zeros((1 << 20, 1 << 20, 0))})", "answered Hello where Observed was due"),
-    "a second reply": ("send('Observed', p.Renewed(), after=True)", "(Renewed where Evaluated was due|wrote into the result channel without being asked)"),
-    "a verdict": ("send('Trained', p.Failed('ok', 'all is well', 'forward', 1))", "reported the status 'ok'"),
-    "another phase": ("send('Trained', p.Failed('crashed', 'so it is', 'lunch', 1))", "Failed.phase = 'lunch'"),
-    "a step beyond the last": ("send('Trained', p.Failed('crashed', 'so it is', 'forward', 10**9))", "it was not asked for so many steps"),
-    "a million versions": ("send('Loaded', p.Loaded('x', 1, ['float64'], True, False, {str(i): '1' for i in range(9999)}, 0.0))", "9999 values as Loaded.versions"),
+    "a training without weights": ("send('Trained', messages.Trained(0.0, ''))", "sent the array 'w' as nothing"),
+    "chunks without end": ("send('Trained', *[messages.Chunk(41 + 1000 * i, [], []) for i in range(99)], arrays=LONG)", "more than the 41 losses"),
+    "empty chunks without end": ("send('Trained', *[messages.Chunk(41, [], [])] * 99, arrays=EMPTY)", "a Chunk with nothing in it"),
+    "a shape that overflows": ("send('Observed', messages.Hello(1), arrays={'w': np.zeros((1 << 20, 1 << 20, 0))})", "answered Hello where Observed was due"),
+    "a second reply": ("send('Observed', messages.Renewed(), after=True)", "(Renewed where Evaluated was due|wrote into the result channel without being asked)"),
+    "a verdict": ("send('Trained', messages.Failed('ok', 'all is well', 'forward', 1))", "reported the status 'ok'"),
+    "another phase": ("send('Trained', messages.Failed('crashed', 'so it is', 'lunch', 1))", "Failed.phase = 'lunch'"),
+    "a step beyond the last": ("send('Trained', messages.Failed('crashed', 'so it is', 'forward', 10**9))", "it was not asked for so many steps"),
+    "a million versions": ("send('Loaded', messages.Loaded('x', 1, ['float64'], True, False, {str(i): '1' for i in range(9999)}, 0.0))", "9999 values as Loaded.versions"),
 }  # fmt: skip
 
 
@@ -148,13 +148,13 @@ def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, once):
 
 def test_steps_that_take_no_time_end_the_calibration(run_with, good_plugin, once):
     source = (
-        "from compare_ag.worker import clock, protocol as p\n"
+        "from compare_ag.worker import clock, messages\n"
         + good_plugin
         + """
 
 def whole_block(trainee, batches, w, b, steps, lead_in, learning_rate, segment=0):
-    timed = p.Timed(1, 0, 0, 1, 1, 0, 0, 0, 0, [])
-    step_ns = np.ones(steps if steps <= p.MOST_BLOCK_STEPS else 0, np.int64)
+    timed = messages.Timed(1, 0, 0, 1, 1, 0, 0, 0, 0, [])
+    step_ns = np.ones(steps if steps <= messages.MOST_BLOCK_STEPS else 0, np.int64)
     return timed, {"step_ns": step_ns, "probe_ns": np.ones(2, np.int64), "loss": np.zeros(()), "w": w, "b": b}
 
 
@@ -219,7 +219,7 @@ def failing(function, mine, value=None):
 
 def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monkeypatch):
     def mine(_, message, *__):
-        return isinstance(message, p.Observed) and message.os_threads == 77
+        return isinstance(message, messages.Observed) and message.os_threads == 77
 
     monkeypatch.setattr(Conversation, "check", failing(Conversation.check, mine))
     source = good_plugin + "\nfrom compare_ag.worker import observe\nobserve.os_threads = lambda: 77\n"
@@ -243,7 +243,7 @@ def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, 
 
 
 def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
-    from compare_ag.graphs import read_graphs
+    from compare_ag.records.graphs import read_graphs
     from compare_ag.suite import flow
 
     judged = failing(flow.judged, lambda _, __, asked, ___: asked.get("broken") and asked["broken"].nodes)
@@ -282,7 +282,7 @@ def test_every_status_has_its_exit_code_and_no_other_word_is_ok():
     assert {status for status in records.STATUSES if ExitCode.of_status(status) is ExitCode.OK} == {"ok", "imported"}
     assert {status for status in records.STATUSES if ExitCode.of_status(status) is ExitCode.BUG} == set()
     assert all(ExitCode.of_status(status) is ExitCode.BACKEND_FAILED for status in records.FAILED)
-    assert set(p.FAILURES) < records.FAILED
+    assert set(messages.FAILURES) < records.FAILED
     for word in ("", "OK", "fine", "Ok "):
         assert ExitCode.of_status(word) is ExitCode.BUG
 
@@ -335,10 +335,10 @@ def test_make_tensor_gets_arrays_everywhere(dtype, batch_size, run_with, once):
 
 @pytest.mark.thorough
 def test_make_tensor_gets_arrays_when_a_step_is_taken_apart(install_plugin):
-    from compare_ag.divergence.transplant import transplant
+    from compare_ag.bisect.transplant import transplant
+    from compare_ag.lab.trace_step import trace_step
     from compare_ag.problem import problem_by_name
     from compare_ag.suite import select
-    from compare_ag.suite.slow_motion import trace_step
 
     install_plugin("strict", STRICT)
     problem = problem_by_name(PROBLEM, steps=5)
@@ -352,12 +352,12 @@ def test_make_tensor_gets_arrays_when_a_step_is_taken_apart(install_plugin):
 
 def test_points_travel_in_parts(tmp_path, monkeypatch):
     """The host asks for as many points as a part holds, here two, and puts the parts together."""
-    monkeypatch.setattr(p, "points_at_a_time", lambda *_: 2)
+    monkeypatch.setattr(messages, "points_at_a_time", lambda *_: 2)
     asked = []
     ask = Conversation.ask
 
     def noted(conversation, request, arrays):
-        if isinstance(request, p.Evaluate):
+        if isinstance(request, messages.Evaluate):
             asked.append((request.first, len(arrays["b"])))
         ask(conversation, request, arrays)
 
@@ -370,7 +370,7 @@ def test_points_travel_in_parts(tmp_path, monkeypatch):
 
 
 def test_a_failure_in_a_later_part_names_the_point_of_the_route(run_with, good_plugin, monkeypatch):
-    monkeypatch.setattr(p, "points_at_a_time", lambda *_: 2)
+    monkeypatch.setattr(messages, "points_at_a_time", lambda *_: 2)
     trained = STEPS + 1
     source = good_plugin.replace(
         "        w, b = weights\n        z",

@@ -10,7 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from compare_ag.host.process import WorkerFailure, WorkerProcess
+from compare_ag.host.failures import WorkerFailure
+from compare_ag.host.process import WorkerProcess
 from compare_ag.host.session import Session
 from compare_ag.problem import problem_by_name
 from compare_ag.speed.schedule import Length
@@ -63,8 +64,8 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
     asked, begin_load = {}, Session.begin_load
 
     def spy(self, dtype=None, mutation=None, before=None):
-        asked[self.process._worker_pid] = before
         begin_load(self, dtype, mutation, before)
+        asked[self.process._worker_pid] = before
 
     monkeypatch.setattr(Session, "begin_load", spy)
     with engine("one", "two", twins=True) as running:
@@ -195,7 +196,7 @@ def test_a_reply_that_nobody_has_listened_to_is_no_timeout(engine, monkeypatch):
     prepare = Engine._prepare
 
     def late(self, name, crew):
-        process = crew.processes[name]
+        process = crew.sessions[name].process
         process._asked = process._waiting = process._waiting - 1000.0  # it was asked so long ago
         prepare(self, name, crew)
 

@@ -330,7 +330,7 @@ def test_results_go_elsewhere_when_the_directory_fails_in_the_middle(tmp_path, m
             raise records.SaveError(f"could not save {path.name}: No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(records, "write_bytes", full)
+    monkeypatch.setattr("compare_ag.records.files.write_bytes", full)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     run = compare_ag.run(["numpy"], steps=10, timing=once, output=home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compare_ag.host.process import WorkerFailure
+from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem import problem_by_name
 from compare_ag.suite.judged_blocks import LEAST_ROUNDS, Counts, JudgedBlocks
 from compare_ag.verify.blocks import BlockJudge

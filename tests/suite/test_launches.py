@@ -10,7 +10,7 @@ import pytest
 
 from compare_ag.host.session import TimedBlock
 from compare_ag.suite.launches import Bench, Launches, LaunchResult
-from compare_ag.worker.protocol import Timed
+from compare_ag.worker.messages import Timed
 
 FULL, SHARED = 4000, 7000
 """what a probe takes"""

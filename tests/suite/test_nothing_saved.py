@@ -27,7 +27,7 @@ def test_a_run_that_nothing_can_be_saved_of_has_its_table(monkeypatch, tmp_path,
     def full(path, data):
         raise records.SaveError(f"could not save {path.name}: No space left on device")
 
-    monkeypatch.setattr(records, "write_bytes", full)
+    monkeypatch.setattr("compare_ag.records.files.write_bytes", full)
     run = compare_ag.run(["numpy"], steps=10, timing=brief, output=tmp_path / "run", report=False)
     assert run.exit_code == ExitCode.NOT_SAVED
     assert run["numpy"].status == "ok"

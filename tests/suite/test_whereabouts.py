@@ -12,7 +12,7 @@ from compare_ag.host.session import TimedBlock
 from compare_ag.speed.trust import LEAST_BLOCKS, why_unranked
 from compare_ag.suite.launches import Bench, Launches, LaunchResult
 from compare_ag.suite.timing import _Conclusion
-from compare_ag.worker.protocol import Timed
+from compare_ag.worker.messages import Timed
 
 STEPS, LEAD_IN, STEP = 70, 84, 10_000
 BLOCK = Timed(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from compare_ag.records import Interval, PairRecord
+from compare_ag.records.sweeps import BackendRow, Cell, CellRecord, Machine
 from compare_ag.sweep.grid import Grid, cell_key, make_grid
 from compare_ag.sweep.ledger import Ledger
-from compare_ag.sweep_records import BackendRow, Cell, CellRecord, Machine
 
 VERSIONS = {"compare-ag": "0.2.0", "numpy": "2.4.0", "python": "3.11.7"}
 MACHINE = Machine(id="0a1b2c3d", cpu="Made CPU", system="Linux x86_64", logical_cpus=2, memory_bytes=8_000_000_000)

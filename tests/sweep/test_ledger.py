@@ -49,7 +49,7 @@ def test_a_newer_schema_is_refused_by_name(tmp_path):
 def test_only_ok_cells_are_done_and_the_others_say_why(made_sweep, record, cell):
     ledger = made_sweep(fast)
     planned = plan(ledger.grid, VERSIONS)
-    a, b, c, d = planned
+    a, b, c, _d = planned
     ledger.write(record(a.cell, {}, status="failed", reason="numpy: crashed"))
     ledger.write(record(b.cell, {}, status="disturbed", reason="other programs"))
     (ledger.place(c.key) / "cell.json").write_text("{")

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from compare_ag.backend import Backend, Setting, Weights
+from compare_ag.contract.backend import Backend, Setting, Weights
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board, shared_file
-from compare_ag.worker.protocol import Block, segments
+from compare_ag.worker.messages import Block, segments
 from compare_ag.worker.training import Inputs, MalformedError, Trainee
 
 PHASES = (300, 500, 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compare_ag.host.discovery import discover
-from compare_ag.host.session import probe
+from compare_ag.host.probe import probe
 
 
 @pytest.fixture

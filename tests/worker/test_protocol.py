@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from compare_ag.worker import protocol as p
+from compare_ag.worker import frames, messages
 
 NONCE = 0x0123456789ABCDEF
 
@@ -18,9 +18,9 @@ def join(buffers) -> bytes:
 
 
 def read(frame: bytes, *, nonce: int = NONCE, sequence: int = 0, limit: int = 1 << 20, reply: bool = True):
-    header, payload = p.unpack_prefix(frame[: p.PREFIX.size], nonce, sequence, limit)
-    body = frame[p.PREFIX.size :]
-    return p.unpack(body[:header], body[header : header + payload], reply=reply)
+    header, payload = frames.unpack_prefix(frame[: frames.PREFIX.size], nonce, sequence, limit)
+    body = frame[frames.PREFIX.size :]
+    return frames.unpack(body[:header], body[header : header + payload], reply=reply)
 
 
 @settings(deadline=None)
@@ -30,8 +30,8 @@ def read(frame: bytes, *, nonce: int = NONCE, sequence: int = 0, limit: int = 1 
     )
 )
 def test_arrays_come_back_bit_for_bit(array):
-    message, arrays = read(join(p.pack(p.Chunk(3, [1, 2], [1]), {"losses": array}, NONCE, 0)))
-    assert message == p.Chunk(3, [1, 2], [1])
+    message, arrays = read(join(frames.pack(messages.Chunk(3, [1, 2], [1]), {"losses": array}, NONCE, 0)))
+    assert message == messages.Chunk(3, [1, 2], [1])
     assert arrays["losses"].dtype == array.dtype
     assert arrays["losses"].shape == array.shape
     assert arrays["losses"].tobytes() == array.tobytes()
@@ -39,14 +39,14 @@ def test_arrays_come_back_bit_for_bit(array):
 
 def test_a_strided_array_is_sent_in_its_logical_order():
     array = np.arange(12.0).reshape(3, 4).T[::2]
-    _, arrays = read(join(p.pack(p.Chunk(0, [], []), {"w": array}, NONCE, 0)))
+    _, arrays = read(join(frames.pack(messages.Chunk(0, [], []), {"w": array}, NONCE, 0)))
     assert np.array_equal(arrays["w"], array)
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=p.PREFIX.size, max_size=200))
+@given(st.binary(min_size=frames.PREFIX.size, max_size=200))
 def test_junk_is_never_a_frame(junk):
-    with pytest.raises(p.ProtocolError):
+    with pytest.raises(frames.ProtocolError):
         read(junk)
 
 
@@ -60,14 +60,14 @@ def test_junk_is_never_a_frame(junk):
     ],
 )
 def test_a_frame_out_of_place_is_refused_by_name(change, said):
-    frame = join(p.pack(p.Hello(1), {"w": np.ones(1)}, NONCE, 0))
-    with pytest.raises(p.ProtocolError, match=said):
+    frame = join(frames.pack(messages.Hello(1), {"w": np.ones(1)}, NONCE, 0))
+    with pytest.raises(frames.ProtocolError, match=said):
         read(frame, **change)
 
 
 def test_objects_cannot_cross():
-    with pytest.raises(p.ProtocolError, match="dtype object cannot cross"):
-        p.pack(p.Hello(1), {"w": np.array([print])}, NONCE, 0)
+    with pytest.raises(frames.ProtocolError, match="dtype object cannot cross"):
+        frames.pack(messages.Hello(1), {"w": np.array([print])}, NONCE, 0)
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_objects_cannot_cross():
     ],
 )
 def test_a_lying_header_is_refused(header, said):
-    with pytest.raises(p.ProtocolError, match=said):
-        p.unpack(header, bytes(8), reply=True)
+    with pytest.raises(frames.ProtocolError, match=said):
+        frames.unpack(header, bytes(8), reply=True)
 
 
 def test_a_header_can_ask_for_no_more_memory_than_its_frame_holds():
     header = b'{"message":{"type":"Hello","pid":1},"arrays":[{"name":"w","dtype":"<f8","shape":[1000,1000,1000]}]}'
-    with pytest.raises(p.ProtocolError, match="longer than its frame"):
-        p.unpack(header, bytes(8), reply=True)
+    with pytest.raises(frames.ProtocolError, match="longer than its frame"):
+        frames.unpack(header, bytes(8), reply=True)

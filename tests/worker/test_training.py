@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compare_ag_numpy import NumpyBackend
 
-from compare_ag.backend import Setting
+from compare_ag.contract.backend import Setting
 from compare_ag.problem import problem_by_name
 from compare_ag.worker import board
 from compare_ag.worker.board import Board, BoardReader, TailRoom, shared_file

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.comparison.numbers import blocks
+from compare_ag.compare.numbers import blocks
 from compare_ag.records import Run
 from compare_ag.report import cells, tables
 from compare_ag.report.page.packing import Array, Packer, thinned

@@ -5,5 +5,5 @@
     terminal  the summary
     page      report.html
 
-All of it reads `sweep_records` alone.
+All of it reads `records.sweeps` alone.
 """

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from compare_ag.records.sweeps import Analysis, BackendRow, Cell, CellRecord, counted
 from compare_ag.report.page.packing import Packer
 from compare_ag.report.page.series import Chart, axis_of
 from compare_ag.report.sweep.tables import Panel
 from compare_ag.report.units import seconds, size
-from compare_ag.sweep_records import Analysis, BackendRow, Cell, CellRecord, counted
 
 HEIGHT = 420
 Line = list[tuple[Cell, BackendRow]]

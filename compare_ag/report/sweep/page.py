@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 import compare_ag
 from compare_ag.records import record_bytes
+from compare_ag.records.sweeps import Analysis, CellRecord, Machine, counted, rank
 from compare_ag.report.escape import clean
 from compare_ag.report.page import markup
 from compare_ag.report.page.downloads import CSV
@@ -21,7 +22,6 @@ from compare_ag.report.sweep.charts import charts
 from compare_ag.report.sweep.rows import csv_text, json_lines
 from compare_ag.report.sweep.terminal import counts_sentence
 from compare_ag.report.table import Table
-from compare_ag.sweep_records import Analysis, CellRecord, Machine, counted, rank
 from compare_ag.text import everywhere
 
 MOST_ROWS = 500

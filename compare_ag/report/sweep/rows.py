@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from compare_ag.records import Interval
+from compare_ag.records.sweeps import BackendRow, CellRecord, Ranking, rank
 from compare_ag.report.escape import cell as safe_cell
-from compare_ag.sweep_records import BackendRow, CellRecord, Ranking, rank
 from compare_ag.text import everywhere, without_paths
 
 COLUMNS = (

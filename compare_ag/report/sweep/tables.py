@@ -8,9 +8,7 @@ from functools import partial
 from typing import Any
 
 from compare_ag.records import Interval
-from compare_ag.report.table import BAD, GOOD, OPEN, Column, Table
-from compare_ag.report.units import seconds, size
-from compare_ag.sweep_records import (
+from compare_ag.records.sweeps import (
     Analysis,
     BackendRow,
     Cell,
@@ -22,6 +20,8 @@ from compare_ag.sweep_records import (
     counted,
     rank,
 )
+from compare_ag.report.table import BAD, GOOD, OPEN, Column, Table
+from compare_ag.report.units import seconds, size
 
 TONES = {"ok": GOOD, "failed": BAD, "disturbed": OPEN, "skipped": OPEN}
 

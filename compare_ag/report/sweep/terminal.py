@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from compare_ag.records.sweeps import Analysis, CellRecord, counted
 from compare_ag.report.grid import drawn
 from compare_ag.report.sweep import tables
 from compare_ag.report.table import Table
 from compare_ag.report.units import size
-from compare_ag.sweep_records import Analysis, CellRecord, counted
 from compare_ag.text import clock_time, printable
 
 MOST_FAILURES = 20

@@ -1,6 +1,6 @@
 """Every check of compare-ag's conformance kit, as one test each."""
 
-from compare_ag.conformance import parametrize_backend_checks
+from compare_ag.check import parametrize_backend_checks
 
 
 @parametrize_backend_checks(["mybackend"], expected_failed={})

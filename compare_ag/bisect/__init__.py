@@ -1,0 +1,13 @@
+"""Where two backends part, and whose fault it is.
+
+screening    one backend, trained with every step recorded, and every step judged
+search       the first fault of two backends: step, phase, coordinate, size in tolerances
+reproducer   a short script that shows a fault without this package's host
+transplant   loss from one backend, gradient from another, update from a third: which part is guilty
+"""
+
+from compare_ag.bisect.screening import Fault, TooLongError, Trace, trace
+from compare_ag.bisect.search import Divergence, bisect
+from compare_ag.bisect.transplant import Transplant, transplant
+
+__all__ = ["Divergence", "Fault", "TooLongError", "Trace", "Transplant", "bisect", "trace", "transplant"]

@@ -1,0 +1,22 @@
+"""A pytest plugin: ``pytest -p compare_ag.check.plugin --pyargs compare_ag.check --backend NAME``.
+
+It only adds the option. The tests are those of `test_backend`, whose parameters are made there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--backend``; a plugin that is named twice must not fail the run."""
+    with contextlib.suppress(ValueError):  # pytest's word for an option that exists
+        parser.getgroup("compare-ag").addoption(
+            "--backend",
+            action="append",
+            dest="compare_ag_checked",
+            metavar="NAME",
+            help="check this backend, as `compare-ag list` shows it; repeatable",
+        )

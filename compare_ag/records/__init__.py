@@ -1,0 +1,86 @@
+"""What a run leaves behind: immutable records in a directory, and how they are written and read.
+
+    RUN/
+      manifest.json           problem, environment, options, order of the backends, exit code, state
+      records/NAME.json       one for each backend that was asked for, failed ones included
+      arrays/NAME.npz         losses and recorded weights
+      arrays/NAME.timing.npz  raw timing blocks
+      arrays/control.timing.npz  those of the twins
+      graph.json              the graph of the loss at the start, of each backend that offers one
+      arrays/reference.npz    reference losses and weights with their tolerances
+      logs/                   what the workers printed
+
+Everything that shows or compares runs reads these files and nothing else, so it needs no framework. Files
+appear whole or not at all (temporary file, fsync, rename), and each record carries its arrays' sha256.
+
+Schema history
+    1.0  first version
+    1.1  four tests for each verdict, diagnoses, the reference's description
+    1.2  cost and speed, with intervals over launches, in place of timing (which had one launch and is not read)
+    1.3  memory
+    1.4  settings of the machine, thread variables
+    1.5  graph.json: the graph of the loss as each backend recorded it (see `records.graphs`)
+    1.6  how a second run differs from the first; examples that were decided
+    1.7  blocks of each backend's own length, judged; disturbed and unranked timings; a twin of each backend in turn
+
+A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
+refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
+"""
+
+from __future__ import annotations
+
+from compare_ag.records.files import (
+    Array,
+    RecordError,
+    SaveError,
+    file_stem,
+    is_inside,
+    read_arrays,
+    read_json,
+    record_bytes,
+    write_arrays,
+    write_bytes,
+    write_record,
+)
+from compare_ag.records.reading import document, load_run, write_backend, write_manifest
+from compare_ag.records.run import Run
+from compare_ag.records.structs import (
+    DTYPES,
+    FAILED,
+    JUDGED,
+    SCHEMA_MAJOR,
+    SCHEMA_MINOR,
+    SCHEMA_NAME,
+    STATUSES,
+    BackendRecord,
+    ConvergenceRecord,
+    Cost,
+    Environment,
+    Interval,
+    Manifest,
+    Memory,
+    PairRecord,
+    ProblemRecord,
+    PublishedRow,
+    Real,
+    Repetition,
+    Schema,
+    SpeedRecord,
+    StabilityWarning,
+    TestRecord,
+    VerdictRecord,
+    decisive,
+    in_notebook,
+    real,
+    replace,
+    show_in_notebooks,
+)
+
+__all__ = [
+    "DTYPES", "FAILED", "JUDGED", "SCHEMA_MAJOR", "SCHEMA_MINOR", "SCHEMA_NAME", "STATUSES", "Array", "BackendRecord",
+    "ConvergenceRecord", "Cost", "Environment", "Interval", "Manifest", "Memory", "PairRecord", "ProblemRecord",
+    "PublishedRow", "Real", "RecordError", "Repetition", "Run", "SaveError", "Schema", "SpeedRecord",
+    "StabilityWarning", "TestRecord", "VerdictRecord", "decisive", "document", "file_stem", "in_notebook",
+    "is_inside", "load_run", "read_arrays", "read_json", "real", "record_bytes", "replace", "show_in_notebooks",
+    "write_arrays", "write_backend", "write_bytes", "write_manifest", "write_record",
+]  # fmt: skip

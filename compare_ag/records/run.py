@@ -1,0 +1,101 @@
+"""One run as callers hold it: its records, and its arrays when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from compare_ag.records.files import Array, RecordError, is_inside, read_arrays
+from compare_ag.records.rows import ROWS
+from compare_ag.records.structs import BackendRecord, Manifest, in_notebook
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as `compare_ag.run` returns it and `load_run` reads it back.
+
+    >>> run = compare_ag.run(["numpy", "torch"])                        # doctest: +SKIP
+    >>> run.exit_code, run["torch"].verdict.message                     # doctest: +SKIP
+    (0, 'agrees over all 10001 steps')
+    >>> run.arrays("torch")["losses"][:3]                               # doctest: +SKIP
+    """
+
+    path: Path
+    manifest: Manifest
+    records: Mapping[str, BackendRecord]
+    _cache: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    """arrays of backends, as they are read, or as the run has them in memory"""
+    _shared: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    """the same of the "reference" and the "control\""""
+
+    def __getitem__(self, name: str) -> BackendRecord:
+        return self.records[name]
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks: the answer, a table with a row for each backend, and the losses as a chart."""
+        return in_notebook(self)
+
+    def rows(self, table: str = "backends") -> list[dict[str, Any]]:
+        """Plain dicts, one for each row, as every library of data frames takes them.
+
+        table: "backends", a row for each: status, accuracy, time per step with its interval, ratio to the baseline,
+          memory; "losses", a row for each backend and step; "weights", a row for each backend and recorded step;
+          "blocks", a row for each timed block.
+
+        Times are in seconds, memory in bytes; what is not known is None. Raises ValueError for an unknown table.
+        """
+        if table not in ROWS:
+            raise ValueError(f"there is no table {table!r}; there are {', '.join(ROWS)}")
+        return list(ROWS[table](self))
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the command line gives for this run."""
+        return self.manifest.exit_code
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """The arrays of one backend: losses (T+1,), weight_steps (r,), w (r, d), b (r,), final_w (d,), final_b ().
+
+        Empty where the backend left none. Raises `RecordError` where the file is damaged.
+        """
+        record = self.records[name]
+        if name not in self._cache:
+            files = (
+                (record.arrays, record.arrays_sha256),
+                (record.timing_arrays, record.timing_arrays_sha256),
+            )
+            self._cache[name] = {
+                key: array
+                for file, sha256 in files
+                if file is not None
+                for key, array in read_arrays(self._within(file), sha256).items()
+            }
+        return self._cache[name]
+
+    @cached_property
+    def reference(self) -> dict[str, Array]:
+        """losses and loss_tolerance (T+1,), weights_tolerance (T+1,), final_w (d,), final_b (); or {}."""
+        if "reference" in self._shared:
+            return self._shared["reference"]
+        if self.manifest.reference_sha256 is None:
+            return {}
+        return read_arrays(self.path / "arrays" / "reference.npz", self.manifest.reference_sha256)
+
+    @cached_property
+    def control(self) -> dict[str, Array]:
+        """The timing blocks of the baseline's second worker, as in `arrays`; or {}."""
+        if "control" in self._shared:
+            return self._shared["control"]
+        speed = self.manifest.speed
+        if speed is None or speed.control_arrays is None:
+            return {}
+        return read_arrays(self._within(speed.control_arrays), speed.control_arrays_sha256)
+
+    def _within(self, file: str) -> Path:
+        """A file that a record names. Raises `RecordError` for one outside the run: somebody may have sent the run."""
+        if not is_inside(file):
+            raise RecordError(f"{self.path} is damaged: it names the file {file!r}, which is not in it")
+        return self.path / file

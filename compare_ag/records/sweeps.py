@@ -1,0 +1,271 @@
+"""What a sweep leaves behind: its cells, what each backend did in them, and which one was the fastest.
+
+    SWEEP/
+      sweep.json          the grid
+      cells/KEY/          one finished cell: a run directory without a page, and beside its files
+        cell.json         the cell, its versions, its machine, a row for each backend
+        SHA256SUMS        of every other file, as `sha256sum -c` reads it
+      cells.jsonl         a line for each backend and cell      } derived from the cells, written again
+      cells.csv           the same for spreadsheets             } after every sweep
+      analysis.json       cost models, limits, crossovers       }
+      report.html         one page                              }
+
+Reports read these records alone, so that a sweep can be looked at where no framework is installed.
+
+Schema history
+    1.0  first version
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from compare_ag.records.structs import Interval, PairRecord, Real, Schema
+
+SCHEMA = Schema(name="compare-ag/sweep", major=1, minor=0)
+CELL_SCHEMA = Schema(name="compare-ag/cell", major=1, minor=0)
+
+CELL_STATUSES = ("ok", "failed", "disturbed", "skipped")
+"""What can become of a cell. "ok": every backend has its result, a wrong one included, for it would be wrong again;
+"failed": a backend or the cell's own process failed; "disturbed": other programs disturbed the timing of a backend;
+"skipped": memory or time would not suffice. Only "ok" counts as done."""
+
+
+def counted(count: int, word: str) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base: immutable; fields of later minor versions are ignored."""
+
+
+class Cell(_Part, frozen=True, kw_only=True):
+    """One point of a grid. All its backends run side by side in it, on one synthetic problem."""
+
+    backends: tuple[str, ...]
+    n: int
+    """examples"""
+    d: int
+    """features"""
+    dtype: str
+    threads: int
+    loss: str
+    steps: int
+    l2: float
+    seed: int
+    timing_budget: float | None
+    """seconds; None: correctness only"""
+    timeout: float
+    """seconds that each worker may take"""
+
+    @property
+    def label(self) -> str:
+        """``n=1000 d=20 float64 1 thread logits``."""
+        return f"n={self.n} d={self.d} {self.dtype} {counted(self.threads, 'thread')} {self.loss}"
+
+    @property
+    def panel(self) -> tuple[str, str, int]:
+        """What is constant in one heat map: loss, dtype, threads."""
+        return self.loss, self.dtype, self.threads
+
+
+class Machine(_Part, frozen=True, kw_only=True):
+    """Where a cell ran. Times of two machines are never compared."""
+
+    id: str
+    """a digest that says nothing about the machine's owner"""
+    cpu: str
+    system: str
+    logical_cpus: int
+    memory_bytes: int
+
+    @property
+    def label(self) -> str:
+        """``Made CPU, 2 CPUs (1f3a90c2)``."""
+        return f"{self.cpu}, {counted(self.logical_cpus, 'CPU')} ({self.id})"
+
+
+class BackendRow(_Part, frozen=True, kw_only=True):
+    """What one backend did in one cell. None: not known or not measured."""
+
+    name: str
+    status: str
+    """as in the backend's record"""
+    reason: str = ""
+    worst_ratio: Real | None = None
+    """largest observed/tolerance"""
+    step: Interval | None = None
+    """seconds per step"""
+    launches: list[float] = []
+    """seconds per step of each undisturbed launch"""
+    ranked: bool = False
+    """its numbers are right and its speed may be compared with others'"""
+    disturbed: bool = False
+    unranked: str = ""
+    """why it has no rank although it was timed, or why it was not timed"""
+    first_step_seconds: float | None = None
+    cold_seconds: float | None = None
+    peak_bytes: int | None = None
+    training_bytes: int | None = None
+    tape_bytes: int | None = None
+    threads_observed: int | None = None
+    limit_share: float | None = None
+    """the machine's limit for a step of this size over the time that a step took"""
+
+
+class CellRecord(_Part, frozen=True, kw_only=True):
+    """One cell that has run, or why it has not."""
+
+    schema: Schema = CELL_SCHEMA
+    key: str
+    cell: Cell
+    versions: dict[str, str]
+    """of the host, and of each backend's distribution and frameworks: part of the key"""
+    status: str
+    """see `CELL_STATUSES`"""
+    reason: str = ""
+    machine: Machine
+    created: str
+    """UTC, ISO 8601"""
+    seconds: float = 0.0
+    timed_from: float | None = None
+    timed_until: float | None = None
+    """when the timing part began and ended, in seconds since 1970"""
+    trained_from: float | None = None
+    trained_until: float | None = None
+    """when the cell's process began and ended its run, in seconds since 1970"""
+    rows: list[BackendRow] = []
+    pairs: list[PairRecord] = []
+    noise_floor: float | None = None
+
+
+class Ranking(_Part, frozen=True, kw_only=True):
+    """Which backend is the fastest correct one in a cell, and how sure that is."""
+
+    fastest: str
+    tied: list[str]
+    """backends that are not shown to be slower, fastest first; without the fastest itself"""
+    runner_up: str | None = None
+    """the backend that comes closest; None where no other has a rank"""
+    ratio: Interval | None = None
+    """the runner-up's time over the fastest's"""
+    equivalent: bool = False
+    """every tie is within the margin; else at least one is not decided"""
+
+    @property
+    def evidence(self) -> str:
+        """``torch takes 1.31 (1.28 to 1.35) times as long``."""
+        if self.runner_up is None:
+            return "the only backend with a rank"
+        if self.ratio is None:
+            return f"its ratio to {self.runner_up} is not known"
+        ends = "" if self.ratio.low is None else f" ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
+        words = f"{self.runner_up} takes {self.ratio.value:.3g}{ends} times as long"
+        if self.tied:
+            words += ", within the margin" if self.equivalent else ", not decided"
+        return words
+
+    @property
+    def sentence(self) -> str:
+        """``numpy: torch takes 1.31 (1.28 to 1.35) times as long``."""
+        return f"{' or '.join([self.fastest, *self.tied])}: {self.evidence}"
+
+
+def rank(record: CellRecord) -> Ranking | None:
+    """The fastest backend of the cell whose numbers are right; None where none has a rank."""
+    times = {row.name: row.step.value for row in record.rows if row.ranked and row.step is not None}
+    if not times:
+        return None
+    fastest = min(times, key=lambda name: (times[name], name))
+    pairs = {
+        pair.backend: pair for known in record.pairs for pair in (known, known.turned()) if pair.baseline == fastest
+    }
+    others = sorted((name for name in times if name != fastest), key=times.__getitem__)
+    tied = [name for name in others if name not in pairs or pairs[name].verdict != "slower"]
+    closest = next(iter([*tied, *others]), None)
+    return Ranking(
+        fastest=fastest,
+        tied=tied,
+        runner_up=closest,
+        ratio=pairs[closest].ratio if closest is not None and closest in pairs else None,
+        equivalent=bool(tied) and all(name in pairs and pairs[name].verdict == "equivalent" for name in tied),
+    )
+
+
+class CostModel(_Part, frozen=True, kw_only=True):
+    """Seconds per step of one backend as a + b n + c n d; explains, and decides nothing."""
+
+    machine: str
+    backend: str
+    loss: str
+    dtype: str
+    threads: int
+    fixed: Interval
+    """a, seconds"""
+    per_example: Interval
+    """b, seconds"""
+    per_element: Interval
+    """c, seconds"""
+    cells: int
+    error_median: float
+    """relative error of cells that were left out of the fit, median"""
+    error_largest: float
+
+
+class CrossoverRecord(_Part, frozen=True, kw_only=True):
+    """Where along one axis one backend becomes faster than another; between measured sizes only."""
+
+    machine: str
+    axis: str
+    """n or d"""
+    at: dict[str, Any]
+    """the cell's other coordinates"""
+    first: str
+    """the faster backend at the lower end"""
+    second: str
+    kind: str
+    """crossover, tie or none"""
+    low: float
+    high: float
+    """sizes between which it lies; the ends of the axis where there is none"""
+    sentence: str
+
+
+class Limit(_Part, frozen=True, kw_only=True):
+    """The least time that a step can take on a machine at one size: two products and n exponentials and logarithms."""
+
+    machine: str
+    n: int
+    d: int
+    dtype: str
+    threads: int
+    seconds: float
+
+
+class Analysis(_Part, frozen=True, kw_only=True):
+    """What is computed from all cells of a sweep together."""
+
+    schema: Schema = Schema(name="compare-ag/sweep-analysis", major=1, minor=0)
+    models: list[CostModel] = []
+    limits: list[Limit] = []
+    crossovers: list[CrossoverRecord] = []
+
+
+def latest(records: Iterable[CellRecord]) -> list[CellRecord]:
+    """Of each cell on each machine the record that was made last; in the cells' order."""
+    best: dict[tuple[str, Cell], CellRecord] = {}
+    for record in records:
+        place = (record.machine.id, record.cell)
+        known = best.get(place)
+        if known is None or (record.created, record.key) > (known.created, known.key):
+            best[place] = record
+    return sorted(best.values(), key=_order)
+
+
+def _order(record: CellRecord) -> tuple[Any, ...]:
+    cell = record.cell
+    return record.machine.id, cell.loss, cell.threads, cell.dtype, cell.d, cell.n, record.key

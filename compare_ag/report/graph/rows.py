@@ -1,0 +1,139 @@
+"""Several graphs on common rows: nodes that carry the same quantity stand beside each other. Records in, layout out."""
+
+from __future__ import annotations
+
+import heapq
+from typing import NamedTuple, TypeAlias
+
+from compare_ag.records.graphs import BackendGraph, GraphDocument, Numbers, Quantity
+from compare_ag.text import printable
+
+Key: TypeAlias = tuple[float, str, int]
+"""(place, "", quantity), or (place, backend, node) of a node that carries none: just before what is made of it"""
+
+READING = (
+    "One column for each backend, one row for each quantity: boxes on a row carry the same numbers, whatever they are "
+    "called. Arrows go from inputs to what is made of them, the loss is at the bottom; = is the value that forward "
+    "computed, ∂ the gradient of the loss with respect to it, where one flowed."
+)
+"""how to read it"""
+
+
+class Row(NamedTuple):
+    """One quantity, or one node that carries none, with the nodes of each backend that stand in it."""
+
+    quantity: Quantity | None
+    cells: dict[str, list[int]]
+
+
+def heading(document: GraphDocument) -> str:
+    """What was asked, in a line."""
+    l2 = f", l2 {document.l2:.6g}" if document.l2 else ""
+    size = f"{document.examples} examples, {document.features} features"
+    when = f"after {document.step} updates" if document.step else "at the start"
+    return f"{printable(document.problem)}: {size}, {document.loss} form{l2}, {document.dtype}, {when}"
+
+
+def shown(document: GraphDocument) -> list[BackendGraph]:
+    """The graphs that there are."""
+    return [graph for graph in document.graphs if graph.nodes]
+
+
+def rows(document: GraphDocument) -> list[Row]:
+    """Inputs above what is made of them, in every graph at once; where that leaves a choice, the order of forward.
+
+    Where two graphs contradict each other (a node has been taken for another), the order of forward decides.
+    """
+    cells: dict[Key, dict[str, list[int]]] = {}
+    before: dict[Key, set[Key]] = {}
+    for graph in shown(document):
+        keys = _keys(graph)
+        for i, (key, node) in enumerate(zip(keys, graph.nodes, strict=True)):
+            cells.setdefault(key, {}).setdefault(graph.backend, []).append(i)
+            before.setdefault(key, set()).update({keys[one] for one in node.inputs} - {key})
+    return [Row(None if key[1] else document.quantities[key[2]], cells[key]) for key in _in_order(before)]
+
+
+def _keys(graph: BackendGraph) -> list[Key]:
+    """One for each node."""
+    places = [float("inf") if node.quantity is None else float(node.quantity) for node in graph.nodes]
+    for i in reversed(range(len(graph.nodes))):
+        for one in graph.nodes[i].inputs:
+            if graph.nodes[one].quantity is None:
+                places[one] = min(places[one], places[i] - 0.5)
+    return [
+        (place, graph.backend, i) if node.quantity is None else (place, "", node.quantity)
+        for i, (place, node) in enumerate(zip(places, graph.nodes, strict=True))
+    ]
+
+
+def _in_order(before: dict[Key, set[Key]]) -> list[Key]:
+    """Kahn's algorithm, the smallest key first; where a cycle stops it, the smallest goes all the same."""
+    after: dict[Key, list[Key]] = {key: [] for key in before}
+    for key, origins in before.items():
+        for origin in origins:
+            after[origin].append(key)
+    waiting = {key: len(origins) for key, origins in before.items()}
+    ready = [key for key, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    ordered: list[Key] = []
+    done: set[Key] = set()
+    while len(ordered) < len(before):
+        key = heapq.heappop(ready) if ready else min(key for key in before if key not in done)
+        if key in done:
+            continue
+        done.add(key)
+        ordered.append(key)
+        for following in after[key]:
+            waiting[following] -= 1
+            if not waiting[following]:
+                heapq.heappush(ready, following)
+    return ordered
+
+
+# --- numbers in a graph -------------------------------------------------------------------------------------
+
+
+def number(value: float | str) -> str:
+    """Six significant digits; a minus as typographers write it."""
+    text = f"{float(value):.6g}".replace("e-0", "e-").replace("e+0", "e")
+    return text.replace("-", "−") if float(value) else "0"
+
+
+def vector(numbers: Numbers) -> list[str]:
+    """All numbers as words, rows of a matrix in brackets; of a long array its first ones and its norm."""
+    words = [number(value) for value in numbers.values]
+    if not numbers.whole:
+        return [*words[:3], "…", f"‖·‖ {number(numbers.norm)}"]
+    if len(numbers.shape) < 2:
+        return words
+    width = numbers.shape[-1]
+    return [f"[{' '.join(words[i : i + width])}]" for i in range(0, len(words), width or 1)]
+
+
+def wrapped(words: list[str], width: int, most: int = 20) -> list[str]:
+    """Words in lines of at most ``width`` characters; a longer word is cut."""
+    lines: list[str] = []
+    for word in words:
+        short = word if len(word) <= width else word[: width - 1] + "…"
+        if lines and len(lines[-1]) + 1 + len(short) <= width:
+            lines[-1] += " " + short
+        else:
+            lines.append(short)
+    return lines if len(lines) <= most else [*lines[: most - 1], "…"]
+
+
+def shape(numbers: Numbers | None) -> str:
+    """``(4, 2)``, ``(4)`` or ``()``."""
+    return "" if numbers is None else f"({', '.join(map(str, numbers.shape))})"
+
+
+def times(ratio: float | str | None) -> str:
+    """How far off, in tolerances."""
+    return f"{float(ratio or 0):.2g} × its tolerance"
+
+
+def label(text: str, width: int) -> str:
+    """A stranger's name, cut to ``width``."""
+    safe = printable(text)
+    return safe if len(safe) <= width else safe[: width - 1] + "…"

@@ -1,0 +1,201 @@
+"""How far speed verdicts can be trusted on this machine: a backend against itself, and against itself made slower.
+
+The engine of a run makes many launches of equal contestants and of one that turns an empty loop before each forward.
+What intervals over some of these launches say is then known to be true or false (`speed.rates`): how often a run of so
+many launches would see a difference that is not there, and how often it would find one that is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare_ag.speed.rates import NOMINAL, WindowRates, window_rates
+from compare_ag.speed.schedule import MODES, Settings
+from compare_ag.speed.statistics import LogInterval, interval
+from compare_ag.suite.engine import Contestant, Engine
+from compare_ag.worker.messages import Mutation
+
+if TYPE_CHECKING:
+    from compare_ag.host.discovery import Offer
+    from compare_ag.suite.training import Conditions
+    from compare_ag.worker.messages import Array
+
+SLOWDOWN = 0.02
+LENGTHS = (3, 6, 12, 24)
+"""launches of the comparisons that are tried: `--quick` and the default make 3 and 6 at least"""
+PLANTED = ("compare_ag_mutants", "slowed")
+"""module and name of the mutant whose size is the number of turns of an empty loop"""
+_CALLS = 100_000
+_TRIES = 10
+
+
+@dataclass
+class Series:
+    """The log-ratios of many launches, in the order in which they were made."""
+
+    alike: list[list[float]]
+    """one series for each pair of equal contestants, one value for each launch that was not disturbed"""
+    planted: list[float] = field(default_factory=list)
+    """slowed to unchanged; empty where none was planted"""
+    turns: int = 0
+    seconds: list[float] = field(default_factory=list)
+    """each launch's"""
+    interrupted: bool = False
+    """Ctrl-C ended it before there were enough"""
+
+    @property
+    def launches(self) -> int:
+        """How many there are."""
+        return len(self.seconds)
+
+
+def collect(
+    offer: Offer,
+    conditions: Conditions,
+    checkpoint: tuple[int, Array, Array],
+    enough: Callable[[Series], bool],
+    *,
+    settings: Settings | None = None,
+    pairs: int = 1,
+    slowdown: float = SLOWDOWN,
+) -> Series:
+    """Launch until ``enough`` says so after a launch; Ctrl-C ends it with what there is.
+
+    pairs: of equal contestants in every launch. slowdown: the share to plant, about; 0 plants none.
+    Raises `host.failures.WorkerFailure` where the backend fails.
+    """
+    settings = settings or MODES["default"]
+    twins = [(f"{offer.name} a{i}", f"{offer.name} b{i}") for i in range(pairs)]
+    contestants = [Contestant(name, offer) for both in twins for name in both]
+    series = Series([[] for _ in twins])
+    slow = f"{offer.name} s0"
+    try:
+        if slowdown:
+            series.turns = _turns(offer, conditions, checkpoint, settings, slowdown)
+            contestants.append(Contestant(slow, offer, Mutation(*PLANTED, float(series.turns))))
+        with Engine(contestants, conditions, settings, checkpoint) as engine:
+            engine.calibrate()
+            while True:
+                _raise(engine)
+                launch = engine.launch()
+                _raise(engine)
+                pairs_of = [*zip(series.alike, twins, strict=True)]
+                pairs_of += [(series.planted, (slow, twins[0][0]))] if slowdown else []
+                for values, (one, other) in pairs_of:
+                    values += [
+                        value for value in [engine.launches.log_ratio(one, other, launch)] if math.isfinite(value)
+                    ]
+                series.seconds.append(launch.seconds)
+                if enough(series):
+                    break
+    except KeyboardInterrupt:
+        if not series.launches:
+            raise
+        series.interrupted = True
+    return series
+
+
+def _raise(engine: Engine) -> None:
+    for failure in engine.failures.values():
+        raise failure
+
+
+def _turns(
+    offer: Offer, conditions: Conditions, checkpoint: tuple[int, Array, Array], settings: Settings, slowdown: float
+) -> int:
+    """Turns of an empty loop that take this share of a step."""
+    engine = Engine([Contestant(f"{offer.name} s0", offer)], conditions, settings, checkpoint)
+    engine.calibrate()
+    _raise(engine)
+    (bench,) = engine.launch().benches.values()
+    step_ns = float(np.median(bench.by_block))
+    entry, turn = _entry_and_turn_ns()
+    return max(1, round((slowdown * step_ns - entry) / turn))
+
+
+def _entry_and_turn_ns() -> tuple[float, float]:
+    """Nanoseconds that an empty loop takes in this interpreter before its first turn, and for each turn."""
+
+    def without() -> None:
+        return None
+
+    def loop() -> None:
+        for _ in range(turns):
+            pass
+
+    def taken(call: Callable[[], None], times: int) -> float:
+        start = time.perf_counter_ns()
+        for _ in range(times):
+            call()
+        return (time.perf_counter_ns() - start) / times
+
+    turns = 0
+    entry = taken(loop, _CALLS) - taken(without, _CALLS)
+    turns = _CALLS
+    # the least of some: what interrupts this process is no part of a turn, and would have too few of them planted
+    return max(0.0, entry), min(taken(loop, 1) for _ in range(_TRIES)) / turns
+
+
+@dataclass(frozen=True)
+class SelfcheckResult:
+    """What a series says about the engine on this machine."""
+
+    series: Series
+    margin: float
+
+    @property
+    def rates(self) -> list[WindowRates]:
+        """For each length of which there are some windows."""
+        lengths = [n for n in LENGTHS if n <= self.series.launches]
+        return [window_rates(self.series.alike, self.series.planted, n, self.margin) for n in lengths]
+
+    @property
+    def itself(self) -> LogInterval:
+        """The backend against itself, over all launches."""
+        return interval([value for values in self.series.alike for value in values])
+
+    @property
+    def planted(self) -> LogInterval | None:
+        """The slowed backend against the unchanged, over all launches: what had to be found."""
+        return interval(self.series.planted) if self.series.planted else None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the backend against itself from launch to launch, as log-ratio."""
+        values = [value for series in self.series.alike for value in series]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    @property
+    def passed(self) -> bool:
+        """No length errs more often than the nominal 5 %, as far as these windows can tell."""
+        return all(rate.false_positives.low <= NOMINAL for rate in self.rates)
+
+
+def selfcheck(
+    offer: Offer,
+    conditions: Conditions,
+    checkpoint: tuple[int, Array, Array],
+    budget_seconds: float,
+    *,
+    slowdown: float = SLOWDOWN,
+    margin: float = MODES["default"].margin,
+    observe: Callable[[int, float], None] = lambda _launches, _left: None,
+) -> SelfcheckResult:
+    """Launch for about so many seconds, at least as often as the longest comparison asks for, and count.
+
+    observe: hears of the number of launches and the seconds left. Raises `host.failures.WorkerFailure`.
+    """
+    started = time.monotonic()
+
+    def enough(series: Series) -> bool:
+        left = budget_seconds - (time.monotonic() - started)
+        observe(series.launches, max(0.0, left))
+        return left < series.seconds[-1] and series.launches >= LENGTHS[1]
+
+    return SelfcheckResult(collect(offer, conditions, checkpoint, enough, slowdown=slowdown), margin)
