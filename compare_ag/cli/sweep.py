@@ -226,6 +226,7 @@ def _sweep(
     from compare_ag.sweep.flow import exit_code, left, run_cells
     from compare_ag.sweep.ledger import Ledger
     from compare_ag.sweep.tables import keep_tables
+    from compare_ag.text import printable
 
     end_on_signals()
     ledger = Ledger.create(grid, output)
@@ -234,6 +235,8 @@ def _sweep(
         result = run_cells(ledger, todo, engine, steps.show)
         steps.show("writing tables and page")
         records, analysis = keep_tables(ledger, changed=bool(todo))
+    if result.lost:
+        print(f"compare-ag: {printable(result.lost)}; the same command continues this sweep", file=sys.stderr)
     if result.interrupt is not None:
         print("interrupted: the same command continues this sweep", file=sys.stderr)
     _print(ledger, records, analysis, as_json=as_json)

@@ -10,9 +10,11 @@ dask sends functions and results by a format of its own that executes code on re
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -63,6 +65,9 @@ def _connect(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         import distributed
     except ImportError as error:
         raise ProblemError(f"{INSTALL} ({error})") from None
+    for name in [*logging.root.manager.loggerDict, "asyncio"]:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the sweep itself says what a lost connection means
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-dask-"))
@@ -111,6 +116,8 @@ class _Distribution:
                 finished = self._finished()
                 for future in finished:
                     yield from self._collect(future)
+        except (OSError, CancelledError) as error:  # distributed's errors of communication are OSErrors
+            raise ClusterLostError(f"the dask scheduler is gone ({type(error).__name__})") from error
         finally:
             for future, (_, stack, _) in self._futures.items():
                 with contextlib.suppress(Exception):  # the scheduler may be gone, and the cells are lost anyway
@@ -166,11 +173,12 @@ class _Distribution:
 
     def _collect(self, future: Any) -> Iterator[Done]:
         """Unpack what came back; hand a cell out again whose worker died."""
-        planned, stack, tries = self._futures.pop(future)
+        planned, stack, tries = self._futures[future]
         if future.status in ("cancelled", "lost"):
-            stack.close()
             raise ClusterLostError("the dask scheduler has lost its tasks")
         error = None if future.status == "finished" else future.exception()
+        result = future.result() if error is None else {}
+        del self._futures[future]
         if error is not None and tries < TRIES:
             self._submit(planned, stack, tries + 1)
             return
@@ -178,7 +186,7 @@ class _Distribution:
             scratch = self._ledger.scratch(planned.key)
             if error is not None:
                 raise ClusterLostError(f"the cell {planned.cell.label} failed on {tries} workers: {error}")
-            unpack(future.result(), scratch)
+            unpack(result, scratch)
             future.release()
             yield Done(planned, scratch)
 

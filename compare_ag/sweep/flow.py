@@ -89,7 +89,7 @@ def exit_code(result: Result, records: Iterable[CellRecord]) -> ExitCode:
     if result.lost:
         codes.append(ExitCode.BACKEND_FAILED)
     for record in records:
-        measured |= record.status in ("ok", "disturbed")
+        measured |= any(row.status == "ok" for row in record.rows)
         codes += [ExitCode.BACKEND_FAILED] if record.status == "failed" else []
         codes += [ExitCode.DISAGREE for row in record.rows if row.status in WRONG]
     if not measured:

@@ -62,37 +62,35 @@ def require_untouched(place: Path) -> CellRecord:
     record = check_cell(place)
     if cell_key(record.cell, record.versions) != record.key or not place.name.startswith(record.key):
         raise RecordError(f"{place / CELL_FILE} was changed: its key is not that of its cell and versions")
-    if not record.rows:
-        return record
-    run = load_run(place)
-    for row, told in zip(record.rows, summary(run)["rows"], strict=False):
-        # a share of the machine's limit is added when all cells are known
-        if row != told:
-            raise RecordError(f"{place / CELL_FILE} was changed: what it says of {row.name} is not what its run says")
-    if len(record.rows) != len(run.records) or record.pairs != summary(run)["pairs"]:
-        raise RecordError(f"{place / CELL_FILE} was changed: it does not say what its run says")
+    if record.rows:
+        _require_rows(place, record)
     return record
 
 
+def _require_rows(place: Path, record: CellRecord) -> None:
+    """Compare what the record says of each backend with the cell's run. Raises `RecordError`."""
+    told = summary(load_run(place))
+    for row, own in zip(record.rows, told["rows"], strict=False):
+        if row != own:
+            raise RecordError(f"{place / CELL_FILE} was changed: what it says of {row.name} is not what its run says")
+    if len(record.rows) != len(told["rows"]) or record.pairs != told["pairs"]:
+        raise RecordError(f"{place / CELL_FILE} was changed: it does not say what its run says")
+
+
 def _add(target: Ledger, place: Path, record: CellRecord) -> bool:
-    """Copy a cell to its place; False where it is there. Raises `RecordError` where another one is."""
+    """Copy a cell to its place; False where it is there. Raises `RecordError` where another result is."""
     name = record.key
-    if (target.place(name)).exists():
+    if target.place(name).exists() and target.record(name).machine.id != record.machine.id:
+        name = f"{record.key}-{record.machine.id}"
+    if target.place(name).exists():
         there = target.record(name)
-        if there.machine.id != record.machine.id:
-            name = f"{record.key}-{record.machine.id}"
-        elif _same(target.place(name), place):
-            return False
-        elif "ok" in (there.status, record.status) and there.status != record.status:
-            if there.status == "ok":
-                return False  # a failed try adds nothing to a finished cell
-        else:
+        if _same(target.place(name), place) or (there.status == "ok" and record.status != "ok"):
+            return False  # an unfinished try adds nothing to a finished cell
+        if "ok" == there.status == record.status:
             raise RecordError(
                 f"{place} and {target.place(name)} are one cell, measured twice on one machine with different results; "
                 "leave one of them out"
             )
-    if target.place(name).exists() and _same(target.place(name), place):
-        return False
     with target.claim(name):
         scratch = target.scratch(name)
         shutil.copytree(place, scratch)
