@@ -255,6 +255,45 @@ class Analysis(_Part, frozen=True, kw_only=True):
     crossovers: list[CrossoverRecord] = []
 
 
+class CellChange(_Part, frozen=True, kw_only=True):
+    """How one cell differs between two sweeps."""
+
+    label: str
+    key_before: str
+    key_after: str
+    status_before: str
+    status_after: str
+    fastest_before: str
+    """the fastest backend with its ties; empty where none has a rank"""
+    fastest_after: str
+    regressions: list[str]
+    """sentences: what became wrong or slower, or has no result any more"""
+    improvements: list[str]
+    """sentences: what became right or faster"""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to tell."""
+        apart = self.status_before != self.status_after or self.fastest_before != self.fastest_after
+        return apart or bool(self.regressions or self.improvements)
+
+
+class SweepComparison(_Part, frozen=True, kw_only=True):
+    """Which cells changed from one sweep to the next, and whether that may pass."""
+
+    schema: Schema = Schema(name="compare-ag/sweep-comparison", major=1, minor=0)
+    before: str
+    after: str
+    threshold: float
+    cells: list[CellChange]
+    """of both sweeps"""
+    gone: list[str]
+    """labels of cells that only the first one has"""
+    new: list[str]
+    exit_code: int
+    """1 where something became wrong, slower beyond noise and threshold, or has no result any more; else 0"""
+
+
 def latest(records: Iterable[CellRecord]) -> list[CellRecord]:
     """Of each cell on each machine the record that was made last; in the cells' order."""
     best: dict[tuple[str, Cell], CellRecord] = {}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from compare_ag.records import Interval, PairRecord
 from compare_ag.records.sweeps import BackendRow, Cell, CellRecord, Machine
+from compare_ag.sweep.cell import judge, summary
 from compare_ag.sweep.grid import Grid, cell_key, make_grid
-from compare_ag.sweep.ledger import Ledger
+from compare_ag.sweep.ledger import Ledger, keep_record
 
 VERSIONS = {"compare-ag": "0.2.0", "numpy": "2.4.0", "python": "3.11.7"}
 MACHINE = Machine(id="0a1b2c3d", cpu="Made CPU", system="Linux x86_64", logical_cpus=2, memory_bytes=8_000_000_000)
@@ -86,6 +89,28 @@ def made_sweep(tmp_path: Path) -> Callable[..., Ledger]:
         for one in grid.cells():
             with ledger.claim("test"):
                 ledger.write(make_record(one, times(one.n, one.d), machine=machine, versions=versions))
+        return ledger
+
+    return make
+
+
+@pytest.fixture
+def measured_sweep(made_sweep, make_run) -> Callable[..., Ledger]:
+    """As `made_sweep`, with a run of invented numbers in each cell. more: for `made.make_run`, by (n, d)."""
+
+    def make(times, folder: str = "sweep", more=lambda _n, _d: {}, **options: Any) -> Ledger:
+        ledger = made_sweep(times, folder, **options)
+        for name in ledger.names():
+            old = ledger.record(name)
+            cell, place = old.cell, ledger.place(name)
+            problem = {"examples": cell.n, "loss": cell.loss, "digest": f"{cell.n} {cell.d}"}
+            shutil.rmtree(place)
+            run = make_run(
+                times(cell.n, cell.d), steps=cell.steps, features=cell.d, dtype=cell.dtype, judged=True,
+                path=place, problem=problem, **more(cell.n, cell.d),
+            )  # fmt: skip
+            told = summary(run)
+            keep_record(place, msgspec.structs.replace(old, **told, status=judge(run, timed=True)[0]))
         return ledger
 
     return make
