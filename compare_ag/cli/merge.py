@@ -26,14 +26,16 @@ def merge(output: Path, folders: tuple[Path, ...], quiet: bool) -> None:
     from compare_ag.cli.common import report_console
     from compare_ag.cli.steps import Steps
     from compare_ag.report.sweep.terminal import print_sweep
+    from compare_ag.sweep.ledger import Ledger
     from compare_ag.sweep.merge import merge as merge_folders
-    from compare_ag.sweep.tables import keep_tables
+    from compare_ag.sweep.tables import keep_tables, merge_crossovers
     from compare_ag.text import printable
 
     with Steps(quiet=quiet) as steps:
         merged = merge_folders(output, folders, steps.show)
         steps.show("writing tables and page")
-        records, analysis = keep_tables(merged.ledger)
+        parts = [Ledger.open(folder) for folder in (output, *folders)]
+        records, analysis = keep_tables(merged.ledger, merge_crossovers(parts))
     for warning in merged.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
     print_sweep(records, analysis, merged.ledger.folder, report_console())

@@ -113,6 +113,9 @@ def axis_options(command: Any) -> Any:
 )
 @click.option("--explain", metavar="KEY", help="Say what is known of a cell, and why it is stale.")
 @click.option("--shard", type=Shard(), metavar="I/N", help="Run every N-th cell from the I-th on.")
+@click.option(
+    "--crossovers", is_flag=True, help="Measure between two sizes until it is known where the fastest backend changes."
+)
 @click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True)
 @click.option("--scheduler", metavar="ADDRESS", help="Of a running dask cluster. Default: a cluster on this machine.")
 @click.option("--workers", type=Count(), help="Workers of dask's cluster on this machine. Default: one for each CPU.")
@@ -130,6 +133,7 @@ def sweep(
     only: list[str] | None,
     explain: str | None,
     shard: tuple[int, int] | None,
+    crossovers: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -153,8 +157,10 @@ def sweep(
     elif dry_run:
         _list(grid, output, planned)
     else:
-        chosen = chosen_engine(**engine)
-        sys.exit(_sweep(grid, output, planned, frozenset(only or ()), chosen, as_json=as_json, quiet=quiet))
+        if crossovers and (shard is not None or not grid.timing):
+            raise click.UsageError("--crossovers needs times of the whole grid: without --shard, and with timing")
+        chosen, states = chosen_engine(**engine), frozenset(only or ())
+        sys.exit(_sweep(grid, output, planned, states, chosen, crossovers=crossovers, as_json=as_json, quiet=quiet))
 
 
 def chosen_grid(file: Path | None, *, no_timing: bool = False, **options: Any) -> Grid:
@@ -218,12 +224,16 @@ def _sweep(
     only: frozenset[str],
     engine: Engine,
     *,
+    crossovers: bool,
     as_json: bool,
     quiet: bool,
 ) -> ExitCode:
     """Run what is left of the grid, write the tables, print the summary; return the exit code."""
     from compare_ag.cli.steps import Steps
+    from compare_ag.sweep.analysis import measure_beyond_cells
+    from compare_ag.sweep.engines import run_local
     from compare_ag.sweep.flow import exit_code, left, run_cells
+    from compare_ag.sweep.grid import installed_versions
     from compare_ag.sweep.ledger import Ledger
     from compare_ag.sweep.tables import keep_tables
     from compare_ag.text import printable
@@ -233,8 +243,14 @@ def _sweep(
     with Steps(quiet=quiet) as steps:
         todo = left(ledger.states(planned), only)
         result = run_cells(ledger, todo, engine, steps.show)
+        found, changed = None, bool(todo)
+        if grid.timing and result.complete:
+            limits, found = measure_beyond_cells(
+                ledger, installed_versions(grid.backends), run_local, steps.show, result, crossovers=crossovers
+            )
+            changed |= limits
         steps.show("writing tables and page")
-        records, analysis = keep_tables(ledger, changed=bool(todo))
+        records, analysis = keep_tables(ledger, found, changed=changed)
     if result.lost:
         print(f"compare-ag: {printable(result.lost)}; the same command continues this sweep", file=sys.stderr)
     if result.interrupt is not None:

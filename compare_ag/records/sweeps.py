@@ -132,6 +132,8 @@ class CellRecord(_Part, frozen=True, kw_only=True):
     created: str
     """UTC, ISO 8601"""
     seconds: float = 0.0
+    purpose: str = "grid"
+    """grid, or crossover: measured to narrow where the fastest backend changes"""
     timed_from: float | None = None
     timed_until: float | None = None
     """when the timing part began and ended, in seconds since 1970"""
@@ -148,7 +150,7 @@ class Ranking(_Part, frozen=True, kw_only=True):
 
     fastest: str
     tied: list[str]
-    """backends that are not shown to be slower, fastest first; without the fastest itself"""
+    """backends that are not shown to be slower, fastest first, disturbed ones last; without the fastest itself"""
     runner_up: str | None = None
     """the backend that comes closest; None where no other has a rank"""
     ratio: Interval | None = None
@@ -162,7 +164,7 @@ class Ranking(_Part, frozen=True, kw_only=True):
         if self.runner_up is None:
             return "the only backend with a rank"
         if self.ratio is None:
-            return f"its ratio to {self.runner_up} is not known"
+            return f"not decided: the time of {self.runner_up} is not known"
         ends = "" if self.ratio.low is None else f" ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
         words = f"{self.runner_up} takes {self.ratio.value:.3g}{ends} times as long"
         if self.tied:
@@ -185,7 +187,8 @@ def rank(record: CellRecord) -> Ranking | None:
         pair.backend: pair for known in record.pairs for pair in (known, known.turned()) if pair.baseline == fastest
     }
     others = sorted((name for name in times if name != fastest), key=times.__getitem__)
-    tied = [name for name in others if name not in pairs or pairs[name].verdict != "slower"]
+    disturbed = [row.name for row in record.rows if row.disturbed and row.status == "ok" and row.name not in times]
+    tied = [name for name in others if name not in pairs or pairs[name].verdict != "slower"] + disturbed
     closest = next(iter([*tied, *others]), None)
     return Ranking(
         fastest=fastest,
@@ -211,28 +214,40 @@ class CostModel(_Part, frozen=True, kw_only=True):
     per_element: Interval
     """c, seconds"""
     cells: int
-    error_median: float
-    """relative error of cells that were left out of the fit, median"""
-    error_largest: float
+    error_median: float | None
+    """relative error of cells that were left out of the fit, median; None where they are too few"""
+    error_largest: float | None
+    confounded: bool = False
+    """one number of features alone: per example and per element cannot be told apart"""
 
 
 class CrossoverRecord(_Part, frozen=True, kw_only=True):
-    """Where along one axis one backend becomes faster than another; between measured sizes only."""
+    """Along one line of sizes, where one backend becomes faster than another; between measured sizes only."""
 
     machine: str
     axis: str
     """n or d"""
-    at: dict[str, Any]
-    """the cell's other coordinates"""
+    fixed: int
+    """the other one's size"""
+    loss: str
+    dtype: str
+    threads: int
     first: str
-    """the faster backend at the lower end"""
     second: str
-    kind: str
-    """crossover, tie or none"""
-    low: float
-    high: float
-    """sizes between which it lies; the ends of the axis where there is none"""
-    sentence: str
+    low: int
+    high: int
+    """ends of the line"""
+    crossed: bool
+    points: list[tuple[int, float | None, float | None]]
+    """size, and the interval of time(first)/time(second) there; None where it is not known"""
+    sentences: list[str]
+
+    @property
+    def sentence(self) -> str:
+        """``Along n at d = 20 (float64, 1 thread, logits): …``."""
+        other = "d" if self.axis == "n" else "n"
+        place = f"{self.dtype}, {counted(self.threads, 'thread')}, {self.loss}"
+        return f"Along {self.axis} at {other} = {self.fixed:,} ({place}): {'; '.join(self.sentences)}."
 
 
 class Limit(_Part, frozen=True, kw_only=True):

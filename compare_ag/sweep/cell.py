@@ -42,6 +42,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cell: Cell
     key: str
     versions: dict[str, str]
+    purpose: str = "grid"
     folder: str
     """where its run directory goes: absent, in a folder that exists"""
     memory_limit: int | None = None
@@ -83,6 +84,7 @@ def measure(task: Task) -> CellRecord:
             key=task.key,
             cell=cell,
             versions=task.versions,
+            purpose=task.purpose,
             status=status,
             reason=reason,
             machine=this_machine(),

@@ -142,6 +142,7 @@ class _Distribution:
             cell=planned.cell,
             key=planned.key,
             versions=planned.versions,
+            purpose=planned.purpose,
             folder="",
             memory_limit=self._memory_limit,
         )
@@ -194,7 +195,7 @@ class _Distribution:
 def run_remote(encoded: bytes) -> dict[str, bytes]:
     """On a worker: run the cell of a `Task` in a process of its own; return its files by their relative paths."""
     task = msgspec.json.decode(encoded, type=Task)
-    planned = Planned(task.cell, task.key, task.versions)
+    planned = Planned(task.cell, task.key, task.versions, task.purpose)
     with tempfile.TemporaryDirectory(prefix="compare-ag-cell-") as parent:
         folder = Path(parent) / "cell"
         attempt(planned, folder, lambda: None, task.memory_limit)

@@ -86,6 +86,7 @@ def attempt(planned: Planned, folder: Path, tell: Callable[[], object], memory_l
         key=planned.key,
         cell=planned.cell,
         versions=planned.versions,
+        purpose=planned.purpose,
         status=status,
         reason=reason,
         machine=this_machine(),
@@ -100,7 +101,12 @@ def run_process(planned: Planned, folder: Path, tell: Callable[[], object], memo
     An interrupt ends the process, its workers included, before it is raised again.
     """
     task = Task(
-        cell=planned.cell, key=planned.key, versions=planned.versions, folder=str(folder), memory_limit=memory_limit
+        cell=planned.cell,
+        key=planned.key,
+        versions=planned.versions,
+        purpose=planned.purpose,
+        folder=str(folder),
+        memory_limit=memory_limit,
     )
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

@@ -34,6 +34,11 @@ class Result:
     interrupt: KeyboardInterrupt | None = None
     """what ended it before its last cell"""
 
+    @property
+    def complete(self) -> bool:
+        """Whether every cell had its turn."""
+        return self.interrupt is None and not self.lost
+
 
 def left(states: Sequence[State], only: frozenset[str] = frozenset()) -> list[Planned]:
     """The cells to run: those that are not done, or of these the ones in a state of ``only``."""

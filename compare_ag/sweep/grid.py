@@ -73,6 +73,8 @@ class Planned(NamedTuple):
     cell: Cell
     key: str
     versions: dict[str, str]
+    purpose: str = "grid"
+    """see `CellRecord.purpose`"""
 
 
 def make_grid(**options: Any) -> Grid:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from compare_ag.records import RecordError, load_run
+from compare_ag.records import RecordError, load_run, write_bytes
 from compare_ag.records.sweeps import CellRecord
 from compare_ag.sweep.cell import summary
 from compare_ag.sweep.grid import cell_key
 from compare_ag.sweep.ledger import CELL_FILE, Ledger, check_cell, difference
+from compare_ag.sweep.shares import FOLDER
 from compare_ag.sweep.sums import read_sums
 
 
@@ -54,6 +55,8 @@ def merge(output: Path, folders: Sequence[Path], tell: Callable[[str, int, int],
             added += 1
         else:
             known += 1
+    for source in sources:
+        copy_limits(source, target)
     return Merged(target, added, known, _warnings(list(checked.values())))
 
 
@@ -96,6 +99,14 @@ def _add(target: Ledger, place: Path, record: CellRecord) -> bool:
         shutil.copytree(place, scratch)
         target.accept(scratch, name)
     return True
+
+
+def copy_limits(source: Ledger, target: Ledger) -> None:
+    """Copy the limits of machines that the target does not know."""
+    for path in sorted((source.folder / FOLDER).glob("*.json")):
+        there = target.folder / FOLDER / path.name
+        if not there.exists():
+            write_bytes(there, path.read_bytes())
 
 
 def _same(one: Path, other: Path) -> bool:

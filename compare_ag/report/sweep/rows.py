@@ -14,7 +14,7 @@ from compare_ag.report.escape import cell as safe_cell
 from compare_ag.text import everywhere, without_paths
 
 COLUMNS = (
-    "key", "machine", "n", "d", "dtype", "threads", "loss", "steps", "cell_status", "cell_reason", "created",
+    "key", "purpose", "machine", "n", "d", "dtype", "threads", "loss", "steps", "cell_status", "cell_reason", "created",
     "seconds", "backend", "status", "reason", "worst_ratio", "ranked", "place", "step_seconds", "step_seconds_low",
     "step_seconds_high", "ratio_to_fastest", "ratio_low", "ratio_high", "verdict", "limit_share",
     "first_step_seconds", "cold_seconds", "peak_bytes", "training_bytes", "tape_bytes", "threads_observed",
@@ -27,6 +27,7 @@ def rows(records: Iterable[CellRecord]) -> Iterator[dict[str, Any]]:
         cell = record.cell
         common = {
             "key": record.key,
+            "purpose": record.purpose,
             "machine": record.machine.id,
             "n": cell.n,
             "d": cell.d,

@@ -59,9 +59,9 @@ class Panel:
 
 
 def panels(records: Iterable[CellRecord]) -> list[Panel]:
-    """The heat maps, machine by machine."""
+    """The heat maps, machine by machine, of the grid's cells."""
     found: dict[tuple[Any, ...], Panel] = {}
-    for record in records:
+    for record in (record for record in records if record.purpose == "grid"):
         cell = record.cell
         place = (record.machine.id, *cell.panel)
         panel = found.setdefault(place, Panel(record.machine, cell.loss, cell.dtype, cell.threads, {}))
@@ -200,12 +200,16 @@ def models(found: Analysis, machine: Machine) -> Table[CostModel] | None:
         Column("backend", lambda one: one.backend, left=True),
         Column("cells", lambda one: f"{one.dtype}, {counted(one.threads, 'thread')}, {one.loss}", left=True),
         Column("fixed", lambda one: one.fixed, shown=_cost),
-        Column("per example", lambda one: one.per_example, shown=_cost),
-        Column("per element", lambda one: one.per_element, shown=_cost),
+        Column("per example", lambda one: one.per_example, text=lambda one: _confounded(one) or _cost(one.per_example)),
+        Column("per element", lambda one: one.per_element, text=lambda one: _confounded(one) or _cost(one.per_element)),
         Column("leave-one-out error", lambda one: one.error_median, text=_error),
     ]
     notes = ["Seconds per step = fixed + per example · n + per element · n d: it explains, and decides nothing."]
     return Table("models", "What a step costs", "", columns, rows, notes)
+
+
+def _confounded(one: CostModel) -> str:
+    return "not told apart" if one.confounded else ""
 
 
 def _cost(value: Interval) -> str:
@@ -215,6 +219,8 @@ def _cost(value: Interval) -> str:
 
 
 def _error(one: CostModel) -> str:
+    if one.error_median is None or one.error_largest is None:
+        return f"not known from {one.cells} cells"
     return f"{100 * one.error_median:.0f} % median, {100 * one.error_largest:.0f} % largest, {one.cells} cells"
 
 

@@ -73,8 +73,9 @@ def _analysis(machine: str) -> Analysis:
         ],
         crossovers=[
             CrossoverRecord(
-                machine=machine, axis="n", at={"d": 2}, first="numpy", second="torch", kind="crossover", low=4000, high=4700,
-                sentence="At d=2 float64, torch becomes faster than numpy between n=4000 and n=4700.",
+                **place, axis="n", fixed=2, first="numpy", second="torch", low=100, high=10_000, crossed=True,
+                points=[(4000, 0.9, 0.95), (4700, 1.05, 1.1)],
+                sentences=["numpy is faster up to 4,000 and torch from 4,700 on: they cross between these sizes"],
             )
         ],
     )  # fmt: skip

@@ -92,7 +92,7 @@ def test_the_summary_has_winners_ties_models_crossovers_and_failures(varied):
     assert "Fastest correct backend: float64, 1 thread, logits" in shown
     assert "numpy 5" in shown
     assert "numpy ≟ torch" in shown
-    assert "torch becomes faster than numpy between n=4000 and n=4700." in shown
+    assert "Along n at d = 2 (float64, 1 thread, logits): numpy is faster up to 4,000 and torch from 4,700 on" in shown
     assert "8 % median, 30 % largest, 7 cells" in shown
     assert "slow: disagree" in shown
     assert "memory: it needs about 40 GiB" in shown
