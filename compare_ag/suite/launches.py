@@ -54,6 +54,8 @@ class Bench:
     """whether these were many"""
     first_phases: list[int] = field(default_factory=list)
     pinned: list[int] = field(default_factory=list)
+    cached: bool = False
+    """whether an earlier worker had left compiled code for it"""
     blocks: list[list[TimedBlock]] = field(default_factory=list)
     phased: list[list[TimedBlock]] = field(default_factory=list)
     audit: Audited | None = None
