@@ -185,7 +185,7 @@ def _ledger_if_there(grid: Grid, output: Path | None) -> Ledger | None:
 
 def _list(grid: Grid, output: Path | None, planned: Sequence[Planned]) -> None:
     """Print the cells with what they need."""
-    from compare_ag.problem.memory import available_memory
+    from compare_ag.problem.estimate import available_memory
     from compare_ag.report.sweep.tables import Need
     from compare_ag.report.sweep.terminal import plan_lines
     from compare_ag.sweep.estimate import estimate, why_skipped

@@ -18,12 +18,12 @@ from typing import Any
 
 from compare_ag.problem.checks import printable
 from compare_ag.problem.core import Data, ProblemError
+from compare_ag.problem.estimate import Available, available_memory
 from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
 from compare_ag.problem.files_arrays import read_frame, read_npz, read_parquet
 from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
 from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
 from compare_ag.problem.files_text import PACKED, text_lines
-from compare_ag.problem.memory import Available, available_memory
 from compare_ag.problem.table import Source, Table
 
 LIBSVM = (".libsvm", ".svm", ".svmlight")

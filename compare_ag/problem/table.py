@@ -18,7 +18,7 @@ import numpy as np
 
 from compare_ag.problem.checks import did_you_mean, listed, printable, quoted
 from compare_ag.problem.core import Array, ProblemError
-from compare_ag.problem.memory import require_memory
+from compare_ag.problem.estimate import require_memory
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "null", "none"})
 """Feature cells that say, in lower case, that a value is missing. ("nan" is a number that is not finite.)"""

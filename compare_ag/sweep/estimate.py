@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from compare_ag.host.environment import usable_cpus
 from compare_ag.problem import recorded_steps
-from compare_ag.problem.memory import WORKER_COPIES, available_memory, bytes_to_read, bytes_to_train, size
+from compare_ag.problem.estimate import WORKER_COPIES, available_memory, bytes_to_read, bytes_to_train, size
 from compare_ag.records.sweeps import Cell
 from compare_ag.text import clock_time
 
