@@ -194,10 +194,10 @@ def _list(grid: Grid, output: Path | None, planned: Sequence[Planned]) -> None:
     states = {} if ledger is None else {state.planned.key: state.state for state in ledger.states(planned)}
     free = available_memory()
     needs = []
-    for one in planned:
-        need = estimate(one.cell)
-        why = why_skipped(one.cell, need, lambda: free)
-        needs.append(Need(one.key, one.cell, need.seconds, need.bytes, states.get(one.key, ""), why))
+    for item in planned:
+        need = estimate(item.cell)
+        why = why_skipped(item.cell, need, lambda: free)
+        needs.append(Need(item.key, item.cell, need.seconds, need.bytes, states.get(item.key, ""), why))
     for line in plan_lines(needs):
         print(line)
     sys.stdout.flush()
@@ -243,20 +243,20 @@ def _sweep(
     with Steps(quiet=quiet) as steps:
         todo = left(ledger.states(planned), only)
         result = run_cells(ledger, todo, engine, steps.show)
-        found, changed = None, bool(todo)
+        searched, changed = None, bool(todo)
         if grid.timing and result.complete:
-            limits, found = measure_beyond_cells(
+            limits, searched = measure_beyond_cells(
                 ledger, installed_versions(grid.backends), run_local, steps.show, result, crossovers=crossovers
             )
             changed |= limits
         steps.show("writing tables and page")
-        records, analysis = keep_tables(ledger, found, changed=changed)
+        records, analysis = keep_tables(ledger, searched, changed=changed)
     if result.lost:
         print(f"compare-ag: {printable(result.lost)}; the same command continues this sweep", file=sys.stderr)
     if result.interrupt is not None:
         print("interrupted: the same command continues this sweep", file=sys.stderr)
     _print(ledger, records, analysis, as_json=as_json)
-    own = {one.key for one in planned}
+    own = {item.key for item in planned}
     return exit_code(result, [record for record in records if record.key in own])
 
 

@@ -112,16 +112,18 @@ def search_crossovers(
     Each size that is measured is a cell of the ledger, of the two backends alone; one that is there is not run again.
     An interrupt ends the search and is kept in ``result``; what was found before is returned.
     """
-    own = [one for one in latest(ledger.records()) if one.machine.id == this_machine().id and one.purpose == "grid"]
-    found: list[CrossoverRecord] = []
+    machine = this_machine().id
+    records = latest(ledger.records())
+    own = [record for record in records if record.machine.id == machine and record.purpose == "grid"]
+    crossovers: list[CrossoverRecord] = []
     for line in lines(own):
         for first, second, low, high in rivals(line):
             try:
                 crossover = _search(line, first, second, (low, high), ledger, versions, engine, tell, result)
             except _StoppedError:
-                return found
-            found.append(_record(line, crossover))
-    return found
+                return crossovers
+            crossovers.append(_record(line, crossover))
+    return crossovers
 
 
 def lines(records: Sequence[CellRecord]) -> Iterator[Line]:
@@ -152,7 +154,7 @@ def rivals(line: Line) -> list[tuple[str, str, int, int]]:
     ]
     if changes or len(ranked) < 2:
         return changes
-    closest = min((one for _, one in ranked), key=_closeness)
+    closest = min((ranking for _, ranking in ranked), key=_closeness)
     if closest.ratio is None or closest.runner_up is None:
         return []
     return [(closest.fastest, closest.runner_up, ranked[0][0], ranked[-1][0])]
@@ -225,14 +227,14 @@ def _cell_at(template: Cell, axis: Axis, size: int, backends: tuple[str, str]) -
 
 
 def _record(line: Line, crossover: Crossover) -> CrossoverRecord:
-    some = next(iter(line.cells.values()))
+    sample = next(iter(line.cells.values()))
     return CrossoverRecord(
-        machine=some.machine.id,
+        machine=sample.machine.id,
         axis=line.axis,
         fixed=line.fixed,
-        loss=some.cell.loss,
-        dtype=some.cell.dtype,
-        threads=some.cell.threads,
+        loss=sample.cell.loss,
+        dtype=sample.cell.dtype,
+        threads=sample.cell.threads,
         first=crossover.first,
         second=crossover.second,
         low=crossover.low,

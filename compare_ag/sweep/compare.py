@@ -38,7 +38,7 @@ def compare_sweeps(
     machines = {place[0] for place in first} | {place[0] for place in second}
     if not first.keys() & second.keys() and len(machines) == 2:
         # one machine each: numbers are compared, and `compare_runs` says why times are not
-        first, second = ({("", problem): one for (_, problem), one in side.items()} for side in (first, second))
+        first, second = ({("", problem): record for (_, problem), record in side.items()} for side in (first, second))
     common = [place for place in first if place in second]
     if not common:
         raise ComparisonError(f"{before.folder} and {after.folder} have no cell in common")
@@ -54,20 +54,20 @@ def compare_sweeps(
         after=after.folder.resolve().name,
         threshold=threshold,
         cells=changes,
-        gone=[one.cell.label for place, one in first.items() if place not in second],
-        new=[one.cell.label for place, one in second.items() if place not in first],
-        exit_code=int(any(one.regressions for one in changes)),
+        gone=[record.cell.label for place, record in first.items() if place not in second],
+        new=[record.cell.label for place, record in second.items() if place not in first],
+        exit_code=int(any(change.regressions for change in changes)),
     )
 
 
 def _by_place(ledger: Ledger) -> dict[Place, CellRecord]:
     """The cells by machine and problem; backends, timing and timeout may differ."""
-    found = {}
+    records = {}
     for record in latest(ledger.records()):
         cell = record.cell
         problem = f"{cell.label} {cell.steps} {cell.l2} {cell.seed}"
-        found[record.machine.id, problem] = record
-    return found
+        records[record.machine.id, problem] = record
+    return records
 
 
 def _compare_cells(
@@ -86,9 +86,9 @@ def _compare_cells(
         regressions.append(f"it has no result any more: {new.status}: {new.reason}")
     elif new.rows and old.rows:
         runs = (load_run(ledger.place(_folder(ledger, record))) for ledger, record in (before, after))
-        found = compare_runs(*runs, threshold=threshold, yardstick=yardstick, strict=strict, beside=beside)
-        regressions += found.regressions
-        improvements += [sentence for one in found.backends if (sentence := _improvement(one))]
+        comparison = compare_runs(*runs, threshold=threshold, yardstick=yardstick, strict=strict, beside=beside)
+        regressions += comparison.regressions
+        improvements += [sentence for change in comparison.backends if (sentence := _improvement(change))]
     return CellChange(
         label=new.cell.label,
         key_before=old.key,
@@ -108,11 +108,11 @@ def _folder(ledger: Ledger, record: CellRecord) -> str:
     return own if ledger.place(own).exists() else record.key
 
 
-def _improvement(one: BackendChange) -> str:
-    if one.became == "cured":
-        return f"{one.name} is right again"
-    if one.speed.verdict == "faster" and one.speed.ratio is not None:
-        return f"{one.name} takes {one.speed.ratio.value:.3f} times as long"
+def _improvement(change: BackendChange) -> str:
+    if change.became == "cured":
+        return f"{change.name} is right again"
+    if change.speed.verdict == "faster" and change.speed.ratio is not None:
+        return f"{change.name} takes {change.speed.ratio.value:.3f} times as long"
     return ""
 
 

@@ -55,22 +55,22 @@ def run_local(
 
     A cell's claim is held until the next one is asked for: the caller accepts the folder meanwhile.
     """
-    for one in planned:
-        with ledger.claim(one.key) as ours:
+    for cell in planned:
+        with ledger.claim(cell.key) as ours:
             if not ours:
-                yield Done(one, None)
+                yield Done(cell, None)
                 continue
-            entry = ledger.entry(one.key)
+            entry = ledger.entry(cell.key)
             if entry is not None and entry.status == "ok":  # another process has finished it since
-                yield Done(one, None)
+                yield Done(cell, None)
                 continue
-            scratch = ledger.scratch(one.key)
+            scratch = ledger.scratch(cell.key)
             try:
-                attempt(one, scratch, partial(tell, one), memory_limit)
+                attempt(cell, scratch, partial(tell, cell), memory_limit)
             except KeyboardInterrupt:
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
-            yield Done(one, scratch)
+            yield Done(cell, scratch)
 
 
 def attempt(planned: Planned, folder: Path, tell: Callable[[], object], memory_limit: int | None = None) -> None:

@@ -10,8 +10,8 @@ from compare_ag.sweep.ledger import Ledger, changes
 
 def explain_key(ledger: Ledger | None, planned: Sequence[Planned], key: str) -> list[str]:
     """Lines for each cell whose key begins so, planned or on disk; none where there is none."""
-    by_cell = {one.cell: one for one in planned}
-    by_key = {one.key: one for one in planned}
+    by_cell = {item.cell: item for item in planned}
+    by_key = {item.key: item for item in planned}
     present = [] if ledger is None else ledger.names()
     lines = []
     for name in sorted({name for name in [*by_key, *present] if name.startswith(key)}):

@@ -42,7 +42,7 @@ class Result:
 
 def left(states: Sequence[State], only: frozenset[str] = frozenset()) -> list[Planned]:
     """The cells to run: those that are not done, or of these the ones in a state of ``only``."""
-    return [one.planned for one in states if one.state != "ok" and (not only or one.state in only)]
+    return [state.planned for state in states if state.state != "ok" and (not only or state.state in only)]
 
 
 def run_cells(
@@ -57,12 +57,12 @@ def run_cells(
     tell: hears which cell is at work, how many are done and the time left. Raises `SaveError`.
     """
     result = result or Result()
-    forecast = Forecast([one.cell for one in planned])
+    forecast = Forecast([item.cell for item in planned])
     done = 0
 
-    def show(one: Planned) -> None:
+    def show(current: Planned) -> None:
         left_over = clock_time(forecast.seconds)
-        tell(f"cell {done + 1}/{len(planned)} ({one.cell.label}), about {left_over} left")
+        tell(f"cell {done + 1}/{len(planned)} ({current.cell.label}), about {left_over} left")
 
     try:
         for outcome in engine(ledger, planned, show):

@@ -143,12 +143,11 @@ class Ledger:
 
     def states(self, planned: Sequence[Planned]) -> list[State]:
         """Where each planned cell stands."""
-        present = self.names()
-        wanted = {one.key for one in planned}
+        present = frozenset(self.names())
+        wanted = {item.key for item in planned}
         others = {entry.cell: entry for key in present if key not in wanted and (entry := self.entry(key)) is not None}
-        return [
-            _state(one, self.entry(one.key) if one.key in present else None, others.get(one.cell)) for one in planned
-        ]
+        known = {item.key: self.entry(item.key) for item in planned if item.key in present}
+        return [_state(item, known.get(item.key), others.get(item.cell)) for item in planned]
 
     # --- writing --------------------------------------------------------------------------------------------
 

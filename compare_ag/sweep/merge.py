@@ -40,17 +40,17 @@ def merge(output: Path, folders: Sequence[Path], tell: Callable[[str, int, int],
     sources = [Ledger.open(folder) for folder in folders]
     for source in sources[1:]:
         if source.grid != sources[0].grid:
-            told = difference(sources[0].grid, source.grid)
-            raise RecordError(f"{source.folder} holds another grid than {sources[0].folder}: {told}")
-    found = [(source, key) for source in sources for key in source.names()]
+            differences = difference(sources[0].grid, source.grid)
+            raise RecordError(f"{source.folder} holds another grid than {sources[0].folder}: {differences}")
+    cells = [(source, key) for source in sources for key in source.names()]
     checked: dict[Path, CellRecord] = {}
-    for done, (source, key) in enumerate(found):
-        tell("checking", done, len(found))
+    for done, (source, key) in enumerate(cells):
+        tell("checking", done, len(cells))
         checked[source.place(key)] = require_untouched(source.place(key))
     target = Ledger.create(sources[0].grid, output)
     added = known = 0
     for done, (place, record) in enumerate(checked.items()):
-        tell("copying", done, len(found))
+        tell("copying", done, len(cells))
         if _add(target, place, record):
             added += 1
         else:
@@ -72,11 +72,11 @@ def require_untouched(place: Path) -> CellRecord:
 
 def _require_rows(place: Path, record: CellRecord) -> None:
     """Compare what the record says of each backend with the cell's run. Raises `RecordError`."""
-    told = summary(load_run(place))
-    for row, own in zip(record.rows, told["rows"], strict=False):
+    expected = summary(load_run(place))
+    for row, own in zip(record.rows, expected["rows"], strict=False):
         if row != own:
             raise RecordError(f"{place / CELL_FILE} was changed: what it says of {row.name} is not what its run says")
-    if len(record.rows) != len(told["rows"]) or record.pairs != told["pairs"]:
+    if len(record.rows) != len(expected["rows"]) or record.pairs != expected["pairs"]:
         raise RecordError(f"{place / CELL_FILE} was changed: it does not say what its run says")
 
 
@@ -109,8 +109,8 @@ def copy_limits(source: Ledger, target: Ledger) -> None:
             write_bytes(there, path.read_bytes())
 
 
-def _same(one: Path, other: Path) -> bool:
-    return read_sums(one) == read_sums(other)
+def _same(place: Path, other: Path) -> bool:
+    return read_sums(place) == read_sums(other)
 
 
 def _warnings(records: Sequence[CellRecord]) -> list[str]:

@@ -55,6 +55,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     ranking: Ranking
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """n and d."""
+        return self.record.cell.n, self.record.cell.d
+
 
 def saved_sweeps(folders: Sequence[Path] = ()) -> list[Ledger]:
     """The sweeps in these folders; of none given, those below reports/sweeps. Raises `RecordError`."""
@@ -70,15 +75,15 @@ def sources(
 
     versions: of some backends, as installed now.
     """
-    found: list[Source] = []
+    candidates: list[Source] = []
     for ledger in ledgers:
         usable = [record for record in _usable(ledger, question) if _is_current(record, versions)]
-        found += [
+        candidates += [
             Source(record=record, folder=ledger.folder.name, ranking=ranking)
             for record in latest(usable)
             if (ranking := rank(_restricted(record, question))) is not None
         ]
-    return found
+    return candidates
 
 
 def _usable(ledger: Ledger, question: Question) -> Iterator[CellRecord]:
@@ -110,27 +115,27 @@ def _restricted(record: CellRecord, question: Question) -> CellRecord:
     return msgspec.structs.replace(record, rows=rows)
 
 
-def choose(found: Sequence[Source], question: Question, prefer: str | None = None) -> Choice | None:
+def choose(candidates: Sequence[Source], question: Question, prefer: str | None = None) -> Choice | None:
     """The backend to take; None where the cells do not tell."""
-    exact = [one for one in found if (one.record.cell.n, one.record.cell.d) == (question.n, question.d)]
+    exact = [source for source in candidates if source.size == (question.n, question.d)]
     if exact:
-        newest = max(exact, key=lambda one: one.record.created)
+        newest = max(exact, key=lambda source: source.record.created)
         return _choice(question, [newest], prefer, "measured", newest.ranking.sentence)
-    corners = neighbours(found, question)
+    corners = neighbours(candidates, question)
     if not corners:
         return None
-    if not set.intersection(*(_as_good(one.ranking) for one in corners)):
+    if not set.intersection(*(_as_good(source.ranking) for source in corners)):
         return None  # the fastest changes between the neighbours: somewhere there is a crossover
-    sizes = ", ".join(f"n={one.record.cell.n} d={one.record.cell.d}" for one in corners)
+    sizes = ", ".join(f"n={source.record.cell.n} d={source.record.cell.d}" for source in corners)
     return _choice(question, corners, prefer, "between", f"the fastest at all measured sizes around it ({sizes})")
 
 
-def neighbours(found: Sequence[Source], question: Question) -> list[Source]:
+def neighbours(candidates: Sequence[Source], question: Question) -> list[Source]:
     """The measured corners of the smallest box around the size; none where a corner is missing.
 
     Where the size lies on a measured line, the box is that line's piece.
     """
-    by_size = {(one.record.cell.n, one.record.cell.d): one for one in sorted(found, key=lambda one: one.record.created)}
+    by_size = {source.size: source for source in sorted(candidates, key=lambda source: source.record.created)}
     boxes = []
     sizes_n, sizes_d = ({size[axis] for size in by_size} for axis in (0, 1))
     for low_n in (n for n in sizes_n if n <= question.n):
@@ -166,9 +171,9 @@ def _not_slower(ranking: Ranking) -> set[str]:
 
 
 def _choice(question: Question, based_on: list[Source], prefer: str | None, certainty: str, why: str) -> Choice:
-    rankings = [one.ranking for one in based_on]
+    rankings = [ranking.ranking for ranking in based_on]
     candidates = set.intersection(*map(_as_good if certainty == "between" else _not_slower, rankings))
-    votes = [one.fastest for one in rankings if one.fastest in candidates]
+    votes = [ranking.fastest for ranking in rankings if ranking.fastest in candidates]
     fastest = max(sorted(set(votes)) or sorted(candidates), key=votes.count)
     others = sorted(candidates - {fastest})
     backend = prefer if prefer in candidates and prefer is not None else fastest
@@ -184,8 +189,8 @@ def _choice(question: Question, based_on: list[Source], prefer: str | None, cert
         preferred=backend != fastest,
         certainty=certainty,
         sentence=words,
-        cells=[one.record.key for one in based_on],
-        sweeps=sorted({one.folder for one in based_on}),
+        cells=[source.record.key for source in based_on],
+        sweeps=sorted({source.folder for source in based_on}),
     )
 
 

@@ -41,7 +41,7 @@ def measure_missing_limits(ledger: Ledger, tell: Callable[[str], object]) -> boo
 
 def read_limits(ledger: Ledger) -> Limits:
     """The limits that the folder has; a damaged file counts as none."""
-    found = {}
+    known = {}
     for path in sorted((ledger.folder / FOLDER).glob("*-*.json")):
         machine, _, threads = path.stem.rpartition("-")
         try:
@@ -49,8 +49,8 @@ def read_limits(ledger: Ledger) -> Limits:
         except RecordError:
             continue
         if threads.isdecimal():
-            found[machine, int(threads)] = limits
-    return found
+            known[machine, int(threads)] = limits
+    return known
 
 
 def add_shares(records: Iterable[CellRecord], limits: Limits) -> list[CellRecord]:
@@ -78,12 +78,12 @@ def limit_of(record: CellRecord, limits: Limits) -> float | None:
 
 def limits_of(records: Sequence[CellRecord], limits: Limits) -> list[Limit]:
     """The limit at every size, for the curves."""
-    found: dict[tuple[str, int, int, str, int], Limit] = {}
+    by_size: dict[tuple[str, int, int, str, int], Limit] = {}
     for record in records:
         cell, seconds = record.cell, limit_of(record, limits)
         if seconds is not None:
             place = (record.machine.id, cell.n, cell.d, cell.dtype, cell.threads)
-            found[place] = Limit(
+            by_size[place] = Limit(
                 machine=place[0], n=cell.n, d=cell.d, dtype=cell.dtype, threads=cell.threads, seconds=seconds
             )
-    return list(found.values())
+    return list(by_size.values())

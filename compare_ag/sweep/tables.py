@@ -29,8 +29,8 @@ def keep_tables(
     known = read_analysis(ledger)
     folder = ledger.folder
     if changed or crossovers is not None or not all((folder / name).is_file() for name in FILES):
-        found = known.crossovers if crossovers is None else crossovers
-        known = analyse(records, limits, found)
+        searched = known.crossovers if crossovers is None else crossovers
+        known = analyse(records, limits, searched)
         write_record(folder / ANALYSIS_FILE, known)
         write_bytes(folder / CSV_FILE, csv_text(records).encode())
         write_bytes(folder / LINES_FILE, json_lines(records).encode())
@@ -49,5 +49,5 @@ def read_analysis(ledger: Ledger) -> Analysis:
 
 def merge_crossovers(parts: list[Ledger]) -> list[CrossoverRecord]:
     """The crossovers that were found in several folders, each once."""
-    found = [one for part in parts for one in read_analysis(part).crossovers]
-    return list({msgspec.json.encode(one): one for one in found}.values())
+    crossovers = [crossover for part in parts for crossover in read_analysis(part).crossovers]
+    return list({msgspec.json.encode(crossover): crossover for crossover in crossovers}.values())

@@ -39,8 +39,8 @@ def lines_of(panel: Panel) -> list[tuple[str, int]]:
 
 def _along(panel: Panel, axis: str, fixed: int) -> list[CellRecord]:
     """The cells of one line, by size."""
-    own = [one for (n, d), one in panel.cells.items() if fixed == (d if axis == "n" else n)]
-    return sorted(own, key=lambda one: getattr(one.cell, axis))
+    own = [record for (n, d), record in panel.cells.items() if fixed == (d if axis == "n" else n)]
+    return sorted(own, key=lambda record: getattr(record.cell, axis))
 
 
 def _values(
@@ -94,10 +94,10 @@ def _chart(
     if not series:
         return
     limit = [
-        (float(getattr(one, axis)), one.seconds)
-        for one in analysis.limits
-        if (one.machine, one.dtype, one.threads) == (panel.machine.id, panel.dtype, panel.threads)
-        and fixed == (one.d if axis == "n" else one.n)
+        (float(getattr(limit, axis)), limit.seconds)
+        for limit in analysis.limits
+        if (limit.machine, limit.dtype, limit.threads) == (panel.machine.id, panel.dtype, panel.threads)
+        and fixed == (limit.d if axis == "n" else limit.n)
     ]
     if len(limit) > 1:
         x, y = (packer.add(list(values)) for values in zip(*sorted(limit), strict=True))
@@ -171,7 +171,7 @@ def _threads(panels: Sequence[Panel], packer: Packer, looks: dict[str, int]) -> 
         if len(family) < 2 or not sizes:
             continue
         n, d = max(sizes, key=lambda pair: (pair[0] * pair[1], pair))
-        cells = sorted((panel.cells[n, d] for panel in family), key=lambda one: one.cell.threads)
+        cells = sorted((panel.cells[n, d] for panel in family), key=lambda record: record.cell.threads)
         series: list[dict[str, Any]] = []
         for name in family[0].backends:
             known = _values(cells, name, lambda row: None if row.step is None else row.step.value)
@@ -180,7 +180,7 @@ def _threads(panels: Sequence[Panel], packer: Packer, looks: dict[str, int]) -> 
                 y = packer.add([value for *_, value in known])
                 series.append({"name": name, "look": looks[name], "draw": "line", "x": {"array": x}, "y": {"array": y}})
         if series:
-            asked = ", ".join(counted(one.cell.threads, "thread") for one in cells)
+            asked = ", ".join(counted(record.cell.threads, "thread") for record in cells)
             yield {
                 "kind": "threads",
                 "title": f"Time per step against threads at n = {n:,}, d = {d:,}: {family[0].dtype}, {family[0].loss}",

@@ -16,11 +16,11 @@ from compare_ag.report.table import BAD, GOOD, Column, Table
 
 def headline(comparison: SweepComparison) -> str:
     """``2 of 24 cells changed from before to after, 1 of them for the worse.``"""
-    changed = [one for one in comparison.cells if one.changed]
-    worse = [one for one in changed if one.regressions]
+    changed = [change for change in comparison.cells if change.changed]
+    worse = [change for change in changed if change.regressions]
     names = f"from {clean(comparison.before)} to {clean(comparison.after)}"
-    told = f"{len(changed)} of {counted(len(comparison.cells), 'cell')} changed {names}"
-    parts = [f"{told}, {len(worse)} of them for the worse." if changed else f"{told}."]
+    sentence = f"{len(changed)} of {counted(len(comparison.cells), 'cell')} changed {names}"
+    parts = [f"{sentence}, {len(worse)} of them for the worse." if changed else f"{sentence}."]
     for labels, words in ((comparison.gone, "not measured any more"), (comparison.new, "new")):
         if labels:
             parts.append(f"{counted(len(labels), 'cell')} {words}.")
@@ -30,12 +30,12 @@ def headline(comparison: SweepComparison) -> str:
 def changed_cells(comparison: SweepComparison) -> Table[CellChange]:
     """A row for each cell that changed, the worse ones first."""
     columns: list[Column[CellChange]] = [
-        Column("cell", lambda one: one.label, left=True),
-        Column("fastest", lambda one: _arrow(one.fastest_before, one.fastest_after), left=True),
-        Column("status", lambda one: _arrow(one.status_before, one.status_after), left=True),
-        Column("what changed", _words, prose=True, tone=lambda one: BAD if one.regressions else GOOD),
+        Column("cell", lambda change: change.label, left=True),
+        Column("fastest", lambda change: _arrow(change.fastest_before, change.fastest_after), left=True),
+        Column("status", lambda change: _arrow(change.status_before, change.status_after), left=True),
+        Column("what changed", _words, prose=True, tone=lambda change: BAD if change.regressions else GOOD),
     ]
-    rows = sorted((one for one in comparison.cells if one.changed), key=lambda one: not one.regressions)
+    rows = sorted((change for change in comparison.cells if change.changed), key=lambda change: not change.regressions)
     return Table("changed", "Cells that changed", "", columns, rows)
 
 
@@ -43,8 +43,8 @@ def _arrow(before: str, after: str) -> str:
     return before or "n/a" if before == after else f"{before or 'n/a'} → {after or 'n/a'}"
 
 
-def _words(one: CellChange) -> str:
-    return "; ".join([*one.regressions, *one.improvements]) or "the fastest backend or the status alone"
+def _words(change: CellChange) -> str:
+    return "; ".join([*change.regressions, *change.improvements]) or "the fastest backend or the status alone"
 
 
 def comparison_sections(comparison: SweepComparison) -> Iterator[RenderableType]:

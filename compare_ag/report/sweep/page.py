@@ -65,7 +65,7 @@ def render_sweep(records: Sequence[CellRecord], analysis: Analysis) -> str:
             looks=looks,
             charts=drawn,
             failures=failures,
-            machines=[(one.id, f"{one.label}, {one.system}") for one in tables.machines(records)],
+            machines=[(machine.id, f"{machine.label}, {machine.system}") for machine in tables.machines(records)],
             versions=_versions(records),
             data={"charts": everywhere(drawn, clean), "downloads": offered},
             arrays=packer.packed,
@@ -100,8 +100,8 @@ def answer(records: Sequence[CellRecord]) -> list[str]:
     parts = [f"{name} in {count}" for name, count in won.most_common()]
     ties = sum(bool(ranking.tied) for ranking in rankings)
     parts += [f"a tie in {ties}"] if ties else []
-    told = f"Fastest of {counted(len(rankings), 'timed cell')}: {', '.join(parts)}." if rankings else ""
-    return [sentence for sentence in (counts_sentence(records), told) if sentence]
+    fastest = f"Fastest of {counted(len(rankings), 'timed cell')}: {', '.join(parts)}." if rankings else ""
+    return [sentence for sentence in (counts_sentence(records), fastest) if sentence]
 
 
 def _machine_part(
@@ -152,11 +152,11 @@ def _cut(table: Table[tables.Entry]) -> Table[tables.Entry]:
 
 def _versions(records: Sequence[CellRecord]) -> list[tuple[str, str]]:
     """Every version that a cell was measured with."""
-    found: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = {}
     for record in records:
         for name, version in record.versions.items():
-            found.setdefault(name, set()).add(version)
-    return [(name, ", ".join(sorted(versions))) for name, versions in sorted(found.items())]
+            known.setdefault(name, set()).add(version)
+    return [(name, ", ".join(sorted(versions))) for name, versions in sorted(known.items())]
 
 
 def downloads(records: Sequence[CellRecord], analysis: Analysis) -> list[dict[str, Any]]:

@@ -48,8 +48,8 @@ def rows(records: Iterable[CellRecord]) -> Iterator[dict[str, Any]]:
 def _of_backend(record: CellRecord, row: BackendRow, ranking: Ranking | None) -> dict[str, Any]:
     pair = None
     if ranking is not None:
-        known = (one for pair in record.pairs for one in (pair, pair.turned()))
-        pair = next((one for one in known if (one.backend, one.baseline) == (row.name, ranking.fastest)), None)
+        known = (turn for pair in record.pairs for turn in (pair, pair.turned()))
+        pair = next((turn for turn in known if (turn.backend, turn.baseline) == (row.name, ranking.fastest)), None)
     return {
         "backend": row.name,
         "status": row.status,

@@ -60,13 +60,13 @@ class Panel:
 
 def panels(records: Iterable[CellRecord]) -> list[Panel]:
     """The heat maps, machine by machine, of the grid's cells."""
-    found: dict[tuple[Any, ...], Panel] = {}
+    by_place: dict[tuple[Any, ...], Panel] = {}
     for record in (record for record in records if record.purpose == "grid"):
         cell = record.cell
         place = (record.machine.id, *cell.panel)
-        panel = found.setdefault(place, Panel(record.machine, cell.loss, cell.dtype, cell.threads, {}))
+        panel = by_place.setdefault(place, Panel(record.machine, cell.loss, cell.dtype, cell.threads, {}))
         panel.cells[cell.n, cell.d] = record
-    return list(found.values())
+    return list(by_place.values())
 
 
 def machines(records: Iterable[CellRecord]) -> list[Machine]:
@@ -125,16 +125,16 @@ def entries(panel: Panel) -> list[Entry]:
 def numbers(panel: Panel) -> Table[Entry]:
     """Every cell's numbers."""
     columns: list[Column[Entry]] = [
-        Column("cell", lambda one: f"n={one.record.cell.n:,} d={one.record.cell.d:,}", left=True),
-        Column("backend", lambda one: one.row.name, left=True),
-        Column("status", lambda one: one.row.status, left=True, tone=lambda one: _tone(one.row)),
-        Column("time per step", lambda one: one.row.step, shown=_time),
+        Column("cell", lambda entry: f"n={entry.record.cell.n:,} d={entry.record.cell.d:,}", left=True),
+        Column("backend", lambda entry: entry.row.name, left=True),
+        Column("status", lambda entry: entry.row.status, left=True, tone=lambda entry: _tone(entry.row)),
+        Column("time per step", lambda entry: entry.row.step, shown=_time),
         Column("place", _place_words, left=True),
-        Column("share of the limit", lambda one: one.row.limit_share, shown=_percent),
-        Column("first step", lambda one: one.row.first_step_seconds, shown=seconds),
-        Column("peak memory", lambda one: one.row.peak_bytes, shown=size),
-        Column("tape", lambda one: one.row.tape_bytes, shown=size),
-        Column("threads seen", lambda one: one.row.threads_observed),
+        Column("share of the limit", lambda entry: entry.row.limit_share, shown=_percent),
+        Column("first step", lambda entry: entry.row.first_step_seconds, shown=seconds),
+        Column("peak memory", lambda entry: entry.row.peak_bytes, shown=size),
+        Column("tape", lambda entry: entry.row.tape_bytes, shown=size),
+        Column("threads seen", lambda entry: entry.row.threads_observed),
     ]
     return Table("numbers", f"Every cell: {panel.title}", "", columns, entries(panel))
 
@@ -143,14 +143,14 @@ def _tone(row: BackendRow) -> str:
     return GOOD if row.status == "ok" else OPEN if row.status in ("undecidable", "unsupported") else BAD
 
 
-def _place_words(one: Entry) -> str:
-    if one.row.disturbed:
+def _place_words(entry: Entry) -> str:
+    if entry.row.disturbed:
         return "disturbed"
-    if not one.row.ranked:
-        return one.row.unranked or "n/a"
-    if one.ranking is None or one.row.name == one.ranking.fastest:
+    if not entry.row.ranked:
+        return entry.row.unranked or "n/a"
+    if entry.ranking is None or entry.row.name == entry.ranking.fastest:
         return "fastest"
-    return "tied" if one.row.name in one.ranking.tied else "slower"
+    return "tied" if entry.row.name in entry.ranking.tied else "slower"
 
 
 def _time(step: Interval) -> str:
@@ -191,25 +191,26 @@ def _failures(records: Iterable[CellRecord]) -> Iterator[tuple[str, str, str]]:
 # --- what is computed of all cells ----------------------------------------------------------------------------
 
 
-def models(found: Analysis, machine: Machine) -> Table[CostModel] | None:
+def models(analysis: Analysis, machine: Machine) -> Table[CostModel] | None:
     """The cost models of one machine; None where there is none."""
-    rows = [one for one in found.models if one.machine == machine.id]
+    rows = [model for model in analysis.models if model.machine == machine.id]
     if not rows:
         return None
     columns: list[Column[CostModel]] = [
-        Column("backend", lambda one: one.backend, left=True),
-        Column("cells", lambda one: f"{one.dtype}, {counted(one.threads, 'thread')}, {one.loss}", left=True),
-        Column("fixed", lambda one: one.fixed, shown=_cost),
-        Column("per example", lambda one: one.per_example, text=lambda one: _confounded(one) or _cost(one.per_example)),
-        Column("per element", lambda one: one.per_element, text=lambda one: _confounded(one) or _cost(one.per_element)),
-        Column("leave-one-out error", lambda one: one.error_median, text=_error),
+        Column("backend", lambda model: model.backend, left=True),
+        Column("cells", lambda model: f"{model.dtype}, {counted(model.threads, 'thread')}, {model.loss}", left=True),
+        Column("fixed", lambda model: model.fixed, shown=_cost),
+        Column("per example", lambda model: model.per_example, text=lambda model: _share(model, model.per_example)),
+        Column("per element", lambda model: model.per_element, text=lambda model: _share(model, model.per_element)),
+        Column("leave-one-out error", lambda model: model.error_median, text=_error),
     ]
     notes = ["Seconds per step = fixed + per example · n + per element · n d: it explains, and decides nothing."]
     return Table("models", "What a step costs", "", columns, rows, notes)
 
 
-def _confounded(one: CostModel) -> str:
-    return "not told apart" if one.confounded else ""
+def _share(model: CostModel, value: Interval) -> str:
+    """A coefficient; with one number of features alone, n and n d vary together and cannot be told apart."""
+    return "not told apart" if model.confounded else _cost(value)
 
 
 def _cost(value: Interval) -> str:
@@ -218,15 +219,15 @@ def _cost(value: Interval) -> str:
     return f"{seconds(value.value)} ({seconds(value.low)} to {seconds(value.high)})"
 
 
-def _error(one: CostModel) -> str:
-    if one.error_median is None or one.error_largest is None:
-        return f"not known from {one.cells} cells"
-    return f"{100 * one.error_median:.0f} % median, {100 * one.error_largest:.0f} % largest, {one.cells} cells"
+def _error(model: CostModel) -> str:
+    if model.error_median is None or model.error_largest is None:
+        return f"not known from {model.cells} cells"
+    return f"{100 * model.error_median:.0f} % median, {100 * model.error_largest:.0f} % largest, {model.cells} cells"
 
 
-def crossover_words(found: Sequence[CrossoverRecord], machine: Machine) -> list[str]:
+def crossover_words(crossovers: Sequence[CrossoverRecord], machine: Machine) -> list[str]:
     """A sentence for each crossover that was looked for on this machine."""
-    return [one.sentence for one in found if one.machine == machine.id]
+    return [crossover.sentence for crossover in crossovers if crossover.machine == machine.id]
 
 
 # --- before it runs -------------------------------------------------------------------------------------------
