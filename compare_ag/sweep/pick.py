@@ -133,7 +133,7 @@ def choose(candidates: Sequence[Source], question: Question, prefer: str | None 
 def neighbours(candidates: Sequence[Source], question: Question) -> list[Source]:
     """The measured corners of the smallest box around the size; none where a corner is missing.
 
-    Where the size lies on a measured line, the box is that line's piece.
+    Where the size lies on a measured line, the smallest box is a piece of that line.
     """
     by_size = {source.size: source for source in sorted(candidates, key=lambda source: source.record.created)}
     boxes = []
@@ -143,21 +143,12 @@ def neighbours(candidates: Sequence[Source], question: Question) -> list[Source]
             for low_d in (d for d in sizes_d if d <= question.d):
                 for high_d in (d for d in sizes_d if d >= question.d):
                     corners = {(n, d) for n in (low_n, high_n) for d in (low_d, high_d)}
-                    if (
-                        corners <= by_size.keys()
-                        and _is_tight(low_n, high_n, question.n)
-                        and _is_tight(low_d, high_d, question.d)
-                    ):
+                    if corners <= by_size.keys():
                         boxes.append((high_n / low_n * high_d / low_d, sorted(corners)))
     if not boxes:
         return []
     _, smallest = min(boxes)
     return [by_size[corner] for corner in smallest]
-
-
-def _is_tight(low: int, high: int, size: int) -> bool:
-    """Whether a measured size is taken alone where it is the very size, and two sizes otherwise."""
-    return (low == high) == (size in (low, high))
 
 
 def _as_good(ranking: Ranking) -> set[str]:

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 
-from compare_ag.records import load_run
+from compare_ag.records import Run, load_run, replace
 from compare_ag.sweep.cell import MODULE, Task, judge, summary
 from compare_ag.sweep.engines import attempt, run_local, run_process
 from compare_ag.sweep.flow import run_cells
@@ -62,6 +62,12 @@ def test_a_wrong_or_disturbed_backend_has_no_speed(make_run):
     assert [name for name, row in rows.items() if row.step is not None or row.launches] == ["numpy"]
     assert (rows["busy"].disturbed, rows["odd"].unranked) == (True, "works outside the clock")
     assert judge(run, timed=True) == ("disturbed", "other programs disturbed the timing of busy")
+
+
+def test_a_backend_that_was_timed_and_is_wrong_has_no_speed(make_run):
+    run = make_run({"numpy": 1e-5, "torch": 2e-5}, judged=True)
+    wrong = Run(run.path, run.manifest, {**run.records, "torch": replace(run["torch"], status="disagree")}, run._cache)
+    assert {row.name: (row.ranked, row.step) for row in summary(wrong)["rows"]}["torch"] == (False, None)
 
 
 @pytest.mark.parametrize(
