@@ -82,6 +82,15 @@ def probability_form(z: Array, y: Array) -> Any:
 
 
 @compiled
+def total_of(values: Array) -> Any:
+    """Their sum; numpy's own functions would take longer to compile."""
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
+@compiled
 def add_rows(X: Array, r: Array, gradient: Array) -> None:
     """Add Σᵢ rᵢ xᵢ = Xᵀr."""
     for i in range(len(r)):
@@ -100,7 +109,7 @@ def add_step(X: Array, y: Array, w: Array, b: Any, logits: bool, gradient: Array
         r = block[: end - start]
         affine(X[start:end], w, b, r)
         total += logits_form(r, y[start:end]) if logits else probability_form(r, y[start:end])
-        slope += r.sum()
+        slope += total_of(r)
         add_rows(X[start:end], r, gradient)
     return total, slope
 
@@ -114,18 +123,23 @@ def forward(X: Array, y: Array, w: Array, b: Any, half_l2: float, logits: bool, 
         affine(X[start:end], w, bias, r[start:end])
         form = r[start:end], y[start:end]
         totals[part] = logits_form(*form) if logits else probability_form(*form)
-    return totals.sum() / n + half_l2 * (w * w).sum(), r
+    penalty = 0.0
+    for j in range(len(w)):
+        penalty += w[j] * w[j]
+    return total_of(totals) / n + half_l2 * penalty, r
 
 
 def backward(X: Array, r: Array, w: Array, l2: float, parts: int) -> tuple[Any, Any]:
     """∂f/∂w = Xᵀr/n + l2 w and ∂f/∂b = Σ r / n."""
     n = len(r)
-    gradients, slope = np.zeros((parts, len(w)), X.dtype), np.empty((), X.dtype)
+    gradients, slope_w, slope_b = np.zeros((parts, len(w)), X.dtype), np.empty_like(w), np.empty((), X.dtype)
     for part in prange(parts):
         start, end = part * n // parts, (part + 1) * n // parts
         add_rows(X[start:end], r[start:end], gradients[part])
-    slope[()] = r.sum() / n
-    return (gradients.sum(axis=0) / n + l2 * w).astype(X.dtype), slope
+    for j in range(len(w)):
+        slope_w[j] = total_of(gradients[:, j]) / n + l2 * w[j]
+    slope_b[()] = total_of(r) / n
+    return slope_w, slope_b
 
 
 @njit(cache=CACHE)
@@ -146,9 +160,9 @@ def step(X: Array, y: Array, w: Array, b: Any, l2: float, learning_rate: float, 
     penalty = 0.0
     for j in range(d):
         penalty += w[j] * w[j]
-        w[j] -= learning_rate * (gradients[:, j].sum() / n + l2 * w[j])
-    b[()] -= learning_rate * sums[:, 1].sum() / n
-    return sums[:, 0].sum() / n + l2 / 2 * penalty
+        w[j] -= learning_rate * (total_of(gradients[:, j]) / n + l2 * w[j])
+    b[()] -= learning_rate * total_of(sums[:, 1]) / n
+    return total_of(sums[:, 0]) / n + l2 / 2 * penalty
 
 
 @cache
