@@ -19,12 +19,12 @@ import numpy as np
 from compare_ag.records.sweeps import Ranking, latest, rank
 from compare_ag.sweep.engines import run_local
 from compare_ag.sweep.flow import run_cells
-from compare_ag.sweep.grid import Grid, installed_versions, make_grid, plan
+from compare_ag.sweep.grid import SweepGrid, installed_versions, make_grid, plan
 from compare_ag.sweep.ledger import Ledger
-from compare_ag.sweep.pick import Question, choose, sources
+from compare_ag.sweep.pick import PickQuestion, choose, sources
 
 
-def draw_sizes(grid: Grid, count: int, seed: int) -> list[tuple[int, int]]:
+def draw_sizes(grid: SweepGrid, count: int, seed: int) -> list[tuple[int, int]]:
     """Different sizes (n, d) within the grid's ends, log-uniform, none of them of the grid."""
     generator = np.random.default_rng([seed, 0x91C6])
     taken = {(n, d) for n in grid.n for d in grid.d}
@@ -39,7 +39,7 @@ def draw_sizes(grid: Grid, count: int, seed: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def measure(grid: Grid, n: int, d: int, budget: float, folder: Path) -> Ledger:
+def measure(grid: SweepGrid, n: int, d: int, budget: float, folder: Path) -> Ledger:
     """A sweep of one cell."""
     single = make_grid(
         backends=grid.backends, n=[n], d=[d], dtype=grid.dtype[:1], threads=grid.threads[:1], loss=grid.loss[:1],
@@ -69,7 +69,7 @@ def main() -> None:
     agreed = asked = known = 0
     with tempfile.TemporaryDirectory() as name:
         for place, (n, d) in enumerate(draw_sizes(grid, options.sizes, options.seed)):
-            question = Question(
+            question = PickQuestion(
                 n=n, d=d, dtype=grid.dtype[0], threads=grid.threads[0], loss=grid.loss[0], backends=grid.backends
             )
             choice = choose(sources([saved], question, installed_versions), question)

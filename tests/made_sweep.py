@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare_ag.records import Interval, PairRecord
-from compare_ag.records.sweeps import BackendRow, Cell, CellRecord, Machine
+from compare_ag.records.sweeps import BackendRow, CellRecord, Machine, SweepCell
 from compare_ag.sweep.grid import cell_key
 
 VERSIONS = {"compare-ag": "0.2.0", "numpy": "2.4.0", "python": "3.11.7"}
 MACHINE = Machine(id="0a1b2c3d", cpu="Made CPU", system="Linux x86_64", logical_cpus=2, memory_bytes=8_000_000_000)
 
 
-def make_cell(n: int = 100, d: int = 3, **fields: Any) -> Cell:
+def make_cell(n: int = 100, d: int = 3, **fields: Any) -> SweepCell:
     given = {
         "backends": ("numpy", "torch"), "dtype": "float64", "threads": 1, "loss": "logits", "steps": 20, "l2": 0.0,
         "seed": 0, "timing_budget": 1.0, "timeout": 60.0,
     }  # fmt: skip
-    return Cell(n=n, d=d, **(given | fields))
+    return SweepCell(n=n, d=d, **(given | fields))
 
 
 def make_record(
-    cell: Cell,
+    cell: SweepCell,
     times: Mapping[str, float],
     *,
     half: float = 0.01,

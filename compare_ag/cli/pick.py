@@ -64,7 +64,7 @@ def pick(
     A size counts as known where it was measured, or where all measured sizes around it have one winner.
     """
     from compare_ag.sweep.grid import chosen_backends, installed_versions, make_grid
-    from compare_ag.sweep.pick import Question, choose, saved_sweeps, sources
+    from compare_ag.sweep.pick import PickQuestion, choose, saved_sweeps, sources
 
     names = chosen_backends(backends or ())
     grid = make_grid(
@@ -72,7 +72,7 @@ def pick(
     )
     if prefer is not None and prefer not in names:
         raise click.UsageError(f"--prefer {prefer} is not among the backends to choose from: {', '.join(names)}")
-    question = Question(n=n, d=d, dtype=dtype, threads=threads, loss=loss, backends=names)
+    question = PickQuestion(n=n, d=d, dtype=dtype, threads=threads, loss=loss, backends=names)
     choice = choose(sources(saved_sweeps(folders), question, installed_versions), question, prefer)
     if choice is None and no_measure:
         print("compare-ag: no saved sweep tells; without --no-measure this size is measured", file=sys.stderr)

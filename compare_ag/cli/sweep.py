@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from compare_ag.records.sweeps import Analysis, CellRecord
     from compare_ag.sweep.flow import Engine
-    from compare_ag.sweep.grid import Grid, Planned
+    from compare_ag.sweep.grid import Planned, SweepGrid
     from compare_ag.sweep.ledger import Ledger
 
 RETRIED = ("failed", "missing", "stale", "disturbed", "skipped")
@@ -163,7 +163,7 @@ def sweep(
         sys.exit(_sweep(grid, output, planned, states, chosen, crossovers=crossovers, as_json=as_json, quiet=quiet))
 
 
-def chosen_grid(file: Path | None, *, no_timing: bool = False, **options: Any) -> Grid:
+def chosen_grid(file: Path | None, *, no_timing: bool = False, **options: Any) -> SweepGrid:
     """The grid of a file and of the options, which win. Raises `ProblemError` and `SelectionError`."""
     from compare_ag.sweep.grid import chosen_backends, make_grid, read_grid_file
 
@@ -175,7 +175,7 @@ def chosen_grid(file: Path | None, *, no_timing: bool = False, **options: Any) -
     return make_grid(**{**fields, "backends": chosen_backends(grid.backends)})
 
 
-def _ledger_if_there(grid: Grid, output: Path | None) -> Ledger | None:
+def _ledger_if_there(grid: SweepGrid, output: Path | None) -> Ledger | None:
     """The ledger of a sweep that has begun; None where there is none yet. Nothing is made."""
     from compare_ag.sweep.ledger import SWEEP_FILE, Ledger, default_folder
 
@@ -183,7 +183,7 @@ def _ledger_if_there(grid: Grid, output: Path | None) -> Ledger | None:
     return Ledger.create(grid, folder) if (folder / SWEEP_FILE).is_file() else None
 
 
-def _list(grid: Grid, output: Path | None, planned: Sequence[Planned]) -> None:
+def _list(grid: SweepGrid, output: Path | None, planned: Sequence[Planned]) -> None:
     """Print the cells with what they need."""
     from compare_ag.problem.estimate import available_memory
     from compare_ag.report.sweep.tables import Need
@@ -203,7 +203,7 @@ def _list(grid: Grid, output: Path | None, planned: Sequence[Planned]) -> None:
     sys.stdout.flush()
 
 
-def _explain(grid: Grid, output: Path | None, planned: Sequence[Planned], key: str) -> None:
+def _explain(grid: SweepGrid, output: Path | None, planned: Sequence[Planned], key: str) -> None:
     """Print what is known of the cell whose key begins so."""
     from compare_ag.records import RecordError
     from compare_ag.sweep.explain import explain_key
@@ -218,7 +218,7 @@ def _explain(grid: Grid, output: Path | None, planned: Sequence[Planned], key: s
 
 
 def _sweep(
-    grid: Grid,
+    grid: SweepGrid,
     output: Path | None,
     planned: Sequence[Planned],
     only: frozenset[str],

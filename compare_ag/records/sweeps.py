@@ -39,11 +39,11 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
+class _SweepPart(msgspec.Struct, frozen=True, kw_only=True):
     """Base: immutable; fields of later minor versions are ignored."""
 
 
-class Cell(_Part, frozen=True, kw_only=True):
+class SweepCell(_SweepPart, frozen=True, kw_only=True):
     """One point of a grid. All its backends run side by side in it, on one synthetic problem."""
 
     backends: tuple[str, ...]
@@ -73,7 +73,7 @@ class Cell(_Part, frozen=True, kw_only=True):
         return self.loss, self.dtype, self.threads
 
 
-class Machine(_Part, frozen=True, kw_only=True):
+class Machine(_SweepPart, frozen=True, kw_only=True):
     """Where a cell ran. Times of two machines are never compared."""
 
     id: str
@@ -89,7 +89,7 @@ class Machine(_Part, frozen=True, kw_only=True):
         return f"{self.cpu}, {counted(self.logical_cpus, 'CPU')} ({self.id})"
 
 
-class BackendRow(_Part, frozen=True, kw_only=True):
+class BackendRow(_SweepPart, frozen=True, kw_only=True):
     """What one backend did in one cell. None: not known or not measured."""
 
     name: str
@@ -117,12 +117,12 @@ class BackendRow(_Part, frozen=True, kw_only=True):
     """the machine's limit for a step of this size over the time that a step took"""
 
 
-class CellRecord(_Part, frozen=True, kw_only=True):
+class CellRecord(_SweepPart, frozen=True, kw_only=True):
     """One cell that has run, or why it has not."""
 
     schema: Schema = CELL_SCHEMA
     key: str
-    cell: Cell
+    cell: SweepCell
     versions: dict[str, str]
     """of the host, and of each backend's distribution and frameworks: part of the key"""
     status: str
@@ -145,7 +145,7 @@ class CellRecord(_Part, frozen=True, kw_only=True):
     noise_floor: float | None = None
 
 
-class Ranking(_Part, frozen=True, kw_only=True):
+class Ranking(_SweepPart, frozen=True, kw_only=True):
     """Which backend is the fastest correct one in a cell, and how sure that is."""
 
     fastest: str
@@ -199,7 +199,7 @@ def rank(record: CellRecord) -> Ranking | None:
     )
 
 
-class CostModel(_Part, frozen=True, kw_only=True):
+class CostRecord(_SweepPart, frozen=True, kw_only=True):
     """Seconds per step of one backend as a + b n + c n d; explains, and decides nothing."""
 
     machine: str
@@ -221,7 +221,7 @@ class CostModel(_Part, frozen=True, kw_only=True):
     """one number of features alone: per example and per element cannot be told apart"""
 
 
-class CrossoverRecord(_Part, frozen=True, kw_only=True):
+class CrossoverRecord(_SweepPart, frozen=True, kw_only=True):
     """Along one line of sizes, where one backend becomes faster than another; between measured sizes only."""
 
     machine: str
@@ -250,7 +250,7 @@ class CrossoverRecord(_Part, frozen=True, kw_only=True):
         return f"Along {self.axis} at {other} = {self.fixed:,} ({place}): {'; '.join(self.sentences)}."
 
 
-class Limit(_Part, frozen=True, kw_only=True):
+class Limit(_SweepPart, frozen=True, kw_only=True):
     """The least time that a step can take on a machine at one size: two products and n exponentials and logarithms."""
 
     machine: str
@@ -261,16 +261,16 @@ class Limit(_Part, frozen=True, kw_only=True):
     seconds: float
 
 
-class Analysis(_Part, frozen=True, kw_only=True):
+class Analysis(_SweepPart, frozen=True, kw_only=True):
     """What is computed from all cells of a sweep together."""
 
     schema: Schema = Schema(name="compare-ag/sweep-analysis", major=1, minor=0)
-    models: list[CostModel] = []
+    models: list[CostRecord] = []
     limits: list[Limit] = []
     crossovers: list[CrossoverRecord] = []
 
 
-class CellChange(_Part, frozen=True, kw_only=True):
+class CellChange(_SweepPart, frozen=True, kw_only=True):
     """How one cell differs between two sweeps."""
 
     label: str
@@ -293,7 +293,7 @@ class CellChange(_Part, frozen=True, kw_only=True):
         return apart or bool(self.regressions or self.improvements)
 
 
-class SweepComparison(_Part, frozen=True, kw_only=True):
+class SweepComparison(_SweepPart, frozen=True, kw_only=True):
     """Which cells changed from one sweep to the next, and whether that may pass."""
 
     schema: Schema = Schema(name="compare-ag/sweep-comparison", major=1, minor=0)
@@ -311,7 +311,7 @@ class SweepComparison(_Part, frozen=True, kw_only=True):
 
 def latest(records: Iterable[CellRecord]) -> list[CellRecord]:
     """Of each cell on each machine the record that was made last; in the cells' order."""
-    best: dict[tuple[str, Cell], CellRecord] = {}
+    best: dict[tuple[str, SweepCell], CellRecord] = {}
     for record in records:
         place = (record.machine.id, record.cell)
         known = best.get(place)

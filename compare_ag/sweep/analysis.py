@@ -9,7 +9,16 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from compare_ag.records import Interval
-from compare_ag.records.sweeps import Analysis, Cell, CellRecord, CostModel, CrossoverRecord, Ranking, latest, rank
+from compare_ag.records.sweeps import (
+    Analysis,
+    CellRecord,
+    CostRecord,
+    CrossoverRecord,
+    Ranking,
+    SweepCell,
+    latest,
+    rank,
+)
 from compare_ag.sweep import costs
 from compare_ag.sweep.crossover import Crossover, Ratio, find_crossover
 from compare_ag.sweep.flow import Engine, Result, run_cells
@@ -42,7 +51,7 @@ def analyse(records: Sequence[CellRecord], limits: Limits, crossovers: list[Cros
 # --- cost models ----------------------------------------------------------------------------------------------
 
 
-def fit_models(records: Iterable[CellRecord]) -> list[CostModel]:
+def fit_models(records: Iterable[CellRecord]) -> list[CostRecord]:
     """A model for each backend, machine, loss, dtype and number of threads with enough timed sizes."""
     groups: dict[tuple[str, str, str, int, str], list[costs.Cell]] = {}
     for record in records:
@@ -57,7 +66,7 @@ def fit_models(records: Iterable[CellRecord]) -> list[CostModel]:
             continue
         model = costs.fit_costs(cells)
         models.append(
-            CostModel(
+            CostRecord(
                 machine=machine,
                 backend=backend,
                 loss=loss,
@@ -221,7 +230,7 @@ def _guess(line: Line, first: str, second: str, ends: tuple[int, int]) -> int | 
     return costs.propose(models[0], models[1], line.axis, line.fixed, *ends)
 
 
-def _cell_at(template: Cell, axis: Axis, size: int, backends: tuple[str, str]) -> Cell:
+def _cell_at(template: SweepCell, axis: Axis, size: int, backends: tuple[str, str]) -> SweepCell:
     at = {"n": size} if axis == "n" else {"d": size}
     return msgspec.structs.replace(template, backends=backends, **at)
 

@@ -24,7 +24,7 @@ from compare_ag.compare.numbers import log_times
 from compare_ag.exit_codes import ExitCode
 from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.records import FAILED, BackendRecord, Run, decisive
-from compare_ag.records.sweeps import BackendRow, Cell, CellRecord
+from compare_ag.records.sweeps import BackendRow, CellRecord, SweepCell
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite import Terminated
 from compare_ag.suite import run as run_suite
@@ -39,7 +39,7 @@ PERMANENT = "unsupported"
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What the process is to do."""
 
-    cell: Cell
+    cell: SweepCell
     key: str
     versions: dict[str, str]
     purpose: str = "grid"
@@ -107,7 +107,7 @@ def measure(task: Task) -> CellRecord:
     return make(status, reason, **summary(run))
 
 
-def _run(cell: Cell, folder: Path, memory_limit: int | None) -> Run:
+def _run(cell: SweepCell, folder: Path, memory_limit: int | None) -> Run:
     problem = problem_by_name(
         f"synthetic:n={cell.n},d={cell.d}",
         dtype=cell.dtype,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from compare_ag.host.environment import usable_cpus
 from compare_ag.problem import recorded_steps
 from compare_ag.problem.estimate import WORKER_COPIES, available_memory, bytes_to_read, bytes_to_train, size
-from compare_ag.records.sweeps import Cell
+from compare_ag.records.sweeps import SweepCell
 from compare_ag.text import clock_time
 
 PROCESS_SECONDS = 0.6
@@ -45,7 +45,7 @@ class Estimate(NamedTuple):
     """of the slowest worker's training, which its timeout limits"""
 
 
-def estimate(cell: Cell, cpus: int | None = None) -> Estimate:
+def estimate(cell: SweepCell, cpus: int | None = None) -> Estimate:
     """The time and memory of one cell on this machine. cpus: how many may be used; None: as many as usable."""
     cpus = cpus or len(usable_cpus())
     elements, backends = cell.n * cell.d, len(cell.backends)
@@ -69,7 +69,7 @@ def estimate(cell: Cell, cpus: int | None = None) -> Estimate:
     return Estimate(seconds, PROCESS_BYTES + max(reading, host + workers), training)
 
 
-def why_skipped(cell: Cell, need: Estimate, available: Callable[[], int] = available_memory) -> str:
+def why_skipped(cell: SweepCell, need: Estimate, available: Callable[[], int] = available_memory) -> str:
     """Why the cell cannot be measured on this machine; empty where it can."""
     free = available()
     if need.bytes > free:
@@ -86,11 +86,11 @@ def why_skipped(cell: Cell, need: Estimate, available: Callable[[], int] = avail
 class Forecast:
     """How long the cells that are left will take, by what finished ones took of their estimates."""
 
-    def __init__(self, left: Sequence[Cell]) -> None:
+    def __init__(self, left: Sequence[SweepCell]) -> None:
         self._left = {cell: estimate(cell).seconds for cell in left}
         self._factors: list[float] = []
 
-    def finish(self, cell: Cell, seconds: float | None) -> None:
+    def finish(self, cell: SweepCell, seconds: float | None) -> None:
         """A cell is done; seconds: what it took, None where it did not run."""
         estimated = self._left.pop(cell, None)
         if estimated and seconds is not None:

@@ -17,7 +17,7 @@ import msgspec
 import compare_ag
 from compare_ag.problem import DTYPES, LOSS_FORMS, ProblemError
 from compare_ag.problem.checks import did_you_mean, one_of, quoted, real_number, whole_number
-from compare_ag.records.sweeps import Cell
+from compare_ag.records.sweeps import SweepCell
 
 AXES = ("n", "d", "dtype", "threads", "loss")
 KEY_DIGITS = 16
@@ -25,7 +25,7 @@ KEY_DIGITS = 16
 MOST_CELLS = 100_000
 
 
-class Grid(msgspec.Struct, frozen=True, kw_only=True):
+class SweepGrid(msgspec.Struct, frozen=True, kw_only=True):
     """What a sweep measures: every combination of the values of its axes."""
 
     backends: tuple[str, ...] = ()
@@ -44,10 +44,10 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 600.0
     """seconds that each worker may take"""
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[SweepCell]:
         """Every cell: n runs fastest, then d, dtype, threads and loss."""
         for loss, threads, dtype, d, n in itertools.product(self.loss, self.threads, self.dtype, self.d, self.n):
-            yield Cell(
+            yield SweepCell(
                 backends=self.backends,
                 n=n,
                 d=d,
@@ -70,16 +70,16 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
 class Planned(NamedTuple):
     """A cell of a sweep with its identity."""
 
-    cell: Cell
+    cell: SweepCell
     key: str
     versions: dict[str, str]
     purpose: str = "grid"
     """see `CellRecord.purpose`"""
 
 
-def make_grid(**options: Any) -> Grid:
+def make_grid(**options: Any) -> SweepGrid:
     """A checked grid from the fields that are given. Raises `ProblemError` where a value cannot be used."""
-    grid = Grid(**{name: _checked(name, value) for name, value in options.items() if value is not None})
+    grid = SweepGrid(**{name: _checked(name, value) for name, value in options.items() if value is not None})
     count = len(grid.n) * len(grid.d) * len(grid.dtype) * len(grid.threads) * len(grid.loss)
     if count > MOST_CELLS:
         raise ProblemError(f"the grid has {count:,} cells; at most {MOST_CELLS:,} can be swept: take fewer values")
@@ -126,11 +126,11 @@ def _as_whole(value: Any) -> Any:
 
 def option_names() -> tuple[str, ...]:
     """The keys that a grid's file may hold, as options are written: with hyphens."""
-    return tuple(field.replace("_", "-") for field in Grid.__struct_fields__)
+    return tuple(field.replace("_", "-") for field in SweepGrid.__struct_fields__)
 
 
 def read_grid_file(path: Path) -> dict[str, Any]:
-    """The options in a TOML file, by the fields of `Grid`. Raises `ProblemError` for what is not a grid."""
+    """The options in a TOML file, by the fields of `SweepGrid`. Raises `ProblemError` for what is not a grid."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -147,7 +147,7 @@ def read_grid_file(path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in document.items()}
 
 
-def grid_file(grid: Grid) -> str:
+def grid_file(grid: SweepGrid) -> str:
     """The grid as a TOML file that `read_grid_file` reads back."""
     lines = []
     for name, value in msgspec.to_builtins(grid).items():
@@ -165,13 +165,13 @@ def _toml(value: Any) -> str:
 # --- keys -----------------------------------------------------------------------------------------------------
 
 
-def plan(grid: Grid, versions: Mapping[str, str]) -> list[Planned]:
+def plan(grid: SweepGrid, versions: Mapping[str, str]) -> list[Planned]:
     """Every cell with its key, in the grid's order."""
     known = dict(versions)
     return [Planned(cell, cell_key(cell, known), known) for cell in grid.cells()]
 
 
-def cell_key(cell: Cell, versions: Mapping[str, str]) -> str:
+def cell_key(cell: SweepCell, versions: Mapping[str, str]) -> str:
     """The sha256 of the canonical JSON of a cell and its versions, cut to `KEY_DIGITS` digits."""
     return _digest({"cell": msgspec.to_builtins(cell), "versions": dict(versions)})
 

@@ -21,8 +21,8 @@ import msgspec
 
 import compare_ag
 from compare_ag.records import RecordError, SaveError, Schema, read_json, write_record
-from compare_ag.records.sweeps import CELL_SCHEMA, SCHEMA, Cell, CellRecord
-from compare_ag.sweep.grid import Grid, Planned
+from compare_ag.records.sweeps import CELL_SCHEMA, SCHEMA, CellRecord, SweepCell
+from compare_ag.sweep.grid import Planned, SweepGrid
 from compare_ag.sweep.sums import check_sums, write_sums
 
 DEFAULT_PARENT = Path("reports") / "sweeps"
@@ -37,14 +37,14 @@ class SweepFile(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema = SCHEMA
     tool_version: str
     created: str
-    grid: Grid
+    grid: SweepGrid
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger needs to know of a cell on disk."""
 
     key: str
-    cell: Cell
+    cell: SweepCell
     status: str
     versions: dict[str, str]
     reason: str = ""
@@ -63,7 +63,7 @@ class State(NamedTuple):
 class Ledger:
     """One sweep's folder."""
 
-    def __init__(self, folder: Path, grid: Grid) -> None:
+    def __init__(self, folder: Path, grid: SweepGrid) -> None:
         self.folder = folder
         self.grid = grid
 
@@ -79,7 +79,7 @@ class Ledger:
     # --- the folder -----------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, grid: Grid, folder: Path | None = None) -> Ledger:
+    def create(cls, grid: SweepGrid, folder: Path | None = None) -> Ledger:
         """The ledger of this grid, new or as it was left. None: the grid's own place below reports/sweeps.
 
         Raises `RecordError` where the folder holds another grid or something else, `SaveError` where it cannot be made.
@@ -203,7 +203,7 @@ class Ledger:
         self.accept(scratch, record.key)
 
 
-def default_folder(grid: Grid) -> Path:
+def default_folder(grid: SweepGrid) -> Path:
     """Where a grid's sweep goes unless a folder is named: the same grid finds it again."""
     return DEFAULT_PARENT / f"sweep-{grid.digest}"
 
@@ -244,10 +244,10 @@ def changes(before: dict[str, str], after: dict[str, str]) -> str:
     return "; ".join(f"{name} {before.get(name, 'absent')}, now {after.get(name, 'absent')}" for name in sorted(names))
 
 
-def difference(there: Grid, asked: Grid) -> str:
+def difference(there: SweepGrid, asked: SweepGrid) -> str:
     """``n is 4, 1000 there and 4, 100 in this one``: the fields in which two grids differ."""
     parts = []
-    for name in Grid.__struct_fields__:
+    for name in SweepGrid.__struct_fields__:
         before, after = getattr(there, name), getattr(asked, name)
         if before != after:
             parts.append(f"{name.replace('_', '-')} is {_words(before)} there and {_words(after)} in this one")

@@ -18,7 +18,7 @@ from compare_ag.sweep.ledger import DEFAULT_PARENT, SWEEP_FILE, Ledger
 from compare_ag.sweep.machine import this_machine
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class PickQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """For which problem a backend is wanted."""
 
     n: int
@@ -33,7 +33,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The backend to take, and how sure that is."""
 
-    question: Question
+    question: PickQuestion
     backend: str
     tied: list[str]
     """the others that are not shown to be slower"""
@@ -48,7 +48,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """names of their folders"""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class PickSource(msgspec.Struct, frozen=True, kw_only=True):
     """A measured cell, with the folder of its sweep."""
 
     record: CellRecord
@@ -69,24 +69,24 @@ def saved_sweeps(folders: Sequence[Path] = ()) -> list[Ledger]:
 
 
 def sources(
-    ledgers: Iterable[Ledger], question: Question, versions: Callable[[Sequence[str]], Mapping[str, str]]
-) -> list[Source]:
+    ledgers: Iterable[Ledger], question: PickQuestion, versions: Callable[[Sequence[str]], Mapping[str, str]]
+) -> list[PickSource]:
     """The cells that can answer: of this machine, of the installed versions, with all backends to choose from.
 
     versions: of some backends, as installed now.
     """
-    candidates: list[Source] = []
+    candidates: list[PickSource] = []
     for ledger in ledgers:
         usable = [record for record in _usable(ledger, question) if _is_current(record, versions)]
         candidates += [
-            Source(record=record, folder=ledger.folder.name, ranking=ranking)
+            PickSource(record=record, folder=ledger.folder.name, ranking=ranking)
             for record in latest(usable)
             if (ranking := rank(_restricted(record, question))) is not None
         ]
     return candidates
 
 
-def _usable(ledger: Ledger, question: Question) -> Iterator[CellRecord]:
+def _usable(ledger: Ledger, question: PickQuestion) -> Iterator[CellRecord]:
     machine = this_machine().id
     for record in ledger.records():
         cell = record.cell
@@ -109,13 +109,13 @@ def _is_current(record: CellRecord, versions: Callable[[Sequence[str]], Mapping[
         return False
 
 
-def _restricted(record: CellRecord, question: Question) -> CellRecord:
+def _restricted(record: CellRecord, question: PickQuestion) -> CellRecord:
     """The record with the backends alone that are to choose from."""
     rows = [row for row in record.rows if row.name in question.backends]
     return msgspec.structs.replace(record, rows=rows)
 
 
-def choose(candidates: Sequence[Source], question: Question, prefer: str | None = None) -> Choice | None:
+def choose(candidates: Sequence[PickSource], question: PickQuestion, prefer: str | None = None) -> Choice | None:
     """The backend to take; None where the cells do not tell."""
     exact = [source for source in candidates if source.size == (question.n, question.d)]
     if exact:
@@ -130,7 +130,7 @@ def choose(candidates: Sequence[Source], question: Question, prefer: str | None 
     return _choice(question, corners, prefer, "between", f"the fastest at all measured sizes around it ({sizes})")
 
 
-def neighbours(candidates: Sequence[Source], question: Question) -> list[Source]:
+def neighbours(candidates: Sequence[PickSource], question: PickQuestion) -> list[PickSource]:
     """The measured corners of the smallest box around the size; none where a corner is missing.
 
     Where the size lies on a measured line, the smallest box is a piece of that line.
@@ -161,7 +161,7 @@ def _not_slower(ranking: Ranking) -> set[str]:
     return {ranking.fastest, *ranking.tied}
 
 
-def _choice(question: Question, based_on: list[Source], prefer: str | None, certainty: str, why: str) -> Choice:
+def _choice(question: PickQuestion, based_on: list[PickSource], prefer: str | None, certainty: str, why: str) -> Choice:
     rankings = [ranking.ranking for ranking in based_on]
     candidates = set.intersection(*map(_as_good if certainty == "between" else _not_slower, rankings))
     votes = [ranking.fastest for ranking in rankings if ranking.fastest in candidates]

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from compare_ag.records.sweeps import Cell, CellRecord
+from compare_ag.records.sweeps import CellRecord, SweepCell
 from compare_ag.sweep.cell import judge, summary
-from compare_ag.sweep.grid import Grid, make_grid
+from compare_ag.sweep.grid import SweepGrid, make_grid
 from compare_ag.sweep.ledger import Ledger, keep_record
 
 _MADE = runpy.run_path(str(Path(__file__).parents[1] / "made_sweep.py"))
@@ -22,7 +22,7 @@ make_cell, make_record = _MADE["make_cell"], _MADE["make_record"]
 
 
 @pytest.fixture
-def cell() -> Callable[..., Cell]:
+def cell() -> Callable[..., SweepCell]:
     return make_cell
 
 
@@ -37,7 +37,7 @@ def made_sweep(tmp_path: Path) -> Callable[..., Ledger]:
 
     def make(times: Callable[[int, int], Mapping[str, float]], folder: str = "sweep", **options: Any) -> Ledger:
         machine, versions = options.pop("machine", MACHINE), options.pop("versions", VERSIONS)
-        grid: Grid = make_grid(**({"backends": ["numpy", "torch"], "n": [10, 1000], "d": [2, 20]} | options))
+        grid: SweepGrid = make_grid(**({"backends": ["numpy", "torch"], "n": [10, 1000], "d": [2, 20]} | options))
         ledger = Ledger.create(grid, tmp_path / folder)
         for one in grid.cells():
             with ledger.claim("test"):

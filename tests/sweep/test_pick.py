@@ -6,7 +6,7 @@ import pytest
 
 from compare_ag.records.sweeps import Machine
 from compare_ag.sweep.machine import this_machine
-from compare_ag.sweep.pick import Question, choose, sources
+from compare_ag.sweep.pick import PickQuestion, choose, sources
 
 VERSIONS = {"compare-ag": "0.2.0", "numpy": "2.4.0", "python": "3.11.7"}
 BOTH = ("numpy", "torch")
@@ -25,7 +25,7 @@ def tie(n, d):
 def ask(made_sweep):
     def ask(times, n, d, prefer=None, backends=BOTH, machine=None, versions=VERSIONS, **options):
         ledger = made_sweep(times, machine=machine or this_machine(), versions=VERSIONS)
-        question = Question(n=n, d=d, backends=backends, **options)
+        question = PickQuestion(n=n, d=d, backends=backends, **options)
         return choose(sources([ledger], question, lambda _names: versions), question, prefer)
 
     return ask
@@ -91,7 +91,7 @@ def test_a_wrong_backend_is_never_picked(made_sweep, record):
     ledger.write(
         record(one.cell, {"numpy": 1e-9, "torch": 1e-5}, statuses={"numpy": "disagree"}, machine=this_machine())
     )
-    question = Question(n=10, d=2, backends=BOTH)
+    question = PickQuestion(n=10, d=2, backends=BOTH)
     choice = choose(sources([ledger], question, lambda _: VERSIONS), question)
     assert (choice.backend, choice.tied) == ("torch", [])
     assert choice.sentence == "torch: the only backend with a rank"

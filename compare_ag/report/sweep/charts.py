@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.records.sweeps import Analysis, BackendRow, Cell, CellRecord, counted
+from compare_ag.records.sweeps import Analysis, BackendRow, CellRecord, SweepCell, counted
 from compare_ag.report.page.packing import Packer
 from compare_ag.report.page.series import Chart, axis_of
 from compare_ag.report.sweep.tables import Panel
 from compare_ag.report.units import seconds, size
 
 HEIGHT = 420
-Line = list[tuple[Cell, BackendRow]]
+Line = list[tuple[SweepCell, BackendRow]]
 
 
 def charts(panels: Sequence[Panel], analysis: Analysis, packer: Packer, looks: dict[str, int]) -> dict[str, Chart]:

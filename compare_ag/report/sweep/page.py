@@ -141,7 +141,7 @@ def heat_map(panel: tables.Panel, looks: dict[str, int]) -> dict[str, Any]:
     return {"title": panel.title, "d": panel.d, "rows": rows}
 
 
-def _cut(table: Table[tables.Entry]) -> Table[tables.Entry]:
+def _cut(table: Table[tables.CellEntry]) -> Table[tables.CellEntry]:
     """The table with `MOST_ROWS` rows at most, and a note where it has more."""
     more = len(table.rows) - MOST_ROWS
     if more <= 0:

@@ -11,12 +11,12 @@ from compare_ag.records import Interval
 from compare_ag.records.sweeps import (
     Analysis,
     BackendRow,
-    Cell,
     CellRecord,
-    CostModel,
+    CostRecord,
     CrossoverRecord,
     Machine,
     Ranking,
+    SweepCell,
     counted,
     rank,
 )
@@ -105,7 +105,7 @@ def winners(panel: Panel) -> Table[int]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CellEntry:
     """One backend in one cell."""
 
     record: CellRecord
@@ -113,18 +113,18 @@ class Entry:
     ranking: Ranking | None
 
 
-def entries(panel: Panel) -> list[Entry]:
+def entries(panel: Panel) -> list[CellEntry]:
     """Every backend of every cell, by size."""
     return [
-        Entry(record, row, rank(record))
+        CellEntry(record, row, rank(record))
         for _, record in sorted(panel.cells.items(), key=lambda item: (item[0][1], item[0][0]))
         for row in record.rows
     ]
 
 
-def numbers(panel: Panel) -> Table[Entry]:
+def numbers(panel: Panel) -> Table[CellEntry]:
     """Every cell's numbers."""
-    columns: list[Column[Entry]] = [
+    columns: list[Column[CellEntry]] = [
         Column("cell", lambda entry: f"n={entry.record.cell.n:,} d={entry.record.cell.d:,}", left=True),
         Column("backend", lambda entry: entry.row.name, left=True),
         Column("status", lambda entry: entry.row.status, left=True, tone=lambda entry: _tone(entry.row)),
@@ -143,7 +143,7 @@ def _tone(row: BackendRow) -> str:
     return GOOD if row.status == "ok" else OPEN if row.status in ("undecidable", "unsupported") else BAD
 
 
-def _place_words(entry: Entry) -> str:
+def _place_words(entry: CellEntry) -> str:
     if entry.row.disturbed:
         return "disturbed"
     if not entry.row.ranked:
@@ -191,12 +191,12 @@ def _failures(records: Iterable[CellRecord]) -> Iterator[tuple[str, str, str]]:
 # --- what is computed of all cells ----------------------------------------------------------------------------
 
 
-def models(analysis: Analysis, machine: Machine) -> Table[CostModel] | None:
+def models(analysis: Analysis, machine: Machine) -> Table[CostRecord] | None:
     """The cost models of one machine; None where there is none."""
     rows = [model for model in analysis.models if model.machine == machine.id]
     if not rows:
         return None
-    columns: list[Column[CostModel]] = [
+    columns: list[Column[CostRecord]] = [
         Column("backend", lambda model: model.backend, left=True),
         Column("cells", lambda model: f"{model.dtype}, {counted(model.threads, 'thread')}, {model.loss}", left=True),
         Column("fixed", lambda model: model.fixed, shown=_cost),
@@ -208,7 +208,7 @@ def models(analysis: Analysis, machine: Machine) -> Table[CostModel] | None:
     return Table("models", "What a step costs", "", columns, rows, notes)
 
 
-def _share(model: CostModel, value: Interval) -> str:
+def _share(model: CostRecord, value: Interval) -> str:
     """A coefficient; with one number of features alone, n and n d vary together and cannot be told apart."""
     return "not told apart" if model.confounded else _cost(value)
 
@@ -219,7 +219,7 @@ def _cost(value: Interval) -> str:
     return f"{seconds(value.value)} ({seconds(value.low)} to {seconds(value.high)})"
 
 
-def _error(model: CostModel) -> str:
+def _error(model: CostRecord) -> str:
     if model.error_median is None or model.error_largest is None:
         return f"not known from {model.cells} cells"
     return f"{100 * model.error_median:.0f} % median, {100 * model.error_largest:.0f} % largest, {model.cells} cells"
@@ -238,7 +238,7 @@ class Need:
     """A planned cell and what it will need."""
 
     key: str
-    cell: Cell
+    cell: SweepCell
     seconds: float
     bytes: int
     state: str

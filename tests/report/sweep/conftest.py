@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from compare_ag.records import Interval
-from compare_ag.records.sweeps import Analysis, Cell, CellRecord, CostModel, CrossoverRecord, Limit, latest
+from compare_ag.records.sweeps import Analysis, CellRecord, CostRecord, CrossoverRecord, Limit, SweepCell, latest
 
 _MADE = runpy.run_path(str(Path(__file__).parents[2] / "made_sweep.py"))
 BACKENDS = ("numpy", "torch", "slow")
 
 
 @pytest.fixture
-def cell() -> Callable[..., Cell]:
-    make: Callable[..., Cell] = _MADE["make_cell"]
+def cell() -> Callable[..., SweepCell]:
+    make: Callable[..., SweepCell] = _MADE["make_cell"]
     return make
 
 
@@ -61,7 +61,7 @@ def _analysis(machine: str) -> Analysis:
     place = {"machine": machine, "loss": "logits", "dtype": "float64", "threads": 1}
     return Analysis(
         models=[
-            CostModel(
+            CostRecord(
                 **place, backend="numpy", fixed=about(1e-5), per_example=about(2e-8), per_element=about(1e-9),
                 cells=7, error_median=0.08, error_largest=0.3,
             )
