@@ -26,8 +26,9 @@ from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.records import FAILED, BackendRecord, Run, decisive
 from compare_ag.records.sweeps import BackendRow, CellRecord, SweepCell
 from compare_ag.speed.schedule import MODES, Settings
-from compare_ag.suite import Terminated
+from compare_ag.suite import Observer, Terminated, TimingProgress
 from compare_ag.suite import run as run_suite
+from compare_ag.suite.follow import STAGES, timing_words
 from compare_ag.sweep.ledger import keep_record
 from compare_ag.sweep.machine import this_machine
 
@@ -49,8 +50,44 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """bytes that each worker may hold; None: a fair share of what is free"""
 
 
+class Stages(Observer):
+    """Prints a line on stdout for each new stage of the run, for the sweep's progress, and adds up the waiting."""
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+        """seconds that the cell waited for the machine"""
+        self._since: float | None = None
+        self._line = ""
+
+    def _print(self, line: str) -> None:
+        if line != self._line:
+            self._line = line
+            print(line, flush=True)
+
+    def waiting(self, reason: str) -> None:
+        """Say for whom the cell waits."""
+        if reason:
+            self._since = time.monotonic() if self._since is None else self._since
+            self._print(f"waiting: {reason}")
+        elif self._since is not None:
+            self.waited, self._since = self.waited + time.monotonic() - self._since, None
+            self._print("goes on")
+
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
+        """Say which backend is at which stage, and how far in tenths where it is counted."""
+        share = f" {10 * (10 * done // total)} %" if total > 1 else ""
+        self._print(f"{name}: {STAGES.get(stage, stage)}{share}")
+
+    def timing(self, progress: TimingProgress) -> None:
+        """Say how far timing is."""
+        self._print(f"timing: {timing_words(progress)}")
+
+
 def main() -> None:
-    """Run the cell that stdin names; exit with 0 where its record is written, else with a reason on stderr."""
+    """Run the cell that stdin names; exit with 0 where its record is written, else with a reason on stderr.
+
+    Stdout has a line for each stage, see `Stages`.
+    """
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     signal.signal(signal.SIGTERM, _terminate)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -77,7 +114,7 @@ def _end_with_parent() -> None:
 def measure(task: Task) -> CellRecord:
     """Run the cell and keep its record beside the run's files. Raises `KeyboardInterrupt` where the run was ended."""
     cell, folder = task.cell, Path(task.folder)
-    began = time.time()
+    began, stages = time.time(), Stages()
 
     def make(status: str, reason: str, **fields: Any) -> CellRecord:
         record = CellRecord(
@@ -89,7 +126,7 @@ def measure(task: Task) -> CellRecord:
             reason=reason,
             machine=this_machine(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=time.time() - began,
+            seconds=time.time() - began - stages.waited,
             trained_from=began,
             trained_until=time.time(),
             **fields,
@@ -98,7 +135,7 @@ def measure(task: Task) -> CellRecord:
         return record
 
     try:
-        run = _run(cell, folder, task.memory_limit)
+        run = _run(cell, folder, task.memory_limit, stages)
     except ProblemError as error:  # memory is refused before anything is loaded
         return make("skipped", str(error))
     if run.manifest.state != "complete":
@@ -107,7 +144,7 @@ def measure(task: Task) -> CellRecord:
     return make(status, reason, **summary(run))
 
 
-def _run(cell: SweepCell, folder: Path, memory_limit: int | None) -> Run:
+def _run(cell: SweepCell, folder: Path, memory_limit: int | None, observer: Observer) -> Run:
     problem = problem_by_name(
         f"synthetic:n={cell.n},d={cell.d}",
         dtype=cell.dtype,
@@ -123,6 +160,7 @@ def _run(cell: SweepCell, folder: Path, memory_limit: int | None) -> Run:
         timing=False if cell.timing_budget is None else timing(cell.timing_budget),
         timeout=cell.timeout,
         output=folder,
+        observer=observer,
         memory_limit=memory_limit,
     )
     if run.path != folder:

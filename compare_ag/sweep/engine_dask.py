@@ -41,7 +41,7 @@ LOST_SECONDS = 10.0
 def run_dask(
     ledger: Ledger,
     planned: Sequence[Planned],
-    tell: Callable[[Planned], object],
+    tell: Callable[[Planned, str], object],
     *,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -99,7 +99,7 @@ class _Distribution:
         client: Any,
         ledger: Ledger,
         planned: Sequence[Planned],
-        tell: Callable[[Planned], object],
+        tell: Callable[[Planned, str], object],
         memory_limit: int | None,
     ) -> None:
         self._client, self._ledger, self._tell = client, ledger, tell
@@ -161,7 +161,7 @@ class _Distribution:
         """Futures that have ended; waits a moment for one. Raises `ClusterLostError`."""
         if not self._futures:
             return []
-        self._tell(next(iter(self._futures.values()))[0])
+        self._tell(next(iter(self._futures.values()))[0], "")
         now = time.monotonic()
         if self._client.status == "running":
             self._seen = now
@@ -198,7 +198,7 @@ def run_remote(encoded: bytes) -> dict[str, bytes]:
     planned = Planned(task.cell, task.key, task.versions, task.purpose)
     with tempfile.TemporaryDirectory(prefix="compare-ag-cell-") as parent:
         folder = Path(parent) / "cell"
-        attempt(planned, folder, lambda: None, task.memory_limit)
+        attempt(planned, folder, lambda _stage: None, task.memory_limit)
         files = (path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 

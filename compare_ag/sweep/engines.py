@@ -9,6 +9,7 @@ An engine yields a folder beside the cell's place; whether a cell counts as done
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -33,7 +34,9 @@ TICK_SECONDS = 0.5
 END_SECONDS = 30.0
 """that a process is given to stop its workers once it has been told to end"""
 MOST_WORDS = 400
-"""characters of a failed process's last words"""
+"""characters of a line"""
+MOST_TAIL = 4096
+"""bytes at the end of a process's output that are looked at"""
 
 
 class Done(NamedTuple):
@@ -49,9 +52,9 @@ class ClusterLostError(Exception):
 
 
 def run_local(
-    ledger: Ledger, planned: Sequence[Planned], tell: Callable[[Planned], object], memory_limit: int | None = None
+    ledger: Ledger, planned: Sequence[Planned], tell: Callable[[Planned, str], object], memory_limit: int | None = None
 ) -> Iterator[Done]:
-    """Run the cells one after the other. tell: hears twice a second which cell is at work.
+    """Run the cells one after the other. tell: hears twice a second which cell is at work, and at which stage.
 
     A cell's claim is held until the next one is asked for: the caller accepts the folder meanwhile.
     """
@@ -73,7 +76,7 @@ def run_local(
             yield Done(cell, scratch)
 
 
-def attempt(planned: Planned, folder: Path, tell: Callable[[], object], memory_limit: int | None = None) -> None:
+def attempt(planned: Planned, folder: Path, tell: Callable[[str], object], memory_limit: int | None = None) -> None:
     """Leave the cell's record in the folder: of its run, or of why there is none on this machine."""
     if reason := why_skipped(planned.cell, estimate(planned.cell)):
         status = "skipped"
@@ -95,8 +98,10 @@ def attempt(planned: Planned, folder: Path, tell: Callable[[], object], memory_l
     keep_record(folder, record)
 
 
-def run_process(planned: Planned, folder: Path, tell: Callable[[], object], memory_limit: int | None = None) -> str:
+def run_process(planned: Planned, folder: Path, tell: Callable[[str], object], memory_limit: int | None = None) -> str:
     """Run one cell in a process of its own; return why it left no cell in the folder, or nothing.
+
+    tell: hears twice a second at which stage the cell is.
 
     An interrupt ends the process, its workers included, before it is raised again.
     """
@@ -108,11 +113,11 @@ def run_process(planned: Planned, folder: Path, tell: Callable[[], object], memo
         folder=str(folder),
         memory_limit=memory_limit,
     )
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as stages:
         process = subprocess.Popen(
             [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=stages,
             stderr=errors,
             start_new_session=True,  # an interrupt from the terminal is for this process to hand on
         )
@@ -122,7 +127,7 @@ def run_process(planned: Planned, folder: Path, tell: Callable[[], object], memo
                 process.stdin.write(msgspec.json.encode(task) + b"\n")
                 process.stdin.flush()
             while True:
-                tell()
+                tell(_last_line(stages))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(TICK_SECONDS)
                     break
@@ -130,10 +135,17 @@ def run_process(planned: Planned, folder: Path, tell: Callable[[], object], memo
             _end(process)
         if process.returncode == 0 and (folder / CELL_FILE).is_file():
             return ""
-        errors.seek(0)
-        words = errors.read().decode(errors="replace").strip().splitlines()
+        words = _last_line(errors)
         how = f"exit code {process.returncode}" if process.returncode >= 0 else f"signal {-process.returncode}"
-        return f"the cell's process ended with {how}" + (f": {words[-1][:MOST_WORDS]}" if words else "")
+        return f"the cell's process ended with {how}" + (f": {words}" if words else "")
+
+
+def _last_line(file: IO[bytes]) -> str:
+    """The last line that a process wrote, without moving where it writes."""
+    size = os.fstat(file.fileno()).st_size
+    text = os.pread(file.fileno(), MOST_TAIL, max(0, size - MOST_TAIL)).decode(errors="replace")
+    lines = text.strip().splitlines()
+    return lines[-1][:MOST_WORDS] if lines else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

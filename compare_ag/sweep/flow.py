@@ -20,7 +20,7 @@ from compare_ag.text import clock_time
 WRONG = frozenset({"disagree", "non-finite", "undecidable"})
 """statuses of a backend whose numbers are wrong, or could not be certified"""
 
-Engine = Callable[[Ledger, Sequence[Planned], Callable[[Planned], object]], Iterator[Done]]
+Engine = Callable[[Ledger, Sequence[Planned], Callable[[Planned, str], object]], Iterator[Done]]
 
 
 @dataclass
@@ -54,15 +54,15 @@ def run_cells(
 ) -> Result:
     """Run these cells and keep what comes, one by one.
 
-    tell: hears which cell is at work, how many are done and the time left. Raises `SaveError`.
+    tell: hears which cell is at work, at which stage, how many are done and the time left. Raises `SaveError`.
     """
     result = result or Result()
     forecast = Forecast([item.cell for item in planned])
     done = 0
 
-    def show(current: Planned) -> None:
-        left_over = clock_time(forecast.seconds)
-        tell(f"cell {done + 1}/{len(planned)} ({current.cell.label}), about {left_over} left")
+    def show(current: Planned, stage: str) -> None:
+        words = f"cell {done + 1}/{len(planned)} ({current.cell.label}), about {clock_time(forecast.seconds)} left"
+        tell(f"{words}; {stage}" if stage else words)
 
     try:
         for outcome in engine(ledger, planned, show):

@@ -38,7 +38,7 @@ def measuring(record):
             for one in planned:
                 if len(ran) == stop_after:
                     raise KeyboardInterrupt
-                tell(one)
+                tell(one, "stage")
                 cell = one.cell
                 ran.append((cell.n, cell.d))
                 own = {name: time for name, time in times(cell.n, cell.d).items() if name in cell.backends}

@@ -33,7 +33,7 @@ def planned_of(cell) -> Planned:
 def test_a_cell_leaves_a_run_without_a_page_and_a_record_of_it(tmp_path, cell):
     planned = planned_of(cell(6, 2, backends=("numpy", "autograd"), timing_budget=0.2))
     place = tmp_path / planned.key
-    assert run_process(planned, place, lambda: None) == ""
+    assert run_process(planned, place, lambda _stage: None) == ""
     record = require_untouched(place)  # sums, key and numbers agree with the run's
     run = load_run(place)
     assert not (place / "report.html").exists()
@@ -95,7 +95,7 @@ def test_a_right_backend_without_a_time_is_tried_again_where_times_were_wanted(m
 
 def test_a_cell_that_cannot_fit_is_skipped_without_a_process(tmp_path, cell):
     planned = planned_of(cell(10**9, 10**6))
-    attempt(planned, tmp_path / "x", lambda: None)
+    attempt(planned, tmp_path / "x", lambda _stage: None)
     record = check_cell(tmp_path / "x")
     assert (record.status, record.rows) == ("skipped", [])
     assert record.reason.startswith("memory: it needs about ")
@@ -103,7 +103,7 @@ def test_a_cell_that_cannot_fit_is_skipped_without_a_process(tmp_path, cell):
 
 def test_a_process_that_fails_leaves_its_last_words_as_the_reason(tmp_path, cell):
     planned = planned_of(cell(6, 2, backends=("absent",)))
-    attempt(planned, tmp_path / "x", lambda: None)
+    attempt(planned, tmp_path / "x", lambda _stage: None)
     record = check_cell(tmp_path / "x")
     assert record.status == "failed"
     assert record.reason.startswith("the cell's process ended with exit code 4: SelectionError: no backend 'absent'")
@@ -114,7 +114,7 @@ def test_a_backend_that_crashes_fails_the_cell_and_leaves_the_others_results(
 ):
     install_plugin("crashing", good_plugin.replace("        w, b = weights\n", "        raise SystemExit(3)\n", 1))
     planned = planned_of(cell(6, 2, backends=("numpy", "crashing"), timing_budget=None))
-    attempt(planned, tmp_path / "x", lambda: None)
+    attempt(planned, tmp_path / "x", lambda _stage: None)
     record = check_cell(tmp_path / "x")
     assert record.status == "failed"
     assert "crashing: " in record.reason
@@ -201,3 +201,35 @@ def test_a_cell_that_another_process_has_finished_meanwhile_is_not_run_again(tmp
     monkeypatch.setattr("compare_ag.sweep.engines.attempt", lambda *_: pytest.fail("run again"))
     result = run_cells(ledger, planned, run_local, lambda _words: None)
     assert result.counts == {"elsewhere": 4}
+
+
+HOLDER = """
+import sys
+from compare_ag.host.machine_lock import hold
+with hold("timing"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_progress_says_at_which_stage_the_cell_is_and_for_whom_it_waits(tmp_path, cell, monkeypatch):
+    monkeypatch.setenv("COMPARE_AG_LOCK", str(tmp_path / "machine.lock"))
+    planned = planned_of(cell(6, 2, backends=("numpy",), timing_budget=None))
+    told: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+
+            def tell(stage: str) -> None:
+                told.append(stage)
+                if stage.startswith(f"waiting: process {holder.pid} has been timing"):
+                    holder.kill()
+
+            assert run_process(planned, tmp_path / "x", tell) == ""
+        finally:
+            holder.kill()
+    assert any(stage.startswith("waiting: ") for stage in told)
+    record = check_cell(tmp_path / "x")
+    assert record.seconds < record.trained_until - record.trained_from  # without the waiting

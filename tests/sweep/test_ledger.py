@@ -145,7 +145,7 @@ def test_an_interrupt_keeps_what_has_finished_and_the_next_start_does_the_rest(m
             if number == stop:
                 raise KeyboardInterrupt
             ran.append(one.key)
-            tell(one)
+            tell(one, "stage")
             scratch = ledger.scratch(one.key)
             from compare_ag.sweep.ledger import keep_record
 

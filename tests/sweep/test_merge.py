@@ -130,7 +130,7 @@ def test_a_row_that_is_not_its_runs_is_refused_even_with_right_sums(tmp_path):
     ledger = Ledger.create(grid, tmp_path / "a")
     (planned,) = plan(grid, installed_versions(["numpy"]))
     with ledger.claim(planned.key):
-        attempt(planned, scratch := ledger.scratch(planned.key), lambda: None)
+        attempt(planned, scratch := ledger.scratch(planned.key), lambda _stage: None)
         ledger.accept(scratch, planned.key)
     assert merge(tmp_path / "good", [ledger.folder]).added == 1
     file = ledger.place(planned.key) / "cell.json"
