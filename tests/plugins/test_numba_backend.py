@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from compare_ag.worker.load import load_backend
 
 numba = pytest.importorskip("numba", reason="the backend numba needs its framework")
 ROUNDOFF = 2.0**-52
+FLAGS = re.compile(r"\b(?:fast|nnan|ninf|nsz|arcp|contract|afn|reassoc)\b")
+"""what LLVM may be told of an operation on floating-point numbers"""
 
 
 def over(name: str, x: list[float] | np.ndarray) -> np.ndarray:
@@ -91,6 +94,19 @@ def test_nan_and_inf_survive(data, loss, fused, place, value):
     with np.errstate(invalid="ignore"):
         assert not np.isfinite(after[7]) or (place, value) == ("b", math.inf)
     assert math.isnan(bias) == math.isnan(value) or place != "b"
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_no_instruction_may_assume_that_numbers_are_finite(data, fused):
+    """What the compiler was allowed, whether or not it made use of it on this machine."""
+    import compare_ag_numba
+
+    trained(*data, np.zeros(30), 0.0, fused=fused)
+    forward, backward, step = compare_ag_numba.programs(parallel=False)
+    compiled = [step] if fused else [forward, backward]
+    flags = {flag for of in compiled for text in of.inspect_llvm().values() for flag in FLAGS.findall(text)}
+    assert {"reassoc", "contract"} <= flags
+    assert not flags & {"fast", "nnan", "ninf"}
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.5])

@@ -95,6 +95,38 @@ def test_a_worker_outside_a_run_keeps_compiled_code_in_its_own_folder(tmp_path):
         assert Path(shared[name]).is_relative_to(tmp_path / "shared")
 
 
+FUSED = """
+CALLED = []
+
+
+class Fused(Mine):
+    def forward(self, weights, batch):
+        CALLED.append("forward")
+        return super().forward(weights, batch)
+
+    def step(self, weights, batch, learning_rate):
+        CALLED.append("step")
+        if len(CALLED) == 1:
+            print("begins with its own step", flush=True)
+        return super().step(weights, batch, learning_rate)
+
+
+@hookimpl
+def compare_ag_backend():
+    return Fused
+"""
+
+
+def test_the_first_step_of_a_fused_backend_is_its_own_and_not_that_of_the_phases(
+    install_plugin, good_plugin, tmp_path, once, calm
+):
+    """A compiler's first step would else be what compiling forward, backward and update takes."""
+    install_plugin("fused", good_plugin + FUSED)
+    run = compare_ag.run(["fused"], PROBLEM, steps=3, timing=once, output=tmp_path / "run")
+    assert run["fused"].cost.fused
+    assert said(run, "fused", "time0")[:5] == ["begins", "with", "its", "own", "step"]
+
+
 FILLER = """
 import os, time
 from pathlib import Path
@@ -135,12 +167,16 @@ def test_a_cache_is_too_large_by_its_bytes_or_its_files(tmp_path, monkeypatch, a
     (tmp_path / "below").mkdir()
     for number in range(3):
         (tmp_path / "below" / str(number)).write_bytes(b"x" * 5000)
-    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "outside").write_bytes(b"x" * 50_000)
+    (tmp_path / "below" / "2").unlink()
+    (tmp_path / "below" / "2").symlink_to(tmp_path / "outside")
     assert compile_cache.too_large(tmp_path / "below") == ""
     if amount == "files":
         (tmp_path / "below" / "one more").touch()
         assert compile_cache.too_large(tmp_path / "below") == "3 files"
     else:
+        monkeypatch.setattr(compile_cache, "LARGEST_BYTES", 40_000)
+        assert compile_cache.too_large(tmp_path / "below") == ""
         monkeypatch.setattr(compile_cache, "LARGEST_BYTES", 10_000)
         assert compile_cache.too_large(tmp_path / "below") == "0 GiB"
 

@@ -102,6 +102,13 @@ def test_several_crossovers_are_all_bracketed_where_known_sizes_show_them():
     assert found.sentences()[4] == "4 crossovers were bracketed; between sizes of one winner there may be more"
 
 
+def test_known_sizes_beyond_the_axis_are_left_out():
+    known = {2: (2.0, 2.1), 10**6: (0.4, 0.5)}
+    found = find_crossover("a", "b", Machine(rising(150)), 4, 4096, known=known)
+    assert [point.size for point in found.points][:1] == [4]
+    assert len(found.changes) == 1
+
+
 def test_what_lies_between_sizes_of_one_winner_is_not_looked_for():
     machine = Machine(waves)
     found = find_crossover("a", "b", machine, 30, 3000)
