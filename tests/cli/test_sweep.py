@@ -187,6 +187,7 @@ def test_an_interrupt_leaves_no_process_and_no_half_cell(tmp_path, install_plugi
     assert list((folder / "cells").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_shards_of_one_folder_or_of_several_are_the_whole(tmp_path):
     for number in (1, 2):
         call("sweep", *TINY, "--shard", f"{number}/2", "-o", tmp_path / f"part-{number}")
