@@ -39,6 +39,7 @@ __all__ = [
     "print_report",
     "progress_console",
     "report_console",
+    "salvage_option",
     "say_waiting",
 ]
 
@@ -188,6 +189,9 @@ class ProblemText(plain_click.ParamType):  # type: ignore[type-arg]  # only the 
         return [CompletionItem(name, help=said) for name, said in PROBLEM_NAMES.items() if name.startswith(incomplete)]
 
 
+salvage_option = click.option(
+    "--salvage", is_flag=True, help="Read what is readable of a damaged run, and mark it as damaged."
+)
 details_option = click.option("--details", is_flag=True, help="Print all tables and plots. Default: one screen.")
 
 

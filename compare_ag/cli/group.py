@@ -11,7 +11,7 @@ from compare_ag.exit_codes import MEANINGS
 from compare_ag.text import printable
 
 COMMANDS = (
-    "run", "list", "show", "report", "export", "compare",
+    "run", "list", "show", "verify", "report", "export", "compare",
     "explain", "graph", "trace",
     "check", "bisect", "transplant", "selftest", "selfcheck",
     "import-benchmark", "new",
