@@ -193,8 +193,8 @@ def _speed(run: Run, level: Level) -> Iterator[Mismatch]:
     except (RecordError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         yield Mismatch(MANIFEST, "speed", "times and ratios", f"they do not follow from what is kept: {error}")
         return
-    for name, error in concluded.bugs.items():
-        yield Mismatch(record_name(name), "cost", "times", f"they do not follow: {type(error).__name__}: {error}")
+    for name, bug in concluded.bugs.items():
+        yield Mismatch(record_name(name), "cost", "times", f"they do not follow: {type(bug).__name__}: {bug}")
     for name, cost in concluded.costs.items():
         yield from compare(record_name(name), run[name].cost, cost, at="cost")
     yield from _ranking(run, concluded.speed)

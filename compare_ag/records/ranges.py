@@ -242,6 +242,9 @@ def of_backend(arrays: Mapping[str, Array], problem: ProblemRecord, record: Back
     finals = ("final_w", "final_b") if record.verdict is not None else ()
     fused = ("fused_losses", "fused_final_w", "fused_final_b") if record.fused_verdict is not None else ()
     yield from of_arrays(arrays, problem, needs=("losses", "weight_steps", *finals, *fused))
+    for name in ("losses", "fused_losses") if record.verdict is not None else ():
+        if name in arrays and len(np.atleast_1d(arrays[name])) != problem.steps + 1:
+            yield f"{name} holds {len(np.atleast_1d(arrays[name]))} losses of a training of {problem.steps} steps"
     if ("final_w" in arrays) != ("final_b" in arrays):
         yield "there is one of final_w and final_b without the other"
     for name in arrays.keys() & {"losses", "w", "b", "final_w", "final_b"}:

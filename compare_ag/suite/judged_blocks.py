@@ -38,7 +38,7 @@ TOUCHED = 0.25
 show no updates, where the same starts and tolerances show those of another backend."""
 
 
-KEPT_NUMBERS = 1 << 14
+KEPT_NUMBERS = 1 << 9
 KEPT_CLAIMS = 10
 """Of each backend as many judged blocks are kept as hold so many numbers, but at least so many blocks."""
 

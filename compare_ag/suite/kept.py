@@ -3,21 +3,23 @@
     gradient_steps (g,), gradients (g, m)      reported in the training, at recorded steps
     points0, points1 (P, m)                    weights of the routes that depend on seed and reference
     ladders                                    sha256 of all other routes, which follow from the problem alone
-    answersI_loss (P, 2), answersI_gradient (P, 2, m), answersI_following (P, r, m), answersI_kept (P, m), …_facts
-    fused_answersI_…                           the same through the backend's own step
+    answers_loss (A, 2), answers_gradient (A, 2, m), answers_following (A, r, m), answers_kept (A, m)
+                                               at the points of all routes, one route after the other
+    answers_facts (routes, 1 + k)              whether the data were left alone, and which reads changed what
+    fused_answers_…                            the same through the backend's own step
     repeated_…                                 losses and weights of the second run
     fused_…                                    weights of the pass through the backend's own step
 
 with m weights in the layout of `Problem.layout`. Most of this repeats what is known: a second run the first, an update
 w - ηg, a second visit the first. So those arrays hold the exclusive or of their bits with the bits of such a forecast,
-in which the same number is 0, and the file is compressed. Nothing is lost, and the forecasts are single operations of
-IEEE 754, the same on every machine.
+in which the same number is 0 and a near one nearly, and the file is compressed. Nothing is lost, and the forecasts are
+single operations of IEEE 754 in a fixed order, the same on every machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -53,8 +55,9 @@ def evidence_arrays(problem: Problem, training: Training) -> dict[str, Array]:
     if training.probes is not None:
         arrays |= _points(training.probes)
         for kind, answers in (("answers", training.answers), ("fused_answers", training.fused_answers)):
-            for i, (route, one) in enumerate(zip(training.probes.routes, answers, strict=False)):
-                arrays |= {f"{kind}{i}_{name}": array for name, array in _packed(problem, route, one).items()}
+            packed = [_packed(problem, *pair) for pair in zip(training.probes.routes, answers, strict=False)]
+            for name in packed[0] if packed else ():
+                arrays[f"{kind}_{name}"] = np.concatenate([one[name] for one in packed])
     return arrays
 
 
@@ -87,9 +90,7 @@ def _training(
     if "ladders" in evidence and probes is not None:
         training.probes = _asked(evidence, probes)
         for kind, answers in (("answers", training.answers), ("fused_answers", training.fused_answers)):
-            for i, route in enumerate(training.probes.routes):
-                if f"{kind}{i}_loss" in evidence:
-                    answers.append(_unpacked(problem, route, evidence, f"{kind}{i}_"))
+            answers += _answers(problem, training.probes.routes, evidence, f"{kind}_")
     return training
 
 
@@ -219,6 +220,36 @@ def _updates(problem: Problem, weights: Array, gradient: Array) -> Array:
         return np.asarray(weights - rate * gradient)
 
 
+def _gradients(problem: Problem, route: Route, slope: Array) -> Array | None:
+    """A forecast of the gradients of w (P, d) from those of b (P,); None where there is none.
+
+    Of one example it is p - y times its features. At w = 0 all examples have the same p, which follows from that of b,
+    p - ȳ. The sums go from row to row, the same on every machine.
+    """
+    w = route.weights[:, :-1]
+    if route.rows is None or not len(w) or (len(route.rows) > 1 and w.any()):
+        return None
+    X, y = (np.asarray(part, dtype=np.float64)[route.rows] for part in (problem.X, problem.y))
+    slope = slope.astype(np.float64)
+    total, of_ones = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for row, label in zip(X, y.tolist(), strict=True):
+        total += row
+        of_ones += label * row
+    n, ones = float(len(X)), float(np.count_nonzero(y))
+    with np.errstate(all="ignore"):
+        if len(X) == 1:
+            return np.asarray(slope[:, None] * total + problem.l2 * w.astype(np.float64)).astype(problem.dtype)
+        p = slope + ones / n
+        return np.asarray(p[:, None] * (total / n) - of_ones / n).astype(problem.dtype)
+
+
+def _flip(hidden: Array, forecast: Array | None) -> None:
+    """Exclusive or of the first visits' gradients of w, (P, 2, m) in place, with their forecast."""
+    if forecast is not None:
+        bits = f"u{hidden.itemsize}"
+        hidden.view(bits)[:, 0, :-1] ^= forecast.view(bits)
+
+
 def _packed(problem: Problem, route: Route, answers: Answers) -> dict[str, Array]:
     """The answers along one route."""
     packed = {"loss": _hidden_visits(route, answers.loss)}
@@ -226,17 +257,35 @@ def _packed(problem: Problem, route: Route, answers: Answers) -> dict[str, Array
         packed["following"] = _hidden_visits(route, answers.following)
     else:
         packed["gradient"] = _hidden_visits(route, answers.gradient)
+        _flip(packed["gradient"], _gradients(problem, route, answers.gradient[:, 0, -1]))
         forecast = _updates(problem, route.weights, answers.gradient[:, -1])
         packed["following"] = _hidden(answers.following, forecast[:, None])
     if answers.kept is not None:
         packed["kept"] = _hidden(answers.kept, route.weights)
     facts = [answers.data_kept, *(name in answers.changed_by_reading for name in READS)]
-    return packed | {"facts": np.array(facts, dtype=np.uint8)}
+    return packed | {"facts": np.array([facts], dtype=np.uint8)}
 
 
-def _unpacked(problem: Problem, route: Route, evidence: Mapping[str, Array], prefix: str) -> Answers:
+def _answers(
+    problem: Problem, routes: tuple[Route, ...], evidence: Mapping[str, Array], prefix: str
+) -> Iterator[Answers]:
+    """The answers along every route, one after the other in each array; none where nothing was kept."""
     packed = {key.removeprefix(prefix): array for key, array in evidence.items() if key.startswith(prefix)}
-    gradient = None if "gradient" not in packed else _shown_visits(route, packed["gradient"], problem.dtype)
+    first = 0
+    for number, route in enumerate(routes if packed else ()):
+        rows = slice(first, first := first + len(route.names))
+        own = {key: array[rows] for key, array in packed.items() if key != "facts"}
+        if any(len(array) != len(route.names) for array in own.values()):
+            raise ValueError(f"there are fewer answers than the {len(route.names)} points of route {number}")
+        yield _unpacked(problem, route, own | {"facts": packed["facts"][number]})
+
+
+def _unpacked(problem: Problem, route: Route, packed: Mapping[str, Array]) -> Answers:
+    gradient = None
+    if "gradient" in packed:
+        hidden = np.array(packed["gradient"]).view(problem.dtype)
+        _flip(hidden, _gradients(problem, route, hidden[:, 0, -1]))
+        gradient = _shown_visits(route, hidden, problem.dtype)
     if gradient is None:
         following = _shown_visits(route, packed["following"], problem.dtype)
     else:
