@@ -337,6 +337,8 @@ def main() -> int:
         while done < asked.changes and time.monotonic() < started + asked.seconds:
             one_change(dice.choice(made), Path(folder, "changed"), dice, tally)
             done += 1
+            if not done % 1000:
+                print(f"{done}: {dict(tally.counts)}", flush=True)
     seconds = time.monotonic() - started
     print(f"{done} changes in {seconds:.0f} s: {dict(tally.counts)}")
     return int(any(tally.counts[kind] for kind in ("bug", "hang", "silent")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from compare_ag.audit.levels import Level, Mismatch
@@ -40,7 +41,7 @@ def _uncovered(folder: Path, sums: Sums) -> list[str]:
 
 
 def _hash(folder: Path, name: str) -> str:
-    if not (folder / name).exists():
+    if not os.path.lexists(folder / name):
         return MISSING
     try:
         return sha256(read_file(folder / name))

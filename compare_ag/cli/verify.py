@@ -48,13 +48,11 @@ def verify(run: Path, rerun: bool, as_json: bool, **reading: Any) -> None:
 
 def _levels(run: Path, *, rerun: bool, reading: dict[str, Any]) -> list[Level]:
     from compare_ag.audit import Level, intact, recomputed, replicated
-    from compare_ag.records import RecordError, load_run
+    from compare_ag.records import load_run, run_folder
 
     with Steps() as steps:
         steps.show("checking the files")
-        folder = run.parent if run.is_file() and run.name == "manifest.json" else run
-        if not (folder / "manifest.json").is_file():
-            raise RecordError(f"{folder} is no run directory: it holds no manifest.json")
+        folder = run_folder(run)
         levels = [intact(folder)]
         if any(one.file != "report.html" for one in levels[0].mismatches):
             return [*levels, Level("recomputed", notes=["not tried: the run is damaged"], possible=False)]

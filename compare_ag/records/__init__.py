@@ -50,6 +50,7 @@ from compare_ag.records.reading import (
     document,
     load_run,
     record_name,
+    run_folder,
     write_arrays,
     write_backend,
     write_manifest,
@@ -94,6 +95,6 @@ __all__ = [
     "PublishedRow", "Real", "RecordError", "Repetition", "Run", "SaveError", "Schema", "SpeedRecord",
     "StabilityWarning", "TestRecord", "VerdictRecord", "array_bytes", "decisive", "document", "file_stem",
     "in_notebook", "is_inside", "legible", "load_run", "read_arrays", "read_json", "real", "record_bytes",
-    "record_name", "remove_leftovers", "replace", "save_file", "seal", "show_in_notebooks", "write_arrays",
-    "write_backend", "write_bytes", "write_manifest",
+    "record_name", "remove_leftovers", "replace", "run_folder", "save_file", "seal", "show_in_notebooks",
+    "write_arrays", "write_backend", "write_bytes", "write_manifest",
 ]  # fmt: skip

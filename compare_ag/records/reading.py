@@ -58,15 +58,7 @@ def load_run(path: str | Path, *, salvage: bool = False) -> Run:
     A damaged directory is refused. salvage: read what can be read of it all the same; each damage becomes a warning of
     the run, a record that cannot be read one of a backend without result, and arrays that cannot be read none.
     """
-    folder = Path(path)
-    try:
-        if folder.is_file() and folder.name == MANIFEST:
-            folder = folder.parent
-        there = (folder / MANIFEST).is_file()
-    except ValueError as error:  # a null byte
-        raise RecordError(f"{folder} is no run directory: {error}") from None
-    if not there:
-        raise RecordError(f"{folder} is no run directory: it holds no {MANIFEST}")
+    folder = run_folder(path)
     faults: list[str] = []
     sums = _sums(folder, faults)
     if not salvage:
@@ -87,6 +79,17 @@ def load_run(path: str | Path, *, salvage: bool = False) -> Run:
             records[name] = _without_record(name, f"its record cannot be read: {_within(folder, str(error))}")
     warnings = [SALVAGED.format(_within(folder, fault)) for fault in dict.fromkeys(faults)] + manifest.warnings
     return Run(folder, replace(manifest, warnings=warnings), records, salvaged=salvage)
+
+
+def run_folder(path: str | Path) -> Path:
+    """The run directory that is meant by its path or by that of its manifest. Raises `RecordError` where it is none."""
+    folder = Path(path)
+    # not pathlib's: it raises for names that are too long
+    if folder.name == MANIFEST and os.path.isfile(folder):
+        folder = folder.parent
+    if not os.path.isfile(folder / MANIFEST):
+        raise RecordError(f"{folder} is no run directory: it holds no {MANIFEST}")
+    return folder
 
 
 def _within(folder: Path, fault: str) -> str:
@@ -138,7 +141,7 @@ def _backend(folder: Path, name: str, manifest: Manifest) -> BackendRecord:
     path = folder / record_name(name)
     if manifest.schema.minor < WITH_SUMS and is_inside(old := f"{old_stem(name)}.json") and len(Path(old).parts) == 1:
         path = folder / "records" / old
-    if not path.exists() and manifest.state != "complete":
+    if not os.path.lexists(path) and manifest.state != "complete":
         return _without_record(name, "the run ended before its turn")
     record: BackendRecord = read_json(path, BackendRecord)
     if record.name != name:

@@ -9,6 +9,7 @@ unreadable.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ def sha256(data: bytes) -> str:
 def read_sums(folder: Path) -> Sums | None:
     """The hashes of a run; None where there are none. Raises `RecordError` where the file is damaged."""
     path = folder / SUMS
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return None
     sums = Sums()
     for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), 1):
@@ -125,7 +126,9 @@ def files_of(folder: Path) -> list[str]:
 
 def _is_ours(path: Path) -> bool:
     """Whether it is a file, and none that a save was writing when its host ended."""
-    return (path.is_file() or path.is_symlink()) and not (path.name.startswith(".") and path.name.endswith(".tmp"))
+    return (os.path.isfile(path) or path.is_symlink()) and not (
+        path.name.startswith(".") and path.name.endswith(".tmp")
+    )
 
 
 def damages(folder: Path, sums: Sums) -> Iterator[str]:
@@ -138,7 +141,7 @@ def damages(folder: Path, sums: Sums) -> Iterator[str]:
 def damage(folder: Path, sums: Sums, name: str) -> str:
     """What is wrong with a listed file; empty where it is intact."""
     path = folder / name
-    if not path.exists():
+    if not os.path.lexists(path):  # pathlib's raises for names that are too long
         return f"{path} is missing, although {SUMS} lists it"
     try:
         data = read_file(path)

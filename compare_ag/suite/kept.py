@@ -78,9 +78,7 @@ def _training(
     problem: Problem, trajectory: Mapping[str, Array], evidence: Mapping[str, Array], probes: Probes | None
 ) -> Training:
     recording = _recording(trajectory, "", trajectory["losses"])
-    gradient_w, gradient_b = problem.layout.parts(evidence["gradients"])
-    recording.gradient_steps = evidence["gradient_steps"].tolist()
-    recording.gradient_w, recording.gradient_b = [gradient_w], [gradient_b]
+    _add_gradients(problem, recording, evidence["gradient_steps"], evidence["gradients"])
     training = Training(cast("Any", None), 0, recording)
     if "repeated_losses" in evidence:
         training.repeated = _repeated(problem, evidence, recording)
@@ -118,10 +116,9 @@ def _passed(name: str, problem: Problem, done: Recording, like: Recording | None
         assert done.final_w is not None
         assert done.final_b is not None
         arrays |= {"final_w": done.final_w, "final_b": done.final_b}
-    arrays["gradient_steps"] = np.array(done.gradient_steps, dtype=np.int64)
-    arrays["gradients"] = _joined(problem, done.gradient_w, done.gradient_b)
-    if like is not None:
-        arrays["gradients"] = _hidden(arrays["gradients"], _joined(problem, like.gradient_w, like.gradient_b))
+        gradients = _joined(problem, done.gradient_w, done.gradient_b)
+        arrays["gradient_steps"] = np.array(done.gradient_steps, dtype=np.int64)
+        arrays["gradients"] = _hidden(gradients, _joined(problem, like.gradient_w, like.gradient_b))
     return {f"{name}_{key}": array for key, array in arrays.items()}
 
 
@@ -135,6 +132,9 @@ def _forecast(problem: Problem, like: Recording) -> dict[str, Array]:
 
 
 def _recording(arrays: Mapping[str, Array], prefix: str, losses: Array) -> Recording:
+    steps, w, b = (arrays[f"{prefix}{key}"] for key in ("weight_steps", "w", "b"))
+    if w.ndim != 2 or not len(steps) == len(w) == len(b):
+        raise ValueError(f"there are weights of shapes {w.shape} and {b.shape} for {len(steps)} steps")
     return Recording(
         losses=[losses],
         weight_steps=arrays[f"{prefix}weight_steps"].tolist(),
@@ -153,10 +153,16 @@ def _repeated(problem: Problem, evidence: Mapping[str, Array], like: Recording) 
     }
     done = _recording({**evidence, **shown}, "repeated_", shown["repeated_losses"])
     gradients = _hidden(evidence["repeated_gradients"], _joined(problem, like.gradient_w, like.gradient_b))
-    gradient_w, gradient_b = problem.layout.parts(gradients)
-    done.gradient_steps = evidence["repeated_gradient_steps"].tolist()
-    done.gradient_w, done.gradient_b = [gradient_w], [gradient_b]
+    _add_gradients(problem, done, evidence["repeated_gradient_steps"], gradients)
     return done
+
+
+def _add_gradients(problem: Problem, done: Recording, steps: Array, gradients: Array) -> None:
+    if gradients.shape != (len(steps), problem.layout.size):
+        raise ValueError(f"there are gradients of shape {gradients.shape} for {len(steps)} steps")
+    gradient_w, gradient_b = problem.layout.parts(gradients)
+    done.gradient_steps = steps.tolist()
+    done.gradient_w, done.gradient_b = [gradient_w], [gradient_b]
 
 
 # --- points and answers
