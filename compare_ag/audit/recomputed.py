@@ -23,6 +23,8 @@ from compare_ag.verify.samples import CHEAP_CELLS
 if TYPE_CHECKING:
     from compare_ag.problem import Data, Problem
     from compare_ag.records import Run
+    from compare_ag.suite.judged_blocks import JudgedBlocks
+    from compare_ag.verify.blocks import BlockVerdict
 
 MANIFEST = "manifest.json"
 OLD = "recomputed: not possible before schema 1.8, which keeps what verdicts rest on"
@@ -48,6 +50,7 @@ may differ."""
 SURROUNDINGS = {"load", "steal", "governor", "battery", "unequal-cpus"}
 """warnings about the machine as it was then"""
 LATER = "it failed while"
+WRONG_BLOCKS = "while being timed: its results are wrong"
 
 
 def recomputed(run: Run, data: Data | None = None) -> Level:
@@ -61,7 +64,7 @@ def recomputed(run: Run, data: Data | None = None) -> Level:
     if level.mismatches:
         return level  # arrays that are not those of the records prove nothing
     level.mismatches += _manifest(run)
-    done = [f"exit code {run.exit_code}"]
+    done, untouched = [f"exit code {run.exit_code}"], _recorded_untouched(run)
     try:
         problem = problem_of(run.manifest.problem, data)
     except UnavailableError as error:
@@ -71,10 +74,12 @@ def recomputed(run: Run, data: Data | None = None) -> Level:
         level.mismatches += other
         if not other:
             level.mismatches += _verdicts(run, problem, level)
-            level.mismatches += _blocks(run, problem)
+            judge, verdicts = judged_again(run, problem)
+            level.mismatches += _blocks(run, judge, verdicts)
+            untouched = _untouched(run, judge, verdicts)
             done.append(f"verdicts on {sum(record.evidence is not None for record in run.records.values())} backends")
     if run.manifest.speed is not None:
-        level.mismatches += _speed(run, level)
+        level.mismatches += _speed(run, level, untouched)
         done.append(f"{len(run.manifest.speed.pairs)} ratios")
     level.checked = ", ".join(done) + " follow from what is kept"
     return level
@@ -162,32 +167,39 @@ def _backend(run: Run, name: str, judge: Judge, *, large: bool) -> Iterator[Mism
 # --- times
 
 
-def _blocks(run: Run, problem: Problem) -> Iterator[Mismatch]:
+def _recorded_untouched(run: Run) -> frozenset[str]:
+    costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
+    return frozenset(name for name, cost in costs.items() if cost.unranked.startswith("shows no updates"))
+
+
+def _untouched(run: Run, judge: JudgedBlocks, verdicts: dict[str, list[BlockVerdict]]) -> frozenset[str]:
+    """The backends whose blocks show no updates: derived where all blocks were kept, else those recorded."""
+    costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
+    if any(cost.blocks_judged + cost.blocks_not_judged != len(verdicts.get(name, [])) for name, cost in costs.items()):
+        return _recorded_untouched(run)
+    return frozenset(name for name in costs if judge.untouched(name))
+
+
+def _blocks(run: Run, judge: JudgedBlocks, verdicts: dict[str, list[BlockVerdict]]) -> Iterator[Mismatch]:
     """The timed blocks that were judged: right, and as many as the record says where all of them were kept."""
-    judge, verdicts = judged_again(run, problem)
     for name, own in verdicts.items():
         record = run[name]
         wrong = sum(verdict.status == "wrong" for verdict in own)
-        if wrong and record.cost is not None:
-            yield Mismatch(
-                record_name(name), "status", record.status, f"disagree: {wrong} of its timed blocks are wrong"
-            )
+        accused = record.reason.startswith(WRONG_BLOCKS)
+        if bool(wrong) != (record.status == "disagree" and accused):
+            derived = f"{wrong} of {len(own)} timed blocks that were kept are wrong"
+            yield Mismatch(record_name(name), "status", record.status, derived)
         elif record.cost is not None and len(own) == record.cost.blocks_judged + record.cost.blocks_not_judged:
             counts = judge.counts[name]
             yield from compare(record_name(name), record.cost.blocks_judged, counts.judged, at="cost.blocks_judged")
 
 
-def _speed(run: Run, level: Level) -> Iterator[Mismatch]:
+def _speed(run: Run, level: Level, untouched: frozenset[str]) -> Iterator[Mismatch]:
     speed = run.manifest.speed
     assert speed is not None
     if "imported" in run.manifest.options:
         level.notes.append("times: not possible for an imported run, which has medians without launches")
         return
-    untouched = frozenset(
-        name
-        for name, record in run.records.items()
-        if record.cost and record.cost.unranked.startswith("shows no updates")
-    )
     try:
         concluded = Conclusion(measured(run, untouched)).result()
     except (RecordError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:

@@ -75,7 +75,7 @@ class JudgedBlocks:
     seconds: float = 0.0
     """spent on judging, in all"""
     kept: dict[str, list[Claim]] = field(default_factory=dict)
-    """claims of each backend, wrong ones first within a launch, as many as `kept_claims` allows"""
+    """claims of each backend: all wrong ones, and of others as many as `kept_claims` allows"""
 
     def __post_init__(self) -> None:
         started = time.perf_counter()
@@ -152,8 +152,9 @@ class JudgedBlocks:
 
     def _keep(self, name: str, claims: list[Claim], verdicts: list[BlockVerdict]) -> None:
         mine = self.kept.setdefault(name, [])
-        order = sorted(range(len(claims)), key=lambda i: verdicts[i].status != "wrong")
-        mine += [claims[i] for i in order[: max(0, kept_claims(claims[0]) - len(mine))]]
+        wrong = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict.status == "wrong"]
+        others = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict.status != "wrong"]
+        mine += [*wrong, *others[: max(0, kept_claims(claims[0]) - len(mine))]]
 
     def untouched(self, name: str) -> bool:
         """Whether no block of a backend shows that it made its updates, although another backend's blocks do."""
