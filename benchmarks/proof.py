@@ -46,9 +46,9 @@ from threadpoolctl import threadpool_limits
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, load_run
 from compare_ag.suite import Observer, select
-from compare_ag.suite.evidence import evidence
-from compare_ag.suite.graphs import RUN_PATIENCE, Asked, judged, place
+from compare_ag.suite.gathering import evidence
 from compare_ag.suite.judging import Judge
+from compare_ag.suite.recorded_graphs import RUN_PATIENCE, Asked, judged, place
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Oracle, Probes, Sample, judge_samples
 from compare_ag.verify.certificate import trajectory_samples

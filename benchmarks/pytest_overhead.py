@@ -20,7 +20,7 @@ import in_process
 from figures import parser
 
 from compare_ag.problem import problem_by_name
-from compare_ag.pytest_benchmark.training import Training
+from compare_ag.pytest_benchmark.prepared import PreparedBackend
 from compare_ag.suite import select
 from compare_ag.worker.load import load_backend
 
@@ -49,7 +49,7 @@ def main() -> int:
             importlib.import_module(offer.module)
             hand = in_process.Training(load_backend(offer.module)(), problem)
             started = time.perf_counter()
-            training = Training(offer, problem, Path(folder), 120.0)
+            training = PreparedBackend(offer, problem, Path(folder), 120.0)
             start = time.perf_counter() - started
             worker, here, questions = [], [], []
             for _ in range(asked.repeat):

@@ -148,10 +148,7 @@ def commands() -> str:
 
     parts = []
     context = click.Context(cli, info_name="compare-ag")
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        own = click.Context(command, info_name=name, parent=context)
+    for name, command, own in _walk(cli, context):
         told = " ".join((command.help or "").split())
         usage = " ".join(command.collect_usage_pieces(own))
         rows = [record for parameter in command.params if (record := parameter.get_help_record(own))]
@@ -160,6 +157,19 @@ def commands() -> str:
             f"## {name}\n\n{told}\n\n`compare-ag {name} {usage}`\n\n| option | meaning |\n|---|---|\n{table}\n"
         )
     return "".join(parts)
+
+
+def _walk(
+    group: click.Group, context: click.Context, before: str = ""
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every command below a group with its full name and its context, a group before its own commands."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        own = click.Context(command, info_name=name, parent=context)
+        yield f"{before}{name}", command, own
+        if isinstance(command, click.Group):
+            yield from _walk(command, own, f"{before}{name} ")
 
 
 def _cell(text: str) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from compare_ag import records
 from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time
+from compare_ag.speed.pair_verdicts import at_least, decide, noise_floor
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
-from compare_ag.speed.verdicts import at_least, decide, noise_floor
 
 STEPS_PER_BLOCK = 50
 INSTANCES, ROUNDS = 2, 5

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compare_ag.problem import Data, Problem
     from compare_ag.records import Run
     from compare_ag.suite.judged_blocks import JudgedBlocks
-    from compare_ag.verify.blocks import BlockVerdict
+    from compare_ag.verify.timed_blocks import BlockVerdict
 
 MANIFEST = "manifest.json"
 OLD = "recomputed: not possible before schema 1.8, which keeps what verdicts rest on"

@@ -6,8 +6,8 @@ reproducer   a short script that shows a fault without this package's host
 transplant   loss from one backend, gradient from another, update from a third: which part is guilty
 """
 
-from compare_ag.bisect.screening import Fault, TooLongError, Trace, trace
+from compare_ag.bisect.screening import Fault, Screening, TooLongError, screen
 from compare_ag.bisect.search import Divergence, bisect
 from compare_ag.bisect.transplant import Transplant, transplant
 
-__all__ = ["Divergence", "Fault", "TooLongError", "Trace", "Transplant", "bisect", "trace", "transplant"]
+__all__ = ["Divergence", "Fault", "Screening", "TooLongError", "Transplant", "bisect", "screen", "transplant"]

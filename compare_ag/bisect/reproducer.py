@@ -28,7 +28,7 @@ from compare_ag.verify import Oracle
 from compare_ag.verify.points import point_tolerance, update_tolerance
 
 if TYPE_CHECKING:
-    from compare_ag.bisect.screening import Fault, Trace
+    from compare_ag.bisect.screening import Fault, Screening
     from compare_ag.problem.core import Array
 
 INLINE = 64
@@ -57,7 +57,7 @@ class Reproducer:
     """only some of many equal calls are wrong; ``output`` says how many"""
 
 
-def write_reproducer(folder: Path, problem: Problem, trace: Trace, fault: Fault) -> Reproducer | None:
+def write_reproducer(folder: Path, problem: Problem, trace: Screening, fault: Fault) -> Reproducer | None:
     """Write the smallest script that shows ``fault``, and run it. An existing file is never written over.
 
     None where no few calls could show it: a worker that hung, died, or failed outside of the verbs of a step.
@@ -136,7 +136,7 @@ def _run(path: Path) -> Reproducer:
     return Reproducer(path, failed, lines[-1])
 
 
-def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str, dict[str, Array]]:
+def _script(problem: Problem, trace: Screening, fault: Fault, how: str) -> tuple[str, dict[str, Array]]:
     """The text of one way, and the arrays that it loads from the file beside it."""
     arrays: dict[str, Array] = {"X": problem.X, "y": problem.y, "w": problem.w0, "b": problem.b0}
     at = fault.point if fault.point is not None else problem.initial
@@ -170,7 +170,7 @@ def _script(problem: Problem, trace: Trace, fault: Fault, how: str) -> tuple[str
     return text, arrays
 
 
-def _text(problem: Problem, trace: Trace, fault: Fault, calls: list[str], data: list[str]) -> str:
+def _text(problem: Problem, trace: Screening, fault: Fault, calls: list[str], data: list[str]) -> str:
     """The script: load, prepare, make tensors, then ``calls``."""
     body = [
         f"# {printable(trace.name)}: {printable(fault.message)}",  # a comment: any text is safe in it
@@ -192,7 +192,7 @@ def _text(problem: Problem, trace: Trace, fault: Fault, calls: list[str], data: 
     return "\n".join(body) + "\n"
 
 
-def _load(trace: Trace) -> list[str]:
+def _load(trace: Screening) -> list[str]:
     lines = [f"Plugin = importlib.import_module({trace.offer.module!r}).compare_ag_backend()"]
     if trace.mutation is not None:
         module, name = trace.mutation.module, trace.mutation.name
@@ -314,7 +314,7 @@ def _observe(fault: Fault) -> str:
     return "observed = reported" if test == "gradient" else "observed = numbers(following)"
 
 
-def _verdict(problem: Problem, trace: Trace, fault: Fault) -> tuple[list[str], dict[str, Array]]:
+def _verdict(problem: Problem, trace: Screening, fault: Fault) -> tuple[list[str], dict[str, Array]]:
     """How to compare with the exact numbers, within the computed tolerance; and both, rounded to float64."""
     at = np.asarray(fault.point if fault.point is not None else problem.initial)
     if fault.phase == "make_tensor":

@@ -22,7 +22,7 @@ from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.session import Recording, concatenate
 from compare_ag.model.arithmetic import Known
 from compare_ag.problem import Problem, batches
-from compare_ag.suite.evidence import broken_protocol, evidence, fused_evidence
+from compare_ag.suite.gathering import broken_protocol, evidence, fused_evidence
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
@@ -73,7 +73,7 @@ class Fault:
 
 
 @dataclass
-class Trace:
+class Screening:
     """One backend's training, step by step."""
 
     name: str
@@ -94,12 +94,12 @@ class Trace:
     """an interrupt ended its training: what it had recorded until then was judged"""
 
 
-def trace(
+def screen(
     offers: Mapping[str, Offer],
     problem: Problem,
     mutations: Mapping[str, Mutation] | None = None,
     observer: Observer | None = None,
-) -> dict[str, Trace]:
+) -> dict[str, Screening]:
     """Train each backend with every step recorded and find its first fault.
 
     An interrupt ends the trainings, and what they have recorded is judged; a second one ends that with the backends
@@ -127,7 +127,7 @@ def trace(
         training = TrainingPass(dict(offers), conditions, hear, lambda: None)
         with contextlib.suppress(KeyboardInterrupt):
             training.run()
-    found: dict[str, Trace] = {}
+    found: dict[str, Screening] = {}
     for name, offer in offers.items():
         finished = training.finished.get(name)
         if finished is not None and (finished.recording.losses or not _cancelled(finished)):
@@ -150,14 +150,14 @@ def _cancelled(training: Training) -> bool:
 
 def _traced(
     name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training, tell: Tell
-) -> Trace:
+) -> Screening:
     interrupted = _cancelled(training)
     weights = _weights(problem, training.recording)
     losses = concatenate(training.recording.losses, problem.dtype)
     gradients = _gradients(problem, training.recording)
     fault = _first_fault(problem, training, losses, weights, gradients, tell, interrupted=interrupted)
     undecided = _first_undecided(problem, weights)
-    return Trace(
+    return Screening(
         name,
         offer,
         mutation,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.bisect.reproducer import Reproducer, write_reproducer
-from compare_ag.bisect.screening import Fault, Trace, trace
+from compare_ag.bisect.screening import Fault, Screening, screen
 from compare_ag.problem import batches
-from compare_ag.suite.graphs import Place, undecided_reason
 from compare_ag.suite.observer import Observer
+from compare_ag.suite.recorded_graphs import Place, undecided_reason
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -66,7 +66,7 @@ def bisect(
     hear = observer or Observer()
     hear.begin(list(offers), problem)
     try:
-        traces = trace(offers, problem, mutations, hear)
+        traces = screen(offers, problem, mutations, hear)
     finally:
         hear.end()
     interrupted = _interrupted(offers, traces)
@@ -88,7 +88,7 @@ def bisect(
     return Divergence(faults, bits, step, reproducers, undecided_reason(problem, Place(step, w, b, rows)))
 
 
-def _interrupted(offers: Mapping[str, Offer], traces: Mapping[str, Trace]) -> str:
+def _interrupted(offers: Mapping[str, Offer], traces: Mapping[str, Screening]) -> str:
     """How many steps of which backend were judged, where not all of all were."""
     if len(traces) == len(offers) and not any(found.interrupted for found in traces.values()):
         return ""
@@ -98,7 +98,7 @@ def _interrupted(offers: Mapping[str, Offer], traces: Mapping[str, Trace]) -> st
     return judged + (f", none of {' and '.join(missing)}" if missing else "")
 
 
-def _first_bits(problem: Problem, one: Trace, other: Trace) -> str:
+def _first_bits(problem: Problem, one: Screening, other: Screening) -> str:
     count = min(len(one.weights), len(other.weights))
     bits = f"u{one.weights.itemsize}"  # NaNs of the same bits are the same, zeros of different signs are not
     different = (one.weights[:count].view(bits) != other.weights[:count].view(bits)).any(axis=1)

@@ -147,7 +147,7 @@ def transplant(
     short = replace(problem, steps=min(problem.steps, steps or STEPS), published=())
     names = list(offers)
     plan = list(dict.fromkeys(_plan(names)))
-    bench = _Bench(short, problem)
+    bench = _PartTrainer(short, problem)
     found: list[Combination] = []
     own: list[OwnStep] = []
     interrupted = False
@@ -227,7 +227,7 @@ class _Workers:
             session.close()
 
 
-class _Bench:
+class _PartTrainer:
     """Training by parts, and the oracle that judges it."""
 
     def __init__(self, problem: Problem, whole: Problem) -> None:

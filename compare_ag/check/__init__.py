@@ -4,8 +4,7 @@
     @parametrize_backend_checks(["NAME"])                                       in a test suite of one's own
     pytest -p compare_ag.check.plugin --pyargs compare_ag.check --backend NAME
 
-Three front ends to one registry of checks (`registry.CHECKS`), which start real workers and judge by computed
-tolerances.
+Three front ends to one table of checks (`ladder.LADDER`), which start real workers and judge by computed tolerances.
 Importing this package imports neither numpy nor pytest.
 """
 
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compare_ag.check.marks import parametrize_backend_checks
-    from compare_ag.check.run import CheckResult, check_backend
+    from compare_ag.check.rungs import CheckResult, check_backend
 
 __all__ = ["CheckResult", "check_backend", "parametrize_backend_checks"]
 
-_HOME = {"CheckResult": "run", "check_backend": "run", "parametrize_backend_checks": "marks"}
+_HOME = {"CheckResult": "rungs", "check_backend": "rungs", "parametrize_backend_checks": "marks"}
 
 
 def __getattr__(name: str) -> Any:

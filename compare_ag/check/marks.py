@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from compare_ag.check.ladder import CHECKS
-from compare_ag.check.run import CheckResult, check_backend
+from compare_ag.check.rungs import CheckResult, check_backend
 from compare_ag.suite import select
 
 F = TypeVar("F", bound=Callable[..., None])

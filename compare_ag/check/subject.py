@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.check.registry import CheckFailedError, CheckSkippedError
 from compare_ag.host.crew import open_session
 from compare_ag.host.launch import Launch
-from compare_ag.host.session import Answers, Recording, Session
+from compare_ag.host.session import Evaluation, Recording, Session
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import file_stem
-from compare_ag.suite.graphs import Asked, Place, judged
 from compare_ag.suite.judging import Judge
+from compare_ag.suite.recorded_graphs import Asked, Place, judged
 from compare_ag.suite.training import Training
 from compare_ag.text import printable
 from compare_ag.verify import (
@@ -37,8 +36,7 @@ from compare_ag.verify import (
 )
 from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.points import point_tolerance
-from compare_ag.verify.relations import Answers as RelationAnswers
-from compare_ag.verify.relations import Ask
+from compare_ag.verify.relations import Ask, PointValues
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,6 +51,19 @@ LOG_LINES = 12
 """kept of what a failed worker wrote to stderr"""
 SMALL = "synthetic:n=24,d=3"
 STEPS = 40
+
+
+class CheckFailedError(Exception):
+    """The backend is wrong; the message says what was seen and what was expected."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+        """the known mistake that explains the numbers; empty where none does"""
+
+
+class CheckSkippedError(Exception):
+    """The check does not apply to this backend; the message says why."""
 
 
 class Subject:
@@ -184,7 +195,7 @@ class Subject:
 
     def ask(
         self, problem: Problem, weights: Array, data: tuple[Array, Array] | None = None, *, fused: bool = False
-    ) -> Answers:
+    ) -> Evaluation:
         """The backend's answers at ``weights`` (P, m)."""
         w, b = map(np.ascontiguousarray, problem.layout.parts(weights))
         found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
@@ -201,10 +212,10 @@ class Subject:
     def asker(self, problem: Problem) -> Ask:
         """For `verify.relations`."""
 
-        def ask(X: Array, y: Array, weights: Array) -> RelationAnswers:
+        def ask(X: Array, y: Array, weights: Array) -> PointValues:
             found = self.ask(problem, weights, (X, y))
             assert found.gradient is not None
-            return RelationAnswers(found.loss[:, 0], found.gradient[:, 0])
+            return PointValues(found.loss[:, 0], found.gradient[:, 0])
 
         return ask
 

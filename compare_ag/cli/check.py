@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from compare_ag.check import CheckResult
-    from compare_ag.check.registry import Check
+    from compare_ag.check.ladder import Check
 
 SCHEMA = {"name": "compare-ag/check", "major": 1, "minor": 2}
 """1.0: backend, passed, checks[] of id, status, message, meaning, advice, command, seconds, log

@@ -13,7 +13,7 @@ from compare_ag.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from compare_ag.suite.doctor import Finding
+    from compare_ag.doctor import HealthItem
 
 SCHEMA = {"name": "compare-ag/doctor", "major": 1, "minor": 0}
 """1.0: exit_code, fit (no warning about the machine), findings[] of id, group, state, message, advice"""
@@ -39,9 +39,9 @@ def doctor(strict: bool, as_json: bool) -> None:
     Every installed backend is really loaded, in a worker of its own. Nothing is changed.
     """
     from compare_ag.cli.steps import Steps
-    from compare_ag.suite.doctor import examine, exit_code
+    from compare_ag.doctor import examine, exit_code
 
-    findings: list[Finding] = []
+    findings: list[HealthItem] = []
     interrupted = False
     with Steps() as steps:
         try:
@@ -64,7 +64,7 @@ def doctor(strict: bool, as_json: bool) -> None:
     sys.exit(code)
 
 
-def _lines(findings: Sequence[Finding], *, fit: bool, coloured: bool) -> Iterator[str]:
+def _lines(findings: Sequence[HealthItem], *, fit: bool, coloured: bool) -> Iterator[str]:
     """The findings in their two groups, each with what to do below it; the answer last."""
     width = max(len(printable(one.id)) for one in findings)
     for group, title in TITLES.items():

@@ -82,7 +82,7 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
             _print_json(questions, [])
         return
     from compare_ag.lab.interview import interview
-    from compare_ag.lab.show import Matrix, full, show
+    from compare_ag.lab.output import Matrix, full, show
     from compare_ag.suite import select
 
     offers = select(backends)
@@ -125,7 +125,7 @@ def _list(questions: dict[str, Question], topic: str | None, file: TextIO) -> No
 def _print_json(questions: dict[str, Question], found: list[Interview]) -> None:
     import json
 
-    from compare_ag.lab.show import document
+    from compare_ag.lab.output import document
 
     print(json.dumps({"schema": SCHEMA, **document(list(questions.values()), found)}, indent=1))
 

@@ -25,7 +25,7 @@ EPILOG = """Examples:
 """
 
 
-class _Drawing(click.Path):
+class _GraphFile(click.Path):
     """A file whose ending says what is written."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -41,7 +41,7 @@ class _Drawing(click.Path):
 @problem_options
 @click.option("--step", type=int, default=0, show_default=True, help="Look after so many updates of the reference.")
 @click.option(
-    "-o", "--output", type=_Drawing(dir_okay=False), metavar="FILE", help="Draw it: FILE.svg, or a page FILE.html."
+    "-o", "--output", type=_GraphFile(dir_okay=False), metavar="FILE", help="Draw it: FILE.svg, or a page FILE.html."
 )
 @click.option(
     "--timeout", type=Seconds(), default=60.0, show_default=True, help="Wall-clock seconds that each worker may take."
@@ -61,7 +61,7 @@ def graph(
     from compare_ag.records.graphs import as_json as document_of
     from compare_ag.report.graph.text import graph_text
     from compare_ag.suite import select
-    from compare_ag.suite.graphs import record_graphs
+    from compare_ag.suite.recorded_graphs import record_graphs
 
     offers = select(backends)
     problem = chosen_problem(**options)

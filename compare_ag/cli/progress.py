@@ -27,7 +27,7 @@ from rich.text import Text
 from compare_ag.cli.steps import SILENT_SECONDS
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.suite.follow import STAGES, Display, Row, timing_words
+from compare_ag.suite.follow import STAGES, Display, ProgressRow, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ class LineProgress(Observer):
         self._clock = clock
         self._said = -math.inf
         self._waiting = ""
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, ProgressRow] = {}
         self._told = clock() + SILENT_SECONDS - LINE_SECONDS
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """Every ten seconds, say who trains and how far: a long training must not look like one that hangs."""
         now = self._clock()
-        row = self._rows.setdefault(name, Row(name))
+        row = self._rows.setdefault(name, ProgressRow(name))
         row.follow(stage, done, total, now)
         busy = [one for one in self._rows.values() if one.counts and one.done < one.total]
         if busy and now - self._told >= LINE_SECONDS:
@@ -172,34 +172,34 @@ class LiveProgress(Display):
             yield from line
             yield Segment.line()
 
-    def _state(self, row: Row, _bar: int) -> Text:
+    def _state(self, row: ProgressRow, _bar: int) -> Text:
         if not row.stage:
             return Text(row.status, style="green" if row.status in GOOD else "red")
         return Text(STAGES.get(row.stage, row.stage), style="dim")
 
-    def _step(self, row: Row, _bar: int) -> Text:
+    def _step(self, row: ProgressRow, _bar: int) -> Text:
         return Text(f"{row.done}/{row.total}") if row.counts else Text()
 
-    def _loss(self, row: Row, _bar: int) -> Text:
+    def _loss(self, row: ProgressRow, _bar: int) -> Text:
         return Text() if row.loss is None else Text(f"{row.loss:.5g}")
 
-    def _course(self, row: Row, _bar: int) -> Text:
+    def _course(self, row: ProgressRow, _bar: int) -> Text:
         return Text(sparkline(np.array(row.course), SPARK_WIDTH), style="cyan")
 
-    def _bar(self, row: Row, bar: int) -> Text:
+    def _bar(self, row: ProgressRow, bar: int) -> Text:
         if not row.counts:
             return Text()
         full = round(bar * min(1.0, row.done / row.total))
         return Text("━" * full, style="cyan").append("─" * (bar - full), style="bright_black")
 
-    def _left(self, row: Row, _bar: int) -> Text:
+    def _left(self, row: ProgressRow, _bar: int) -> Text:
         left = row.left(self._clock())
         return Text() if left is None else Text(clock_time(left))
 
 
 WIDTHS = {"state": 12, "step": 0, "bar": 6, "loss": 11, "course": SPARK_WIDTH, "left": 7}
 JUSTIFY = {"step": "right", "loss": "right", "left": "right"}
-CELLS: dict[str, Callable[[LiveProgress, Row, int], Text]] = {
+CELLS: dict[str, Callable[[LiveProgress, ProgressRow, int], Text]] = {
     "state": LiveProgress._state,
     "step": LiveProgress._step,
     "bar": LiveProgress._bar,

@@ -96,7 +96,7 @@ def run(
     """Train one problem with several backends and compare weights, losses and speed."""
     from compare_ag.cli.common import progress_console
     from compare_ag.cli.progress import make_progress
-    from compare_ag.problem.memory import require_memory_to_train
+    from compare_ag.problem.estimate import require_memory_to_train
     from compare_ag.report.page import keep_report
     from compare_ag.suite import run as run_suite
     from compare_ag.suite import select

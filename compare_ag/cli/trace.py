@@ -35,7 +35,7 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
     from compare_ag.exit_codes import ExitCode
     from compare_ag.lab.trace_step import trace_step
     from compare_ag.records.graphs import as_json as document_of
-    from compare_ag.report.graph.trace_step import slow_motion
+    from compare_ag.report.graph.trace import slow_motion
     from compare_ag.suite import select
 
     offers = select(backends)

@@ -27,11 +27,11 @@ SPEED_VERDICTS = ("faster", "slower", "equivalent", "inconclusive", "yardstick",
 "not compared": there is nothing to compare, or it would mean nothing. The note says why."""
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
+class _Component(msgspec.Struct, frozen=True, kw_only=True):
     """Base: immutable."""
 
 
-class Fact(_Part, frozen=True, kw_only=True):
+class Fact(_Component, frozen=True, kw_only=True):
     """Something about machine, versions or settings that is not the same. Empty: not there."""
 
     what: str
@@ -39,7 +39,7 @@ class Fact(_Part, frozen=True, kw_only=True):
     after: str
 
 
-class SpeedChange(_Part, frozen=True, kw_only=True):
+class SpeedChange(_Component, frozen=True, kw_only=True):
     """How a backend's time per step changed."""
 
     before: Interval | None
@@ -54,7 +54,7 @@ class SpeedChange(_Part, frozen=True, kw_only=True):
     note: str = ""
 
 
-class BackendChange(_Part, frozen=True, kw_only=True):
+class BackendChange(_Component, frozen=True, kw_only=True):
     """One backend: before and after, or the baseline and the other."""
 
     name: str
@@ -83,7 +83,7 @@ class BackendChange(_Part, frozen=True, kw_only=True):
     peak_after: int | None
 
 
-class Comparison(_Part, frozen=True, kw_only=True):
+class Comparison(_Component, frozen=True, kw_only=True):
     """What changed, and whether it may pass."""
 
     schema: Schema = SCHEMA

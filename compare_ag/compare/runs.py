@@ -24,8 +24,8 @@ from compare_ag.compare.numbers import (
 from compare_ag.compare.regressions import regressions
 from compare_ag.records import BackendRecord, Interval, Run
 from compare_ag.speed.between import between, joint_floor
+from compare_ag.speed.pair_verdicts import at_least, decide
 from compare_ag.speed.statistics import simultaneous_level
-from compare_ag.speed.verdicts import at_least, decide
 
 THRESHOLD = 0.05
 NO_YARDSTICK = "none"

@@ -12,7 +12,7 @@ from compare_ag.compare.numbers import as_log, change, disturbance, exclusion, s
 from compare_ag.compare.regressions import regressions
 from compare_ag.compare.runs import THRESHOLD
 from compare_ag.records import Run
-from compare_ag.speed.verdicts import decide
+from compare_ag.speed.pair_verdicts import decide
 
 
 def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD, strict: bool = False) -> Comparison:

@@ -11,8 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import compare_ag
-
 MARK = "COMPARE_AG_WORKER"
 PADDING = "COMPARE_AG_PADDING"
 _PASSED_ON = (
@@ -78,7 +76,7 @@ def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str
 def import_path() -> list[str]:
     """Where the worker looks for modules: where the host found the plugin's metadata, but not the current folder."""
     here = os.getcwd()
-    own = str(Path(compare_ag.__file__).resolve().parent.parent)
+    own = str(Path(__file__).resolve().parents[2])
     asked = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     kept = [entry for entry in sys.path if entry and (os.path.abspath(entry) != here or entry in asked)]
     paths = [os.path.abspath(entry) for entry in kept if os.path.exists(entry)]

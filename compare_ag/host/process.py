@@ -281,7 +281,7 @@ class WorkerProcess:
         held = self._family.resident_bytes()
         where = self._position()
         if held > self._limit and (self._family.proportional_bytes() or held) > self._limit:
-            from compare_ag.problem.memory import size
+            from compare_ag.problem.estimate import size
 
             source = "" if self.launch.memory_limit else ", its share of the memory that was free"
             reason = f"needed more than {size(self._limit)}{source}{where}; raise --memory-limit if it may have more"

@@ -360,14 +360,12 @@ def _check_pinned(c: Conversation, message: messages.Pinned, arrays: Arrays) -> 
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_first_steps(c: Conversation, message: messages.FirstSteps, arrays: Arrays) -> None:
+def _check_first_steps(c: Conversation, _: messages.FirstSteps, arrays: Arrays) -> None:
     _check_arrays(arrays, {"step_ns": (_length(arrays, "step_ns"),)}, "int64")
     times = arrays["step_ns"].tolist()
     _check_count("step_ns", times, c.request.most_steps, 1)
     _check_range("step_ns", min(times), 1, c.most_ns)
     _check_range("the sum of step_ns", sum(times), 1, c.most_ns)
-    phases = 3 if c.request.phased and c.splits else 0
-    _check_phases(c, "FirstSteps.phases", message.phases, phases)
 
 
 def _check_phases(c: Conversation, name: str, phases: list[int], count: int) -> None:
@@ -467,11 +465,11 @@ def _check_observed(c: Conversation, message: messages.Observed, arrays: Arrays)
     _check_arrays(arrays, {}, c.dtype)
 
 
-def _check_held(c: Conversation, message: messages.Held, arrays: Arrays) -> None:
-    _check_range("Held.resident", message.resident, 1, messages.MOST_BYTES)
-    _check_range("Held.peak", message.peak, 1, messages.MOST_BYTES)
-    _check_choice("Held.source", message.source, ("VmHWM", "ru_maxrss"))
-    _check_choice("Held.cleared", message.cleared, (False, c.request.clear))
+def _check_held(c: Conversation, message: messages.MemoryHeld, arrays: Arrays) -> None:
+    _check_range("MemoryHeld.resident", message.resident, 1, messages.MOST_BYTES)
+    _check_range("MemoryHeld.peak", message.peak, 1, messages.MOST_BYTES)
+    _check_choice("MemoryHeld.source", message.source, ("VmHWM", "ru_maxrss"))
+    _check_choice("MemoryHeld.cleared", message.cleared, (False, c.request.clear))
     _check_arrays(arrays, {}, c.dtype)
 
 
@@ -616,7 +614,7 @@ _RULES: dict[type, _Rule] = {
     messages.TimeRounds: _Rule((messages.Rounds,), _check_rounds, _rounds_limit),
     messages.Audit: _Rule((messages.Audited,), _check_audited),
     messages.Observe: _Rule((messages.Observed,), _check_observed),
-    messages.Hold: _Rule((messages.Held,), _check_held),
+    messages.MeasureMemory: _Rule((messages.MemoryHeld,), _check_held),
     messages.MeasureTape: _Rule((messages.TapeSize,), _check_tape_size),
     messages.RecordGraph: _Rule((messages.Graphed,), _check_graphed, _graph_limit),
     messages.ListAnswers: _Rule((messages.AnswerList,), _check_answer_list),

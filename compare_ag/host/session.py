@@ -42,7 +42,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Evaluation:
     """What a backend said at P points, each visited twice (V = 2) on the same tensors; m as in `Problem.layout`."""
 
     loss: messages.Array
@@ -59,7 +59,7 @@ class Answers:
     """what `to_numpy` changed; sorted"""
 
     @classmethod
-    def empty(cls, points: int, weights: int, dtype: str, *, fused: bool) -> Answers:
+    def empty(cls, points: int, weights: int, dtype: str, *, fused: bool) -> Evaluation:
         """Room for the answers at so many points of so many weights, m."""
         visits = 2 if fused else 1
         return cls(
@@ -232,13 +232,13 @@ class Session:
         data: tuple[messages.Array, messages.Array] | None = None,
         *,
         fused: bool = False,
-    ) -> Answers:
+    ) -> Evaluation:
         """Loss, gradient and one step at the points w (P, d), b (P,); on ``data`` = X, y instead of the problem's.
 
         Many points of wide data are asked for in parts, so that no frame grows with their number.
         """
         extra = {} if data is None else {"X": data[0], "y": data[1]}
-        answers = Answers.empty(len(b), problem.layout.size, problem.dtype, fused=fused)
+        answers = Evaluation.empty(len(b), problem.layout.size, problem.dtype, fused=fused)
         at_a_time = messages.points_at_a_time(problem.features, np.dtype(problem.dtype).itemsize)
         for first in range(0, len(b), at_a_time):
             rows = slice(first, first + at_a_time)
@@ -257,14 +257,11 @@ class Session:
         _, found = self.process.ask(messages.Exchange(part, step, problem.learning_rate), messages.Exchanged, **arrays)
         return found
 
-    def cold(
-        self, problem: Problem, most_steps: int, nanoseconds: int, *, phased: bool = False
-    ) -> tuple[messages.Array, list[int]]:
-        """Time this process's first steps: nanoseconds of each (T,), and the phases of the first where asked for."""
-        request = messages.Cold(problem.learning_rate, most_steps, nanoseconds, phased)
-        message, arrays = self.process.ask(request, messages.FirstSteps)
-        phases: list[int] = message.phases
-        return arrays["step_ns"], phases
+    def cold(self, problem: Problem, most_steps: int, nanoseconds: int) -> messages.Array:
+        """Time this process's first steps: nanoseconds of each (T,)."""
+        request = messages.Cold(problem.learning_rate, most_steps, nanoseconds)
+        _, arrays = self.process.ask(request, messages.FirstSteps)
+        return arrays["step_ns"]
 
     def renew(self, padding: list[int]) -> None:
         """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
@@ -310,10 +307,10 @@ class Session:
         pinned: list[int] = message.cpus
         return pinned
 
-    def hold(self, *, clear: bool = False) -> messages.Held:
+    def hold(self, *, clear: bool = False) -> messages.MemoryHeld:
         """The memory that the worker holds; ``clear``: and let its peak start anew."""
-        message, _ = self.process.ask(messages.Hold(clear), messages.Held)
-        held: messages.Held = message
+        message, _ = self.process.ask(messages.MeasureMemory(clear), messages.MemoryHeld)
+        held: messages.MemoryHeld = message
         return held
 
     def tape_size(self, w: messages.Array, b: messages.Array) -> messages.TapeSize:

@@ -91,6 +91,6 @@ def fair_share(workers: int) -> int:
 
     This process counts as one more: it holds the data, and judges.
     """
-    from compare_ag.problem.memory import available_memory
+    from compare_ag.problem.estimate import available_memory
 
     return int(0.9 * available_memory()) // (max(1, workers) + 1)

@@ -13,9 +13,9 @@ what that code did just now. Layers: above `host`, whose workers it uses; the co
 from __future__ import annotations
 
 from compare_ag.lab import changes, functions, gradients, processes, recording
-from compare_ag.lab.question import REGISTERED, Field, Finding, Outcome, Question, Raised
+from compare_ag.lab.question import REGISTERED, Conclusion, Demonstration, Field, Question, Raised
 
-__all__ = ["GROUPS", "QUESTIONS", "Field", "Finding", "Outcome", "Question", "Raised"]
+__all__ = ["GROUPS", "QUESTIONS", "Conclusion", "Demonstration", "Field", "Question", "Raised"]
 
 GROUPS = [module.GROUP for module in (recording, gradients, changes, functions, processes)]
 """in the order in which a learner meets them"""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compare_ag.lab.question import (
-    Finding,
-    Outcome,
+    Conclusion,
+    Demonstration,
     array,
     error,
     finite,
@@ -25,38 +25,38 @@ GROUP = "Changing values"
     "Does a detached tensor share its memory with the original, and is it still followed?",
     shares=flag("a change of the one is seen in the other"), followed=flag("the detached one is followed"),
 )  # fmt: skip
-def detach(seen: Outcome) -> Finding | None:
+def detach(seen: Demonstration) -> Conclusion | None:
     """Shared or copied, followed or not."""
     shares, followed = seen["shares"], seen["followed"]
     if followed:
-        return Finding("still followed", "It is still connected to the graph, so it is not detached at all.")
+        return Conclusion("still followed", "It is still connected to the graph, so it is not detached at all.")
     if shares:
-        return Finding(
+        return Conclusion(
             "shares memory",
             "It is no longer followed, but it is the same memory: a change in place hits the original too.",
         )
-    return Finding("a copy", "It is no longer followed, and a copy: it can be changed without harm.")
+    return Conclusion("a copy", "It is no longer followed, and a copy: it can be changed without harm.")
 
 
-def _noticed(seen: Outcome) -> Finding | None:
+def _noticed(seen: Demonstration) -> Conclusion | None:
     """Refused (which of the lines refuses, and why, is in the exception), wrong, or right."""
     if seen.raised is not None:
-        return Finding("refused", f"It is refused: {seen.raised.kind} instead of a gradient.")
+        return Conclusion("refused", f"It is refused: {seen.raised.kind} instead of a gradient.")
     if shape(seen["gradient"]) != shape(seen["right"]) or not finite(seen["right"]):
         return None
     if not finite(seen["gradient"]):
-        return Finding(
+        return Conclusion(
             "no: not finite",
             f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right.",
         )
     off = error(seen["gradient"], seen["right"])
     if off > 1e-6:
-        return Finding(
+        return Conclusion(
             f"no: off by {percent(off)}",
             f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right; that "
             f"is an error of {percent(off)}.",
         )
-    return Finding(
+    return Conclusion(
         "no harm",
         f"No harm: backward gives {told(seen['gradient'])} all the same, from what it kept of its own.",
     )
@@ -67,7 +67,7 @@ def _noticed(seen: Outcome) -> Finding | None:
     "A value that backward needs is changed in place through its detached alias: is that noticed?",
     may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
 )  # fmt: skip
-def detach_change(seen: Outcome) -> Finding | None:
+def detach_change(seen: Demonstration) -> Conclusion | None:
     """Noticed, or a silent error of a measured size."""
     return _noticed(seen)
 
@@ -77,7 +77,7 @@ def detach_change(seen: Outcome) -> Finding | None:
     "A value that backward needs is changed where nobody looks (`.data`, a plain array): is that noticed?",
     may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
 )  # fmt: skip
-def data_change(seen: Outcome) -> Finding | None:
+def data_change(seen: Demonstration) -> Conclusion | None:
     """The same, unnoticed."""
     return _noticed(seen)
 
@@ -87,19 +87,19 @@ def data_change(seen: Outcome) -> Finding | None:
     "Can a weight be updated in place while operations are recorded?",
     may_raise=True, before=array("the weight before"), after=array("and after w -= something"),
 )  # fmt: skip
-def in_place_recorded(seen: Outcome) -> Finding | None:
+def in_place_recorded(seen: Demonstration) -> Conclusion | None:
     """Refused or done."""
     if seen.raised is not None:
         recorded = "in-place" in seen.raised.line or "inplace" in seen.raised.line
         why = ": the update would itself be recorded, and overwrite what the graph starts from" if recorded else ""
-        return Finding(seen.raised.kind, f"No, that is refused{why}.")
+        return Conclusion(seen.raised.kind, f"No, that is refused{why}.")
     if not finite(seen["before"]):
         return None
     if same(seen["before"], seen["after"]):
-        return Finding(
+        return Conclusion(
             "no change", "Nothing is said, but the weight keeps its value: the name was only bound to a new array."
         )
-    return Finding("changes", f"Yes: {told(seen['before'])} became {told(seen['after'])}, and nothing objected.")
+    return Conclusion("changes", f"Yes: {told(seen['before'])} became {told(seen['after'])}, and nothing objected.")
 
 
 @question(
@@ -108,13 +108,13 @@ def in_place_recorded(seen: Outcome) -> Finding | None:
     may_raise=True, before=array("the weight before"), after=array("and after the update"),
     same_memory=flag("it is the same memory"), followed=maybe(flag("it is followed as a leaf afterwards")),
 )  # fmt: skip
-def in_place_update(seen: Outcome) -> Finding | None:
+def in_place_update(seen: Demonstration) -> Conclusion | None:
     """In place, and still a leaf."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "No: it cannot be updated in place here either.")
+        return Conclusion(seen.raised.kind, "No: it cannot be updated in place here either.")
     if not finite(seen["before"]) or same(seen["before"], seen["after"]) or not seen["same_memory"]:
         return None
     if seen["followed"] is False:
-        return Finding("not followed", "The value changes in place, but afterwards the tensor is no leaf any more.")
+        return Conclusion("not followed", "The value changes in place, but afterwards the tensor is no leaf any more.")
     more = "; it is followed as before" if seen["followed"] else ""
-    return Finding("in place", f"Yes: {told(seen['before'])} became {told(seen['after'])} in the same memory{more}.")
+    return Conclusion("in place", f"Yes: {told(seen['before'])} became {told(seen['after'])} in the same memory{more}.")

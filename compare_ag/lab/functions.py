@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from compare_ag.lab.question import (
-    Finding,
-    Outcome,
+    Conclusion,
+    Demonstration,
     array,
     error,
     finite,
@@ -28,13 +28,13 @@ GROUP = "Functions and numbers"
     "What is the gradient of `x² if x > 0 else -x`, at 3 and at -3?",
     positive=number("the slope at 3"), negative=number("the slope at -3"),
 )  # fmt: skip
-def branches(seen: Outcome) -> Finding | None:
+def branches(seen: Demonstration) -> Conclusion | None:
     """6 and -1: that of the branch that ran."""
     if error(seen["positive"], 6.0) < 1e-6 and error(seen["negative"], -1.0) < 1e-6:
-        return Finding(
+        return Conclusion(
             "the branch that ran", "6 and -1: the gradient is that of the branch that ran; the condition has none."
         )
-    return Finding("wrong", f"It gives {told(seen['positive'])} and {told(seen['negative'])}; right are 6 and -1.")
+    return Conclusion("wrong", f"It gives {told(seen['positive'])} and {told(seen['negative'])}; right are 6 and -1.")
 
 
 @question(
@@ -42,37 +42,37 @@ def branches(seen: Outcome) -> Finding | None:
     "What is the gradient of a product that a Python loop makes, x multiplied n times, at 2 for n = 1, 2, 3?",
     slopes=array("the slope for each n"), operations=maybe(array("how many operations were recorded for each n")),
 )  # fmt: skip
-def loops(seen: Outcome) -> Finding | None:
+def loops(seen: Demonstration) -> Conclusion | None:
     """n 2ⁿ⁻¹ = 1, 4, 12, and a graph that grows with n."""
     if not same(seen["slopes"], [1.0, 4.0, 12.0]):
-        return Finding("wrong", f"It gives {told(seen['slopes'])}; right are 1, 4, 12.")
+        return Conclusion("wrong", f"It gives {told(seen['slopes'])}; right are 1, 4, 12.")
     counts = None if seen["operations"] is None else flat(seen["operations"])
     if counts is None:
-        return Finding("right", "1, 4, 12, as it should be.")
+        return Conclusion("right", "1, 4, 12, as it should be.")
     if not finite(counts):
         return None
     if len(set(counts)) == len(counts) and counts == sorted(counts):
-        return Finding(
+        return Conclusion(
             "unrolled", f"1, 4, 12: every turn is recorded anew ({told(counts)} operations); the loop itself is not."
         )
-    return Finding("right", f"1, 4, 12, with {told(counts)} recorded operations.")
+    return Conclusion("right", f"1, 4, 12, with {told(counts)} recorded operations.")
 
 
-def _kink(slope: float, left: float, right: float) -> Finding:
+def _kink(slope: float, left: float, right: float) -> Conclusion:
     """Which element of the interval between the one-sided slopes was chosen."""
     if math.isnan(slope):
-        return Finding("nan", "It gives NaN: no slope at all.")
+        return Conclusion("nan", "It gives NaN: no slope at all.")
     where = {left: "the slope from the left", right: "the slope from the right", (left + right) / 2: "the middle"}
     if slope in where:
-        return Finding(
+        return Conclusion(
             told(slope),
             f"It gives {told(slope)}, {where[slope]}; everything from {told(left)} to {told(right)} is a subgradient.",
         )
     if left < slope < right:
-        return Finding(
+        return Conclusion(
             told(slope), f"It gives {told(slope)}, a subgradient, for it lies between {told(left)} and {told(right)}."
         )
-    return Finding(
+    return Conclusion(
         f"{told(slope)}: wrong",
         f"It gives {told(slope)}, which is no subgradient: it must lie between {told(left)} and {told(right)}.",
     )
@@ -83,13 +83,13 @@ def _kink(slope: float, left: float, right: float) -> Finding:
     "Which slope does max(x, 0) get at 0, where it has none?",
     slope=number("the slope"),
 )  # fmt: skip
-def relu_kink(seen: Outcome) -> Finding | None:
+def relu_kink(seen: Demonstration) -> Conclusion | None:
     """Between 0 and 1."""
     return _kink(seen["slope"], 0.0, 1.0)
 
 
 @question("abs-kink", GROUP, "Which slope does |x| get at 0, where it has none?", slope=number("the slope"))
-def abs_kink(seen: Outcome) -> Finding | None:
+def abs_kink(seen: Demonstration) -> Conclusion | None:
     """Between -1 and 1."""
     return _kink(seen["slope"], -1.0, 1.0)
 
@@ -99,7 +99,7 @@ def abs_kink(seen: Outcome) -> Finding | None:
     "Who gets the gradient of max(a, b) where a = b?",
     gradient=array("the gradient in (a, b)"),
 )  # fmt: skip
-def max_tie(seen: Outcome) -> Finding | None:
+def max_tie(seen: Demonstration) -> Conclusion | None:
     """Shared, one of them, or both."""
     found = tuple(flat(seen["gradient"]))
     known = {
@@ -109,7 +109,7 @@ def max_tie(seen: Outcome) -> Finding | None:
         (1.0, 1.0): ("both: too much", "Both get all of it, which is no subgradient: their sum must be 1."),
         (0.0, 0.0): ("nobody", "Nobody gets any, which is no subgradient: their sum must be 1."),
     }
-    return Finding(*known[found]) if found in known else None
+    return Conclusion(*known[found]) if found in known else None
 
 
 @question(
@@ -117,7 +117,7 @@ def max_tie(seen: Outcome) -> Finding | None:
     "What are log(1 - σ(z)) and its gradient at z = 40, where σ(z) rounds to 1? Right are -40 and -1.",
     value=number("the value"), gradient=number("the gradient"),
 )  # fmt: skip
-def saturation(seen: Outcome) -> Finding | None:
+def saturation(seen: Demonstration) -> Conclusion | None:
     """NaN, infinity, or right."""
     value, gradient = seen["value"], seen["gradient"]
     lost = (
@@ -125,14 +125,14 @@ def saturation(seen: Outcome) -> Finding | None:
     )
     if math.isnan(gradient):
         meets = ", and the chain rule meets 0 × ∞" if value == -math.inf else ""
-        return Finding("nan", f"The gradient is NaN: {lost}{meets}. One such example ruins a training.")
+        return Conclusion("nan", f"The gradient is NaN: {lost}{meets}. One such example ruins a training.")
     if math.isinf(gradient):
         divides = ", and the chain rule divides by that 0" if value == -math.inf else ""
-        return Finding(told(gradient), f"The gradient is infinite: {lost}{divides}.")
+        return Conclusion(told(gradient), f"The gradient is infinite: {lost}{divides}.")
     if error(gradient, -1.0) < 1e-6:
         ruined = f", though {lost}" if value == -math.inf else ""
-        return Finding("-1, right", f"The gradient is right, -1{ruined}.")
-    return Finding(told(gradient), f"The gradient is {told(gradient)} where -1 is right: {lost}.")
+        return Conclusion("-1, right", f"The gradient is right, -1{ruined}.")
+    return Conclusion(told(gradient), f"The gradient is {told(gradient)} where -1 is right: {lost}.")
 
 
 @question(
@@ -140,18 +140,20 @@ def saturation(seen: Outcome) -> Finding | None:
     "Can weights be integers?",
     may_raise=True, gradient=array("the gradient of w² at w = (1, 2)"), dtype=text("its dtype"),
 )  # fmt: skip
-def integers(seen: Outcome) -> Finding | None:
+def integers(seen: Demonstration) -> Conclusion | None:
     """Refused, or a gradient of some dtype."""
     if seen.raised is not None:
-        return Finding(
+        return Conclusion(
             seen.raised.kind,
             "No, that is refused: only floating-point numbers can be moved by an arbitrarily small amount.",
         )
     if same(seen["gradient"], [2.0, 4.0]):
         exact = "int" not in seen["dtype"]
         more = "" if exact else ", itself in integers, which cannot hold a slope of 0.5"
-        return Finding(f"yes, in {seen['dtype']}", f"Yes: it gives {told(seen['gradient'])} in {seen['dtype']}{more}.")
-    return Finding("wrong", f"It gives {told(seen['gradient'])}; right is [2, 4].")
+        return Conclusion(
+            f"yes, in {seen['dtype']}", f"Yes: it gives {told(seen['gradient'])} in {seen['dtype']}{more}."
+        )
+    return Conclusion("wrong", f"It gives {told(seen['gradient'])}; right is [2, 4].")
 
 
 @question(
@@ -159,23 +161,23 @@ def integers(seen: Outcome) -> Finding | None:
     "If float32 weights meet float64 data, in which dtype are loss and gradient?",
     may_raise=True, loss=text("the dtype of the loss"), gradient=text("the dtype of the gradient of the weights"),
 )  # fmt: skip
-def type_promotion(seen: Outcome) -> Finding | None:
+def type_promotion(seen: Demonstration) -> Conclusion | None:
     """Promoted, and brought back or not."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "They may not meet: dtypes are not promoted.")
+        return Conclusion(seen.raised.kind, "They may not meet: dtypes are not promoted.")
     loss, gradient = seen["loss"], seen["gradient"]
     if (loss, gradient) == ("float64", "float32"):
-        return Finding(
+        return Conclusion(
             "float64, back to 32",
             "The loss is promoted to float64; the gradient comes back in float32, as the weights are.",
         )
     if (loss, gradient) == ("float64", "float64"):
-        return Finding(
+        return Conclusion(
             "float64",
             "Both are float64: the gradient does not have the dtype of the weights, and an update may change theirs.",
         )
     if (loss, gradient) == ("float32", "float32"):
-        return Finding("float32", "Both are float32: the data lose their last digits.")
+        return Conclusion("float32", "Both are float32: the data lose their last digits.")
     return None
 
 
@@ -186,15 +188,15 @@ def type_promotion(seen: Outcome) -> Finding | None:
     elements=texts("the types of what tolist() makes of a vector"),
     vector=text("what item() makes of a vector: a type, or the name of the exception"),
 )  # fmt: skip
-def item_tolist(seen: Outcome) -> Finding | None:
+def item_tolist(seen: Demonstration) -> Conclusion | None:
     """Python's own numbers."""
     if seen["item"] != "float" or set(seen["elements"]) != {"float"}:
-        return Finding(
+        return Conclusion(
             "other types", f"They make {seen['item']} and {', '.join(seen['elements'])}, not Python's own floats."
         )
     refuses = seen["vector"].endswith("Error")
     vector = f"refuses a vector ({seen['vector']})" if refuses else f"makes {seen['vector']} of a vector"
-    return Finding(
+    return Conclusion(
         "Python floats",
         f"item() makes one Python float of a loss and {vector}; tolist() makes a list of floats. Neither has a graph.",
     )

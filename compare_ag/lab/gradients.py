@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compare_ag.lab.question import (
-    Finding,
-    Outcome,
+    Conclusion,
+    Demonstration,
     array,
     error,
     flat,
@@ -26,18 +26,18 @@ GROUP = "Gradients"
     "What is a weight's gradient before the first backward?",
     may_lack=True, gradient=maybe(array("what the weight holds")),
 )  # fmt: skip
-def before_backward(seen: Outcome) -> Finding | None:
+def before_backward(seen: Demonstration) -> Conclusion | None:
     """None, zeros or no such thing."""
     if seen.raised is not None:
         if "grad" not in seen.raised.line.rpartition("attribute")[2]:  # another attribute: a slip in the code
             return None
-        return Finding(
+        return Conclusion(
             "no attribute", "A tensor has no attribute for it: a gradient is returned by a function, never kept."
         )
     if seen["gradient"] is None:
-        return Finding("None", "There is none, not even zeros, until the first backward has made it.")
+        return Conclusion("None", "There is none, not even zeros, until the first backward has made it.")
     if not any(map(abs, flat(seen["gradient"]))):
-        return Finding("zeros", "It is there from the beginning, as zeros.")
+        return Conclusion("zeros", "It is there from the beginning, as zeros.")
     return None
 
 
@@ -46,19 +46,19 @@ def before_backward(seen: Outcome) -> Finding | None:
     "If the same loss is differentiated twice, do the gradients add up?",
     first=array("the gradient after the first backward"), second=array("and after the second, of the same loss"),
 )  # fmt: skip
-def accumulation(seen: Outcome) -> Finding | None:
+def accumulation(seen: Demonstration) -> Conclusion | None:
     """Add up, or start afresh."""
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
     if same(second, times(2, first)):
-        return Finding(
+        return Conclusion(
             "adds up",
             f"They add up: {told(first)} became {told(second)}. Without zeroing, every step descends along the sum of "
             "all gradients so far.",
         )
     if same(second, first):
-        return Finding("starts afresh", f"They do not: both times it is {told(first)}, so there is nothing to zero.")
+        return Conclusion("starts afresh", f"They do not: both times it is {told(first)}, so there is nothing to zero.")
     return None
 
 
@@ -67,15 +67,15 @@ def accumulation(seen: Outcome) -> Finding | None:
     "What does zeroing a gradient leave: zeros, or None?",
     usual=maybe(array("after the usual way to zero it")), asked=maybe(array("after asking for the other way")),
 )  # fmt: skip
-def zeroing(seen: Outcome) -> Finding | None:
+def zeroing(seen: Demonstration) -> Conclusion | None:
     """None or zeros, and the other on request."""
     usual, asked = (None if seen[name] is None else any(flat(seen[name])) for name in ("usual", "asked"))
     if usual or asked:
-        return Finding("not zeroed", "A gradient is still there afterwards.")
+        return Conclusion("not zeroed", "A gradient is still there afterwards.")
     kinds = {None: "None", False: "zeros"}
     if usual == asked:
-        return Finding(kinds[usual], f"It leaves {kinds[usual]}, whichever way it is done.")
-    return Finding(
+        return Conclusion(kinds[usual], f"It leaves {kinds[usual]}, whichever way it is done.")
+    return Conclusion(
         f"{kinds[usual]}, or {kinds[asked]}",
         f"The usual way leaves {kinds[usual]}, the other one {kinds[asked]}. None saves the memory, but code "
         "that reads the gradient must then expect it.",
@@ -87,17 +87,17 @@ def zeroing(seen: Outcome) -> Finding | None:
     "The note makes one update before its loop: what happens without it, when the loop zeroes the gradient first?",
     may_raise=True, may_lack=True, gradient=maybe(array("the gradient after zeroing and the first backward")),
 )  # fmt: skip
-def zero_first(seen: Outcome) -> Finding | None:
+def zero_first(seen: Demonstration) -> Conclusion | None:
     """The first riddle."""
     if seen.raised is not None:
         if "NoneType" not in seen.raised.line:
             return None
-        return Finding(
+        return Conclusion(
             seen.raised.kind,
             "The loop fails in its first turn: before the first backward the gradient is None, and None cannot be "
             "zeroed. The update before the loop made it.",
         )
-    return Finding("works", "The loop runs without it: zeroing does not need a gradient that is already there.")
+    return Conclusion("works", "The loop runs without it: zeroing does not need a gradient that is already there.")
 
 
 @question(
@@ -105,18 +105,22 @@ def zero_first(seen: Outcome) -> Finding | None:
     "Can backward go through one and the same graph a second time?",
     may_raise=True, first=array("the gradient of the first time"), second=array("and of the second"),
 )  # fmt: skip
-def backward_twice(seen: Outcome) -> Finding | None:
+def backward_twice(seen: Demonstration) -> Conclusion | None:
     """Freed, reusable or used up without a word."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "No: it raises; usually because the first time freed what forward had saved.")
+        return Conclusion(
+            seen.raised.kind, "No: it raises; usually because the first time freed what forward had saved."
+        )
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
     if same(first, second):
-        return Finding("the same again", f"Yes: it gives {told(first)} both times, so nothing was freed.")
+        return Conclusion("the same again", f"Yes: it gives {told(first)} both times, so nothing was freed.")
     if same(second, times(2, first)):
-        return Finding("adds up", f"Yes, and {told(first)} became {told(second)}: the second was added to the first.")
-    return Finding(
+        return Conclusion(
+            "adds up", f"Yes, and {told(first)} became {told(second)}: the second was added to the first."
+        )
+    return Conclusion(
         "other numbers",
         f"It gives other numbers without a word: {told(first)}, then {told(second)}. The first time used up the tape.",
     )
@@ -127,17 +131,17 @@ def backward_twice(seen: Outcome) -> Finding | None:
     "If the graph is kept on request, what do two backwards through it give?",
     first=array("the gradient after the first"), second=array("and after the second"),
 )  # fmt: skip
-def retain_graph(seen: Outcome) -> Finding | None:
+def retain_graph(seen: Demonstration) -> Conclusion | None:
     """The same numbers, added or not."""
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
     if same(second, times(2, first)):
-        return Finding(
+        return Conclusion(
             "adds up", f"It works, and {told(first)} became {told(second)}: kept graphs add up as others do."
         )
     if same(first, second):
-        return Finding("the same again", f"It works, and gives {told(first)} both times.")
+        return Conclusion("the same again", f"It works, and gives {told(first)} both times.")
     return None
 
 
@@ -146,20 +150,22 @@ def retain_graph(seen: Outcome) -> Finding | None:
     "What does a gradient of a loss with several components give, without weights for them?",
     may_raise=True, gradient=array("what came out"), of_sum=array("the gradient of the components' sum"),
 )  # fmt: skip
-def vector_loss(seen: Outcome) -> Finding | None:
+def vector_loss(seen: Demonstration) -> Conclusion | None:
     """An error, the gradient of the sum, or one for each component."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "Only a loss of one number has a gradient; several need a weight each.")
+        return Conclusion(seen.raised.kind, "Only a loss of one number has a gradient; several need a weight each.")
     gradient, of_sum = seen["gradient"], seen["of_sum"]
     if same(gradient, of_sum):
-        return Finding("of the sum", f"It gives {told(gradient)}, the gradient of the sum: every weight is taken as 1.")
+        return Conclusion(
+            "of the sum", f"It gives {told(gradient)}, the gradient of the sum: every weight is taken as 1."
+        )
     rows = shape(gradient)
     if (
         len(rows) == 2
         and len(shape(of_sum)) == 1
         and same([sum(column) for column in zip(*gradient, strict=True)], of_sum)
     ):
-        return Finding(
+        return Conclusion(
             "one per component", f"It gives {rows[0]} gradients, one for each component; they add up to the sum's."
         )
     return None
@@ -170,15 +176,15 @@ def vector_loss(seen: Outcome) -> Finding | None:
     "Is backward of three losses with the weights (1.0, 1.0, 0.1) the gradient of their weighted sum?",
     weighted=array("the gradient with weights"), of_sum=array("the gradient of l1 + l2 + 0.1 l3"),
 )  # fmt: skip
-def weighted_loss(seen: Outcome) -> Finding | None:
+def weighted_loss(seen: Demonstration) -> Conclusion | None:
     """Equal or not."""
     if not telling(seen["of_sum"]):  # zeros would be equal whatever the weights do
         return None
     if same(seen["weighted"], seen["of_sum"]):
-        return Finding(
+        return Conclusion(
             "the weighted sum", f"Yes: both are {told(seen['of_sum'])}. The weights given to backward weigh the losses."
         )
-    return Finding("not the sum", f"No: {told(seen['weighted'])} with weights, {told(seen['of_sum'])} for the sum.")
+    return Conclusion("not the sum", f"No: {told(seen['weighted'])} with weights, {told(seen['of_sum'])} for the sum.")
 
 
 @question(
@@ -186,18 +192,18 @@ def weighted_loss(seen: Outcome) -> Finding | None:
     "Can a gradient be differentiated again: what are the first and second derivative of x³ at 3?",
     first=number("the first derivative"), second=number("the second"),
 )  # fmt: skip
-def second_derivative(seen: Outcome) -> Finding | None:
+def second_derivative(seen: Demonstration) -> Conclusion | None:
     """3x² = 27 and 6x = 18: exact, or near."""
     off = max(error(seen["first"], 27.0), error(seen["second"], 18.0))
     if off < 1e-12:
-        return Finding(f"{seen['second']:g}", "Yes: 27 and 18.")
+        return Conclusion(f"{seen['second']:g}", "Yes: 27 and 18.")
     if off < 1e-4:
-        return Finding(
+        return Conclusion(
             f"≈ {seen['second']:.7g}",
             f"Only nearly: it gives {seen['first']:.15g} and {seen['second']:.15g} where 27 and 18 are right, an error "
             f"of the fraction {off:.1e}.",
         )
-    return Finding("wrong", f"It gives {told(seen['first'])} and {told(seen['second'])}; right are 27 and 18.")
+    return Conclusion("wrong", f"It gives {told(seen['first'])} and {told(seen['second'])}; right are 27 and 18.")
 
 
 @question(
@@ -205,14 +211,14 @@ def second_derivative(seen: Outcome) -> Finding | None:
     "Can a gradient be differentiated again if nobody said beforehand that it will be?",
     may_raise=True, second=maybe(number("the second derivative of x³ at 3")),
 )  # fmt: skip
-def second_unasked(seen: Outcome) -> Finding | None:
+def second_unasked(seen: Demonstration) -> Conclusion | None:
     """An error, or 18."""
     if seen.raised is not None:
-        return Finding(
+        return Conclusion(
             seen.raised.kind,
             "No: it raises; usually because backward did not record its own operations, so that the gradient has no "
             "graph.",
         )
     if seen["second"] is not None and error(seen["second"], 18.0) < 1e-6:
-        return Finding("yes", "Yes: it gives 18. Differentiation is a function like any other.")
+        return Conclusion("yes", "Yes: it gives 18. Differentiation is a function like any other.")
     return None

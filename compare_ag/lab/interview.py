@@ -20,7 +20,7 @@ from compare_ag.host.launch import Launch
 from compare_ag.host.session import Session
 from compare_ag.lab.evidence import EvidenceError, read_evidence
 from compare_ag.lab.processes import LEAVE_SECONDS
-from compare_ag.lab.question import Finding, Outcome, Question, Raised
+from compare_ag.lab.question import Conclusion, Demonstration, Question, Raised
 from compare_ag.records import file_stem
 from compare_ag.worker import messages
 
@@ -45,8 +45,8 @@ class Reply:
     status: Status
     reason: str = ""
     """why it does not apply, failed or is no answer"""
-    finding: Finding | None = None
-    outcome: Outcome | None = None
+    finding: Conclusion | None = None
+    outcome: Demonstration | None = None
     code: str = ""
     helpers: str = ""
     seconds: float = 0.0
@@ -214,7 +214,7 @@ def read_reply(question: Question, message: messages.Answered, leaving: Mapping[
     reply = Reply(question, "answered", code=message.code, helpers=message.helpers, seconds=message.seconds)
     if flaw:
         return replace(reply, status="malformed", reason=f"its answer {flaw}")
-    outcome = Outcome(evidence, raised, message.printed, tuple(message.warned))
+    outcome = Demonstration(evidence, raised, message.printed, tuple(message.warned))
     reply = replace(reply, finding=question.find(outcome), outcome=outcome)
     if raised is not None and not question.foresees(raised):
         return replace(reply, status="failed", reason=f"its answer raised {raised.line}")

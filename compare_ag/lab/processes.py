@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 
-from compare_ag.lab.question import Finding, Outcome, array, finite, flat, maybe, number, question, same, shape, told
+from compare_ag.lab.question import (
+    Conclusion,
+    Demonstration,
+    array,
+    finite,
+    flat,
+    maybe,
+    number,
+    question,
+    same,
+    shape,
+    told,
+)
 
 GROUP = "Runs and failures"
 PROMPT_SECONDS = 5.0
@@ -19,16 +31,18 @@ LEAVE_SECONDS = 10.0
     leaves=True, gradient=array("the gradient, so that backward has really run"),
     threads=number("threads of Python that are alive afterwards and were not before"),
 )  # fmt: skip
-def prompt_exit(seen: Outcome) -> Finding | None:
+def prompt_exit(seen: Demonstration) -> Conclusion | None:
     """Seconds from the request to leave to the end of the process, as the host measured them."""
     seconds = seen["exit_seconds"]
     if seconds is None:
-        return Finding("does not end", f"It did not end within {LEAVE_SECONDS:g} s and had to be killed.")
+        return Conclusion("does not end", f"It did not end within {LEAVE_SECONDS:g} s and had to be killed.")
     unclean = "" if seen["exit_clean"] else ", but not with exit code 0"
     left = f"backward left {seen['threads']:g} more threads of Python running"
     if seconds < PROMPT_SECONDS:
-        return Finding(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after it was told to{unclean}; {left}.")
-    return Finding(f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after it was told to{unclean}; {left}.")
+        return Conclusion(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after it was told to{unclean}; {left}.")
+    return Conclusion(
+        f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after it was told to{unclean}; {left}."
+    )
 
 
 @question(
@@ -36,16 +50,16 @@ def prompt_exit(seen: Outcome) -> Finding | None:
     "Do two trainings from the same start end with the same bits?",
     first=array("the weights after the first"), second=array("and after the second"),
 )  # fmt: skip
-def determinism(seen: Outcome) -> Finding | None:
+def determinism(seen: Demonstration) -> Conclusion | None:
     """Bit by bit, or not."""
     if repr(seen["first"]) == repr(seen["second"]):  # -0.0 is not 0.0, and NaN is NaN
         if any(map(math.isnan, flat(seen["first"]))):  # its bits are not in the evidence
-            return Finding(
+            return Conclusion(
                 "same, with NaN", f"Both end with {told(seen['first'])}; the bits of a NaN are not compared."
             )
-        return Finding("same bits", f"Yes: {told(seen['first'])} both times, to the last bit.")
+        return Conclusion("same bits", f"Yes: {told(seen['first'])} both times, to the last bit.")
     near = "within rounding" if _near(seen["first"], seen["second"]) else "by more than rounding"
-    return Finding("other bits", f"No: they differ {near}, {told(seen['first'])} and {told(seen['second'])}.")
+    return Conclusion("other bits", f"No: they differ {near}, {told(seen['first'])} and {told(seen['second'])}.")
 
 
 def _near(one: object, other: object) -> bool:
@@ -62,7 +76,7 @@ def _near(one: object, other: object) -> bool:
     "If several threads differentiate at the same time, are all gradients right?",
     calls=number("gradients asked for, all in all"), wrong=number("of them wrong"), failed=number("of them raised"),
 )  # fmt: skip
-def threads(seen: Outcome) -> Finding | None:
+def threads(seen: Demonstration) -> Conclusion | None:
     """How many were not."""
     counts = [seen[name] for name in ("calls", "wrong", "failed")]
     if not all(count >= 0 and count == count // 1 for count in counts):
@@ -71,8 +85,8 @@ def threads(seen: Outcome) -> Finding | None:
     if not calls or wrong + failed > calls:
         return None
     if not wrong and not failed:
-        return Finding(f"all {calls} right", f"All {calls} were right, which is no proof.")
-    return Finding(
+        return Conclusion(f"all {calls} right", f"All {calls} were right, which is no proof.")
+    return Conclusion(
         f"{wrong + failed} of {calls} bad",
         f"No: {wrong} of {calls} were wrong and {failed} raised.",
     )
@@ -85,7 +99,7 @@ def threads(seen: Outcome) -> Finding | None:
     again=maybe(array("the gradient of a second attempt through the same graph; None where it raised")),
     right=array("the right gradient"),
 )  # fmt: skip
-def failed_backward(seen: Outcome) -> Finding | None:
+def failed_backward(seen: Demonstration) -> Conclusion | None:
     """A part of the gradient, a spent graph, or nothing."""
     left, again = seen["left"], seen["again"]
     if not finite(seen["right"]):
@@ -97,10 +111,10 @@ def failed_backward(seen: Outcome) -> Finding | None:
         else f"The weights reached before the failure hold their gradient, {told(left)}"
     )
     if again is None:
-        return Finding(f"{part}; graph spent", f"{held}; the graph is spent, and a second attempt raises.")
+        return Conclusion(f"{part}; graph spent", f"{held}; the graph is spent, and a second attempt raises.")
     if same(again, seen["right"]):
-        return Finding(f"{part}; repeatable", f"{held}; a second attempt through the same graph is right.")
-    return Finding(
+        return Conclusion(f"{part}; repeatable", f"{held}; a second attempt through the same graph is right.")
+    return Conclusion(
         f"{part}; wrong after",
         f"{held}; a second attempt gives {told(again)} where {told(seen['right'])} is right, without a word.",
     )

@@ -73,7 +73,7 @@ class Raised(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Demonstration:
     """What an answer did."""
 
     evidence: Mapping[str, Any]
@@ -86,7 +86,7 @@ class Outcome:
         return self.evidence[name]
 
 
-class Finding(NamedTuple):
+class Conclusion(NamedTuple):
     """What is said about an outcome."""
 
     cell: str
@@ -94,7 +94,7 @@ class Finding(NamedTuple):
     sentence: str
 
 
-Judge: TypeAlias = Callable[[Outcome], Finding | None]
+Judge: TypeAlias = Callable[[Demonstration], Conclusion | None]
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,17 @@ class Question:
             return self.may_lack
         return self.may_raise and raised.kind not in SLIPS
 
-    def find(self, outcome: Outcome) -> Finding:
+    def find(self, outcome: Demonstration) -> Conclusion:
         """Judge an outcome whose evidence has the right form."""
         if outcome.raised is not None and not self.foresees(outcome.raised):
-            return Finding(
+            return Conclusion(
                 cut(f"{outcome.raised.kind}?", MOST_CELL),
                 f"The code raised {outcome.raised.kind}, which is unlike any behaviour that this question knows.",
             )
-        found = self.judge(outcome) or Finding(
+        found = self.judge(outcome) or Conclusion(
             "unlike any known", "This is unlike any behaviour that this question knows; what was seen stands above."
         )
-        return Finding(cut(found.cell, MOST_CELL), cut(found.sentence, MOST_SENTENCE))
+        return Conclusion(cut(found.cell, MOST_CELL), cut(found.sentence, MOST_SENTENCE))
 
 
 SLIPS = frozenset({

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 
-from compare_ag.lab.question import Finding, Outcome, array, error, flag, flat, maybe, number, question, texts, told
+from compare_ag.lab.question import (
+    Conclusion,
+    Demonstration,
+    array,
+    error,
+    flag,
+    flat,
+    maybe,
+    number,
+    question,
+    texts,
+    told,
+)
 
 GROUP = "What is recorded"
 
@@ -15,21 +27,21 @@ GROUP = "What is recorded"
     weight=flag("a weight is followed"), data=flag("data are followed"),
     of_weight=flag("the result of an operation on a weight is"), of_data=flag("the result of data alone is"),
 )  # fmt: skip
-def requires_grad(seen: Outcome) -> Finding | None:
+def requires_grad(seen: Demonstration) -> Conclusion | None:
     """Marked, inherited, or nobody."""
     found = seen["weight"], seen["data"], seen["of_weight"], seen["of_data"]
     if found == (True, False, True, False):
-        return Finding(
+        return Conclusion(
             "weights and results",
             "Only a tensor that was chosen is followed; every result of an operation on it inherits that, and what is "
             "computed from data alone is left out.",
         )
     if found == (True, False, False, False):
-        return Finding("weights alone", "Chosen tensors are known, but the results of operations do not inherit it.")
+        return Conclusion("weights alone", "Chosen tensors are known, but the results of operations do not inherit it.")
     if all(found):
-        return Finding("everything", "Every tensor is followed, data included: that costs memory and time.")
+        return Conclusion("everything", "Every tensor is followed, data included: that costs memory and time.")
     if not any(found):
-        return Finding(
+        return Conclusion(
             "nobody", "No tensor knows that it takes part in anything: what is differentiated stands in the formulas."
         )
     return None
@@ -40,10 +52,12 @@ def requires_grad(seen: Outcome) -> Finding | None:
     "What happens when a gradient is asked for of a loss that depends on no followed tensor?",
     may_raise=True, gradient=maybe(array("the gradient that came out")),
 )  # fmt: skip
-def nothing_requires_grad(seen: Outcome) -> Finding | None:
+def nothing_requires_grad(seen: Demonstration) -> Conclusion | None:
     """An error, None or zeros."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "It raises; usually because no graph is recorded that it could go back along.")
+        return Conclusion(
+            seen.raised.kind, "It raises; usually because no graph is recorded that it could go back along."
+        )
     return _absent(seen["gradient"], "the loss does not depend on it")
 
 
@@ -53,18 +67,18 @@ def nothing_requires_grad(seen: Outcome) -> Finding | None:
     may_raise=True, unused=maybe(array("the gradient of the unused weight")),
     used=maybe(array("the gradient of the used one")),
 )  # fmt: skip
-def unused_weight(seen: Outcome) -> Finding | None:
+def unused_weight(seen: Demonstration) -> Conclusion | None:
     """None or zeros."""
     if seen.raised is not None:
-        return Finding(seen.raised.kind, "A weight that the graph does not reach is an error.")
+        return Conclusion(seen.raised.kind, "A weight that the graph does not reach is an error.")
     return _absent(seen["unused"], "the loss does not depend on it") if seen["used"] is not None else None
 
 
-def _absent(gradient: object, why: str) -> Finding | None:
+def _absent(gradient: object, why: str) -> Conclusion | None:
     if gradient is None:
-        return Finding("None", f"There is no gradient, not even zeros: {why}, so backward never visits it.")
+        return Conclusion("None", f"There is no gradient, not even zeros: {why}, so backward never visits it.")
     if error(gradient, times_zero(gradient)) == 0.0:
-        return Finding("zeros", f"The gradient is zero, as mathematics says: {why}.")
+        return Conclusion("zeros", f"The gradient is zero, as mathematics says: {why}.")
     return None
 
 
@@ -78,14 +92,14 @@ def times_zero(value: object) -> object:
     "Which tensors are leaves of the graph, where the chain rule ends?",
     weight=flag("a weight is a leaf"), result=flag("the result of an operation on it is a leaf"),
 )  # fmt: skip
-def leaf(seen: Outcome) -> Finding | None:
+def leaf(seen: Demonstration) -> Conclusion | None:
     """The weight alone, or no graph."""
     if (seen["weight"], seen["result"]) == (True, False):
-        return Finding(
+        return Conclusion(
             "the weight", "A weight made by hand is a leaf: nothing was recorded before it. A result is not."
         )
     if (seen["weight"], seen["result"]) == (True, True):
-        return Finding(
+        return Conclusion(
             "both", "Nothing was recorded before either of them: there is no graph that could have an inside."
         )
     return None
@@ -97,19 +111,21 @@ def leaf(seen: Outcome) -> Finding | None:
     weight=maybe(array("what the weight holds")), result=maybe(array("what an intermediate result holds")),
     asked=maybe(array("what one holds that was asked to keep it; None where nobody can be asked")),
 )  # fmt: skip
-def kept_gradient(seen: Outcome) -> Finding | None:
+def kept_gradient(seen: Demonstration) -> Conclusion | None:
     """Leaves, everybody, or nobody."""
     weight, result, asked = (seen[name] is not None for name in ("weight", "result", "asked"))
     more = " unless it is asked to keep it" if asked else ""
     if weight and not result:
-        return Finding(
+        return Conclusion(
             "leaves" + (", on request" if asked else ""),
             f"The leaf holds its gradient, {told(seen['weight'])}; an intermediate result lets it go{more}.",
         )
     if weight and result:
-        return Finding("everybody", "Leaf and intermediate result both hold their gradient.")
+        return Conclusion("everybody", "Leaf and intermediate result both hold their gradient.")
     if not weight and not result and not asked:
-        return Finding("nobody", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor.")
+        return Conclusion(
+            "nobody", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor."
+        )
     return None
 
 
@@ -119,7 +135,7 @@ def kept_gradient(seen: Outcome) -> Finding | None:
     operations=texts("names of the recorded operations, from the loss back, the weights left out"),
     arrays=maybe(number("how many arrays it keeps, each memory once, where that can be counted")),
 )  # fmt: skip
-def recorded(seen: Outcome) -> Finding | None:
+def recorded(seen: Demonstration) -> Conclusion | None:
     """A chain of operations, or arrays alone."""
     names, arrays = seen["operations"], seen["arrays"]
     if arrays is not None and not (math.isfinite(arrays) and arrays >= 0 and arrays.is_integer()):
@@ -127,9 +143,9 @@ def recorded(seen: Outcome) -> Finding | None:
     kept = "" if arrays is None else _counted(int(arrays), "array")
     if names:
         count, verb = _counted(len(names), "operation"), "is" if len(names) == 1 else "are"
-        return Finding(count, f"{count} {verb} recorded{kept and f', with {kept}'}: {' ← '.join(names)}.")
+        return Conclusion(count, f"{count} {verb} recorded{kept and f', with {kept}'}: {' ← '.join(names)}.")
     if arrays:
-        return Finding(kept, f"No operation is recorded; the tape is {kept} for a derivative on paper.")
+        return Conclusion(kept, f"No operation is recorded; the tape is {kept} for a derivative on paper.")
     return None
 
 
@@ -144,19 +160,19 @@ def _counted(count: int, what: str) -> str:
     seconds=array("seconds of the same computation, recorded and not"),
     kept_bytes=array("bytes that it leaves behind beside its result, recorded and not"),
 )  # fmt: skip
-def no_grad(seen: Outcome) -> Finding | None:
+def no_grad(seen: Demonstration) -> Conclusion | None:
     """Nothing recorded, with the measured saving."""
     numbers = [*flat(seen["seconds"]), *flat(seen["kept_bytes"])]
     if len(numbers) != 4 or not all(math.isfinite(one) and one >= 0 for one in numbers):
         return None
     slow, fast, much, little = numbers
     if seen["recorded"]:
-        return Finding("still recorded", "The result is connected to a graph although recording was switched off.")
+        return Conclusion("still recorded", "The result is connected to a graph although recording was switched off.")
     part = max(0.0, 1 - fast / slow) if slow > 0 else 0.0
     time = f"{100 * part:.0f} % of the time" if part else "no time"
     kilobytes = max(0.0, much - little) / 1000
     memory = f"{kilobytes:,.3g} kB" if kilobytes else "no memory"
-    return Finding(
+    return Conclusion(
         f"saves {100 * part:.0f} %, {memory}",
         f"Nothing is recorded. Just now that saved {time} ({slow * 1e6:.3g} µs became {fast * 1e6:.3g} µs), and "
         f"{memory} that forward would have kept for backward.",

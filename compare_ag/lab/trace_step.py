@@ -18,7 +18,7 @@ import numpy as np
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.records import real
 from compare_ag.records.graphs import Pair, StepRecord, TraceDocument, numbers_of
-from compare_ag.suite.graphs import TIMEOUT, Asked, Place, Tell, in_workers, judged, place, undecided_reason
+from compare_ag.suite.recorded_graphs import TIMEOUT, Asked, Place, Tell, in_workers, judged, place, undecided_reason
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
 from compare_ag.worker.messages import HEAD, WHOLE
 

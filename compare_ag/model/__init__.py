@@ -5,7 +5,7 @@
     rules       what each operation computes: in float64, with which error, exactly
     arithmetic  a floating-point format, and what one operation may lose in it
     products    matrix products of float64 whose rounding error is known and tiny
-    builtin     the models that come with the project
+    formulas    the models that come with the project
 
 Knows numpy and python-flint alone; no problem, no backend, no worker.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compare_ag.report.units import sparkline
-from compare_ag.suite.follow import STAGES, Display, Row, timing_words
+from compare_ag.suite.follow import STAGES, Display, ProgressRow, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class NotebookProgress(Display):
         lines += [f"waiting: {printable(self._waiting)}"] if self._waiting else []
         return f"<table>{rows}</table>" + "".join(f"<div>{escape(line)}</div>" for line in lines)
 
-    def _row(self, row: Row) -> str:
+    def _row(self, row: ProgressRow) -> str:
         left = row.left(self._clock())
         bar = f'<progress value="{row.done}" max="{row.total}"></progress>' if row.counts else ""
         cells = [

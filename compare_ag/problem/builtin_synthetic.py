@@ -9,8 +9,8 @@ import numpy as np
 
 from compare_ag.problem.checks import real_number, whole_number
 from compare_ag.problem.core import BLOCK_CELLS, Data, ProblemError, blocks
+from compare_ag.problem.estimate import require_memory
 from compare_ag.problem.features import feature_warnings, measure
-from compare_ag.problem.memory import require_memory
 
 if TYPE_CHECKING:
     from compare_ag.problem.core import Array

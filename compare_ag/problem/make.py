@@ -17,7 +17,7 @@ from compare_ag.problem.builtin_seed import (
 )
 from compare_ag.problem.checks import one_of, quoted, real_number, whole_number
 from compare_ag.problem.core import DTYPES, LOSS_FORMS, Data, Problem, ProblemError, largest_curvature
-from compare_ag.problem.memory import require_memory_for_steps
+from compare_ag.problem.estimate import require_memory_for_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -60,7 +60,7 @@ class _Backend(msgspec.Struct):
     os_threads: int
 
 
-class _Block(msgspec.Struct):
+class _ImportedBlock(msgspec.Struct):
     schema: _Schema
     tool_version: str
     environment: Environment
@@ -93,7 +93,7 @@ class _Benchmark(msgspec.Struct):
 class _Document(msgspec.Struct):
     benchmarks: list[_Benchmark]
     datetime: str = ""
-    compare_ag: _Block | None = None
+    compare_ag: _ImportedBlock | None = None
 
 
 def import_benchmark(path: Path, output: Path | None = None) -> list[Run]:
@@ -156,7 +156,7 @@ def _facts(one: _Benchmark) -> _Facts:
 
 
 def _run(
-    path: Path, block: _Block, created: str, problem: ProblemRecord, mine: list[_Benchmark], output: Path | None
+    path: Path, block: _ImportedBlock, created: str, problem: ProblemRecord, mine: list[_Benchmark], output: Path | None
 ) -> Run:
     """Write one run and return it."""
     for one in mine:

@@ -3,7 +3,7 @@
 The rounds are made and timed by the backend's worker (`worker.rounds`), all in one go; pytest-benchmark then receives
 them one by one, through a clock that stands still but for the durations that the worker reports. So it measures what a
 loop in the worker takes, and no conversation. Before it times, a benchmark checks the backend's numbers at the start
-and after a hundred updates (`pytest_benchmark.training`), and afterwards those of its last round.
+and after a hundred updates (`pytest_benchmark.prepared`), and afterwards those of its last round.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from compare_ag.pytest_benchmark.formula import point, require
+from compare_ag.pytest_benchmark.expected import point, require
 from compare_ag.suite.judging import problem_record
 from compare_ag.worker.messages import ROUND_PHASES
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from compare_ag.problem.core import Array
-    from compare_ag.pytest_benchmark.training import Training
+    from compare_ag.pytest_benchmark.prepared import PreparedBackend
 
 PHASES = ROUND_PHASES
 LEAST_ROUNDS, MOST_ROUNDS = 20, 2000
@@ -60,7 +60,7 @@ class PhaseBenchmark:
     def __init__(
         self,
         benchmark: Callable[[Callable[[], float]], BenchmarkFixture],
-        training: Training,
+        training: PreparedBackend,
         seen: dict[str, dict[str, Any]],
         machine: Callable[[], AbstractContextManager[None]],
         guard: Callable[[], AbstractContextManager[None]],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
     from compare_ag.problem import Problem
     from compare_ag.pytest_benchmark.phases import PhaseBenchmark
-    from compare_ag.pytest_benchmark.training import Training, Workers
+    from compare_ag.pytest_benchmark.prepared import PreparedBackend, Workers
 
 SCHEMA = {"name": "compare-ag/pytest-benchmark", "major": 1, "minor": 0}
 LOCK_FAILURE = pytest.StashKey[str]()
@@ -107,9 +107,9 @@ def _problem(name: str, **options: Any) -> Problem:
 
 
 @pytest.fixture
-def ag_training(request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem) -> Training:
+def ag_training(request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem) -> PreparedBackend:
     """The backend, prepared, with the problem in it. A plugin that cannot be loaded fails its tests."""
-    from compare_ag.pytest_benchmark.training import UnsupportedError
+    from compare_ag.pytest_benchmark.prepared import UnsupportedError
 
     with _backend_failures(request.config, ag_backend, ag_problem):
         try:
@@ -120,7 +120,7 @@ def ag_training(request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: P
 
 def _workers(config: pytest.Config) -> Workers:
     if WORKERS not in config.stash:
-        from compare_ag.pytest_benchmark.training import Workers
+        from compare_ag.pytest_benchmark.prepared import Workers
 
         config.stash[WORKERS] = Workers(config.getoption("ag_timeout", default=TIMEOUT))
     return config.stash[WORKERS]
@@ -150,7 +150,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def ag_benchmark(
-    request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem, ag_training: Training
+    request: pytest.FixtureRequest, ag_backend: Offer, ag_problem: Problem, ag_training: PreparedBackend
 ) -> PhaseBenchmark:
     """Call it with a phase (make_tensor, forward, backward, update, step): checks the numbers, then times."""
     if not request.config.pluginmanager.hasplugin("benchmark"):

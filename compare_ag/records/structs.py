@@ -225,7 +225,7 @@ class PairRecord(_Record, frozen=True, kw_only=True):
         )
 
 
-class StabilityWarning(_Record, frozen=True, kw_only=True):
+class StabilityWarning(_Record, frozen=True):
     """Something about the measurement that the reader should know."""
 
     id: str
@@ -382,14 +382,18 @@ class ConvergenceRecord(_Record, frozen=True, kw_only=True):
     message: str
 
 
-class PublishedRow(_Record, frozen=True, kw_only=True):
-    """One row of a published table beside what the backend printed."""
+class PublishedRow(_Record, frozen=True):
+    """One loss of a published table beside the observed one."""
 
     step: int
+    """number of updates before this loss"""
     published: float
     observed: Real
+    """NaN where the run did not get so far"""
     difference: Real
+    """|observed - published|"""
     reproduced: bool
+    """the difference is within the tolerance that the problem states"""
 
 
 class BackendRecord(_Record, frozen=True, kw_only=True):

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from compare_ag.compare import BackendChange, Comparison, Fact
 from compare_ag.records import Interval
-from compare_ag.report.answer import listing
 from compare_ag.report.escape import clean
 from compare_ag.report.grid import drawn
+from compare_ag.report.summary import listing
 from compare_ag.report.table import BAD, GOOD, OPEN, Column, Table
 from compare_ag.report.units import difference, fraction, seconds, size
 

@@ -13,9 +13,9 @@ from html import escape
 import numpy as np
 
 from compare_ag.records import BackendRecord, Cost, Run, decisive
-from compare_ag.report.answer import answer_sentences
 from compare_ag.report.cells import found, no_rank
 from compare_ag.report.escape import clean
+from compare_ag.report.summary import answer_sentences
 from compare_ag.report.units import Array, difference, fraction, seconds, size
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -9,9 +9,9 @@ from compare_ag.compare import Comparison
 from compare_ag.records import Run
 from compare_ag.report import comparison as changes
 from compare_ag.report import facts
-from compare_ag.report.answer import answer_sentences
 from compare_ag.report.cells import costs, found, no_ranks
 from compare_ag.report.escape import markdown
+from compare_ag.report.summary import answer_sentences
 from compare_ag.report.table import Table
 from compare_ag.report.tables import results
 

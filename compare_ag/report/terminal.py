@@ -14,9 +14,9 @@ from rich.text import Text
 
 from compare_ag.records import Run
 from compare_ag.report import cells, facts, tables
-from compare_ag.report.answer import answer_sentences
 from compare_ag.report.grid import Grid, drawn, plain_table, titled
 from compare_ag.report.plot import Beside, Plot, scale_of
+from compare_ag.report.summary import answer_sentences
 from compare_ag.report.units import sparkline
 from compare_ag.text import printable
 

@@ -8,6 +8,6 @@ A mutant is loaded in a worker like any backend; nothing here imports one.
 """
 
 from compare_ag.selftest.population import Specimen, specimens
-from compare_ag.selftest.verdicts import Outcome, SelftestResult, Subject, selftest
+from compare_ag.selftest.verdicts import Candidate, Outcome, SelftestResult, selftest
 
-__all__ = ["Outcome", "SelftestResult", "Specimen", "Subject", "selftest", "specimens"]
+__all__ = ["Candidate", "Outcome", "SelftestResult", "Specimen", "selftest", "specimens"]

@@ -30,7 +30,7 @@ from compare_ag.verify.probes import largest_decidable
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
-    from compare_ag.host.session import Answers
+    from compare_ag.host.session import Evaluation
     from compare_ag.problem.core import DType, LossForm
     from compare_ag.worker.messages import Array, MutantFacts
 
@@ -50,7 +50,7 @@ SCANNED = 120
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """A problem on which specimens are tried. Strongly convex: it passes from mid-training to the optimum."""
 
     dtype: DType
@@ -71,15 +71,15 @@ class Subject:
         return facts.shows_in == ("anywhere" if self in (DOUBLE, SINGLE) else place)
 
 
-DOUBLE = Subject("float64", "logits")
-SINGLE = Subject("float32", "logits")
+DOUBLE = Candidate("float64", "logits")
+SINGLE = Candidate("float32", "logits")
 SUBJECTS = (
     DOUBLE,
     SINGLE,
-    Subject("float64", "probability"),
-    Subject("float32", "probability"),
-    Subject("float64", "logits", LARGE),
-    Subject("float64", "logits", threads=2),
+    Candidate("float64", "probability"),
+    Candidate("float32", "probability"),
+    Candidate("float64", "logits", LARGE),
+    Candidate("float64", "logits", threads=2),
 )
 
 
@@ -88,7 +88,7 @@ class Outcome:
     """One specimen on one subject."""
 
     specimen: Specimen
-    subject: Subject
+    subject: Candidate
     caught: bool
     by: tuple[str, ...]
     """the tests that caught it; or the status of a worker that failed"""
@@ -180,14 +180,14 @@ def selftest(
         for subject, chosen in plan:
             if chosen:
                 hear = _Progress(observe, len(result.outcomes), total)
-                _Bench(offer, subject, chosen).run(hear, result.outcomes)
+                _Trials(offer, subject, chosen).run(hear, result.outcomes)
     except KeyboardInterrupt:
         if not result.outcomes:
             raise
     return result
 
 
-def _tried(specimen: Specimen, subject: Subject) -> bool:
+def _tried(specimen: Specimen, subject: Candidate) -> bool:
     return subject.shows(specimen.facts) and (subject != SINGLE or specimen.size == specimen.facts.sizes[0])
 
 
@@ -204,10 +204,10 @@ class _Progress(Observer):
             self._observe(name, self._before + self._done, self._total)
 
 
-class _Bench:
+class _Trials:
     """All specimens of one subject, beside the correct backend at the same points."""
 
-    def __init__(self, offer: Offer, subject: Subject, specimens: list[Specimen]) -> None:
+    def __init__(self, offer: Offer, subject: Candidate, specimens: list[Specimen]) -> None:
         self.offer, self.subject = offer, subject
         self.specimens = {f"{specimen.label}.{i}": specimen for i, specimen in enumerate(specimens)}
         self.problem = subject.problem()
@@ -306,7 +306,7 @@ class _Bench:
             effects.append(along)
         return effects
 
-    def _effect(self, i: int, route: Route, mine: Answers, right: Answers) -> Array:
+    def _effect(self, i: int, route: Route, mine: Evaluation, right: Evaluation) -> Array:
         """The distance at each point of the route number ``i``, (P,). At a point of the scan both visits must show it.
 
         What acts in some of the calls only may act in the scan and not where the verdict looks.

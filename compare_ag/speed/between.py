@@ -16,7 +16,7 @@ launch i all backends took turns within milliseconds, so that with log t = backe
 holds no mood, and Welch's interval of D between the runs estimates the backend's change alone, or rather its change
 relative to the yardstick's. The mood is taken to multiply both alike, which a neighbour that takes memory bandwidth
 does not do quite; hence the noise floors: each run's D may be off by what its baseline differed from itself, both at
-worst in opposite directions, (1 + φ_a)(1 + φ_b) − 1 in all. `speed.verdicts.decide` turns interval, threshold and
+worst in opposite directions, (1 + φ_a)(1 + φ_b) − 1 in all. `speed.pair_verdicts.decide` turns interval, threshold and
 floor into words.
 """
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from compare_ag.speed.pair_verdicts import MARGIN
 from compare_ag.speed.statistics import LogInterval, interval
 from compare_ag.speed.student import clopper_pearson
-from compare_ag.speed.verdicts import MARGIN
 
 NOMINAL = 0.05
 """the share of intervals that may exclude the truth"""

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from compare_ag.speed.pair_verdicts import MARGIN
 from compare_ag.speed.statistics import LogInterval
-from compare_ag.speed.verdicts import MARGIN
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,7 +43,6 @@ INSTANCE_SHARE = 1.0
 take longer and fewer blocks are left"""
 AROUND_BLOCK_NS = 700_000
 """what a block takes beside its steps: the request, restoring the weights, the reply"""
-CHECKPOINTS = ("start", "middle", "end")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from compare_ag.records import StabilityWarning
 from compare_ag.speed.statistics import hodges_lehmann, interval
 
 PREEMPTED = 0.2
@@ -34,14 +35,6 @@ PENDING_LEAST = 0.003
 PENDING_LAUNCHES = 0.7
 PENDING_NOISE = 3.0
 """work put off is more than so many times what two sets of readings of values that are there differ by"""
-
-
-class StabilityNote(NamedTuple):
-    """One warning: what was seen, and what to do."""
-
-    id: str
-    message: str
-    advice: str
 
 
 class Surroundings(NamedTuple):
@@ -82,14 +75,14 @@ class Observation(NamedTuple):
 
 def notes(
     seen: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
-) -> Iterator[StabilityNote]:
+) -> Iterator[StabilityWarning]:
     """Every warning that these observations give.
 
     control: the log-ratio of a twin to its backend in each launch.
     """
     yield from _of_machine(surroundings)
     if any(not one.pinned for one in seen):
-        yield StabilityNote(
+        yield StabilityWarning(
             "not-pinned",
             "this system cannot pin processes to a CPU: times vary more than they need to",
             "Quote numbers from a system that can",
@@ -99,85 +92,85 @@ def notes(
     if len(control) > 1:
         found = interval(control)
         if found.low > CONTROL or found.high < -CONTROL:
-            yield StabilityNote(
+            yield StabilityWarning(
                 "control",
                 f"backends differ from their twins by {math.expm1(found.mean):+.1%}",
                 "Do not use these verdicts: repeat on a quieter machine",
             )
 
 
-def _of_machine(seen: Surroundings) -> Iterator[StabilityNote]:
+def _of_machine(seen: Surroundings) -> Iterator[StabilityWarning]:
     if seen.load_per_cpu is not None and seen.load_per_cpu > LOAD:
-        yield StabilityNote(
+        yield StabilityWarning(
             "load",
             f"the machine was busy before timing began (load {seen.load_per_cpu:.1f} per CPU)",
             "Close what is busy",
         )
     if seen.steal is not None and seen.steal > STEAL:
-        yield StabilityNote(
+        yield StabilityWarning(
             "steal",
             f"the hypervisor gave {seen.steal:.1%} of the CPU's time to other machines",
             "Run again at another time, or on a machine of your own",
         )
     if seen.governor and seen.governor != "performance":
-        yield StabilityNote(
+        yield StabilityWarning(
             "governor",
             f"the clock frequency is governed by {seen.governor!r}, so that it follows the load",
             "Ratios are protected, times are not: `cpupower frequency-set -g performance`",
         )
     if seen.on_battery:
-        yield StabilityNote("battery", "the machine runs from its battery, which slows it down", "Plug it in")
+        yield StabilityWarning("battery", "the machine runs from its battery, which slows it down", "Plug it in")
     if seen.speeds and min(seen.speeds.values()) < UNEQUAL:
         slowest = min(seen.speeds, key=seen.speeds.__getitem__)
         where = "CPU " + ", ".join(map(str, seen.timed)) if seen.timed else "where they were taken"
-        yield StabilityNote(
+        yield StabilityWarning(
             "unequal-cpus",
             f"CPU {slowest} does {seen.speeds[slowest]:.0%} of what the fastest does: times hold for {where}",
             "Something keeps it busy, or it is of another kind: choose CPUs with taskset",
         )
 
 
-def _of_one(one: Observation, threads: int) -> Iterator[StabilityNote]:
+def _of_one(one: Observation, threads: int) -> Iterator[StabilityWarning]:
     name = one.name
     if one.disturbed:
-        yield StabilityNote(
+        yield StabilityWarning(
             "disturbed",
             f"{name} has no verdict: something else slowed {one.preempted:.0%} of its blocks",
             "Close what is busy and run again",
         )
     elif one.preempted > PREEMPTED:
-        yield StabilityNote(
+        yield StabilityWarning(
             "preempted",
             f"something else slowed {one.preempted:.0%} of {name}'s blocks, which do not count",
             "Close what is busy and run again: what is left may have felt it too",
         )
     if one.cpu_per_wall < CPU_PER_WALL:
-        yield StabilityNote(
+        yield StabilityWarning(
             "waiting",
             f"{name} had its CPU for only {one.cpu_per_wall:.0%} of the time",
             "Close what is busy; if nothing is, the backend waits for something",
         )
     if one.cpu_per_wall > threads + THREADS_SLACK:
-        yield StabilityNote(
+        yield StabilityWarning(
             "threads",
             f"{name} kept {one.cpu_per_wall:.1f} CPUs busy, more than the {threads} it was given",
             "Compare it with --threads as large, or limit its threads in prepare",
         )
     if _puts_off(one):
         share = float(np.median(one.pending_shares))
-        yield StabilityNote(
+        yield StabilityWarning(
             "lazy",
             f"{name} left {share / (1 + share):.0%} of a block's work undone when synchronize had returned",
             "Its times are too short: let synchronize wait until the values exist",
         )
     if not one.steady:
-        yield StabilityNote(
+        yield StabilityWarning(
             "not-steady",
             f"{name}'s blocks differ by more than 3 % between the beginning and the end of a launch",
             "It had not warmed up, or the machine changed its clock: run again, with --precise",
         )
     if one.closure is not None and abs(math.log(one.closure)) > CLOSURE:
-        yield StabilityNote(
+        yield StabilityWarning(
             "closure",
             f"{name}'s phases add up to {one.closure:.2f} of its step",
             "Trust the whole step: the phases were disturbed, or step does something else than the three verbs",
@@ -192,7 +185,7 @@ def _puts_off(one: Observation) -> bool:
     return sum(over) > PENDING_LAUNCHES * len(over)
 
 
-def _over_launches(one: Observation) -> Iterator[StabilityNote]:
+def _over_launches(one: Observation) -> Iterator[StabilityWarning]:
     launches = len(one.log_times)
     if launches >= 3:
         slopes = [
@@ -200,7 +193,7 @@ def _over_launches(one: Observation) -> Iterator[StabilityNote]:
         ]
         drift = float(np.median(slopes)) * (launches - 1)
         if abs(drift) > DRIFT:
-            yield StabilityNote(
+            yield StabilityWarning(
                 "drift",
                 f"{one.name} became {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} in the course of the run",
                 "The ratios are protected against this, the times are not: run again once the machine has settled",
@@ -209,14 +202,14 @@ def _over_launches(one: Observation) -> Iterator[StabilityNote]:
     if len(ratios) >= 3:
         spread = float(np.std(ratios, ddof=1))
         if spread > LAUNCH_SD:
-            yield StabilityNote(
+            yield StabilityWarning(
                 "launch-spread",
                 f"{one.name}'s ratio varies by {spread:.1%} from launch to launch",
                 "The interval allows for it; --precise narrows it",
             )
         found = interval(ratios.tolist())
         if not found.low <= hodges_lehmann(ratios.tolist()) <= found.high:
-            yield StabilityNote(
+            yield StabilityWarning(
                 "outlying-launch",
                 f"a few launches carry {one.name}'s mean ratio",
                 "Look at its raw blocks in the run directory, or run again with --precise",
@@ -225,7 +218,7 @@ def _over_launches(one: Observation) -> Iterator[StabilityNote]:
         centred = ratios - ratios.mean()
         lag = float(centred[1:] @ centred[:-1] / (centred @ centred))
         if abs(lag) > LAG_ONE:
-            yield StabilityNote(
+            yield StabilityWarning(
                 "correlated",
                 f"{one.name}'s successive launches are correlated ({lag:+.2f}), so that its interval is too narrow",
                 "Something on the machine changes slowly: run again on a quieter one",

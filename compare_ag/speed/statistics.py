@@ -9,7 +9,7 @@ blocks finds differences between a backend and itself. Hence:
     launch     the mean over its instances: one number, and the unit of replication
     effect     the mean over launches, with Student's t interval
 
-`tests/speed` shows the coverage by simulation, `compare-ag selfcheck` on the user's own machine.
+`tests/speed` shows the coverage by simulation, `compare-ag selftest speed` on the user's own machine.
 """
 
 from __future__ import annotations

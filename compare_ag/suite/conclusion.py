@@ -16,11 +16,11 @@ import numpy as np
 from compare_ag.records import Cost, Interval, PairRecord, SpeedRecord, StabilityWarning
 from compare_ag.speed.blocks import Blocks, decisive, launch_log_ratio, launch_log_time
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
+from compare_ag.speed.pair_verdicts import at_least, decide, launches_needed, noise_floor
 from compare_ag.speed.schedule import Plan, Settings
 from compare_ag.speed.stability import Observation, Surroundings, notes
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
 from compare_ag.speed.trust import Decisive, Whereabouts, whereabouts, why_unranked
-from compare_ag.speed.verdicts import at_least, decide, launches_needed, noise_floor
 from compare_ag.suite.judged_blocks import Counts
 from compare_ag.suite.launches import Bench, Launches
 
@@ -305,8 +305,7 @@ class Conclusion:
 
     def _warnings(self, costs: dict[str, Cost]) -> list[StabilityWarning]:
         seen = [self._observation(name, cost) for name, cost in costs.items()]
-        found = notes(seen, self._launches.controls(), self._measured.threads, self._measured.surroundings)
-        return [StabilityWarning(id=one.id, message=one.message, advice=one.advice) for one in found]
+        return list(notes(seen, self._launches.controls(), self._measured.threads, self._measured.surroundings))
 
     def _observation(self, name: str, cost: Cost) -> Observation:
         baseline = self._baseline

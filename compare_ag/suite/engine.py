@@ -12,7 +12,7 @@ and allocated something else before.
     blocks -> `suite.launches` -> one number per launch -> interval
 
 The engine knows no verdicts on speed and no records: `suite.timing` turns a series of launches into a run's,
-`selfcheck` and the project's own benchmarks into figures about the engine itself.
+`selftest speed` and the project's own benchmarks into figures about the engine itself.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Engine:
     # --- what its owner calls ---
 
     def calibrate(self) -> None:
-        """Start the first launch, and choose the blocks: each contestant's first step phase by phase, then bursts.
+        """Start the first launch, and choose the blocks: each contestant's first steps, then bursts.
 
         Inside the engine's context, `launch` goes on from there: what was started at some cost is timed.
         """
@@ -175,7 +175,7 @@ class Engine:
         with self._crew(keep=self._open) as crew:
             seconds = time.monotonic() - started
             for name in self._shuffled(crew):
-                self._guard(crew, name, partial(self._first_steps, name, crew, phased=True))
+                self._guard(crew, name, partial(self._first_steps, name, crew))
             for name in self._shuffled(crew):
                 if name == self._planned(name, crew):
                     self._guard(crew, name, partial(self._rough, rough, name, crew))
@@ -288,12 +288,12 @@ class Engine:
 
     # --- measuring ---
 
-    def _first_steps(self, name: str, crew: _Crew, *, phased: bool = False) -> None:
+    def _first_steps(self, name: str, crew: _Crew) -> None:
         bench = crew.benches[name]
         bench.watched = crew.index - self._first <= WATCHED_LAUNCHES
         nanoseconds = FIRST_STEPS_NS if bench.watched else WARM_UP_NS
         bench.others_cpu_seconds = -bench.session.process.others_cpu_seconds()
-        bench.step_ns, bench.first_phases = bench.session.cold(self.problem, FIRST_STEPS, nanoseconds, phased=phased)
+        bench.step_ns = bench.session.cold(self.problem, FIRST_STEPS, nanoseconds)
 
     def _rough(self, rough: dict[str, float], name: str, crew: _Crew) -> None:
         """Nanoseconds per step of a burst that lasts long enough, from weights near the checkpoint."""

@@ -27,11 +27,11 @@ from compare_ag.records.graphs import GraphDocument, write_graphs
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.anonymity import anonymous, anonymous_text
 from compare_ag.suite.folder import Keeper, make_folder
-from compare_ag.suite.graphs import RUN_PATIENCE, Asked, judged, place
 from compare_ag.suite.judging import Judge, problem_record, run_exit_code
 from compare_ag.suite.kept import evidence_arrays
 from compare_ag.suite.memory import measure_memory
 from compare_ag.suite.observer import Observer
+from compare_ag.suite.recorded_graphs import RUN_PATIENCE, Asked, judged, place
 from compare_ag.suite.timing import TimingPass, TimingResult, choose_baseline
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 

@@ -28,7 +28,7 @@ STAGES = {
 
 
 @dataclass
-class Row:
+class ProgressRow:
     """What is known of one backend."""
 
     name: str
@@ -89,7 +89,7 @@ class Display(Observer):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, ProgressRow] = {}
         self._timing: TimingProgress | None = None
         self._waiting = ""
 
@@ -99,7 +99,7 @@ class Display(Observer):
 
     def begin(self, names: list[str], problem: Problem) -> None:
         """A waiting row for each backend."""
-        self._rows = {name: Row(name, total=problem.steps, since=self._clock()) for name in names}
+        self._rows = {name: ProgressRow(name, total=problem.steps, since=self._clock()) for name in names}
 
     def waiting(self, reason: str) -> None:
         """Show for whom the run waits, below the backends."""

@@ -1,4 +1,4 @@
-"""Which timed blocks of a launch are judged, and what comes of it: the engine's side of `verify.blocks`.
+"""Which timed blocks of a launch are judged, and what comes of it: the engine's side of `verify.timed_blocks`.
 
 Every block's reply carries what it computed, so that no worker can know which will be judged. The host keeps a random
 share of the rounds, as many as cost less than `SHARE` of a launch but `LEAST_ROUNDS` at least, and judges them once the
@@ -17,7 +17,7 @@ import numpy as np
 
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem.core import batch_rows
-from compare_ag.verify.blocks import BlockJudge, BlockVerdict, Claim
+from compare_ag.verify.timed_blocks import BlockJudge, BlockVerdict, Claim
 from compare_ag.worker.messages import timed_batches
 
 if TYPE_CHECKING:

@@ -23,13 +23,12 @@ from compare_ag.records import (
     BackendRecord,
     ConvergenceRecord,
     ProblemRecord,
-    PublishedRow,
     TestRecord,
     VerdictRecord,
     real,
 )
 from compare_ag.suite.engine import checkpoint_of
-from compare_ag.suite.evidence import evidence, fused_evidence, repetition
+from compare_ag.suite.gathering import evidence, fused_evidence, repetition
 from compare_ag.verify import (
     Evidence,
     Oracle,
@@ -41,7 +40,7 @@ from compare_ag.verify import (
     convergence,
     exact_trajectory,
     probe_points,
-    published_check,
+    published_rows,
     reference_trajectory,
     tolerance,
 )
@@ -203,16 +202,7 @@ class Judge:
                 converged=trained.converged,
                 message=trained.message,
             )
-            facts["published"] = [
-                PublishedRow(
-                    step=row.step,
-                    published=row.published,
-                    observed=real(row.observed),
-                    difference=real(row.difference),
-                    reproduced=row.ok,
-                )
-                for row in published_check(problem, arrays["losses"]).rows
-            ]
+            facts["published"] = published_rows(problem, arrays["losses"])
         return facts
 
     def verdicts(self, training: Training) -> tuple[Verdict, Verdict | None]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from compare_ag.host.session import Answers, Recording, concatenate
+from compare_ag.host.session import Evaluation, Recording, concatenate
 from compare_ag.records import RecordError
 from compare_ag.suite.training import Training
 from compare_ag.worker.messages import Read
@@ -256,7 +256,7 @@ def _flip(hidden: Array, forecast: Array | None) -> None:
         hidden.view(bits)[:, 0, :-1] ^= forecast.view(bits)
 
 
-def _packed(problem: Problem, route: Route, answers: Answers) -> dict[str, Array]:
+def _packed(problem: Problem, route: Route, answers: Evaluation) -> dict[str, Array]:
     """The answers along one route."""
     packed = {"loss": _hidden_visits(route, answers.loss)}
     if answers.gradient is None:
@@ -274,7 +274,7 @@ def _packed(problem: Problem, route: Route, answers: Answers) -> dict[str, Array
 
 def _answers(
     problem: Problem, routes: tuple[Route, ...], evidence: Mapping[str, Array], prefix: str
-) -> Iterator[Answers]:
+) -> Iterator[Evaluation]:
     """The answers along every route, one after the other in each array; none where nothing was kept."""
     packed = {key.removeprefix(prefix): array for key, array in evidence.items() if key.startswith(prefix)}
     first = 0
@@ -286,7 +286,7 @@ def _answers(
         yield _unpacked(problem, route, own | {"facts": packed["facts"][number]})
 
 
-def _unpacked(problem: Problem, route: Route, packed: Mapping[str, Array]) -> Answers:
+def _unpacked(problem: Problem, route: Route, packed: Mapping[str, Array]) -> Evaluation:
     gradient = None
     if "gradient" in packed:
         hidden = np.array(packed["gradient"]).view(problem.dtype)
@@ -297,7 +297,7 @@ def _unpacked(problem: Problem, route: Route, packed: Mapping[str, Array]) -> An
     else:
         following = _hidden(packed["following"], _updates(problem, route.weights, gradient[:, -1])[:, None])
     facts = packed["facts"].astype(bool).tolist()
-    return Answers(
+    return Evaluation(
         _shown_visits(route, packed["loss"], problem.dtype),
         gradient,
         following.view(problem.dtype),

@@ -31,7 +31,7 @@ from compare_ag.speed.stability import Surroundings
 from compare_ag.suite.conclusion import Measured
 from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
 from compare_ag.suite.launches import TWIN, Bench, Launches, LaunchResult, Seen
-from compare_ag.verify.blocks import BlockVerdict, Claim
+from compare_ag.verify.timed_blocks import BlockVerdict, Claim
 from compare_ag.worker.messages import Audited, Loaded, Observed, Prepared
 
 if TYPE_CHECKING:

@@ -52,7 +52,6 @@ class Bench:
     """(T,): its first steps one by one"""
     watched: bool = False
     """whether these were many"""
-    first_phases: list[int] = field(default_factory=list)
     pinned: list[int] = field(default_factory=list)
     blocks: list[list[TimedBlock]] = field(default_factory=list)
     phased: list[list[TimedBlock]] = field(default_factory=list)

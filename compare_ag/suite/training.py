@@ -19,7 +19,7 @@ from compare_ag.host.crew import in_parallel, open_session, workers_at_a_time
 from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.host.launch import Launch
 from compare_ag.host.process import WorkerProcess
-from compare_ag.host.session import Answers, Recording, Session
+from compare_ag.host.session import Evaluation, Recording, Session
 from compare_ag.records import file_stem
 from compare_ag.suite.observer import Observer
 
@@ -47,9 +47,9 @@ class Training:
     """the beginning of the first pass once more"""
     probes: Probes | None = None
     """the points it was asked about; None where there was no reference to choose them by"""
-    answers: list[Answers] = field(default_factory=list)
+    answers: list[Evaluation] = field(default_factory=list)
     """at the points of each route, in the order of `Probes.routes`"""
-    fused_answers: list[Answers] = field(default_factory=list)
+    fused_answers: list[Evaluation] = field(default_factory=list)
     """the same through the backend's own `step`"""
     loaded: Loaded | None = None
     observed: Observed | None = None
@@ -221,7 +221,7 @@ class TrainingPass:
             training.fused_answers = ask_along(session, problem, probes, fused=True)
 
 
-def ask_along(session: Session, problem: Problem, probes: Probes, *, fused: bool = False) -> list[Answers]:
+def ask_along(session: Session, problem: Problem, probes: Probes, *, fused: bool = False) -> list[Evaluation]:
     """The backend's answers at the points of each route. Raises `WorkerFailure`."""
     answers = []
     for route in probes.routes:

@@ -27,14 +27,14 @@ Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend
 is told a number of it that it is asked for.
 """
 
-from compare_ag.verify.blocks import BlockJudge, BlockVerdict, Claim
 from compare_ag.verify.certificate import Evidence, certify
 from compare_ag.verify.convergence import Convergence, convergence
 from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
 from compare_ag.verify.probes import Probes, Route, probe_points, probe_samples
-from compare_ag.verify.published import PublishedCheck, PublishedRow, published_check
+from compare_ag.verify.published import published_rows
 from compare_ag.verify.reference import Magnitudes, Reference, reference_trajectory
 from compare_ag.verify.samples import Finding, Sample, TestResult, judge_samples
+from compare_ag.verify.timed_blocks import BlockJudge, BlockVerdict, Claim
 from compare_ag.verify.tolerance import Tolerance, tolerance
 from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Status, Verdict, judge
@@ -51,8 +51,6 @@ __all__ = [
     "Magnitudes",
     "Oracle",
     "Probes",
-    "PublishedCheck",
-    "PublishedRow",
     "Reference",
     "Route",
     "Sample",
@@ -68,7 +66,7 @@ __all__ = [
     "judge_samples",
     "probe_points",
     "probe_samples",
-    "published_check",
+    "published_rows",
     "reference_trajectory",
     "tolerance",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array, gram
 from compare_ag.verify.curvature import EIGENVALUE_LIMIT
-from compare_ag.verify.faults import Data, Point
+from compare_ag.verify.faults import AnsweredPoint, Examples
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Test, TestResult
 from compare_ag.verify.tolerance import Tolerance
@@ -103,14 +103,14 @@ def stagnation(problem: Problem, trajectory: Trajectory) -> str | None:
         return None
     if pairs.shape[2] > EIGENVALUE_LIMIT:
         return None
-    data = Data(problem)
+    data = Examples(problem)
     with np.errstate(all="ignore"):
         stalled = _stalled(data, pairs)
         lasting: Array = np.asarray(stalled[-2:].all(axis=0))
         if not lasting.any():
             return None
         since = int(steps[np.argmax(stalled, axis=0)[lasting].min()])
-        ahead = np.abs(_still_to_go(Point(data, pairs[-1, 0], None), problem.steps - since))
+        ahead = np.abs(_still_to_go(AnsweredPoint(data, pairs[-1, 0], None), problem.steps - since))
     if not (ahead > STALLED_ULPS * np.spacing(np.abs(pairs[-1, 0])))[lasting].any():
         return None
     count = f"{int(lasting.sum())} of {len(lasting)} weights no longer change"
@@ -118,19 +118,19 @@ def stagnation(problem: Problem, trajectory: Trajectory) -> str | None:
     return f"stalls from step {since}: {count}, {below}; the mathematics would move on"
 
 
-def _stalled(data: Data, pairs: Array) -> Array:
+def _stalled(data: Examples, pairs: Array) -> Array:
     """Which weights (K, m) stay as they are, by an exact update too small to change them, there and ever after."""
     stalled: Array = np.asarray(pairs[:, 0] == pairs[:, 1])
     following, rate = np.ones(pairs.shape[2], dtype=bool), float(data.problem.learning_rate)
     for i in range(len(pairs) - 1, -1, -1):
         if (stalled[i] & following).any():
-            update = np.abs(rate * Point(data, pairs[i, 0], None).gradient)
+            update = np.abs(rate * AnsweredPoint(data, pairs[i, 0], None).gradient)
             stalled[i] &= (update > 0.0) & (update <= np.spacing(np.abs(pairs[i, 0])) / 2) & following
         following = stalled[i] = stalled[i] & following
     return stalled
 
 
-def _still_to_go(point: Point, steps: int) -> Array:
+def _still_to_go(point: AnsweredPoint, steps: int) -> Array:
     """How far N more steps of gradient descent would move, (m,), on the local quadratic model; 0 where that is unknown.
 
     Σᵢ vᵢ (vᵢᵀg) (1 - (1 - ηλᵢ)ᴺ)/λᵢ over the eigenpairs of the Hessian; ηN vᵢ (vᵢᵀg) where λᵢ = 0.

@@ -22,9 +22,9 @@ from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify import formats
 from compare_ag.verify.course import course
-from compare_ag.verify.faults import FITTED, Data, Fault, Kind, Point
+from compare_ag.verify.faults import FITTED, AnsweredPoint, Examples, Kind, WrongAnswer
 from compare_ag.verify.mistakes import GRADIENT, LOSS, UPDATE, Tiers
-from compare_ag.verify.oracle import Evaluation, Exact, Oracle
+from compare_ag.verify.oracle import Exact, ExactEvaluation, Oracle
 from compare_ag.verify.points import point_tolerance, update_tolerance
 from compare_ag.verify.reference import Reference
 from compare_ag.verify.samples import Sample, Test, TestResult
@@ -84,7 +84,7 @@ def diagnose(
     return tuple(dict.fromkeys(sentence for sentence in in_turns if sentence is not None))[:MOST_SENTENCES]
 
 
-def _explanations(faults: Sequence[Fault], right: Sequence[Fault], tiers: Tiers) -> list[str]:
+def _explanations(faults: Sequence[WrongAnswer], right: Sequence[WrongAnswer], tiers: Tiers) -> list[str]:
     """What explains the faults of one kind, and the right answers too: all of the first tier that has something to say.
 
     A mistake that would have spoiled a right answer has not been made, unless it is made in second answers only.
@@ -106,7 +106,7 @@ def _explanations(faults: Sequence[Fault], right: Sequence[Fault], tiers: Tiers)
     return []
 
 
-def _not_finite(samples: Sequence[Sample], kind: Kind, faults: Sequence[Fault]) -> list[str]:
+def _not_finite(samples: Sequence[Sample], kind: Kind, faults: Sequence[WrongAnswer]) -> list[str]:
     """NaN or inf: whether it appears beyond some logit, of either sign or of one, and in the gradient alone."""
     bad = [fault for fault in faults if not np.isfinite(fault.excess).all()]
     if not bad:
@@ -114,8 +114,10 @@ def _not_finite(samples: Sequence[Sample], kind: Kind, faults: Sequence[Fault]) 
     nan = any(np.isnan(fault.excess).any() for fault in bad)
     what = f"{bad[0].subject} is {'NaN' if nan else 'infinite'} though weights and data are finite"
     finite = [fault.point for fault in faults if np.isfinite(fault.excess).all()]
-    finite += [Point(bad[0].point.data, s.weights, s.rows) for s in _finite_answers(samples, kind)[:MOST_FINITE]]
-    measures: tuple[tuple[str, Callable[[Point], Array]], ...] = (
+    finite += [
+        AnsweredPoint(bad[0].point.data, s.weights, s.rows) for s in _finite_answers(samples, kind)[:MOST_FINITE]
+    ]
+    measures: tuple[tuple[str, Callable[[AnsweredPoint], Array]], ...] = (
         ("logits of {:.3g} and more in size", lambda point: np.abs(point.logits)),
         ("logits (1 - 2y) z of {:.3g} and more", lambda point: point.wrongness),
         ("logits of {:.3g} and more", lambda point: point.logits),
@@ -148,20 +150,20 @@ class _Case:
     oracle: Oracle
     samples: Sequence[Sample]
     found: Mapping[Test, TestResult]
-    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    evaluations: dict[int, ExactEvaluation] = field(default_factory=dict)
 
     @cached_property
-    def data(self) -> Data:
-        return Data(self.oracle.problem)
+    def data(self) -> Examples:
+        return Examples(self.oracle.problem)
 
-    def exact(self, i: int) -> Evaluation:
+    def exact(self, i: int) -> ExactEvaluation:
         """Everything exact about sample ``i``, evaluated once."""
         if i not in self.evaluations:
             weights = np.asarray(self.samples[i].weights)
             self.evaluations[i] = self.oracle.at(weights, self.samples[i].rows)
         return self.evaluations[i]
 
-    def faults(self, kind: Kind) -> list[Fault]:
+    def faults(self, kind: Kind) -> list[WrongAnswer]:
         """The samples that are out of tolerance in one kind of answer, or as many as are affordable, spread evenly."""
         result, problem = self.found.get(kind), self.oracle.problem
         if result is None or result.passed or (kind != "loss" and not problem.learning_rate):
@@ -171,7 +173,7 @@ class _Case:
         chosen = self._chosen(suspects)
         return [fault for i in self._with_neighbours(chosen, suspects) if (fault := self._fault(i, kind)) is not None]
 
-    def right(self, kind: Kind) -> list[Fault]:
+    def right(self, kind: Kind) -> list[WrongAnswer]:
         """Right answers of one kind, as many as are affordable: what is wrong with the others is not wrong there."""
         result = self.found.get(kind)
         if result is None or kind not in ("loss", "gradient"):
@@ -201,7 +203,7 @@ class _Case:
             pairs += [(-float(distances[j] / lengths[k]), some[k], some[k + 1 + int(j)]) for j in near]
         return sorted({*chosen, *(i for _, *pair in sorted(pairs)[:MOST_PAIRS] for i in pair)})
 
-    def _fault(self, i: int, kind: Kind, *, wrong: bool = True) -> Fault | None:
+    def _fault(self, i: int, kind: Kind, *, wrong: bool = True) -> WrongAnswer | None:
         """One sample against its tolerance; None where nothing can be decided, or where it is met but to be wrong."""
         sample, problem = self.samples[i], self.oracle.problem
         with np.errstate(all="ignore"):
@@ -212,9 +214,9 @@ class _Case:
             met = bool(np.where(np.isfinite(tolerance), np.abs(excess) <= tolerance, True).all())
             if met if wrong else not (met and np.isfinite(tolerance).all()):
                 return None
-            point = Point(self.data, sample.weights, sample.rows)
+            point = AnsweredPoint(self.data, sample.weights, sample.rows)
         before, last_update = _before(self.samples, i)
-        fault = Fault(kind, point, sample, before, last_update, observed, right, excess, tolerance)
+        fault = WrongAnswer(kind, point, sample, before, last_update, observed, right, excess, tolerance)
         if not wrong:
             return fault
         return replace(fault, twin=_twin(self.samples, fault), reported=_reported(self.samples, sample, kind))
@@ -232,9 +234,9 @@ def _asked(sample: Sample, kind: Kind) -> bool:
 
 
 def _judged(
-    problem: Problem, oracle: Oracle, sample: Sample, exact: Evaluation, kind: Kind, judged: int
+    problem: Problem, oracle: Oracle, sample: Sample, exact: ExactEvaluation, kind: Kind, judged: int
 ) -> tuple[Array, Array, Array, Array] | None:
-    """What was observed, what is right, the excess and its tolerance, (q,) each, as `Fault` has them."""
+    """What was observed, what is right, the excess and its tolerance, (q,) each, as `WrongAnswer` has them."""
     weights, eta = np.asarray(sample.weights), float(problem.learning_rate)
     right = exact.loss.high if kind == "loss" else exact.gradient.high
     unit = -eta if kind in ("update", "step") else 1.0
@@ -268,7 +270,7 @@ def _before(samples: Sequence[Sample], i: int) -> tuple[Sample | None, Sample | 
     return known, known
 
 
-def _twin(samples: Sequence[Sample], fault: Fault) -> str | None:
+def _twin(samples: Sequence[Sample], fault: WrongAnswer) -> str | None:
     """Where the same bits were reported for other weights, at which another answer is right."""
     if fault.kind not in ("loss", "gradient"):
         return None

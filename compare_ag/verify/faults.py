@@ -37,15 +37,15 @@ Kind: TypeAlias = Literal["loss", "gradient", "update", "step"]
 """as the tests of `samples`; a step is judged where no gradient was reported, and stands for both"""
 
 
-class Data:
+class Examples:
     """The examples of a problem in float64, and readings of its objective on them; those of all the data are kept."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.objective = Objective(problem)
-        self._full: Batch | None = None
+        self._full: ExampleBatch | None = None
 
-    def batch(self, rows: Array | None, *, inverted: bool = False) -> Batch:
+    def batch(self, rows: Array | None, *, inverted: bool = False) -> ExampleBatch:
         """A batch; inverted: with each label as the other one."""
         if rows is not None or inverted:
             return self._read(rows, inverted)
@@ -53,15 +53,15 @@ class Data:
             self._full = self._read(None, inverted=False)
         return self._full
 
-    def _read(self, rows: Array | None, inverted: bool) -> Batch:
+    def _read(self, rows: Array | None, inverted: bool) -> ExampleBatch:
         data, examples = self.objective.data(rows)
         if inverted:
             data["y"] = 1.0 - data["y"]
-        return Batch(data["X"], data["y"].astype(np.float64), self.objective.details_reader.on(data, examples))
+        return ExampleBatch(data["X"], data["y"].astype(np.float64), self.objective.details_reader.on(data, examples))
 
 
 @dataclass
-class Batch:
+class ExampleBatch:
     """Some examples."""
 
     X: Array
@@ -78,10 +78,10 @@ class Batch:
         return design
 
 
-class Point:
+class AnsweredPoint:
     """The objective in float64 at θ (m,) on one batch of n examples."""
 
-    def __init__(self, data: Data, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
+    def __init__(self, data: Examples, theta: Array, rows: Array | None, *, inverted: bool = False) -> None:
         self.data, self.rows = data, rows
         self.theta = np.asarray(theta, dtype=np.float64)
         self.batch = data.batch(rows, inverted=inverted)
@@ -110,11 +110,11 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fault:
+class WrongAnswer:
     """One answer of q numbers against its tolerance, out of it unless it is a right one: q = 1 for a loss, else m."""
 
     kind: Kind
-    point: Point
+    point: AnsweredPoint
     sample: Sample
     before: Sample | None
     """what was answered just before, where that is known"""
@@ -164,11 +164,11 @@ class Fault:
         changes = losses[:, None] if self.kind == "loss" else residuals[:, None] * point.design
         return np.asarray(changes / point.examples)
 
-    def of(self, point: Point) -> Array:
+    def of(self, point: AnsweredPoint) -> Array:
         """The same quantity elsewhere."""
         return np.array([point.loss]) if self.kind == "loss" else point.gradient
 
-    def instead(self, point: Point) -> Prediction:
+    def instead(self, point: AnsweredPoint) -> Prediction:
         """The answer for another point was given for this one."""
         problem = self.point.data.problem
         there = point_tolerance(problem, point.theta.astype(problem.dtype), point.rows)
@@ -177,9 +177,9 @@ class Fault:
             growth = np.maximum(1.0, np.nan_to_num(tolerance / self.tolerance, nan=1.0, posinf=np.inf))
         return Prediction(self.of(point) - self.right, growth)
 
-    def at(self, sample: Sample) -> Point:
+    def at(self, sample: Sample) -> AnsweredPoint:
         """The point of another sample."""
-        return Point(self.point.data, sample.weights, sample.rows)
+        return AnsweredPoint(self.point.data, sample.weights, sample.rows)
 
     def in_tolerances(self, values: Array) -> float:
         """The largest of |values| (q,) in units of their tolerances; NaN counts as infinite."""
@@ -188,20 +188,20 @@ class Fault:
         return float(np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max())
 
 
-Faults: TypeAlias = Sequence[Fault]
+WrongAnswers: TypeAlias = Sequence[WrongAnswer]
 """wrong answers first, then right ones, which a mistake must leave right"""
 
 
-def wrong_ones(faults: Faults) -> list[Fault]:
+def wrong_ones(faults: WrongAnswers) -> list[WrongAnswer]:
     """Those that are out of tolerance."""
     return [fault for fault in faults if fault.is_wrong]
 
 
-Explain: TypeAlias = Callable[[Faults], str | None]
+Explain: TypeAlias = Callable[[WrongAnswers], str | None]
 """The sentence of a mistake that explains the faults, or None"""
 
 
-def explained(faults: Faults, predictions: Iterable[Prediction | None], constants: int = 0) -> bool:
+def explained(faults: WrongAnswers, predictions: Iterable[Prediction | None], constants: int = 0) -> bool:
     """Whether the predictions meet every fault; None says nothing about one. They may be lazy: the first miss ends it.
 
     ``constants`` were fitted or searched for: that many more numbers must be off by more than the slack, for as many
@@ -223,7 +223,7 @@ def explained(faults: Faults, predictions: Iterable[Prediction | None], constant
     return enough and left <= REMAINDER * largest
 
 
-def fit(faults: Faults, directions: Sequence[Array | None]) -> float:
+def fit(faults: WrongAnswers, directions: Sequence[Array | None]) -> float:
     """The c for which c · directions comes closest to the excesses, each number weighted by its tolerance."""
     above = below = 0.0
     with np.errstate(all="ignore"):
@@ -235,10 +235,10 @@ def fit(faults: Faults, directions: Sequence[Array | None]) -> float:
     return above / below if below > 0 else float("nan")
 
 
-def named(predict: Callable[[Fault], Prediction | Array | None], sentence: str) -> Explain:
+def named(predict: Callable[[WrongAnswer], Prediction | Array | None], sentence: str) -> Explain:
     """A mistake without constants; ``{subject}`` in its sentence is "the loss" or "the gradient"."""
 
-    def explain(faults: Faults) -> str | None:
+    def explain(faults: WrongAnswers) -> str | None:
         found = (predict(fault) for fault in faults)
         predictions = (Prediction(p) if isinstance(p, np.ndarray) else p for p in found)
         return sentence.format(subject=faults[0].subject) if explained(faults, predictions) else None
@@ -246,10 +246,10 @@ def named(predict: Callable[[Fault], Prediction | Array | None], sentence: str) 
     return explain
 
 
-def fitted(direction: Callable[[Fault], Array | None], sentence: Callable[[str, float], str]) -> Explain:
+def fitted(direction: Callable[[WrongAnswer], Array | None], sentence: Callable[[str, float], str]) -> Explain:
     """A mistake with one unknown size c: the excess is c times the direction. ``sentence`` gets the subject and c."""
 
-    def explain(faults: Faults) -> str | None:
+    def explain(faults: WrongAnswers) -> str | None:
         directions = [direction(fault) for fault in faults]
         c = size(faults, directions, constants=1)
         return None if c is None else sentence(faults[0].subject, c)
@@ -257,7 +257,7 @@ def fitted(direction: Callable[[Fault], Array | None], sentence: Callable[[str, 
     return explain
 
 
-def size(faults: Faults, directions: Sequence[Array | None], constants: int) -> float | None:
+def size(faults: WrongAnswers, directions: Sequence[Array | None], constants: int) -> float | None:
     """The roundest c for which c · directions explains the faults: people write 0.01, and rounding adds the rest."""
     best = fit(faults, directions)
     for c in (*(float(f"{best:.{digits}e}") for digits in range(4)), best):

@@ -23,7 +23,15 @@ import numpy as np
 
 from compare_ag.model.arithmetic import K_EXP, K_SIGMOID
 from compare_ag.problem.core import Array
-from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained, wrong_ones
+from compare_ag.verify.faults import (
+    COMPUTED,
+    AnsweredPoint,
+    Prediction,
+    WrongAnswer,
+    WrongAnswers,
+    explained,
+    wrong_ones,
+)
 
 
 class Format(NamedTuple):
@@ -72,11 +80,11 @@ def rounded(values: Array, digits: int) -> Array:
     return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits))
 
 
-def _coarser(faults: Faults) -> list[Format]:
+def _coarser(faults: WrongAnswers) -> list[Format]:
     return [kind for kind in FORMATS if kind.u > faults[0].roundoff]
 
 
-def _within(faults: Faults, kind: Format, wrong: Array) -> bool:
+def _within(faults: WrongAnswers, kind: Format, wrong: Array) -> bool:
     """Whether the errors of the components ``wrong`` (q,) have the size of ``kind``'s, where that can be told."""
     largest, telling, numbers = 0.0, 0, len(faults) * int(wrong.sum())
     for fault in faults:
@@ -86,12 +94,12 @@ def _within(faults: Faults, kind: Format, wrong: Array) -> bool:
     return TYPICAL <= largest <= 1.0 and 2 * telling >= len(faults) and numbers > 1
 
 
-def _wrong(faults: Faults) -> Array:
+def _wrong(faults: WrongAnswers) -> Array:
     """The components (q,) that are out of tolerance somewhere."""
     return np.asarray(np.any([np.abs(fault.excess) > fault.tolerance for fault in faults], axis=0))
 
 
-def _names(faults: Faults, wrong: Array) -> str:
+def _names(faults: WrongAnswers, wrong: Array) -> str:
     """Of what kind of number, and of which of its components if not of all, as "the gradient of b"."""
     what = {"loss": "the loss", "gradient": "the gradient", "update": "the update"}.get(faults[0].kind, "the step")
     size = len(wrong)
@@ -102,7 +110,7 @@ def _names(faults: Faults, wrong: Array) -> str:
     return f"{what} of {', '.join(faults[0].point.layout.coordinate(int(j)) for j in np.flatnonzero(wrong)[:3])}"
 
 
-def _looks_random(faults: Faults, wrong: Array, kind: Format) -> bool:
+def _looks_random(faults: WrongAnswers, wrong: Array, kind: Format) -> bool:
     """Whether the errors of the components ``wrong`` (q,) change from point to point as rounding errors do.
 
     They have both signs, they do not all lie in one direction, and weights that differ by little, but by more than an
@@ -126,7 +134,7 @@ def _looks_random(faults: Faults, wrong: Array, kind: Format) -> bool:
     return not _is_smooth(list(points.values()), wrong, kind)
 
 
-def _is_smooth(faults: Faults, wrong: Array, kind: Format) -> bool:
+def _is_smooth(faults: WrongAnswers, wrong: Array, kind: Format) -> bool:
     """Whether errors at weights that lie close together are nearly the same, where there are such weights."""
     close, same = 0, 0
     for one, other in itertools.combinations(faults, 2):
@@ -139,7 +147,7 @@ def _is_smooth(faults: Faults, wrong: Array, kind: Format) -> bool:
     return 2 * same > close
 
 
-def _volume(fault: Fault) -> Array:
+def _volume(fault: WrongAnswer) -> Array:
     """The sum of the sizes of what is summed, (q,)."""
     if fault.kind == "loss":
         return np.array([float((fault.point.losses + np.abs(fault.point.logits)).mean())])
@@ -149,7 +157,7 @@ def _volume(fault: Fault) -> Array:
     return terms
 
 
-def on_grid(faults: Faults) -> str | None:
+def on_grid(faults: WrongAnswers) -> str | None:
     """Every wrong number is a number of a coarser format, and as near as that format comes."""
     faults = wrong_ones(faults)
     wrong = _wrong(faults)
@@ -165,11 +173,11 @@ def on_grid(faults: Faults) -> str | None:
     return None
 
 
-def _near(faults: Faults, kind: Format) -> bool:
+def _near(faults: WrongAnswers, kind: Format) -> bool:
     return all(fault.in_tolerances(fault.excess) * fault.roundoff <= COMPUTED * kind.u for fault in faults)
 
 
-def products(faults: Faults) -> str | None:
+def products(faults: WrongAnswers) -> str | None:
     """Factors of the matrix products rounded forward, backward or both.
 
     An AD tool may divide the residuals by n before, and b's gradient may be a part of the product or a sum of its own.
@@ -186,7 +194,7 @@ def products(faults: Faults) -> str | None:
     return None
 
 
-def _residual(fault: Fault, kind: Format, forward: bool) -> Array:
+def _residual(fault: WrongAnswer, kind: Format, forward: bool) -> Array:
     """r (n,), where the factors of Xw are rounded or are not."""
     point = fault.point
     if not forward:
@@ -196,13 +204,13 @@ def _residual(fault: Fault, kind: Format, forward: bool) -> Array:
     return point.data.objective.residual(logits, point.y)
 
 
-def _forward(fault: Fault, kind: Format) -> Prediction:
+def _forward(fault: WrongAnswer, kind: Format) -> Prediction:
     point = fault.point
     slope = _residual(fault, kind, forward=True) @ point.design / point.examples
     return Prediction(slope + point.shrinkage - fault.right)
 
 
-def _backward(fault: Fault, kind: Format, forward: bool, divided: bool, bias: bool) -> Prediction:
+def _backward(fault: WrongAnswer, kind: Format, forward: bool, divided: bool, bias: bool) -> Prediction:
     """The gradient from rounded factors; a residual near the middle of two numbers may go to either."""
     point, r = fault.point, _residual(fault, kind, forward)
     before = float(point.examples) if divided else 1.0
@@ -217,7 +225,7 @@ def _backward(fault: Fault, kind: Format, forward: bool, divided: bool, bias: bo
     return Prediction(gradient - fault.right, 1.0 + either / point.examples / fault.tolerance)
 
 
-def inaccurate_function(faults: Faults) -> str | None:
+def inaccurate_function(faults: WrongAnswers) -> str | None:
     """One function is good to float32 only, and all else to float64; named with what it does to the numbers."""
     if faults[0].roundoff >= FLOAT32.u or faults[0].kind == "update":
         return None
@@ -242,21 +250,21 @@ def inaccurate_function(faults: Faults) -> str | None:
     return f"{names[0]} good to float32 only, inside float64" if names else None
 
 
-def _has_one_sign(faults: Faults) -> bool:
+def _has_one_sign(faults: WrongAnswers) -> bool:
     """Whether the errors of a sum of residuals, or of the loss, all point one way, at `MANY` points or more."""
     signs = {fault.point.theta.tobytes(): bool(fault.excess[-1] > 0.0) for fault in faults}
     positive = sum(signs.values())
     return len(signs) >= MANY and min(positive, len(signs) - positive) < max(1, len(signs) // 10)
 
 
-def _reach(fault: Fault, bound: Callable[[Point], tuple[Array, Array]]) -> Array:
+def _reach(fault: WrongAnswer, bound: Callable[[AnsweredPoint], tuple[Array, Array]]) -> Array:
     """What errors of a function may do to a fault's numbers, (q,): they need not cancel."""
     losses, residuals = bound(fault.point)
     reach: Array = FLOAT32.u * np.abs(fault.spread(losses, residuals)).sum(axis=0)
     return reach
 
 
-def _of_exponential(point: Point) -> tuple[Array, Array]:
+def _of_exponential(point: AnsweredPoint) -> tuple[Array, Array]:
     """In ℓ and r, in units of u: a relative error ε of e = exp(-|z|) moves r by ε p(1 - p) and ℓ by ε e/(1 + e).
 
     ε ≤ (κ_exp + |z|) u where the argument is rounded too; exp 0 is 1 in every format. In the probability form -log p
@@ -269,18 +277,18 @@ def _of_exponential(point: Point) -> tuple[Array, Array]:
     return error * share, error * p * (1.0 - p)
 
 
-def _of_logarithm(point: Point) -> tuple[Array, Array]:
+def _of_logarithm(point: AnsweredPoint) -> tuple[Array, Array]:
     """A relative error κ_exp u of log(1 + e), or in the probability form of log p."""
     losses = point.losses - np.maximum(point.wrongness, 0.0)  # softplus(-|z|)
     return K_EXP * (point.losses if point.data.problem.loss == "probability" else losses), 0.0 * losses
 
 
-def _of_both(point: Point) -> tuple[Array, Array]:
+def _of_both(point: AnsweredPoint) -> tuple[Array, Array]:
     losses, residuals = _of_exponential(point)
     return losses + _of_logarithm(point)[0], residuals
 
 
-def _of_sigmoid(point: Point) -> tuple[Array, Array]:
+def _of_sigmoid(point: AnsweredPoint) -> tuple[Array, Array]:
     """A relative error (κ_σ + |z|(1 - p)) u of p = σ(z), which 1 - p inherits in absolute size."""
     p = np.where(point.y == 1.0, 1.0 - np.abs(point.residual), np.abs(point.residual))
     p = np.where(point.logits < 0.0, np.exp(-np.logaddexp(0.0, -point.logits)), p)
@@ -289,7 +297,7 @@ def _of_sigmoid(point: Point) -> tuple[Array, Array]:
     return 0.0 * size, error
 
 
-def _of_loss(point: Point) -> tuple[Array, Array]:
+def _of_loss(point: AnsweredPoint) -> tuple[Array, Array]:
     """ℓ as a whole, argument and result rounded; in the probability form by way of p = σ(z)."""
     losses, size = K_EXP * point.losses, np.abs(point.logits)
     if point.data.problem.loss == "probability":
@@ -297,14 +305,14 @@ def _of_loss(point: Point) -> tuple[Array, Array]:
     return losses + size * np.abs(point.residual), 0.0 * size
 
 
-def _of_logits(point: Point) -> tuple[Array, Array]:
+def _of_logits(point: AnsweredPoint) -> tuple[Array, Array]:
     """|Δz| ≤ m u (|X||w|), and u |z| where the sum is rounded: r moves by p(1 - p) Δz and ℓ by r Δz."""
     w, p = np.abs(point.layout.parts(point.theta)[0]), np.abs(point.residual)
     error = len(point.theta) * (np.abs(point.design[:, :-1]) @ w) + np.abs(point.logits) * bool(w.any())
     return p * error, p * (1.0 - p) * error
 
 
-FUNCTIONS: tuple[tuple[str, Callable[[Point], tuple[Array, Array]], bool], ...] = (
+FUNCTIONS: tuple[tuple[str, Callable[[AnsweredPoint], tuple[Array, Array]], bool], ...] = (
     ("an exponential is", _of_exponential, True),
     ("a logarithm is", _of_logarithm, True),
     ("an exponential or a logarithm is", _of_both, True),
@@ -315,7 +323,7 @@ FUNCTIONS: tuple[tuple[str, Callable[[Point], tuple[Array, Array]], bool], ...] 
 """the smallest bounds first; and whether an error near the bound is to be expected everywhere: σ(z) may round to 1"""
 
 
-def consistent(faults: Faults) -> str | None:
+def consistent(faults: WrongAnswers) -> str | None:
     """Errors without a pattern, of the size that the finest sufficient format would leave."""
     faults = wrong_ones(faults)
     wrong = _wrong(faults)

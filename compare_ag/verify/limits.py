@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from compare_ag.problem.core import Array
-from compare_ag.verify.faults import COMPUTED, Fault, Faults, Point, Prediction, explained
+from compare_ag.verify.faults import COMPUTED, AnsweredPoint, Prediction, WrongAnswer, WrongAnswers, explained
 from compare_ag.verify.searches import MOST_CELLS
 
 CLAMPS = (
@@ -37,7 +37,7 @@ THRESHOLDS = (20.0, 15.0, 10.0, 16.0, 18.0, 25.0, 30.0, 32.0, 33.0, 34.0, 35.0, 
 """logits beyond which people take softplus(x) for x; torch's softplus takes 20"""
 
 
-def clipped(faults: Faults) -> str | None:
+def clipped(faults: WrongAnswers) -> str | None:
     """Examples beyond some limit contribute no gradient: of a logit, of their loss, or of their residual.
 
     What is dropped is nearly all of an example's gradient where it is wrong, and nearly nothing where it is right.
@@ -66,11 +66,11 @@ def _clamp_between(least: float, most: float) -> str:
     return f"some {least:.1e} to {most:.1e}" if most > 2.0 * least else f"some {most:.1e}"
 
 
-def thresholded(faults: Faults) -> str | None:
+def thresholded(faults: WrongAnswers) -> str | None:
     """softplus(x) is x beyond a threshold, for x = s, z or -z: its loss lacks log(1 + exp(-|z|)), its slope is 1."""
     for name, sign in (("(1 - 2y) z", None), ("z", 1.0), ("-z", -1.0)):
 
-        def signed(point: Point, sign: float | None = sign) -> Array:
+        def signed(point: AnsweredPoint, sign: float | None = sign) -> Array:
             return point.wrongness if sign is None else sign * point.logits
 
         changes = []
@@ -87,7 +87,9 @@ def thresholded(faults: Faults) -> str | None:
     return None
 
 
-def _bracket(faults: Faults, measure: Callable[[Point], Array], changes: Sequence[Array]) -> tuple[float, float] | None:
+def _bracket(
+    faults: WrongAnswers, measure: Callable[[AnsweredPoint], Array], changes: Sequence[Array]
+) -> tuple[float, float] | None:
     """Between which limits of ``measure`` it explains all faults that the examples beyond are changed, or None.
 
     changes: what each example's change contributes to each fault, (n, q).
@@ -105,7 +107,7 @@ def _bracket(faults: Faults, measure: Callable[[Point], Array], changes: Sequenc
     return (low, high) if known and explained(faults, predictions, constants=1) else None
 
 
-def _limits(fault: Fault, sizes: Array, change: Array) -> tuple[tuple[float, float], int]:
+def _limits(fault: WrongAnswer, sizes: Array, change: Array) -> tuple[tuple[float, float], int]:
     """Between which limits of ``sizes`` (n,) changing the larger ones explains a fault, and how many those are."""
     order = np.argsort(-sizes, kind="stable")
     steps = np.concatenate([[math.inf], sizes[order], [-math.inf]])
@@ -118,7 +120,7 @@ def _limits(fault: Fault, sizes: Array, change: Array) -> tuple[tuple[float, flo
     return (float(steps[last + 1]), float(steps[first])), first
 
 
-def capped(faults: Faults) -> str | None:
+def capped(faults: WrongAnswers) -> str | None:
     """The loss of a probability that is kept away from 0, by a maximum, by an addition, or away from 0 and 1."""
     ways = (
         ("the loss is that of {}: it is clipped", _at_least),
@@ -137,17 +139,17 @@ def capped(faults: Faults) -> str | None:
     return None
 
 
-def _at_least(fault: Fault, clamp: float) -> Array:
+def _at_least(fault: WrongAnswer, clamp: float) -> Array:
     """-log max(p, c), (n,), for the probability p = exp(-ℓ) of the right label."""
     return np.asarray(np.minimum(fault.point.losses, -math.log(clamp)))
 
 
-def _increased(fault: Fault, clamp: float) -> Array:
+def _increased(fault: WrongAnswer, clamp: float) -> Array:
     """-log(p + c)."""
     return np.asarray(-np.logaddexp(-fault.point.losses, math.log(clamp)))
 
 
-def _between(fault: Fault, clamp: float) -> Array:
+def _between(fault: WrongAnswer, clamp: float) -> Array:
     """-log of the probability, which is kept between c and 1 - c in the dtype; 1 - (1 - c) is not c there."""
     y, real = fault.point.y, np.dtype(fault.point.data.problem.dtype).type
     least, most = float(real(clamp)), float(real(1) - real(clamp))
@@ -156,7 +158,7 @@ def _between(fault: Fault, clamp: float) -> Array:
     return np.asarray(np.clip(fault.point.losses, floor, ceiling))
 
 
-def softened(faults: Faults) -> str | None:
+def softened(faults: WrongAnswers) -> str | None:
     """The slope of a logarithm that is kept away from 0: p + c or max(p(1 - p), c) stands where p or p(1 - p) should.
 
     With q = exp(-ℓ), the probability of the right label, r becomes r q/(q + c), r min(1, p(1 - p)/c), or clip(p) - y.
@@ -175,21 +177,21 @@ def softened(faults: Faults) -> str | None:
     return None
 
 
-def _increased_slope(point: Point, clamp: float) -> Array:
+def _increased_slope(point: AnsweredPoint, clamp: float) -> Array:
     right = np.exp(-point.losses)
     return np.asarray(point.residual * (right / (right + clamp)))
 
 
-def _divided_slope(point: Point, clamp: float) -> Array:
+def _divided_slope(point: AnsweredPoint, clamp: float) -> Array:
     return np.asarray(point.residual * np.minimum(1.0, np.abs(point.residual) * np.exp(-point.losses) / clamp))
 
 
-def _clipped_residual(point: Point, clamp: float) -> Array:
+def _clipped_residual(point: AnsweredPoint, clamp: float) -> Array:
     """|r| is 1 - q, which a clip of p keeps between c and 1 - c."""
     return np.asarray((1.0 - 2.0 * point.y) * np.clip(np.abs(point.residual), clamp, 1.0 - clamp))
 
 
-def tanh_sigmoid(faults: Faults) -> str | None:
+def tanh_sigmoid(faults: WrongAnswers) -> str | None:
     """p is (1 + tanh(z/2))/2, whose digits cancel where z is negative: -log p and its slope follow the few left."""
     problem = faults[0].point.data.problem
     if problem.loss != "probability":
@@ -197,7 +199,7 @@ def tanh_sigmoid(faults: Faults) -> str | None:
     real = np.dtype(problem.dtype).type
     half = real(0.5)
 
-    def predict(fault: Fault, *, literal: bool) -> Prediction | None:
+    def predict(fault: WrongAnswer, *, literal: bool) -> Prediction | None:
         y = fault.point.y
         tanh = np.tanh(half * fault.point.logits.astype(real)).astype(np.float64)
         p = (1.0 + tanh) / 2.0

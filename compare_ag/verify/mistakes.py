@@ -17,11 +17,11 @@ import numpy as np
 from compare_ag.problem.core import Array
 from compare_ag.verify import formats, limits, searches
 from compare_ag.verify.faults import (
+    AnsweredPoint,
     Explain,
-    Fault,
-    Faults,
-    Point,
     Prediction,
+    WrongAnswer,
+    WrongAnswers,
     explained,
     fit,
     fitted,
@@ -37,17 +37,17 @@ Tiers: TypeAlias = Sequence[Sequence[Explain]]
 # --- the size
 
 
-def _times(factor: Callable[[Fault], float], *, penalised: bool = True) -> Callable[[Fault], Prediction]:
+def _times(factor: Callable[[WrongAnswer], float], *, penalised: bool = True) -> Callable[[WrongAnswer], Prediction]:
     """Everything is multiplied, or everything but the penalty."""
 
-    def predict(fault: Fault) -> Prediction:
+    def predict(fault: WrongAnswer) -> Prediction:
         c = factor(fault)
         return Prediction((c - 1.0) * (fault.right - (0.0 if penalised else fault.penalty)), max(1.0, abs(c)))
 
     return predict
 
 
-def _size(factor: Callable[[Fault], float], sentence: str) -> tuple[Explain, ...]:
+def _size(factor: Callable[[WrongAnswer], float], sentence: str) -> tuple[Explain, ...]:
     """A factor that knows the batch: on the mean over the examples alone, and on all of it."""
     return (named(_times(factor), sentence), _penalised(named(_times(factor, penalised=False), sentence)))
 
@@ -57,19 +57,19 @@ def _penalised(explain: Explain) -> Explain:
     return lambda faults: explain(faults) if faults[0].point.data.problem.l2 else None
 
 
-def _n(fault: Fault) -> float:
+def _n(fault: WrongAnswer) -> float:
     return float(fault.point.examples)
 
 
-def _of_all(fault: Fault) -> float:
+def _of_all(fault: WrongAnswer) -> float:
     return fault.point.examples / fault.point.data.problem.examples
 
 
-def _of_nominal(fault: Fault) -> float:
+def _of_nominal(fault: WrongAnswer) -> float:
     return fault.point.examples / (fault.point.data.problem.batch_size or fault.point.examples)
 
 
-def _always_zero(faults: Faults) -> str | None:
+def _always_zero(faults: WrongAnswers) -> str | None:
     """No answer is anything but 0, where it is right too."""
     if any(fault.reported is not None and fault.reported.any() for fault in faults):
         return None
@@ -96,13 +96,13 @@ SCALED: Explain = fitted(
 # --- the penalty
 
 
-def _bias_penalty(fault: Fault) -> Array:
+def _bias_penalty(fault: WrongAnswer) -> Array:
     l2, layout = float(fault.point.data.problem.l2), fault.point.layout
     _, b = layout.parts(fault.point.theta)
     return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.filled(0.0, l2 * float(b))
 
 
-def _weights_only(fault: Fault) -> Array:
+def _weights_only(fault: WrongAnswer) -> Array:
     return fault.point.layout.only("w", fault.point.theta)
 
 
@@ -118,7 +118,7 @@ PENALTY_SIZES: tuple[Explain, ...] = (
 )
 
 
-def _unasked(faults: Faults) -> str | None:
+def _unasked(faults: WrongAnswers) -> str | None:
     """A penalty where none was asked for."""
     if faults[0].point.data.problem.l2:
         return None
@@ -128,20 +128,20 @@ def _unasked(faults: Faults) -> str | None:
 # --- a part of it
 
 
-def _of_weights(fault: Fault) -> Array:
+def _of_weights(fault: WrongAnswer) -> Array:
     return fault.point.layout.only("w", fault.right)
 
 
-def _of_examples(fault: Fault) -> Array:
+def _of_examples(fault: WrongAnswer) -> Array:
     return np.asarray(fault.right - fault.penalty)
 
 
-def _of_label(label: float) -> Callable[[Fault], Array]:
+def _of_label(label: float) -> Callable[[WrongAnswer], Array]:
     """What the examples of one label contribute."""
     return lambda fault: np.asarray(fault.terms[fault.point.y == label].sum(axis=0))
 
 
-def _smoothed(fault: Fault) -> Array:
+def _smoothed(fault: WrongAnswer) -> Array:
     """A label y + ε(1 - 2y) moves r by -ε(1 - 2y) and ℓ by -ε(1 - 2y) z."""
     point = fault.point
     return np.asarray(fault.spread(-point.wrongness, 2.0 * point.y - 1.0).sum(axis=0))
@@ -176,10 +176,10 @@ _COUNTS: tuple[tuple[Callable[[float], float], str], ...] = (
 )
 
 
-def _miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[Fault], Prediction]:
+def _miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[WrongAnswer], Prediction]:
     """The mean over the examples is taken with another count, in the gradient of b alone or of w alone."""
 
-    def predict(fault: Fault) -> Prediction:
+    def predict(fault: WrongAnswer) -> Prediction:
         c, part = factor(_n(fault)), fault.right - fault.penalty
         own = np.arange(len(part)) == len(part) - 1
         return Prediction(np.where(own if of_b else ~own, (c - 1.0) * part, 0.0), max(1.0, c))
@@ -194,7 +194,7 @@ PART_SIZES: tuple[Explain, ...] = tuple(
 )
 
 
-def _constant_vector(faults: Faults) -> str | None:
+def _constant_vector(faults: WrongAnswers) -> str | None:
     """The excess is the same vector at all points on one batch, as where the data are not those that were given."""
     if len(faults) < 3 or any(fault.point.rows is not None for fault in faults) or not _many_points(faults):
         return None
@@ -204,7 +204,7 @@ def _constant_vector(faults: Faults) -> str | None:
     return f"{faults[0].subject} is off by the same amount at all points, whatever the weights" if found else None
 
 
-def _many_points(faults: Faults) -> bool:
+def _many_points(faults: WrongAnswers) -> bool:
     return len({fault.point.theta.tobytes() for fault in faults}) > 2
 
 
@@ -220,24 +220,24 @@ def _left_over(count: int, block: int) -> int:
     return count % block if count > block else 0
 
 
-def _examples_left(fault: Fault, block: int) -> Array:
+def _examples_left(fault: WrongAnswer, block: int) -> Array:
     terms = fault.terms
     return np.asarray(-terms[len(terms) - _left_over(len(terms), block) :].sum(axis=0))
 
 
-def _examples_left_of_w(fault: Fault, block: int) -> Array:
+def _examples_left_of_w(fault: WrongAnswer, block: int) -> Array:
     return fault.point.layout.only("w", _examples_left(fault, block))
 
 
-def _features_left(fault: Fault, block: int) -> Array:
+def _features_left(fault: WrongAnswer, block: int) -> Array:
     d = len(fault.right) - 1
     lost = np.arange(d + 1) >= d - _left_over(d, block)
     return np.where(lost & (np.arange(d + 1) < d), -fault.right, 0.0)
 
 
-def _beyond_a_block(faults: Faults) -> str | None:
+def _beyond_a_block(faults: WrongAnswers) -> str | None:
     """What is left over when examples or features are cut into blocks of one size counts for nothing."""
-    ways: list[tuple[Callable[[Fault, int], Array], str]] = [(_examples_left, f"left out of {faults[0].subject}")]
+    ways: list[tuple[Callable[[WrongAnswer, int], Array], str]] = [(_examples_left, f"left out of {faults[0].subject}")]
     if faults[0].kind != "loss":
         ways += [(_examples_left_of_w, "left out of the gradient of w"), (_features_left, "without a gradient")]
     for block in BLOCKS:
@@ -250,7 +250,7 @@ def _beyond_a_block(faults: Faults) -> str | None:
     return None
 
 
-def _untransposed(fault: Fault) -> Array:
+def _untransposed(fault: WrongAnswer) -> Array:
     """Xr/n instead of Xᵀr/n, where X is square."""
     X, r = fault.point.design[:, :-1], fault.point.residual
     if X.shape[0] != X.shape[1]:
@@ -261,38 +261,38 @@ def _untransposed(fault: Fault) -> Array:
 # --- the examples
 
 
-def _other_labels(fault: Fault) -> Prediction:
-    return fault.instead(Point(fault.point.data, fault.point.theta, fault.point.rows, inverted=True))
+def _other_labels(fault: WrongAnswer) -> Prediction:
+    return fault.instead(AnsweredPoint(fault.point.data, fault.point.theta, fault.point.rows, inverted=True))
 
 
-def _all_data(fault: Fault) -> Prediction | None:
-    return None if fault.point.rows is None else fault.instead(Point(fault.point.data, fault.point.theta, None))
+def _all_data(fault: WrongAnswer) -> Prediction | None:
+    return None if fault.point.rows is None else fault.instead(AnsweredPoint(fault.point.data, fault.point.theta, None))
 
 
 # --- the call
 
 
-def _before(fault: Fault) -> Prediction | None:
+def _before(fault: WrongAnswer) -> Prediction | None:
     return None if fault.before is None else fault.instead(fault.at(fault.before))
 
 
-def _kept(fault: Fault) -> Array | None:
+def _kept(fault: WrongAnswer) -> Array | None:
     return None if fault.before is None else fault.of(fault.at(fault.before))
 
 
-def _added_up(fault: Fault) -> Array | None:
+def _added_up(fault: WrongAnswer) -> Array | None:
     reported = None if fault.before is None else fault.before.gradient
     return None if reported is None else reported.astype(np.float64)
 
 
-def _after_update(fault: Fault) -> Prediction | None:
+def _after_update(fault: WrongAnswer) -> Prediction | None:
     following = fault.sample.following
     if following is None or not np.isfinite(following).all():
         return None
-    return fault.instead(Point(fault.point.data, following, fault.point.rows))
+    return fault.instead(AnsweredPoint(fault.point.data, following, fault.point.rows))
 
 
-def _same_everywhere(faults: Faults) -> str | None:
+def _same_everywhere(faults: WrongAnswers) -> str | None:
     """For each batch every answer is the same, and the exact ones are not."""
     answers: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
     rights: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
@@ -306,7 +306,7 @@ def _same_everywhere(faults: Faults) -> str | None:
     return f"{faults[0].subject} does not depend on the weights" if same else None
 
 
-def _replayed(faults: Faults) -> str | None:
+def _replayed(faults: WrongAnswers) -> str | None:
     """Every answer is bit for bit one that was given for other weights."""
     twins = [fault.twin for fault in wrong_ones(faults)]
     return f"{faults[0].subject} is replayed: {faults[0].sample.where} repeats {twins[0]}" if all(twins) else None
@@ -323,18 +323,18 @@ CALLS: tuple[Explain, ...] = (
 # --- the components
 
 
-def _without_bias(fault: Fault) -> Array:
+def _without_bias(fault: WrongAnswer) -> Array:
     return -fault.point.layout.only("b", fault.right)
 
 
 # --- the update
 
 
-def _rate(fault: Fault) -> float:
+def _rate(fault: WrongAnswer) -> float:
     return float(fault.point.data.problem.learning_rate)
 
 
-def _rounded_rate(faults: Faults) -> str | None:
+def _rounded_rate(faults: WrongAnswers) -> str | None:
     """The learning rate was rounded to a coarser format; the finest where several give the same number."""
     for kind in formats.FORMATS:
         rate = _rate(faults[0])
@@ -344,7 +344,7 @@ def _rounded_rate(faults: Faults) -> str | None:
     return None
 
 
-def _unmoved(faults: Faults) -> str | None:
+def _unmoved(faults: WrongAnswers) -> str | None:
     """The weights are bit for bit what they were."""
     if any((fault.observed != fault.sample.weights).any() for fault in faults):
         return None
@@ -352,7 +352,7 @@ def _unmoved(faults: Faults) -> str | None:
     return f"a step is skipped: the update leaves the weights as they were{where}"
 
 
-def _last_step(fault: Fault) -> Array | None:
+def _last_step(fault: WrongAnswer) -> Array | None:
     """The step that the call before made, as the gradient that a step in the same direction would need."""
     if fault.last_update is None or fault.last_update.following is None:
         return None
@@ -360,12 +360,12 @@ def _last_step(fault: Fault) -> Array | None:
     return np.asarray(-last / _rate(fault))
 
 
-def _old_gradient(fault: Fault) -> Array | None:
+def _old_gradient(fault: WrongAnswer) -> Array | None:
     last = None if fault.last_update is None else fault.last_update.gradient
     return None if last is None else np.asarray(last.astype(np.float64) - fault.right)
 
 
-def _clipped_norm(faults: Faults) -> str | None:
+def _clipped_norm(faults: WrongAnswers) -> str | None:
     """g is shortened to some norm N where it is longer."""
     norms = np.array([np.linalg.norm(fault.right) for fault in faults])
     used = [float(np.linalg.norm(fault.right + fault.excess)) for fault in faults]
@@ -376,7 +376,7 @@ def _clipped_norm(faults: Faults) -> str | None:
     return f"the gradient's norm is clipped to {limit:.3g} before the update" if found else None
 
 
-def _lengths(faults: Faults) -> str | None:
+def _lengths(faults: WrongAnswers) -> str | None:
     """Every answer has the right direction, and a length of its own."""
     faults = wrong_ones(faults)
     factors = np.array([1.0 + fit([fault], [fault.right]) for fault in faults])

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from compare_ag.model.arithmetic import Arithmetic, Array, Known
-from compare_ag.model.builtin import logistic_formula
 from compare_ag.model.formula import Expr, Formula, apply, constant, data, gradient
+from compare_ag.model.formulas import logistic_formula
 from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem
 from compare_ag.verify.readings import At, Reader, Reading

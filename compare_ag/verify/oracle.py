@@ -42,10 +42,10 @@ from threadpoolctl import threadpool_limits
 from compare_ag.model.arithmetic import SECOND_ORDER, Arithmetic, Array, Extended, Known
 from compare_ag.model.rules import Ball, Balls, Bounded
 from compare_ag.problem import Problem, batches, recorded_steps
-from compare_ag.problem.memory import MOST_EXACT_CELLS
+from compare_ag.problem.estimate import MOST_EXACT_CELLS
 from compare_ag.verify.objective import Objective, Step, joined_entries
 from compare_ag.verify.points import PointTolerance, read_points, tolerances
-from compare_ag.verify.readings import Numbers, Reader
+from compare_ag.verify.readings import NumberReading, Reader
 
 RADIUS = 1e-30
 """The exact trajectory's weights, and the logits at them, are known to this much, or it is not called exact."""
@@ -103,7 +103,7 @@ class Exact(NamedTuple):
         return Exact(np.vstack([self.high, other.high]), np.vstack([self.low, other.low]), radius)
 
 
-class Evaluation(NamedTuple):
+class ExactEvaluation(NamedTuple):
     """Everything exact about one point on one batch."""
 
     loss: Exact
@@ -153,11 +153,11 @@ class Oracle:
         self.largest = float(max(problem.X.max(), -problem.X.min()))
         self._batches: dict[bytes | None, _Batch] = {}
         """by `batch_key`"""
-        self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, Evaluation]] = {}
+        self._known: dict[tuple[bytes, bytes | None, int], tuple[PointTolerance, ExactEvaluation]] = {}
 
     def judge_all(
         self, weights: Array, rows: Array | None, judged: int, until: float = math.inf
-    ) -> list[tuple[PointTolerance, Evaluation] | None]:
+    ) -> list[tuple[PointTolerance, ExactEvaluation] | None]:
         """Tolerance and exact answers at each of ``weights`` (P, m) on the examples ``rows`` (None: all).
 
         A point is evaluated once, however often it is asked for. judged: as for `point_tolerance`. until: a time of
@@ -171,7 +171,7 @@ class Oracle:
                 self._known = {key: self._known[key] for key in keys if key in self._known}
             points = np.stack(list(new.values()))
             allowed: list[PointTolerance] = []
-            found: list[Evaluation] = []
+            found: list[ExactEvaluation] = []
             count = max(1, MOST_READ // self.parameters)
             for first in range(0, len(points), count):
                 for one, other in zip(*self._read(points[first : first + count], rows, judged), strict=True):
@@ -184,7 +184,9 @@ class Oracle:
                     self._known[key] = tolerance, self.at(one, rows, tolerance)
         return [self._known.get(key) for key in keys]
 
-    def _read(self, points: Array, rows: Array | None, judged: int) -> tuple[list[PointTolerance], list[Evaluation]]:
+    def _read(
+        self, points: Array, rows: Array | None, judged: int
+    ) -> tuple[list[PointTolerance], list[ExactEvaluation]]:
         """The tolerances at points (P, m), and the numbers there, by the cheapest arithmetic that decides."""
         with threadpool_limits(1, "blas"):  # two threads contend for what one does in a third of the time
             tested = read_points(self.problem, points, rows, judged=judged)
@@ -201,7 +203,7 @@ class Oracle:
     def _cells(self, rows: Array | None) -> int:
         return self.problem.features * (self.problem.examples if rows is None else len(rows))
 
-    def _plainly(self, tested: Step, rows: Array | None) -> list[Evaluation]:
+    def _plainly(self, tested: Step, rows: Array | None) -> list[ExactEvaluation]:
         """The float64 numbers of a reading with bounds, which is itself a correct program in float64.
 
         No bound grows more slowly than in proportion to u, so that the bound in a coarser format, times the ratio of
@@ -211,7 +213,7 @@ class Oracle:
         ratio = Known.here().u / Arithmetic.of(self.problem.dtype).u * math.sqrt(n + 2.0)
         return _evaluations(tested, lambda part: ratio * np.asarray(part.error))
 
-    def at(self, weights: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> Evaluation:
+    def at(self, weights: Array, rows: Array | None = None, allowed: PointTolerance | None = None) -> ExactEvaluation:
         """Loss, gradient and the weights after one step, at ``weights`` (m,), on the examples ``rows`` (None: all).
 
         In balls. allowed: what it will be compared with. More bits are taken until it decides, `MOST_POINT_BITS` at
@@ -224,12 +226,12 @@ class Oracle:
                 return found
             bits *= 2
 
-    def _in_balls(self, weights: Array, rows: Array | None, bits: int) -> Evaluation:
+    def _in_balls(self, weights: Array, rows: Array | None, bits: int) -> ExactEvaluation:
         layout, count = self.problem.layout, len(self.problem.layout.names)
         with PRECISION_LOCK, ctx.workprec(bits):
             loss, *rest = self._batch(rows).read(self.objective.step_reader).at(self._parameters(balls(weights)))
             slope, after = (joined_entries(part) for part in (rest[:count], rest[count:]))
-            return Evaluation(
+            return ExactEvaluation(
                 enclosed(loss.entries, ()), enclosed(slope, (layout.size,)), enclosed(after, (layout.size,))
             )
 
@@ -311,7 +313,7 @@ class Oracle:
             bits=ctx.prec,
         )
 
-    def _steps(self, theta: list[Ball], batches: Iterable[_Batch]) -> Iterator[_Step]:
+    def _steps(self, theta: list[Ball], batches: Iterable[_Batch]) -> Iterator[_ExactStep]:
         """Gradient descent from exact weights ``theta`` (m,), one step for each batch."""
         problem, reader = self.problem, self.objective.gradient_reader
         q, curvature, rate = _lipschitz(problem), problem.curvature, arb(float(problem.learning_rate))
@@ -323,11 +325,11 @@ class Oracle:
             of_loss = float(loss.rad()) * 1.01 + (slope + curvature * distance) * distance
             following = [one - rate * by for one, by in zip(theta, gradient, strict=True)]
             after = q * distance + 1.01 * _norm(float(entry.rad()) for entry in following)
-            yield _Step(theta, distance, loss, of_loss, following, after)
+            yield _ExactStep(theta, distance, loss, of_loss, following, after)
             theta, distance = [one.mid() for one in following], after
 
 
-def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[Evaluation]:
+def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list[ExactEvaluation]:
     """The numbers of each of the P points, and how far off they may be."""
     parts: list[tuple[Array, Array, Array]] = []
     with np.errstate(all="ignore"):  # what does not fit into float64 decides nothing
@@ -335,7 +337,7 @@ def _evaluations(step: Step, radius: Callable[[Bounded], Array | float]) -> list
             off = np.broadcast_to(SECOND_ORDER * np.asarray(radius(part)), part.value.shape).astype(np.float64)
             high = part.value.astype(np.float64)
             parts.append((high, (part.value - high).astype(np.float64), off))
-    return [Evaluation(*(Exact(*(one[i] for one in part)) for part in parts)) for i in range(len(step.loss.value))]
+    return [ExactEvaluation(*(Exact(*(one[i] for one in part)) for part in parts)) for i in range(len(step.loss.value))]
 
 
 def batch_key(rows: Array | None) -> bytes | None:
@@ -400,9 +402,9 @@ class _Batch:
             "l2": Balls(balls(np.asarray(problem.l2)), ()),
             "rate": Balls(balls(np.asarray(problem.learning_rate)), ()),
         }
-        self._readings: dict[tuple[Reader, int], Numbers[Balls]] = {}
+        self._readings: dict[tuple[Reader, int], NumberReading[Balls]] = {}
 
-    def read(self, reader: Reader) -> Numbers[Balls]:
+    def read(self, reader: Reader) -> NumberReading[Balls]:
         """The reading of some expressions on these data, in the precision at hand."""
         key = reader, ctx.prec
         if key not in self._readings:
@@ -410,7 +412,7 @@ class _Batch:
         return self._readings[key]
 
 
-class _Step(NamedTuple):
+class _ExactStep(NamedTuple):
     """One exact step: the loss and the weights (m,) before and after it, as balls or the midpoints of balls.
 
     Each radius bounds the distance from the exact trajectory, of weights in the 2-norm.

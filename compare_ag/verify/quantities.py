@@ -5,10 +5,10 @@ computes the loss step by step in ball arithmetic, in each of the ways in which 
 the steps by the chain rule, so that each has its exact value and its exact gradient. A backend's node is then
 recognised by its numbers (`alignment`).
 
-Both are readings of the formulas in `model.builtin`, exactly and with bounds. A framework may take another route to the
-same number (one kernel for three steps, a closed form of a derivative): of the ways that name a quantity the largest
-bound counts, and κ_AD u|q| is added. In the probability form the entries of saturated examples have infinite bounds:
-there nothing can be decided.
+Both are readings of the formulas in `model.formulas`, exactly and with bounds. A framework may take another route to
+the same number (one kernel for three steps, a closed form of a derivative): of the ways that name a quantity the
+largest bound counts, and κ_AD u|q| is added. In the probability form the entries of saturated examples have infinite
+bounds: there nothing can be decided.
 
 Two quantities that differ in sign are one here, for a minus may stand at any place: `alignment` tries both.
 """
@@ -22,8 +22,8 @@ import numpy as np
 from flint import arb, ctx
 
 from compare_ag.model.arithmetic import K_AD, SECOND_ORDER, Arithmetic, Array
-from compare_ag.model.builtin import ENDS, logistic_ways
 from compare_ag.model.formula import Expr, Formula, gradient, in_order
+from compare_ag.model.formulas import ENDS, logistic_ways
 from compare_ag.model.rules import Balls, Bounded
 from compare_ag.problem import Problem
 from compare_ag.verify.objective import Objective
@@ -76,8 +76,8 @@ def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = 
     with PRECISION_LOCK, ctx.workprec(bits), np.errstate(all="ignore"):
         exact = {name: Balls(balls(one), np.shape(one)) for name, one in at.items()}
         exact["1/n"] = Balls([arb(1) / examples], ())
-        sheets = [_Way(first, at, exact, examples, arithmetic, exactly=False)]
-        sheets += [_Way(way, at, exact, examples, arithmetic, exactly=True) for way in ways]
+        sheets = [_LossForm(first, at, exact, examples, arithmetic, exactly=False)]
+        sheets += [_LossForm(way, at, exact, examples, arithmetic, exactly=True) for way in ways]
         saturated = np.isinf(sheets[0].bounds["ℓ"].error) & (problem.loss == "probability")
         features = np.asarray(data["X"], dtype=np.float64)
         nothing = np.zeros(features.shape)
@@ -94,7 +94,7 @@ def _in_order(ways: Sequence[Formula]) -> list[str]:
     return [*begun, *sorted(last, key=last.__getitem__), *(one for one in ENDS if any(one in way for way in named))]
 
 
-class _Way:
+class _LossForm:
     """One way to write the objective, read at the weights: bounds of all that it names, and exact numbers."""
 
     def __init__(
@@ -135,7 +135,7 @@ def _origins(node: Expr, symbols: dict[Expr, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _quantity(symbol: str, ways: Sequence[_Way], arithmetic: Arithmetic, saturated: Array) -> NamedQuantity:
+def _quantity(symbol: str, ways: Sequence[_LossForm], arithmetic: Arithmetic, saturated: Array) -> NamedQuantity:
     """A quantity, with the largest finite bound over the ways that name it."""
     naming = [way for way in ways if symbol in way.named]
     written = next(way for way in naming if way.exactly)

@@ -106,12 +106,14 @@ class Reader:
             return Streamed(self, data, examples)
         constants = {i: np.asarray(number) for i, number in self.constants.items()}
         given = {name: np.asarray(one, dtype=np.float64) for name, one in data.items()}
-        return Numbers(self, given, constants, lambda step: _value(step, examples))
+        return NumberReading(self, given, constants, lambda step: _value(step, examples))
 
-    def exactly(self, data: Mapping[str, Balls], examples: int) -> Numbers[Balls]:
+    def exactly(self, data: Mapping[str, Balls], examples: int) -> NumberReading[Balls]:
         """The ends as balls, in the precision at hand, of one point after another on the same data."""
         constants = {i: Balls([arb(float(number))], ()) for i, number in self.constants.items()}
-        return Numbers(self, data, constants, lambda step: partial(_exact, step, Site(step.node, examples), examples))
+        return NumberReading(
+            self, data, constants, lambda step: partial(_exact, step, Site(step.node, examples), examples)
+        )
 
     @property
     def steps(self) -> list[_Step]:
@@ -258,7 +260,7 @@ class Streamed:
         return self._reader.in_chunks({**self._data, **parameters}, self._examples, self._constants, self._way)
 
 
-class Numbers(Generic[N]):
+class NumberReading(Generic[N]):
     """A reading on one batch; what depends on its data alone is computed once."""
 
     def __init__(
@@ -295,7 +297,7 @@ class Numbers(Generic[N]):
         return [slots[i] for i in self._ends]
 
 
-Reading: TypeAlias = Numbers[Array] | Streamed
+Reading: TypeAlias = NumberReading[Array] | Streamed
 """float64 numbers on one batch"""
 
 

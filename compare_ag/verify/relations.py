@@ -32,7 +32,7 @@ from compare_ag.verify.points import PointTolerance, point_tolerance
 Answer: TypeAlias = Literal["correct", "wrong", "undecidable"]
 
 
-class Answers(NamedTuple):
+class PointValues(NamedTuple):
     """What a backend says at P points, in the tested dtype."""
 
     loss: Array
@@ -41,7 +41,7 @@ class Answers(NamedTuple):
     """(P, m), in the order of `Problem.layout`"""
 
 
-Ask: TypeAlias = Callable[[Array, Array, Array], Answers]
+Ask: TypeAlias = Callable[[Array, Array, Array], PointValues]
 """(X (n', d), y (n',), weights (P, m)) -> its answers; n' is at most the problem's n"""
 
 
@@ -56,7 +56,7 @@ class RelationResult(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Case:
+class _RelationCase:
     """One point of one problem, and whom to ask."""
 
     problem: Problem
@@ -68,7 +68,7 @@ class _Case:
         return point_tolerance(replace(self.problem, X=X, y=y), weights)
 
 
-Relation: TypeAlias = Callable[[_Case], RelationResult]
+Relation: TypeAlias = Callable[[_RelationCase], RelationResult]
 
 
 def check_relation(
@@ -82,7 +82,7 @@ def check_relation(
     def nobody(_: float) -> Ask:
         raise _UndecidableError("no backend with another l2 at hand")
 
-    case = _Case(problem, np.asarray(weights, problem.dtype), ask, ask_l2 or nobody)
+    case = _RelationCase(problem, np.asarray(weights, problem.dtype), ask, ask_l2 or nobody)
     try:
         with np.errstate(all="ignore"):
             return RELATIONS[name](case)
@@ -113,7 +113,7 @@ def _compare(pairs: list[tuple[str, Array, Array, Array]]) -> RelationResult:
     return RelationResult(verdict, f"{said}, {worst:.2g} times what rounding allows", worst)
 
 
-def _same_everywhere(case: _Case, X: Array, y: Array, weights: Array, sign: float = 1.0) -> RelationResult:
+def _same_everywhere(case: _RelationCase, X: Array, y: Array, weights: Array, sign: float = 1.0) -> RelationResult:
     """The problem (X, y) at ``weights`` must have the case's own loss, and ``sign`` times its gradient."""
     p = case.problem
     mine = case.ask(p.X, p.y, case.weights[None])
@@ -127,12 +127,12 @@ def _same_everywhere(case: _Case, X: Array, y: Array, weights: Array, sign: floa
     )
 
 
-def _row_permutation(case: _Case) -> RelationResult:
+def _row_permutation(case: _RelationCase) -> RelationResult:
     order = np.random.default_rng(1).permutation(case.problem.examples)
     return _same_everywhere(case, case.problem.X[order], case.problem.y[order], case.weights)
 
 
-def _duplication(case: _Case) -> RelationResult:
+def _duplication(case: _RelationCase) -> RelationResult:
     half = case.problem.examples // 2
     if not half:
         raise _UndecidableError("one example cannot be duplicated within the data's size")
@@ -141,12 +141,12 @@ def _duplication(case: _Case) -> RelationResult:
     return _same_everywhere(inner, np.concatenate([X, X]), np.concatenate([y, y]), case.weights)
 
 
-def _label_mirror(case: _Case) -> RelationResult:
+def _label_mirror(case: _RelationCase) -> RelationResult:
     y = np.asarray(1 - case.problem.y, case.problem.dtype)
     return _same_everywhere(case, case.problem.X, y, -case.weights, sign=-1.0)
 
 
-def _additivity(case: _Case) -> RelationResult:
+def _additivity(case: _RelationCase) -> RelationResult:
     p, n = case.problem, case.problem.examples
     cut = n // 3
     if not cut:
@@ -179,7 +179,7 @@ def _additivity(case: _Case) -> RelationResult:
     )
 
 
-def _zero_column(case: _Case) -> RelationResult:
+def _zero_column(case: _RelationCase) -> RelationResult:
     X, weights = case.problem.X.copy(), case.weights.copy()
     X[:, 0] = 0
     weights[0] = 0
@@ -189,7 +189,7 @@ def _zero_column(case: _Case) -> RelationResult:
     )
 
 
-def _zero_weights(case: _Case) -> RelationResult:
+def _zero_weights(case: _RelationCase) -> RelationResult:
     p, weights = case.problem, np.zeros_like(case.weights)
     found = case.ask(p.X, p.y, weights[None])
     halves = 0.5 - p.y.astype(np.float64)
@@ -204,7 +204,7 @@ def _zero_weights(case: _Case) -> RelationResult:
     )
 
 
-def _feature_scaling(case: _Case) -> RelationResult:
+def _feature_scaling(case: _RelationCase) -> RelationResult:
     p, weights, X = case.problem, case.weights.copy(), case.problem.X.copy()
     weights[0] = 0
     X[:, 0] *= 2
@@ -215,7 +215,7 @@ def _feature_scaling(case: _Case) -> RelationResult:
     return _compare([("the gradient", other.gradient[0], factor * mine.gradient[0].astype(np.float64), allowed)])
 
 
-def _affine_in_l2(case: _Case) -> RelationResult:
+def _affine_in_l2(case: _RelationCase) -> RelationResult:
     p, strengths = case.problem, (0.25, 0.5, 0.75)
     answers = [case.ask_l2(a)(p.X, p.y, case.weights[None]).gradient[0].astype(np.float64) for a in strengths]
     allowed = [point_tolerance(replace(p, l2=a), case.weights).gradient for a in strengths]
@@ -229,7 +229,7 @@ def _affine_in_l2(case: _Case) -> RelationResult:
     )
 
 
-def _large_logits(case: _Case) -> RelationResult:
+def _large_logits(case: _RelationCase) -> RelationResult:
     if case.problem.loss == "probability":
         raise _UndecidableError("the probability form saturates; only the logits form must stay finite")
     X = case.problem.X.astype(np.float64)
@@ -254,7 +254,7 @@ LARGEST_H = 1.0 / 16.0
 """of directions along which no logit changes by more than 1: the third derivative then adds less than 4 % to h²"""
 
 
-def _taylor(case: _Case) -> RelationResult:
+def _taylor(case: _RelationCase) -> RelationResult:
     """R(h) = |f(θ + hv) - f(θ) - h ∇f·v| over h = 1/16, 1/32, … along one random direction v.
 
     An error δ of the gradient adds h |δ·v|, so that the order falls to 1 where it prevails: at the smallest h that the

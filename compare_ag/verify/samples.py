@@ -30,7 +30,7 @@ import numpy as np
 from compare_ag.model import Layout
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
-from compare_ag.verify.oracle import Evaluation, Exact, Oracle, batch_key
+from compare_ag.verify.oracle import Exact, ExactEvaluation, Oracle, batch_key
 from compare_ag.verify.points import PointTolerance, reading_error, update_tolerance
 
 Test: TypeAlias = Literal["gradient", "step", "trajectory", "loss", "update", "protocol"]
@@ -261,7 +261,7 @@ def explained_by_reading(results: Iterable[TestResult]) -> bool:
 
 def _evaluated(
     problem: Problem, oracle: Oracle, samples: Sequence[Sample]
-) -> Iterable[tuple[Sample, tuple[PointTolerance, Evaluation]]]:
+) -> Iterable[tuple[Sample, tuple[PointTolerance, ExactEvaluation]]]:
     """The samples at finite weights, with tolerance and exact answers: of as many points as are affordable.
 
     What made weights infinite is the finding.
@@ -272,7 +272,7 @@ def _evaluated(
     for i, sample in enumerate(chosen):
         by_batch.setdefault(batch_key(sample.rows), []).append(i)
     until = time.thread_time() + BALL_SECONDS
-    answers: dict[int, tuple[PointTolerance, Evaluation]] = {}
+    answers: dict[int, tuple[PointTolerance, ExactEvaluation]] = {}
     for here in sorted(by_batch.values(), key=lambda group: _cells(problem, chosen[group[0]])):
         weights = np.stack([np.asarray(chosen[i].weights) for i in here])
         cheap = _cells(problem, chosen[here[0]]) <= CHEAP_CELLS

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from compare_ag.problem.core import Array
-from compare_ag.verify.faults import FITTED, Fault, Faults, Point, Prediction, explained, fitted, size
+from compare_ag.verify.faults import (
+    FITTED,
+    AnsweredPoint,
+    Prediction,
+    WrongAnswer,
+    WrongAnswers,
+    explained,
+    fitted,
+    size,
+)
 from compare_ag.verify.faults import number as written
 
 MOST_CELLS = 1_000_000
@@ -24,7 +33,7 @@ MOST_COLUMNS = 20
 # --- the examples
 
 
-def one_example(faults: Faults) -> str | None:
+def one_example(faults: WrongAnswers) -> str | None:
     """One example counts 1 + c times instead of once: a row of the data, or a place in every batch."""
     if any(fault.point.examples * len(fault.right) > MOST_CELLS for fault in faults):
         return None
@@ -43,7 +52,7 @@ def one_example(faults: Faults) -> str | None:
     return None
 
 
-def _suspect(faults: Faults, keys: Sequence[Array]) -> int | None:
+def _suspect(faults: WrongAnswers, keys: Sequence[Array]) -> int | None:
     """The example that comes closest to explaining all faults; ``keys`` name the examples of each fault.
 
     None where others do as well, as where all examples have the same logit.
@@ -65,7 +74,7 @@ def _suspect(faults: Faults, keys: Sequence[Array]) -> int | None:
     return index if np.count_nonzero(left <= max(FITTED, left[index])) == 1 else None
 
 
-def relabelled(faults: Faults) -> str | None:
+def relabelled(faults: WrongAnswers) -> str | None:
     """The label of one example is inverted, or the labels of two are exchanged.
 
     With the other label r = p - y becomes p - (1 - y), off by 2y - 1, and ℓ = softplus(s) becomes softplus(-s), off by
@@ -99,14 +108,14 @@ def relabelled(faults: Faults) -> str | None:
     return None
 
 
-def columns_exchanged(faults: Faults) -> str | None:
+def columns_exchanged(faults: WrongAnswers) -> str | None:
     """Two columns of X are exchanged: z is that of exchanged weights, and so are the components of Xᵀr."""
     m = len(faults[0].point.theta)
     if not 3 <= m <= MOST_COLUMNS or any(10 * fault.point.examples * m > MOST_CELLS for fault in faults):
         return None
 
-    def predict(fault: Fault, order: list[int]) -> Prediction:
-        there = Point(fault.point.data, fault.point.theta[order], fault.point.rows)
+    def predict(fault: WrongAnswer, order: list[int]) -> Prediction:
+        there = AnsweredPoint(fault.point.data, fault.point.theta[order], fault.point.rows)
         if fault.kind == "loss":
             return Prediction(np.array([there.losses.mean() - fault.point.losses.mean()]))
         slope = (there.residual @ there.design / there.examples)[order]
@@ -120,13 +129,13 @@ def columns_exchanged(faults: Faults) -> str | None:
     return None
 
 
-def mean_without_one(faults: Faults) -> str | None:
+def mean_without_one(faults: WrongAnswers) -> str | None:
     """One example is left out of sum and count alike: every term but one, times n/(n - 1)."""
     if any(fault.point.examples * len(fault.right) > MOST_CELLS or fault.point.rows is not None for fault in faults):
         return None
     worst = max(faults, key=lambda fault: fault.in_tolerances(fault.excess))
 
-    def predicted(fault: Fault) -> Array:
+    def predicted(fault: WrongAnswer) -> Array:
         return np.asarray((fault.terms.sum(axis=0) - fault.point.examples * fault.terms) / (fault.point.examples - 1.0))
 
     gaps = np.abs(worst.excess - predicted(worst)) / worst.tolerance
@@ -138,12 +147,12 @@ def mean_without_one(faults: Faults) -> str | None:
 # --- the components
 
 
-def one_component(faults: Faults) -> str | None:
+def one_component(faults: WrongAnswers) -> str | None:
     """One component is c times what it should be, all others are right."""
     ratios = np.max([np.abs(fault.excess) / fault.tolerance for fault in faults], axis=0)
     j, m, layout = int(np.argmax(ratios)), len(ratios), faults[0].point.layout
 
-    def alone(fault: Fault) -> Array:
+    def alone(fault: WrongAnswer) -> Array:
         return np.where(np.arange(m) == j, fault.right, 0.0)
 
     def sentence(_: str, c: float) -> str:
@@ -155,7 +164,7 @@ def one_component(faults: Faults) -> str | None:
     return fitted(alone, sentence)(faults) if m > 2 or j < m - 1 or len(faults) > 1 else None
 
 
-def reordered(faults: Faults) -> str | None:
+def reordered(faults: WrongAnswers) -> str | None:
     """The components are right, but in another order: the one that the most wrong answer shows."""
     worst = max(faults, key=lambda fault: fault.in_tolerances(fault.excess))
     m = len(worst.right)
@@ -165,7 +174,7 @@ def reordered(faults: Faults) -> str | None:
     if len(set(order.tolist())) < m or not moved.size:
         return None
 
-    def predict(fault: Fault) -> Prediction:
+    def predict(fault: WrongAnswer) -> Prediction:
         growth = np.maximum(1.0, fault.tolerance[order] / fault.tolerance)
         return Prediction(fault.right[order] - fault.right, growth)
 
@@ -178,7 +187,7 @@ def reordered(faults: Faults) -> str | None:
     return f"the components of the gradient come in {'reverse' if backwards else 'another'} order"
 
 
-def flushed(faults: Faults) -> str | None:
+def flushed(faults: WrongAnswers) -> str | None:
     """Components are right or exactly 0, and those that are 0 are the small ones."""
     predictions, lost, kept = [], 0.0, math.inf
     for fault in faults:

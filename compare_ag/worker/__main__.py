@@ -120,7 +120,7 @@ class Worker:
             messages.TimeRounds: self._time_rounds,
             messages.Audit: self._audit,
             messages.Observe: self._observe,
-            messages.Hold: self._hold,
+            messages.MeasureMemory: self._hold,
             messages.MeasureTape: self._measure_tape,
             messages.RecordGraph: self._record_graph,
             messages.ListAnswers: self._list_answers,
@@ -262,11 +262,9 @@ class Worker:
         from compare_ag.worker.messages import FirstSteps
 
         self.board.enter("step", 0)
-        wall, phases = clock.first_steps(
-            self._trainee, request.learning_rate, request.most_steps, request.nanoseconds, phased=request.phased
-        )
+        wall = clock.first_steps(self._trainee, request.learning_rate, request.most_steps, request.nanoseconds)
         self._batches = clock.timed_batches(self._trainee)
-        self.send(FirstSteps(phases), step_ns=wall)
+        self.send(FirstSteps(), step_ns=wall)
 
     def _renew(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import clock
@@ -316,9 +314,9 @@ class Worker:
         import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
 
         from compare_ag.worker import clock, load, observe, tape, training  # noqa: F401 - for what importing them holds
-        from compare_ag.worker.messages import Held
+        from compare_ag.worker.messages import MemoryHeld
 
-        self.send(Held(*observe.memory(clear=request.clear)))
+        self.send(MemoryHeld(*observe.memory(clear=request.clear)))
 
     def _measure_tape(self, _request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.messages import TapeSize
@@ -328,7 +326,7 @@ class Worker:
         self.send(TapeSize(*tape_size(self._trainee, arrays["w"], arrays["b"])))
 
     def _record_graph(self, request: Any, arrays: dict[str, Any]) -> None:
-        from compare_ag.worker.graph import graph
+        from compare_ag.worker.graph_nodes import graph
 
         self.board.enter("graph", request.step)
         answer, numbers = graph(self._trainee, request.step, arrays["w"], arrays["b"])

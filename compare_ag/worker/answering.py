@@ -49,14 +49,14 @@ def answered(function: Callable[[], Any]) -> messages.Answered:
         return messages.Answered("", "", {}, "", [], None, shortened(str(error), MOST_REASON), 0.0)
     out = _Capped()
     warned: list[str] = []
-    raised: messages.Raised | None = None
+    raised: messages.RaisedError | None = None
     returned: Any = None
     start = perf_counter()
     with _watched(out, warned):
         try:
             returned = _compiled(code, function)()
         except BaseException as error:  # noqa: BLE001 - whatever an answer raises is its outcome
-            raised = messages.Raised(shortened(class_name(type(error)), MOST_WORD), describe(error))
+            raised = messages.RaisedError(shortened(class_name(type(error)), MOST_WORD), describe(error))
     seconds = perf_counter() - start
     flaw = ""
     values: dict[str, Any] = {}

@@ -52,10 +52,8 @@ def timed_batches(trainee: Trainee) -> list[Batch]:
     return [trainee.batch(step) for step in range(messages.timed_batches(len(trainee.inputs.y), size))]
 
 
-def first_steps(
-    trainee: Trainee, learning_rate: float, most: int, nanoseconds: int, *, phased: bool
-) -> tuple[Array, list[int]]:
-    """Nanoseconds of each of this process's first steps (T,), and of the phases of the very first if asked for.
+def first_steps(trainee: Trainee, learning_rate: float, most: int, nanoseconds: int) -> Array:
+    """Nanoseconds of each of this process's first steps (T,).
 
     At most ``most`` steps, and for about so many nanoseconds after the first one. Compilation is part of the first.
     """
@@ -63,22 +61,16 @@ def first_steps(
     weights = trainee.weights(trainee.inputs.w0, trainee.inputs.b0)
     batch = trainee.batch(0)
     trainee.synchronize(weights, batch)
-    phases: list[int] = []
     times: list[int] = []
     deadline = 0
     while len(times) < most and (not times or perf_counter_ns() < deadline):
-        if phased and not times and trainee.backend.splits:
-            phases = [0, 0, 0]
-            _, weights = _phased(trainee, weights, [batch], learning_rate, phases)
-            times.append(max(1, sum(phases)))
-        else:
-            start = perf_counter_ns()
-            loss, weights = step(weights, batch, learning_rate)
-            synchronize(loss, *weights)
-            times.append(max(1, perf_counter_ns() - start))
+        start = perf_counter_ns()
+        loss, weights = step(weights, batch, learning_rate)
+        synchronize(loss, *weights)
+        times.append(max(1, perf_counter_ns() - start))
         if len(times) == 1:
             deadline = perf_counter_ns() + nanoseconds
-    return np.array(times, dtype=np.int64), phases
+    return np.array(times, dtype=np.int64)
 
 
 def at_depth(depth: int, call: Callable[[], T]) -> T:

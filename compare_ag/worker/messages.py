@@ -187,8 +187,6 @@ class Cold(Message, frozen=True):
     most_steps: int
     nanoseconds: int
     """go on for at most so long after the first step"""
-    phased: bool
-    """the first step phase by phase, where the backend splits"""
 
 
 class Renew(Message, frozen=True):
@@ -243,8 +241,8 @@ class Observe(Message, frozen=True):
     """Say what can be seen from inside: threads."""
 
 
-class Hold(Message, frozen=True):
-    """Say how much memory the process holds. Answered by `Held`."""
+class MeasureMemory(Message, frozen=True):
+    """Say how much memory the process holds. Answered by `MemoryHeld`."""
 
     clear: bool
     """and let the peak start anew"""
@@ -369,9 +367,6 @@ class Pinned(Message, frozen=True):
 class FirstSteps(Message, frozen=True):
     """The first steps were made. Arrays: step_ns (T,): nanoseconds of each."""
 
-    phases: list[int]
-    """of the first step: forward, backward, update; empty where they were not told apart"""
-
 
 class Renewed(Message, frozen=True):
     """The data tensors were made anew."""
@@ -435,7 +430,7 @@ class Observed(Message, frozen=True):
     """CPU seconds per wall second of the training pass: more than `threads` means more threads were used"""
 
 
-class Held(Message, frozen=True):
+class MemoryHeld(Message, frozen=True):
     """Memory of the process in bytes; see `worker.observe.memory`."""
 
     resident: int
@@ -494,7 +489,7 @@ class AnswerList(Message, frozen=True):
     import_seconds: float
 
 
-class Raised(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class RaisedError(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """An exception that ended an answer."""
 
     kind: str
@@ -514,7 +509,7 @@ class Answered(Message, frozen=True):
     """flags, numbers, None, lists of these; "nan", "inf" and "-inf" are numbers, texts are {"text": …}"""
     printed: str
     warned: list[str]
-    raised: Raised | None
+    raised: RaisedError | None
     flaw: str
     """why it is no answer; empty when it is one"""
     seconds: float
@@ -532,11 +527,11 @@ class Failed(Message, frozen=True):
 
 Request: TypeAlias = (
     Load | Prepare | Train | Evaluate | Exchange | ListMutants | Pin | Cold | Renew | Block | TimeRounds | Audit
-    | Observe | Hold | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
+    | Observe | MeasureMemory | MeasureTape | RecordGraph | ListAnswers | Ask | Bye
 )  # fmt: skip
 Reply: TypeAlias = (
     Hello | Loaded | Prepared | Chunk | Trained | Evaluated | Exchanged | MutantList | Pinned | FirstSteps | Renewed
-    | Timed | Rounds | Audited | Observed | Held | TapeSize | Graphed | AnswerList | Answered | Failed
+    | Timed | Rounds | Audited | Observed | MemoryHeld | TapeSize | Graphed | AnswerList | Answered | Failed
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def os_threads() -> int:
     return threading.active_count() - _OWN_THREADS
 
 
-class Memory(NamedTuple):
+class ProcessMemory(NamedTuple):
     """What this process holds, in bytes, and where the peak comes from."""
 
     resident: int
@@ -46,7 +46,7 @@ class Memory(NamedTuple):
     """the peak starts anew from here"""
 
 
-def memory(*, clear: bool = False) -> Memory:
+def memory(*, clear: bool = False) -> ProcessMemory:
     """The resident set now and at its largest; with ``clear`` the peak is then forgotten, where the system can.
 
     VmHWM belongs to the program image and can be reset. ru_maxrss cannot, and is inherited across fork and exec (a
@@ -57,12 +57,12 @@ def memory(*, clear: bool = False) -> Memory:
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         if "VmHWM" in lines and "VmRSS" in lines:
             resident, peak = (1024 * int(lines[key].split()[0]) for key in ("VmRSS", "VmHWM"))
-            return Memory(resident, max(resident, peak), "VmHWM", clear and _clear_peak())
+            return ProcessMemory(resident, max(resident, peak), "VmHWM", clear and _clear_peak())
     import psutil
 
     unit = 1 if sys.platform == "darwin" else 1024
     resident = int(psutil.Process().memory_info().rss)
-    return Memory(resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss", False)
+    return ProcessMemory(resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss", False)
 
 
 def _clear_peak() -> bool:

@@ -22,7 +22,7 @@ from compare_ag import Answer, NotApplicable
 Evidence = dict[str, Any]
 
 
-class Named(Node):
+class NamedNode(Node):
     """A node that remembers the name of its operation; autograd's own ones keep only how to go back."""
 
     def __init__(self, value, fun, args, kwargs, parent_argnums, parents):
@@ -85,7 +85,7 @@ def recorded() -> Evidence:
     def loss(w):
         return -np.mean(np.log(1 / (1 + np.exp(-3 * w))))
 
-    _, node = trace(Named.new_root(), loss, np.ones(2))
+    _, node = trace(NamedNode.new_root(), loss, np.ones(2))
     names = []
     while node.parents:
         names.append(node.name)
@@ -229,7 +229,7 @@ def loops() -> Evidence:
         return y
 
     def operations(n):
-        _, node = trace(Named.new_root(), lambda x: product(x, n), 2.0)
+        _, node = trace(NamedNode.new_root(), lambda x: product(x, n), 2.0)
         count = 0
         while node.parents:
             node, count = node.parents[0], count + 1

@@ -157,7 +157,7 @@ class Sorted(Recipe):
 
 
 @variant("sum-in-blocks", "gradient", "sums blocks of seven first")
-class Blocks(Recipe):
+class InBlocks(Recipe):
     def total(self, values: Array) -> Any:
         return np.add.reduceat(values, np.arange(0, len(values), 7)).sum()
 
@@ -266,7 +266,7 @@ class BiasFirst(Recipe):
 
 
 @variant("column-by-column", "gradient", "one dot product for each component")
-class Columns(Recipe):
+class ByColumns(Recipe):
     def slope(self, X: Array, r: Array) -> Array:
         return np.array([np.dot(np.ascontiguousarray(column), r) for column in X.T], X.dtype) / len(r)
 
@@ -407,7 +407,7 @@ def own_step(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
     """`step` overridden, as compilers do; the verbs are the base's."""
     recipe = ChainRule()
 
-    class OwnStep(base):  # type: ignore[misc]  # a class that is only known at run time
+    class FusedStep(base):  # type: ignore[misc]  # a class that is only known at run time
         def prepare(self, setting: Setting) -> None:
             self.setting = setting
             super().prepare(setting)
@@ -421,7 +421,7 @@ def own_step(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
             following = Weights(*(make(np.asarray(v, w.dtype), requires_grad=True) for v in moved))
             return make(np.asarray(loss, w.dtype)), following
 
-    return OwnStep
+    return FusedStep
 
 
 class Kept:

@@ -275,7 +275,7 @@ def test_importing_the_kit_imports_neither_numpy_nor_pytest():
 
 
 def test_a_mutation_can_be_climbed_too():
-    from compare_ag.check.run import climb
+    from compare_ag.check.rungs import climb
     from compare_ag.worker.messages import Mutation
 
     (offer,) = select(["numpy"]).values()

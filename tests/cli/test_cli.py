@@ -52,6 +52,26 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["selftest", "--only", "nobody"], "selftest verdicts"),
+        (["selftest", "verdicts", "--only", "nobody"], "selftest verdicts"),
+        (["selftest", "speed", "--margin", "2"], "selftest speed"),
+        (["selfcheck", "--margin", "2"], "selfcheck"),
+        (["selftest", "nobody"], "selftest"),
+    ],
+)
+def test_a_selftest_is_of_verdicts_unless_it_is_named_and_its_former_name_works(arguments, usage):
+    done = call(*arguments)
+    assert done.returncode == 2
+    assert f"Usage: compare-ag {usage} [OPTIONS]" in done.stderr
+
+
+def test_a_former_name_is_not_listed():
+    assert "selfcheck" not in call("--help").stdout
+
+
 def test_version_is_the_packages():
     import compare_ag
 
@@ -335,9 +355,9 @@ def test_memory_is_asked_for_as_many_workers_as_are_alive_at_a_time(options, wor
     """There is room for this process and one worker, not for two."""
     arguments = ["run", "--backends", "numpy,autograd", "--problem", "synthetic:n=1000,d=10", "--quiet", "-o", "here"]
     code = (
-        "import pathlib, compare_ag.problem.memory, compare_ag.suite\n"
+        "import pathlib, compare_ag.problem.estimate, compare_ag.suite\n"
         "pathlib.Path('meminfo').write_text('MemAvailable: 3100 kB')\n"
-        "compare_ag.problem.memory.MEMORY_INFO = pathlib.Path('meminfo')\n"
+        "compare_ag.problem.estimate.MEMORY_INFO = pathlib.Path('meminfo')\n"
         "def run(*_, **__): raise SystemExit(77)\n"
         "compare_ag.suite.run = run\n"
         f"from compare_ag.cli import main\nmain({[*arguments, *options]!r})\n"

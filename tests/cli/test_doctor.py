@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from compare_ag import doctor as examined
 from compare_ag.cli.doctor import doctor
+from compare_ag.doctor import HealthItem, clock_step, examine, exit_code
 from compare_ag.exit_codes import ExitCode
 from compare_ag.host import machine, machine_lock
 from compare_ag.host.discovery import Inventory, Offer
 from compare_ag.host.probe import ProbeResult
-from compare_ag.suite import doctor as examined
-from compare_ag.suite.doctor import Finding, clock_step, examine, exit_code
 
 FACTS = {"versions": {"frame": "2.5"}, "dtypes": ["float64"], "import_seconds": 0.5}
 
@@ -38,7 +38,7 @@ def quiet_machine(monkeypatch):
     return monkeypatch
 
 
-def found(inventory: Inventory | None = None) -> dict[str, Finding]:
+def found(inventory: Inventory | None = None) -> dict[str, HealthItem]:
     return {one.id: one for one in examine(inventory or Inventory((offer("alpha"),)))}
 
 

@@ -70,7 +70,7 @@ def test_many_backends_are_shown_in_several_tables():
     from rich.console import Console
 
     from compare_ag.lab.interview import Interview, Reply
-    from compare_ag.lab.show import Matrix
+    from compare_ag.lab.output import Matrix
 
     asked = list(QUESTIONS.values())[:3]
     names = [f"backend-{number}" for number in range(7)]
@@ -173,7 +173,7 @@ def test_a_backend_that_cannot_be_loaded_is_its_reason_in_every_row(install_plug
 def test_code_is_coloured_in_a_terminal_alone():
     from rich.console import Console
 
-    from compare_ag.lab.show import Code
+    from compare_ag.lab.output import Code
 
     def printed(terminal: bool) -> str:
         file = io.StringIO()

@@ -204,8 +204,10 @@ def test_selftest_counts_the_trainings_that_were_judged(tmp_path):
     assert "Never caught" not in done.stdout
 
 
-def test_selfcheck_says_what_its_launches_say_and_does_not_pass(tmp_path):
-    done = interrupted(tmp_path, ["selfcheck", *SMALL, "--budget", "300"], r"[1-9]\d* launches, about \d+:\d\d left")
+def test_selftest_speed_says_what_its_launches_say_and_does_not_pass(tmp_path):
+    done = interrupted(
+        tmp_path, ["selftest", "speed", *SMALL, "--budget", "300"], r"[1-9]\d* launches, about \d+:\d\d left"
+    )
     assert re.search(r"interrupted: this is what \d+ launches say", done.stdout)
     assert "numpy against itself" in done.stdout
 

@@ -23,7 +23,7 @@ from compare_ag import records
 from compare_ag.cli.plain import register
 from compare_ag.cli.progress import LineProgress, LiveProgress, make_progress
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.suite.follow import KEPT, Row
+from compare_ag.suite.follow import KEPT, ProgressRow
 from compare_ag.text import clock_time
 
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
@@ -179,7 +179,7 @@ def test_lines_that_a_narrower_terminal_has_wrapped_are_taken_back():
 
 
 def test_a_course_keeps_its_whole_span_however_long_it_gets():
-    row = Row("numpy")
+    row = ProgressRow("numpy")
     losses = np.linspace(1, 0, 10_007)
     for chunk in np.array_split(losses, 97):
         row.add(chunk)

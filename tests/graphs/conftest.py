@@ -12,8 +12,8 @@ from compare_ag import Batch, Setting, Weights
 from compare_ag.host.session import graph_nodes
 from compare_ag.problem import Problem
 from compare_ag.records.graphs import GraphDocument, GraphNode
-from compare_ag.suite.graphs import Asked, judged, place
-from compare_ag.worker.graph import graph
+from compare_ag.suite.recorded_graphs import Asked, judged, place
+from compare_ag.worker.graph_nodes import graph
 from compare_ag.worker.load import load_backend
 
 

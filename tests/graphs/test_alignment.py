@@ -15,7 +15,7 @@ from compare_ag_torch import TorchBackend
 from compare_ag import Weights
 from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.report.graph.svg import draw
-from compare_ag.suite.graphs import Asked, judged, place
+from compare_ag.suite.recorded_graphs import Asked, judged, place
 from compare_ag.verify import Oracle, exact_trajectory
 from compare_ag.verify.quantities import named_quantities
 

@@ -19,9 +19,9 @@ from compare_ag.check import check_backend
 from compare_ag.lab.trace_step import trace_step
 from compare_ag.problem import problem_by_name
 from compare_ag.records.graphs import read_graphs
-from compare_ag.report import graph_svg
+from compare_ag.report.graph.svg import graph_svg
 from compare_ag.suite import select
-from compare_ag.suite.graphs import record_graphs
+from compare_ag.suite.recorded_graphs import record_graphs
 
 GRAPH = """
     def graph(self, weights, batch):
@@ -176,7 +176,7 @@ def test_the_host_imports_no_framework():
         "from compare_ag.problem import problem_by_name\n"
         "from compare_ag.suite import select\n"
         "from compare_ag.lab.trace_step import trace_step\n"
-        "from compare_ag.report.graph.trace_step import slow_motion\n"
+        "from compare_ag.report.graph.trace import slow_motion\n"
         "document = trace_step(select(['torch', 'autograd', 'numpy']), problem_by_name('seed'), 0)\n"
         "slow_motion(document)\n"
         "print([one.status for one in document.steps], [one.status for one in document.graph.graphs])\n"

@@ -431,6 +431,6 @@ def test_only_what_a_host_has_locked_passes_for_a_leftover(launch, temporary, tm
 
 
 def test_a_fair_share_leaves_one_for_the_host(monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.memory.available_memory", lambda: 40 << 30)
+    monkeypatch.setattr("compare_ag.problem.estimate.available_memory", lambda: 40 << 30)
     assert fair_share(2) == int(0.9 * (40 << 30)) // 3
     assert fair_share(0) == fair_share(1)

@@ -78,7 +78,7 @@ def converse(problem: Any, launch: Launch, *, mutants: bool = True) -> None:
         session.graph(problem, 0, w, b)
         session.tape_size(w, b)
         session.pin(sorted(os.sched_getaffinity(0)))
-        session.cold(problem, 10, 1_000_000, phased=True)
+        session.cold(problem, 10, 1_000_000)
         session.renew([])
         for phased in (False, True):
             session.block(problem, w, b, 3, 1, phased=phased)
@@ -178,10 +178,9 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"phases": [1, 1]}, "2 values as Timed.phases"),
         ({"phases": [NANOSECONDS] * 3}, "the sum of Timed.phases"),
     ],
-    "FirstSteps": [({"phases": []}, "0 values as FirstSteps.phases"), ({"phases": [1] * 4}, "4 values as")],
     "Pinned": [({"cpus": [1 << 20]}, "Pinned.cpus"), ({"cpus": [0, 0]}, "Pinned.cpus")],
     "Observed": [({"os_threads": 1 << 40}, "os_threads"), ({"pools": [{"num_threads": True}]}, "num_threads = True")],
-    "Held": [({"resident": 1 << 60}, "Held.resident"), ({"source": "a guess"}, "Held.source = 'a guess'")],
+    "MemoryHeld": [({"resident": 1 << 60}, "MemoryHeld.resident"), ({"source": "a guess"}, "MemoryHeld.source = 'a guess'")],
     "TapeSize": [({"tape_bytes": None}, "TapeSize.source"), ({"tape_bytes": 1 << 60}, "TapeSize.tape_bytes")],
     "AnswerList": [({"answers": [messages.AnswerFacts("x", None)] * 2}, "one value stands twice")],
     "MutantList": [
@@ -192,7 +191,7 @@ IMPOSSIBLE: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"printed": "x" * 5000}, "Answered.printed of 5000 characters"),
         ({"warned": ["x"] * 6}, "6 values as Answered.warned"),
         ({"code": "x" * 15_000, "helpers": "x" * 15_000}, "code and helpers of 30000 characters"),
-        ({"raised": messages.Raised("x" * 101, "")}, "Raised.kind of 101 characters"),
+        ({"raised": messages.RaisedError("x" * 101, "")}, "Raised.kind of 101 characters"),
     ],
 }  # fmt: skip
 

@@ -243,7 +243,7 @@ def test_an_interrupt_ends_the_interviews(install_plugin, good_plugin):
 
 def test_the_lab_imports_no_framework():
     code = (
-        "import sys, compare_ag.lab.interview, compare_ag.lab.show, compare_ag.cli.explain; "
+        "import sys, compare_ag.lab.interview, compare_ag.lab.output, compare_ag.cli.explain; "
         "print({'torch', 'autograd', 'pluggy', 'compare_ag_torch', 'compare_ag_numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

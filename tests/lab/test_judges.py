@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare_ag.lab import QUESTIONS, Finding, Outcome, Raised
+from compare_ag.lab import QUESTIONS, Conclusion, Demonstration, Raised
 from compare_ag.lab.question import SLIPS, error, question, same, told
 
 BOOM = Raised("RuntimeError", "RuntimeError: no")
@@ -188,8 +188,8 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
 }  # fmt: skip
 
 
-def found(id: str, seen: dict[str, object] | Raised) -> Finding:
-    outcome = Outcome({}, seen) if isinstance(seen, Raised) else Outcome(seen)
+def found(id: str, seen: dict[str, object] | Raised) -> Conclusion:
+    outcome = Demonstration({}, seen) if isinstance(seen, Raised) else Demonstration(seen)
     return QUESTIONS[id].find(outcome)
 
 
@@ -249,7 +249,7 @@ def test_no_evidence_breaks_a_judge(id):
     @settings(max_examples=25, deadline=None, database=None, derandomize=True)
     @given(evidence_of(id))
     def holds(evidence):
-        finding = QUESTIONS[id].find(Outcome(evidence))
+        finding = QUESTIONS[id].find(Demonstration(evidence))
         assert finding.cell
         assert finding.sentence.endswith((".", "…"))
 

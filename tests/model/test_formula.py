@@ -7,8 +7,8 @@ import pytest
 from flint import arb, ctx
 
 from compare_ag.model.arithmetic import Arithmetic, Known
-from compare_ag.model.builtin import logistic_formula, logistic_ways
 from compare_ag.model.formula import EXAMPLES, apply, constant, data, gradient, in_order, labels, parameter
+from compare_ag.model.formulas import logistic_formula, logistic_ways
 from compare_ag.model.rules import Balls
 from compare_ag.verify import readings
 from compare_ag.verify.readings import Reader

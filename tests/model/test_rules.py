@@ -784,7 +784,7 @@ def test_gradients_in_float64_lie_within_their_bounds(op):
 @pytest.mark.parametrize("op", ["either", "exactly", "known_as"])
 def test_both_ways_of_writing_a_function_have_one_derivative(op):
     """An alternative never shows in a value: its bound would be that of another function."""
-    from compare_ag.model.builtin import logistic_formula
+    from compare_ag.model.formulas import logistic_formula
 
     ends = [(logistic_formula("probability", 3, True), some_data), (None, some_data)]
     for formula, make in ends:

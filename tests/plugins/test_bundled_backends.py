@@ -11,7 +11,7 @@ import pytest
 
 from compare_ag import Backend, Batch, Setting, Weights
 from compare_ag.problem import Data, make_problem, problem_by_name, synthetic
-from compare_ag.pytest_benchmark.formula import descended, point, require
+from compare_ag.pytest_benchmark.expected import descended, point, require
 from compare_ag.worker.load import load_backend
 
 Training = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "in_process.py"))["Training"]

@@ -30,9 +30,9 @@ from compare_ag.host.discovery import NAME, discover
 from compare_ag.host.session import graph_nodes
 from compare_ag.lab import interview
 from compare_ag.problem import problem_by_name
-from compare_ag.suite.graphs import Asked, judged, place
+from compare_ag.suite.recorded_graphs import Asked, judged, place
 from compare_ag.worker import messages
-from compare_ag.worker.graph import graph
+from compare_ag.worker.graph_nodes import graph
 
 GUIDE = (Path(__file__).resolve().parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"(?:^`(?P<file>[\w.-]+)`\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)

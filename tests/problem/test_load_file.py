@@ -8,9 +8,10 @@ import types
 import numpy as np
 import pytest
 
-from compare_ag.problem import ProblemError, load_file, make_problem, memory
+from compare_ag.problem import ProblemError, load_file, make_problem
+from compare_ag.problem import estimate as memory
 from compare_ag.problem import files as files_module
-from compare_ag.problem.memory import available_memory, require_memory, size
+from compare_ag.problem.estimate import available_memory, require_memory, size
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 import compare_ag
 from compare_ag.problem import ProblemError, make_problem, synthetic
-from compare_ag.problem.memory import (
+from compare_ag.problem.estimate import (
     EXACT_BYTES,
     JUDGING_BYTES,
     STEP_BYTES,

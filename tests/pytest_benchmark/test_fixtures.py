@@ -13,7 +13,7 @@ import pytest
 import compare_ag
 from compare_ag.pytest_benchmark.imported import import_benchmark
 from compare_ag.records import RecordError
-from compare_ag.report.answer import fastest
+from compare_ag.report.summary import fastest
 from compare_ag.report.terminal import answer
 
 SPEED = """

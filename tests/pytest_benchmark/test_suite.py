@@ -12,8 +12,8 @@ import pytest
 
 from compare_ag.host.discovery import discover
 from compare_ag.problem import make_problem, problem_by_name, synthetic
-from compare_ag.pytest_benchmark.formula import Bounded, point
-from compare_ag.pytest_benchmark.training import Workers
+from compare_ag.pytest_benchmark.expected import BoundedValue, point
+from compare_ag.pytest_benchmark.prepared import Workers
 from compare_ag.verify.oracle import Exact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,5 +156,5 @@ def test_weights_that_are_not_finite_are_never_right():
     [([1.0, 2.0], True), ([1.0, 2.1], True), ([1.0, 2.2], False), ([1.0, np.nan], False), ([1.0], False), ([], False)],
 )
 def test_a_bound_explains_what_lies_within_it_everywhere(tested, explained):
-    bounded = Bounded(Exact(np.array([1.0, 2.0]), np.zeros(2), 0.0), np.array([0.0, 0.125]))
+    bounded = BoundedValue(Exact(np.array([1.0, 2.0]), np.zeros(2), 0.0), np.array([0.0, 0.125]))
     assert bounded.explains(np.array(tested)) is explained

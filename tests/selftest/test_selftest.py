@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compare_ag.cli.selftest import _in_float32
+from compare_ag.cli.selftest_verdicts import _in_float32
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.selftest import Specimen, selftest, specimens
 from compare_ag.selftest.peers import with_differences

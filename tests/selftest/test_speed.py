@@ -1,4 +1,4 @@
-"""`compare-ag selfcheck` through real workers: what it reports, never how large it is."""
+"""`compare-ag selftest speed` through real workers: what it reports, never how large it is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("calm")
 
 
 def command(*arguments):
-    program = [sys.executable, "-m", "compare_ag", "selfcheck", *arguments]
+    program = [sys.executable, "-m", "compare_ag", "selftest", "speed", *arguments]
     return subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -69,7 +69,7 @@ def test_the_command(capsys):
     # in this process: a launch that the machine disturbs has no ratio, and `calm` cannot reach another process
     options = ("--problem", "synthetic:n=30,d=3", "--steps", "20", "--budget", "0.1", "--json", "--quiet")
     with pytest.raises(SystemExit) as ended:
-        main(["selfcheck", *options])
+        main(["selftest", "speed", *options])
     document = json.loads(capsys.readouterr().out)
     assert document["schema"]["name"] == "compare-ag/selfcheck"
     assert document["launches"] == len(document["planted"]) == len(document["alike"][0]) >= 6

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from compare_ag.speed.costs import break_even_steps, excess_ns, steps_to_steady
+from compare_ag.speed.pair_verdicts import at_least, decide, launches_needed, noise_floor
 from compare_ag.speed.statistics import LogInterval
-from compare_ag.speed.verdicts import at_least, decide, launches_needed, noise_floor
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,11 @@ def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plu
 @pytest.mark.parametrize(
     ("kind", "label", "said"),
     [
-        ("Held", "Held.resident = -1", "while its memory was measured: its worker sent Held.resident = -1"),
+        (
+            "MemoryHeld",
+            "MemoryHeld.resident = -1",
+            "while its memory was measured: its worker sent MemoryHeld.resident = -1",
+        ),
         ("FirstSteps", "FirstSteps: array step_ns negative", "while its memory was measured: its worker sent step_ns"),
         ("Timed-whole", "Timed.wall_ns = -1", "while its memory was measured: its worker sent Timed.wall_ns = -1"),
         (

@@ -8,7 +8,7 @@ import pytest
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem import problem_by_name
 from compare_ag.suite.judged_blocks import LEAST_ROUNDS, Counts, JudgedBlocks
-from compare_ag.verify.blocks import BlockJudge
+from compare_ag.verify.timed_blocks import BlockJudge
 
 PROBLEM = problem_by_name("synthetic:n=30,d=3", steps=20)
 STEP = 10

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from compare_ag.host.session import Answers, Recording
+from compare_ag.host.session import Evaluation, Recording
 from compare_ag.problem import problem_by_name, recorded_steps
 from compare_ag.records import RecordError
 from compare_ag.records.files import array_bytes
@@ -52,7 +52,7 @@ def recording(problem, generator, steps):
 
 def answers(problem, route, generator, fused):
     points, m, dtype = len(route.names), problem.layout.size, problem.dtype
-    return Answers(
+    return Evaluation(
         noise(generator, (points, 2), dtype),
         None if fused else noise(generator, (points, 2, m), dtype),
         noise(generator, (points, 2 if fused else 1, m), dtype),
@@ -111,7 +111,7 @@ def test_a_backend_that_repeats_itself_leaves_almost_nothing(judge):
         weights = route.weights
         rate = np.dtype(judge.problem.dtype).type(judge.problem.learning_rate)
         gradient = np.repeat(weights[:, None], 2, axis=1)
-        training.answers[i] = Answers(
+        training.answers[i] = Evaluation(
             np.repeat(weights[:, :1], 2, axis=1), gradient, (weights - rate * gradient[:, -1])[:, None], weights, True
         )
     evidence = evidence_arrays(judge.problem, training)

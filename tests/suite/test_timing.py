@@ -15,7 +15,7 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.host.process import WorkerProcess
 from compare_ag.speed.trust import UNTIMED
 from compare_ag.suite.engine import Engine
-from compare_ag.verify.blocks import BlockJudge
+from compare_ag.verify.timed_blocks import BlockJudge
 
 PROBLEM = "synthetic:n=30,d=3"
 pytestmark = pytest.mark.usefixtures("calm")

@@ -9,7 +9,7 @@ import pytest
 
 from compare_ag.problem import batch_rows
 from compare_ag.verify import BlockJudge, Claim, exact_trajectory, reference_trajectory, tolerance
-from compare_ag.verify import blocks as module
+from compare_ag.verify import timed_blocks as module
 
 FORMS = [(dtype, loss) for dtype in ("float32", "float64") for loss in ("logits", "probability")]
 

@@ -12,7 +12,7 @@ from compare_ag.verify import Evidence, Oracle, Sample, certify, judge_samples, 
 from compare_ag.verify.certificate import trajectory_samples
 from compare_ag.verify.course import stagnation
 from compare_ag.verify.diagnosis import diagnose
-from compare_ag.verify.faults import Data, Fault, Point, Prediction, explained, number
+from compare_ag.verify.faults import AnsweredPoint, Examples, Prediction, WrongAnswer, explained, number
 from compare_ag.verify.formats import rounded
 
 EXAMPLES = 12
@@ -451,9 +451,9 @@ def test_errors_too_small_for_float32_are_not_float32s(double):
 @pytest.mark.parametrize(("left", "is_explained"), [(0.1, True), (3.0, False)])
 def test_what_leaves_much_of_an_error_does_not_explain_it(double, left, is_explained):
     sample = respond(double)[0]
-    point, tolerances = Point(Data(double), sample.weights, None), np.full(4, 1e-10)
+    point, tolerances = AnsweredPoint(Examples(double), sample.weights, None), np.full(4, 1e-10)
     excess = np.full(4, 5.0) * tolerances
-    fault = Fault("gradient", point, sample, None, None, point.gradient, point.gradient, excess, tolerances)
+    fault = WrongAnswer("gradient", point, sample, None, None, point.gradient, point.gradient, excess, tolerances)
     assert explained([fault], [Prediction(excess - left * tolerances)], constants=1) is is_explained
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compare_ag.verify.relations import RELATIONS, Answers, check_relation
+from compare_ag.verify.relations import RELATIONS, PointValues, check_relation
 
 
 def asker(problem, formula, change=lambda at: (at["loss"], at["gw"], at["gb"]), l2=None):
@@ -26,7 +26,7 @@ def asker(problem, formula, change=lambda at: (at["loss"], at["gw"], at["gb"]), 
                 loss, gw, gb = change(at)
                 losses.append(loss)
                 gradients.append(np.append(gw, gb))
-        return Answers(np.array(losses, problem.dtype), np.array(gradients, problem.dtype))
+        return PointValues(np.array(losses, problem.dtype), np.array(gradients, problem.dtype))
 
     return ask
 

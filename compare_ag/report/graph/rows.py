@@ -19,7 +19,7 @@ READING = (
 """how to read it"""
 
 
-class Row(NamedTuple):
+class GraphRow(NamedTuple):
     """One quantity, or one node that carries none, with the nodes of each backend that stand in it."""
 
     quantity: Quantity | None
@@ -39,7 +39,7 @@ def shown(document: GraphDocument) -> list[BackendGraph]:
     return [graph for graph in document.graphs if graph.nodes]
 
 
-def rows(document: GraphDocument) -> list[Row]:
+def rows(document: GraphDocument) -> list[GraphRow]:
     """Inputs above what is made of them, in every graph at once; where that leaves a choice, the order of forward.
 
     Where two graphs contradict each other (a node has been taken for another), the order of forward decides.
@@ -51,7 +51,7 @@ def rows(document: GraphDocument) -> list[Row]:
         for i, (key, node) in enumerate(zip(keys, graph.nodes, strict=True)):
             cells.setdefault(key, {}).setdefault(graph.backend, []).append(i)
             before.setdefault(key, set()).update({keys[one] for one in node.inputs} - {key})
-    return [Row(None if key[1] else document.quantities[key[2]], cells[key]) for key in _in_order(before)]
+    return [GraphRow(None if key[1] else document.quantities[key[2]], cells[key]) for key in _in_order(before)]
 
 
 def _keys(graph: BackendGraph) -> list[Key]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from compare_ag.records import Run
 from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, Numbers, Quantity, read_graphs
-from compare_ag.report.graph.rows import READING, Row, heading, label, rows, shape, shown, times, vector, wrapped
+from compare_ag.report.graph.rows import READING, GraphRow, heading, label, rows, shape, shown, times, vector, wrapped
 from compare_ag.text import printable
 
 FIRST = 300
@@ -84,7 +84,7 @@ def draw(document: GraphDocument) -> str | None:
 
 
 class _Drawing:
-    def __init__(self, document: GraphDocument, graphs: list[BackendGraph], table: list[Row]) -> None:
+    def __init__(self, document: GraphDocument, graphs: list[BackendGraph], table: list[GraphRow]) -> None:
         self.document, self.graphs, self.table = document, graphs, table
         self.parts: list[str] = []
         head = max(len(_message(graph)) for graph in graphs)
@@ -108,7 +108,7 @@ class _Drawing:
 
     # --- layout ---
 
-    def _place(self, row: Row, y: float) -> float:
+    def _place(self, row: GraphRow, y: float) -> float:
         """Put the boxes of a row under each other in their columns; return its height."""
         height = 2.0 * PAD + LINE * len(_quantity(row.quantity))
         for column, graph in enumerate(self.graphs):

@@ -18,12 +18,12 @@ from markupsafe import Markup
 import compare_ag
 from compare_ag.records import Run
 from compare_ag.report import cells, facts, tables
-from compare_ag.report.answer import answer_sentences
 from compare_ag.report.escape import clean
 from compare_ag.report.glossary import GLOSSARY, entry_id, entry_of
 from compare_ag.report.page.charts import charts
 from compare_ag.report.page.downloads import downloads
 from compare_ag.report.page.packing import Packer
+from compare_ag.report.summary import answer_sentences
 from compare_ag.text import everywhere
 
 SECTIONS = {
@@ -122,9 +122,7 @@ def _digest(text: str) -> str:
 
 
 def _graph(run: Run) -> str | None:
-    """The graph of the loss as SVG, where this version draws one and the run recorded it."""
-    from compare_ag import report
+    """The graph of the loss as SVG, where the run recorded one."""
+    from compare_ag.report.graph.svg import graph_svg
 
-    draw = getattr(report, "graph_svg", None)
-    drawn: str | None = None if draw is None else draw(run)
-    return drawn
+    return graph_svg(run)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from compare_ag.check.ladder import CHECKS
-from compare_ag.check.registry import Check, CheckFailedError, CheckSkippedError
-from compare_ag.check.subject import SECONDS, Subject
+from compare_ag.check.ladder import CHECKS, Check
+from compare_ag.check.subject import SECONDS, CheckFailedError, CheckSkippedError, Subject
 from compare_ag.host.failures import HostFault, WorkerFailure
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from compare_ag.records.graphs import BackendGraph, GraphNode, Numbers, Pair, StepRecord, TraceDocument
 from compare_ag.report.digits import compared, marked, written
-from compare_ag.report.graph.rows import Row, heading, rows
+from compare_ag.report.graph.rows import GraphRow, heading, rows
 from compare_ag.report.graph.text import STATUS
 from compare_ag.report.grid import Grid
 from compare_ag.report.units import fraction
@@ -111,7 +111,7 @@ def _lines(symbol: str, exact: Numbers | None, owns: list[Own]) -> list[list[str
     return lines
 
 
-def _row(document: TraceDocument, row: Row, what: str) -> list[list[str | Text]]:
+def _row(document: TraceDocument, row: GraphRow, what: str) -> list[list[str | Text]]:
     """A quantity of forward, or its gradient in backward; what was given is not computed, and w and b come later."""
     if row.quantity is None:
         return []

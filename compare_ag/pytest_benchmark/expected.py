@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bounded:
+class BoundedValue:
     """Exact values and the largest rounding error of a correct backend, both of one shape."""
 
     exact: Exact
     tolerance: Array
 
-    def parts(self, layout: Layout) -> tuple[Bounded, ...]:
+    def parts(self, layout: Layout) -> tuple[BoundedValue, ...]:
         """Of a vector (m,), one for each parameter."""
         high, low, tolerance = map(layout.parts, (self.exact.high, self.exact.low, self.tolerance))
         pieces = zip(high, low, tolerance, strict=True)
-        return tuple(Bounded(self.exact._replace(high=h, low=low_), t) for h, low_, t in pieces)
+        return tuple(BoundedValue(self.exact._replace(high=h, low=low_), t) for h, low_, t in pieces)
 
     def explains(self, tested: Array) -> bool:
         """Whether the tested value lies within the bound everywhere. NaN does only where the bound is infinite."""
@@ -51,39 +51,41 @@ class Bounded:
 
 
 @dataclass(frozen=True)
-class Point:
+class ExpectedPoint:
     """The objective at one (w, b), over all examples of a problem."""
 
-    loss: Bounded
+    loss: BoundedValue
     """()"""
-    w: Bounded
+    w: BoundedValue
     """∂f/∂w (d,)"""
-    b: Bounded
+    b: BoundedValue
     """∂f/∂b ()"""
-    next_w: Bounded
+    next_w: BoundedValue
     """w after one step (d,)"""
-    next_b: Bounded
+    next_b: BoundedValue
     """b after one step ()"""
 
 
-def point(problem: Problem, w: Array, b: Array) -> Point:
+def point(problem: Problem, w: Array, b: Array) -> ExpectedPoint:
     """Evaluate the objective of ``problem`` at finite w (d,) and b (), for a backend that computes in its dtype."""
     layout = problem.layout
     theta = layout.flat((w, b))
     exact = Oracle(problem).at(theta)
     allowed = point_tolerance(problem, theta)
-    gradient = Bounded(exact.gradient, allowed.gradient)
-    following = Bounded(exact.following, allowed.following)
-    return Point(Bounded(exact.loss, np.asarray(allowed.loss)), *gradient.parts(layout), *following.parts(layout))
+    gradient = BoundedValue(exact.gradient, allowed.gradient)
+    following = BoundedValue(exact.following, allowed.following)
+    return ExpectedPoint(
+        BoundedValue(exact.loss, np.asarray(allowed.loss)), *gradient.parts(layout), *following.parts(layout)
+    )
 
 
-def descended(problem: Problem, weights: Array, gradient: Array) -> Bounded:
+def descended(problem: Problem, weights: Array, gradient: Array) -> BoundedValue:
     """The update of weights (m,) by this very gradient (m,)."""
     exact = Oracle(problem).update(weights, gradient)
-    return Bounded(exact, update_tolerance(problem, weights, gradient))
+    return BoundedValue(exact, update_tolerance(problem, weights, gradient))
 
 
-def require(what: str, expected: Bounded, tested: Array) -> None:
+def require(what: str, expected: BoundedValue, tested: Array) -> None:
     """Raise AssertionError, with the worst component, where rounding does not explain the tested value."""
     if not expected.explains(tested):
         raise AssertionError(f"{what}: {expected.excess(tested)}")  # raised, so that `python -O` does not drop it

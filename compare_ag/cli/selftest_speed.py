@@ -1,4 +1,4 @@
-"""``compare-ag selfcheck``: how often speed verdicts err here; a backend against itself and against a slowed copy."""
+"""``compare-ag selftest speed``: a backend against itself and a slowed copy; how often do speed verdicts err here?"""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 SCHEMA = {"name": "compare-ag/selfcheck", "major": 1, "minor": 0}
 
 EPILOG = """Examples:
-  compare-ag selfcheck
-  compare-ag selfcheck --backend torch --budget 600
-  compare-ag selfcheck --problem synthetic:n=10000,d=100 --slowdown 0.05
+  compare-ag selftest speed
+  compare-ag selftest speed --backend torch --budget 600
+  compare-ag selftest speed --problem synthetic:n=10000,d=100 --slowdown 0.05
 """
 
 
@@ -40,7 +40,7 @@ EPILOG = """Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout, with every launch.")
 @click.option("--quiet", is_flag=True, help="No progress display.")
-def selfcheck(
+def speed(
     backend: str,
     slowdown: float,
     budget: float,

@@ -18,7 +18,7 @@ from compare_ag.host.crew import open_session
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Recording
-from compare_ag.pytest_benchmark.formula import descended, point, require
+from compare_ag.pytest_benchmark.expected import descended, point, require
 from compare_ag.records import file_stem
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class UnsupportedError(Exception):
     """The backend does not compute in the problem's dtype."""
 
 
-class Training:
+class PreparedBackend:
     """A prepared backend in its worker. Methods that ask it raise `WorkerFailure` where it fails.
 
     seconds: that each question may take.
@@ -120,12 +120,12 @@ class Workers:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._open: OrderedDict[tuple[str, str], Training] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], PreparedBackend] = OrderedDict()
         self._hung: dict[tuple[str, str], WorkerFailure] = {}
         self._stack = ExitStack()
         self._logs: Path | None = None
 
-    def get(self, offer: Offer, problem: Problem) -> Training:
+    def get(self, offer: Offer, problem: Problem) -> PreparedBackend:
         """The backend prepared with the problem. Raises `WorkerFailure` or `UnsupportedError`.
 
         One that has hung would hang again: it is not asked again, and its failure is raised at once.
@@ -137,7 +137,7 @@ class Workers:
             self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-pytest-")))
         if key not in self._open:
             try:
-                self._open[key] = Training(offer, problem, self._logs, self._seconds)
+                self._open[key] = PreparedBackend(offer, problem, self._logs, self._seconds)
             except WorkerFailure as failure:
                 self.drop(offer, problem, failure)
                 raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare_ag.host.session import Answers, Recording, concatenate
+from compare_ag.host.session import Evaluation, Recording, concatenate
 from compare_ag.problem import recorded_steps
 from compare_ag.records import Repetition, real
 from compare_ag.verify import Evidence, Probes, Sample, Trajectory, probe_samples
@@ -70,7 +70,7 @@ def _gradients(problem: Problem, recording: Recording) -> dict[int, Array]:
     return dict(zip(recording.gradient_steps, problem.layout.flat((w, b)), strict=False))
 
 
-def _samples(probes: Probes | None, answers: list[Answers]) -> list[Sample]:
+def _samples(probes: Probes | None, answers: list[Evaluation]) -> list[Sample]:
     """The answers along all routes, in the order in which they were given."""
     routes = () if probes is None else probes.routes
     samples = []

@@ -48,7 +48,7 @@ LEAST_CPUS = 2
 """one for what is timed, one for everything else"""
 
 
-class Finding(NamedTuple):
+class HealthItem(NamedTuple):
     """One thing that was looked at."""
 
     id: str
@@ -62,7 +62,7 @@ class Finding(NamedTuple):
 
 def examine(
     inventory: Inventory | None = None, tell: Callable[[str, int, int], object] = lambda *_: None
-) -> Iterator[Finding]:
+) -> Iterator[HealthItem]:
     """Look at everything, one finding after the other. ``tell`` hears (what, done, total) of what takes a while."""
     yield from _versions()
     yield from _backends(discover() if inventory is None else inventory, tell)
@@ -76,7 +76,7 @@ def examine(
     yield _disk(DEFAULT_PARENT)
 
 
-def exit_code(findings: Sequence[Finding], *, strict: bool) -> ExitCode:
+def exit_code(findings: Sequence[HealthItem], *, strict: bool) -> ExitCode:
     """OK where `run` works. A broken backend and an installation without any have the codes that `run` has for them."""
     backends = [one for one in findings if one.id.startswith("backend ")]
     codes = [ExitCode.BACKEND_FAILED for one in findings if one.state == "broken"]
@@ -90,11 +90,11 @@ def exit_code(findings: Sequence[Finding], *, strict: bool) -> ExitCode:
 # --- what is installed ---
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[HealthItem]:
     said = f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} {platform.machine()}"
-    yield Finding("python", "installed", "ok", said)
+    yield HealthItem("python", "installed", "ok", said)
     libraries = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "python-flint", "rich"))
-    yield Finding("compare-ag", "installed", "ok", f"{compare_ag.__version__}, with {libraries}")
+    yield HealthItem("compare-ag", "installed", "ok", f"{compare_ag.__version__}, with {libraries}")
 
 
 def _version(name: str) -> str:
@@ -104,27 +104,27 @@ def _version(name: str) -> str:
         return "of unknown version"
 
 
-def _backends(inventory: Inventory, tell: Callable[[str, int, int], object]) -> Iterator[Finding]:
+def _backends(inventory: Inventory, tell: Callable[[str, int, int], object]) -> Iterator[HealthItem]:
     """Each backend, really loaded where it is installed: metadata cannot tell that an import fails."""
     for done, offer in enumerate(inventory.offers):
         tell(f"loading {offer.name}", done, len(inventory.offers))
         yield _backend(offer)
     for note in inventory.notes:
-        yield Finding("plugins", "installed", "warning", note)
+        yield HealthItem("plugins", "installed", "warning", note)
 
 
-def _backend(offer: Offer) -> Finding:
+def _backend(offer: Offer) -> HealthItem:
     name = f"backend {offer.name}"
     if offer.status == "missing":
-        return Finding(name, "installed", "missing", offer.reason, offer.install)
+        return HealthItem(name, "installed", "missing", offer.reason, offer.install)
     if offer.status == "broken":
-        return Finding(name, "installed", "broken", offer.reason, f"Mend or remove {offer.distribution}")
+        return HealthItem(name, "installed", "broken", offer.reason, f"Mend or remove {offer.distribution}")
     loaded = probe(offer)
     if not loaded.ok:
-        return Finding(name, "installed", "broken", loaded.reason, f"Mend, update or remove {offer.distribution}")
+        return HealthItem(name, "installed", "broken", loaded.reason, f"Mend, update or remove {offer.distribution}")
     versions = ", ".join(f"{library} {version}" for library, version in loaded.facts["versions"].items())
     dtypes = "/".join(loaded.facts["dtypes"])
-    return Finding(
+    return HealthItem(
         name,
         "installed",
         "ok",
@@ -132,41 +132,43 @@ def _backend(offer: Offer) -> Finding:
     )
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[HealthItem]:
     try:
         requires = metadata.requires(OWN_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        yield Finding("extras", "installed", "warning", "compare-ag itself is not installed", "Install it with pip")
+        yield HealthItem("extras", "installed", "warning", "compare-ag itself is not installed", "Install it with pip")
         return
     for extra, purpose in EXTRAS.items():
         wanted = tuple(of_extra(requires, OWN_DISTRIBUTION, extra))
         reasons = [reason for text in wanted if (reason := lacking(text))]
         if reasons:
             line = install_line(wanted, built_in=True)
-            yield Finding(f"extra {extra}", "installed", "missing", f"{purpose}: needs {' and '.join(reasons)}", line)
+            yield HealthItem(
+                f"extra {extra}", "installed", "missing", f"{purpose}: needs {' and '.join(reasons)}", line
+            )
         else:
-            yield Finding(f"extra {extra}", "installed", "ok", purpose)
+            yield HealthItem(f"extra {extra}", "installed", "ok", purpose)
 
 
 # --- the machine ---
 
 
-def _cpus() -> Iterator[Finding]:
+def _cpus() -> Iterator[HealthItem]:
     usable, total = usable_cpus(), os.cpu_count() or 1
     said = f"{cpu_model()}; this process may use {len(usable)} of {total} CPUs"
     few = len(usable) < LEAST_CPUS
     advice = "Other programs run on the CPU that is timed: trust ratios only with many launches" if few else ""
-    yield Finding("cpus", "machine", "warning" if few else "ok", said, advice)
+    yield HealthItem("cpus", "machine", "warning" if few else "ok", said, advice)
     if not hasattr(os, "sched_setaffinity"):
         message = "this system cannot pin processes to a CPU: times vary more than they need to"
-        yield Finding("pinning", "machine", "warning", message, "Quote numbers from a system that can")
+        yield HealthItem("pinning", "machine", "warning", message, "Quote numbers from a system that can")
     quota = machine.settings().get("cgroup cpu.max", "max")
     if not quota.startswith("max"):
         message = f"this container may use so many microseconds of CPU in each period: {quota}"
-        yield Finding("quota", "machine", "warning", message, "Time where no quota stops the process half-way")
+        yield HealthItem("quota", "machine", "warning", message, "Time where no quota stops the process half-way")
 
 
-def _surroundings() -> Iterator[Finding]:
+def _surroundings() -> Iterator[HealthItem]:
     """The warnings of a run about governor, load, battery and unequal CPUs, or that there is nothing to warn of."""
     seen = Surroundings(
         load_per_cpu=machine.load_per_cpu(),
@@ -188,10 +190,10 @@ def _surroundings() -> Iterator[Finding]:
     for id, said in told.items():
         note = warned.get(id)
         if note is None:
-            yield Finding(id, "machine", "ok", said)
+            yield HealthItem(id, "machine", "ok", said)
         else:
             message = f"other programs are busy: {said}" if id == "load" else note.message
-            yield Finding(id, "machine", "warning", message, note.advice)
+            yield HealthItem(id, "machine", "warning", message, note.advice)
 
 
 def clock_step(now: Callable[[], int] = time.perf_counter_ns) -> float:
@@ -201,17 +203,17 @@ def clock_step(now: Callable[[], int] = time.perf_counter_ns) -> float:
     return min(steps) * 1e-9 if steps else math.inf
 
 
-def _clock(step: float) -> Finding:
+def _clock(step: float) -> HealthItem:
     if step > COARSE_SECONDS:
         message = f"it moves in steps of {step * 1e9:.0f} ns, which is coarse for training steps of microseconds"
-        return Finding("clock", "machine", "warning", message, "Time larger problems, or on another system")
+        return HealthItem("clock", "machine", "warning", message, "Time larger problems, or on another system")
     source = machine.settings().get("clock source", "")
-    return Finding(
+    return HealthItem(
         "clock", "machine", "ok", f"it moves in steps of {step * 1e9:.0f} ns{f' ({source})' if source else ''}"
     )
 
 
-def _lock() -> Finding:
+def _lock() -> HealthItem:
     """Whether timings of this machine exclude each other here, and whether one is under way."""
     advice = f"Name a file that everybody who times here may open in {machine_lock.VARIABLE}"
     try:
@@ -222,36 +224,36 @@ def _lock() -> Finding:
         finally:
             file.close()
     except machine_lock.UnusableError as error:
-        return Finding("lock", "machine", "warning", f"other timings here are not excluded: {error}", advice)
+        return HealthItem("lock", "machine", "warning", f"other timings here are not excluded: {error}", advice)
     if free:
-        return Finding("lock", "machine", "ok", f"{file.path} is free: timings on this machine wait for each other")
+        return HealthItem("lock", "machine", "ok", f"{file.path} is free: timings on this machine wait for each other")
     message = f"{file.path} is in use: {machine_lock.describe(holders)}"
-    return Finding("lock", "machine", "warning", message, "A run waits until it is free")
+    return HealthItem("lock", "machine", "warning", message, "A run waits until it is free")
 
 
-def _memory() -> Finding:
+def _memory() -> HealthItem:
     import psutil
 
     memory = psutil.virtual_memory()
     said = f"{memory.available / 1e9:.1f} GB of {memory.total / 1e9:.1f} GB are available"
     if memory.available < LEAST_MEMORY:
-        return Finding(
+        return HealthItem(
             "memory", "machine", "warning", said, "Close what needs much, or compare fewer backends at a time"
         )
-    return Finding("memory", "machine", "ok", said)
+    return HealthItem("memory", "machine", "ok", said)
 
 
-def _disk(parent: Path) -> Finding:
+def _disk(parent: Path) -> HealthItem:
     """Whether runs can be kept where they are kept by default."""
     folder = next((one for one in (parent, *parent.parents) if one.is_dir()), Path())
     advice = "Name a folder that can be written with -o"
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Finding("runs", "machine", "warning", f"{parent} cannot be looked at: {error.strerror}", advice)
+        return HealthItem("runs", "machine", "warning", f"{parent} cannot be looked at: {error.strerror}", advice)
     if not os.access(folder, os.W_OK):
-        return Finding("runs", "machine", "warning", f"{parent} cannot be written from here", advice)
+        return HealthItem("runs", "machine", "warning", f"{parent} cannot be written from here", advice)
     said = f"kept in {parent}, where {free / 1e9:.1f} GB are free"
-    return Finding(
+    return HealthItem(
         "runs", "machine", "warning" if free < LEAST_DISK else "ok", said, advice if free < LEAST_DISK else ""
     )
