@@ -14,7 +14,7 @@ from compare_ag.problem import recorded_steps
 from compare_ag.records import JUDGED, RecordError, record_name
 from compare_ag.records.structs import WITH_SUMS
 from compare_ag.speed.schedule import MODES
-from compare_ag.suite.conclusion import Conclusion
+from compare_ag.suite.conclusion import SpeedConclusion
 from compare_ag.suite.judging import Judge, problem_record, run_exit_code
 from compare_ag.suite.kept import training_of
 from compare_ag.suite.kept_launches import judged_again, measured
@@ -201,7 +201,7 @@ def _speed(run: Run, level: Level, untouched: frozenset[str]) -> Iterator[Mismat
         level.notes.append("times: not possible for an imported run, which has medians without launches")
         return
     try:
-        concluded = Conclusion(measured(run, untouched)).result()
+        concluded = SpeedConclusion(measured(run, untouched)).result()
     except (RecordError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         yield Mismatch(MANIFEST, "speed", "times and ratios", f"they do not follow from what is kept: {error}")
         return

@@ -69,7 +69,7 @@ class Concluded:
     """backends that a bug of ours costs their times"""
 
 
-class Conclusion:
+class SpeedConclusion:
     """The way from one to the other."""
 
     def __init__(self, measured: Measured) -> None:

@@ -27,7 +27,7 @@ from compare_ag.records import Cost, SpeedRecord
 from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Surroundings
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
-from compare_ag.suite.conclusion import Conclusion, Measured
+from compare_ag.suite.conclusion import Measured, SpeedConclusion
 from compare_ag.suite.engine import Contestant, Engine, timed_cpus
 from compare_ag.suite.judged_blocks import JudgedBlocks
 from compare_ag.suite.kept_launches import claim_arrays, control_arrays, timing_arrays
@@ -132,7 +132,7 @@ class TimingPass:
             judging_seconds=judged.seconds,
             surroundings=self._surroundings,
         )
-        concluded = Conclusion(measured).result()
+        concluded = SpeedConclusion(measured).result()
         for name, error in concluded.bugs.items():
             engine.failures[name] = host_fault(error, engine.conditions.launch(name, "cost"))
         return TimingResult(
