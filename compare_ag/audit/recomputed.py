@@ -9,7 +9,7 @@ import numpy as np
 
 from compare_ag.audit.intact import recorded_hashes
 from compare_ag.audit.levels import Level, Mismatch, compare
-from compare_ag.audit.problems import UnavailableError, problem_of
+from compare_ag.audit.problems import ContradictionError, UnavailableError, problem_of
 from compare_ag.problem import recorded_steps
 from compare_ag.records import JUDGED, RecordError, record_name
 from compare_ag.records.structs import WITH_SUMS
@@ -67,6 +67,8 @@ def recomputed(run: Run, data: Data | None = None) -> Level:
     done, untouched = [f"exit code {run.exit_code}"], _recorded_untouched(run)
     try:
         problem = problem_of(run.manifest.problem, data)
+    except ContradictionError as error:
+        level.mismatches.append(error.mismatch)
     except UnavailableError as error:
         level.notes.append(f"verdicts on numbers: not possible: {error}")
     else:

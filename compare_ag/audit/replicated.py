@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare_ag.audit.levels import Level, Mismatch
-from compare_ag.audit.problems import UnavailableError, problem_of
+from compare_ag.audit.problems import ContradictionError, UnavailableError, problem_of
 from compare_ag.records import JUDGED, record_name
 from compare_ag.suite.flow import DEFAULT_TIMEOUT, NothingToRunError
 from compare_ag.suite.flow import run as run_again
@@ -43,6 +43,9 @@ def replicated(run: Run, data: Data | None = None, observer: Observer | None = N
             for name in names:
                 level.mismatches += _backend(run, again, name)
             equal = [name for name in names if _same_bits_expected(run, again, name)]
+    except ContradictionError as error:
+        level.mismatches.append(error.mismatch)
+        return level
     except (UnavailableError, NothingToRunError) as error:
         level.possible = False
         level.notes.append(f"not possible: {error}")

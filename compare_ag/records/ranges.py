@@ -43,6 +43,8 @@ EXIT_CODES = (0, 1, 2, 3, 4, 5, 6, 130, 143)
 LARGEST = 1 << 53
 """Integers up to here are floats as well: no count of ours is larger."""
 HASH_SEEDS = 1 << 32
+DEEPEST = 20
+"""levels of nested structs, lists and dicts: no record of ours has more than ten"""
 _WORDS: dict[type, dict[str, tuple[str, ...]]] = {
     BackendRecord: {"status": STATUSES},
     VerdictRecord: {"status": VERDICTS},
@@ -147,20 +149,20 @@ def of_record(record: BackendRecord, manifest: Manifest) -> Iterator[str]:
         yield f"cost.phases are {', '.join(map(repr, record.cost.phases))}, not {', '.join(PHASES)}"
 
 
-def _walk(value: Any, at: str, *, known: bool) -> Iterator[str]:
+def _walk(value: Any, at: str, *, known: bool, depth: int = 0) -> Iterator[str]:
     """Every number and word below a record, however deep."""
-    if isinstance(value, Interval):
+    if depth > DEEPEST:
+        yield f"{at.partition('.')[0]} is nested more than {DEEPEST} levels deep"
+    elif isinstance(value, Interval):
         yield from _of_interval(value, at)
     elif isinstance(value, msgspec.Struct):
         yield from _of_struct(value, at, known=known)
         for field in value.__struct_fields__:
-            yield from _walk(getattr(value, field), f"{at}{field}.", known=known)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _walk(part, f"{at}{key}.", known=known)
-    elif isinstance(value, list | tuple):
-        for i, part in enumerate(value):
-            yield from _walk(part, f"{at}{i}.", known=known)
+            yield from _walk(getattr(value, field), f"{at}{field}.", known=known, depth=depth + 1)
+    elif isinstance(value, dict | list | tuple):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            yield from _walk(part, f"{at}{key}.", known=known, depth=depth + 1)
     elif isinstance(value, int) and abs(value) > LARGEST:
         yield f"{at[:-1]} {value} is too large for any count"
 

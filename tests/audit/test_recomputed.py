@@ -201,4 +201,16 @@ def test_a_run_of_a_file_needs_its_data(tmp_path):
     assert "name them with --data FILE" in level.notes[0]
     assert recomputed(run, data).notes == []
     assert recomputed(run, data).word == "holds"
-    assert "not the data of the run" in recomputed(run, load_file(tmp_path / "other.npz")).notes[0]
+    (mismatch,) = recomputed(run, load_file(tmp_path / "other.npz")).mismatches
+    assert (mismatch.field, mismatch.recorded) == ("problem.digest", run.manifest.problem.digest)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("problem__l2", 1e300), ("problem__parameters", {"n": 1e12}), ("problem__batch_size", 1)]
+)
+def test_a_problem_that_cannot_be_is_found_and_not_excused(tmp_path, change, field, value):
+    run = compare_ag.run(
+        ["numpy"], "synthetic:n=20,d=3", steps=20, dtype="float32", timing=False, output=tmp_path / "run"
+    )
+    change(run.path, "manifest.json", **{field: value})
+    assert any(name.startswith("problem") for _, name in mismatches(run.path))

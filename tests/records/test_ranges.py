@@ -51,6 +51,7 @@ FIELDS = [
     ("manifest.json", "speed.checkpoint_step", 31, "speed.checkpoint_step 31"),
     ("manifest.json", "speed.twins", ["numpy"] * 100, "speed.twins names 100"),
     ("manifest.json", "graph", "../x", "graph names the file"),
+    ("manifest.json", "options.deep", json.loads("[" * 500 + "]" * 500), "nested more than 20 levels"),
     ("records/numpy.json", "cost.step.value", 0, "cost.step.value 0"),
     ("records/numpy.json", "cost.step.low", 1e9, "cost.step"),
     ("records/numpy.json", "cost.step.high", None, "one end of an interval"),
