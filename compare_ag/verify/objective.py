@@ -1,7 +1,7 @@
-"""A problem's objective as formulas over its data: what the readings are readings of.
+"""A problem's objective as formulas over its data, and their readers.
 
-All forms of a loss are one real function. What is exact, or is known in float64, is read from `STABLE`, whose every
-operation keeps a small relative error; what rounding may do, from the form that the problem asks for.
+All forms of a loss are one real function. Exact and float64 numbers are read from the form `STABLE`, whose every
+operation keeps a small relative error; bounds on rounding errors, from the form that the problem asks for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def step_reader(form: str, features: int, penalised: bool) -> Reader:
     formula = logistic_formula(form, features, penalised)
     slopes = gradient(formula.objective, formula.parameters)
     rate = data("rate")
-    after = [apply("descend", one, rate, slope) for one, slope in zip(formula.parameters, slopes, strict=True)]
+    after = [
+        apply("descend", parameter, rate, slope) for parameter, slope in zip(formula.parameters, slopes, strict=True)
+    ]
     return Reader([formula.objective, *slopes, *after])
 
 
@@ -132,7 +134,7 @@ class Objective:
 
     @cached_property
     def sizes(self) -> tuple[int, bool]:
-        """What a formula depends on: d, and whether there is a penalty."""
+        """The arguments of a formula: d, and whether there is a penalty."""
         return self.problem.features, bool(self.problem.l2)
 
     def formula(self, form: str = STABLE) -> Formula:
@@ -160,7 +162,7 @@ class Objective:
         return losses_reader()
 
     def at(self, theta: Array, rows: Array | None = None) -> tuple[At, int]:
-        """What a reading needs at θ (m,) or (P, m), on the examples ``rows`` (None: all), and n."""
+        """The arrays of a reading at θ (m,) or (P, m), on the examples ``rows`` (None: all), and n."""
         data, examples = self.data(rows)
         return data | self.parameters(theta), examples
 
@@ -175,24 +177,24 @@ class Objective:
         parts = self.problem.layout.parts(np.asarray(theta, dtype=np.float64))
         return dict(zip(self.problem.layout.names, parts, strict=True))
 
-    def named(self, *symbols: str, form: str = STABLE) -> Reader:
-        """Of named quantities."""
+    def reader_of(self, *symbols: str, form: str = STABLE) -> Reader:
+        """The reader of named quantities."""
         return named_reader(form, *self.sizes, symbols)
 
     def on(self, reader: Reader, rows: Array | None = None) -> Reading:
-        """A float64 reading on the examples ``rows`` (None: all), of one or several points after another."""
+        """A float64 reading on the examples ``rows`` (None: all), at one or several points a call."""
         at, examples = self.data(rows)
         return reader.on(at, examples)
 
     def details(self, theta: Array, on: Reading | None = None) -> Details:
-        """All that is asked of one point θ (m,). on: the reading on its batch, if it is not all data."""
+        """The details at one point θ (m,). on: the reading on its batch; None: on all data."""
         reading = on or self.on(self.details_reader)
-        z, s, losses, slope, bend, mean, penalty, f, *rest = reading.at(self.parameters(theta))
+        z, s, losses, slope, bend, mean, penalty, f, *gradients = reading.at(self.parameters(theta))
         layout, n = self.problem.layout, len(z)
         count = len(layout.names)
         shrinkage, whole = (
             layout.flat([np.broadcast_to(part, shape) for part, shape in zip(parts, layout.shapes, strict=True)])
-            for parts in (rest[:count], rest[count:])
+            for parts in (gradients[:count], gradients[count:])
         )
         return Details(z, s, losses, n * slope, n * bend, float(mean), float(penalty), float(f), shrinkage, whole)
 
@@ -203,7 +205,7 @@ class Objective:
 
     @cached_property
     def details_reader(self) -> Reader:
-        """What `details` reads."""
+        """The reader of `details`."""
         return details_reader(*self.sizes)
 
     def residual(self, logits: Array, labels: Array) -> Array:
@@ -217,15 +219,15 @@ class Objective:
             # w·w may overflow where l2 is 0, too: inf · 0 is NaN in some program
             penalised = self.sizes[1] or not isinstance(arithmetic, Known)
             reader = step_reader(form, self.problem.features, penalised)
-            loss, *rest = reader.bounds(*self.at(theta, rows), arithmetic)
+            loss, *slopes = reader.bounds(*self.at(theta, rows), arithmetic)
         count = len(self.problem.layout.names)
-        return Step(loss, self._flat(rest[:count]), self._flat(rest[count:]))
+        return Step(loss, self._flat(slopes[:count]), self._flat(slopes[count:]))
 
     def _flat(self, parts: Sequence[Bounded]) -> Bounded:
         layout = self.problem.layout
         return Bounded(*(layout.flat([part[i] for part in parts]) for i in range(3)))
 
 
-def joined_entries(parts: Sequence[Balls]) -> list[Ball]:
+def join_entries(parts: Sequence[Balls]) -> list[Ball]:
     """The entries of several parameters, in order."""
     return [entry for part in parts for entry in part.entries]
