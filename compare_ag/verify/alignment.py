@@ -35,7 +35,7 @@ UNRELATED = 100
 ITSELF = 3
 """steps from a quantity to itself: such a node changes nothing, which is rare"""
 FORCED = ("loss", "parameter")
-"""roles that say what a node is"""
+"""roles that name the quantity"""
 TOTALS = 8 * 2.0**-53
 """relative rounding error of a norm or a sum in float64, on both sides"""
 
@@ -119,7 +119,7 @@ def _steps(quantities: Sequence[NamedQuantity]) -> list[list[int]]:
     fewest = [[UNRELATED] * len(quantities) for _ in quantities]
     for i in range(len(quantities)):
         fewest[i][i] = 0
-    for j, quantity in enumerate(quantities):  # what it is made from stands before it
+    for j, quantity in enumerate(quantities):  # its origins stand before it
         for origin in (place[symbol] for symbol in quantity.made_from):
             for row in fewest:
                 row[j] = min(row[j], row[origin] + 1, UNRELATED)
@@ -163,7 +163,7 @@ def _rank(node: GraphNode, catalogue: _Catalogue, inputs: set[int], i: int) -> t
 
 
 def _coincidence(node: GraphNode, catalogue: _Catalogue, inputs: set[int], i: int) -> bool:
-    """Equal in value alone: with another gradient, and not made from what the quantity is made from."""
+    """Whether only the value matches: the gradient differs, and no step of the formula leads from the inputs to it."""
     related = bool(inputs) and catalogue.steps(inputs, i) < UNRELATED
     return _gradient_rank(node, catalogue.signed[i]) == 2 and not related
 

@@ -24,7 +24,7 @@ from compare_ag.verify.course import stagnation
 from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.oracle import Oracle
 from compare_ag.verify.reference import Reference
-from compare_ag.verify.samples import Finding, Sample, Test, TestResult, explained_by_reading, judge_samples
+from compare_ag.verify.samples import Finding, Sample, Test, TestResult, is_explained_by_reading, judge_samples
 from compare_ag.verify.tolerance import Tolerance
 from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Verdict, judge
@@ -65,7 +65,7 @@ def certify(
             verdict = replace(again, message=f"{IN_SECOND_RUN}: {again.message}")
     results = judge_samples(problem, oracle, samples)
     results["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
-    wider = verdict.status in ("agrees", "undecidable") and explained_by_reading(results.values())
+    wider = verdict.status in ("agrees", "undecidable") and is_explained_by_reading(results.values())
     if wider:
         results = {test: _as_read(result) for test, result in results.items()}
     order = (*TESTS, "update")

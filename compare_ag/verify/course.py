@@ -1,4 +1,4 @@
-"""What a whole training shows beyond its single steps: a wrong start, one update too few or too many, a standstill.
+"""Faults of a whole training that no single step shows: a wrong start, one update too few or too many, a standstill.
 
 The first two are mistakes, for `diagnosis`. `stagnation` is about correct runs whose weights have stopped, in float32
 above all, although exact gradient descent would move on; it gives a remark, never a fault.
@@ -20,7 +20,7 @@ from compare_ag.verify.tolerance import Tolerance
 from compare_ag.verify.trajectory import Trajectory
 
 STALLED_ULPS = 8.0
-"""how far a stalled weight must have to go, in ulps, for a remark; at rest, rounding keeps it within a few ulps"""
+"""the least distance in ulps that a stalled weight has still to go, for a remark; at rest it has a few ulps to go"""
 
 
 def course(

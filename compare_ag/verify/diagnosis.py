@@ -171,7 +171,7 @@ class _Case:
             return []
         places = {(finding.where, finding.step) for finding in result.findings}
         suspects = [i for i, s in enumerate(self.samples) if (s.where, s.step) in places and _has_answer(s, kind)]
-        chosen = self._chosen(suspects)
+        chosen = self._choose_affordable(suspects)
         return [fault for i in self._with_neighbours(chosen, suspects) if (fault := self._fault(i, kind)) is not None]
 
     def right(self, kind: Kind) -> list[WrongAnswer]:
@@ -180,11 +180,13 @@ class _Case:
         if result is None or kind not in ("loss", "gradient"):
             return []
         places = {(finding.where, finding.step) for finding in result.findings}
-        innocent = [i for i, s in enumerate(self.samples) if (s.where, s.step) not in places and _has_answer(s, kind)]
-        answers = [self._fault(i, kind, wrong=False) for i in self._chosen(innocent)]
+        within_tolerance = [
+            i for i, s in enumerate(self.samples) if (s.where, s.step) not in places and _has_answer(s, kind)
+        ]
+        answers = [self._fault(i, kind, wrong=False) for i in self._choose_affordable(within_tolerance)]
         return [answer for answer in answers if answer is not None]
 
-    def _chosen(self, indices: Sequence[int]) -> list[int]:
+    def _choose_affordable(self, indices: Sequence[int]) -> list[int]:
         """As many as are affordable, spread evenly."""
         cells = self.oracle.problem.examples * self.oracle.problem.layout.size
         most = min(len(indices), MOST_FAULTS, max(FEWEST_FAULTS, AFFORDABLE_CELLS // cells))
@@ -272,7 +274,7 @@ def _before(samples: Sequence[Sample], i: int) -> tuple[Sample | None, Sample | 
 
 
 def _twin(samples: Sequence[Sample], fault: WrongAnswer) -> str | None:
-    """Where the same bits were reported for other weights, at which another answer is right."""
+    """The name of a point at which the same bits were reported for other weights, at which another answer is right."""
     if fault.kind not in ("loss", "gradient"):
         return None
     answer = getattr(fault.sample, fault.kind)

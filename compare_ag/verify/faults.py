@@ -193,7 +193,7 @@ WrongAnswers: TypeAlias = Sequence[WrongAnswer]
 
 
 def wrong_answers(faults: WrongAnswers) -> list[WrongAnswer]:
-    """Those that are out of tolerance."""
+    """The answers that are out of tolerance."""
     return [fault for fault in faults if fault.is_wrong]
 
 

@@ -123,33 +123,33 @@ def _limits(fault: WrongAnswer, sizes: Array, change: Array) -> tuple[tuple[floa
 def find_clipped_loss(faults: WrongAnswers) -> str | None:
     """The loss of a probability that is kept away from 0 by a maximum or an addition, or away from 0 and 1."""
     ways = (
-        ("the loss is that of {}: it is clipped", _at_least),
-        ("the loss is that of {}: it is clipped", _increased),
-        ("the loss is that of {}: it is clipped", _between),
+        ("the loss is that of {}: it is clipped", _loss_of_maximum),
+        ("the loss is that of {}: it is clipped", _loss_of_sum),
+        ("the loss is that of {}: it is clipped", _loss_of_clip),
     )
     for clamp in CLAMPS:
         for words, way in ways:
             predictions = [Prediction(np.array([(way(f, clamp) - f.point.losses).mean()])) for f in faults]
             if explains_faults(faults, predictions, constants=1):
-                names = {_at_least: "probabilities at least {:.1e}", _increased: "probabilities plus {:.1e}"}
+                names = {_loss_of_maximum: "probabilities at least {:.1e}", _loss_of_sum: "probabilities plus {:.1e}"}
                 probabilities = names.get(way, "probabilities clipped at {:.1e}, from 0 and from 1").format(clamp)
-                if way is _at_least and clamp == CLAMPS[-1]:
+                if way is _loss_of_maximum and clamp == CLAMPS[-1]:
                     probabilities = "logarithms of at least -100"
                 return words.format(probabilities)
     return None
 
 
-def _at_least(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_maximum(fault: WrongAnswer, clamp: float) -> Array:
     """-log max(p, c), (n,), for the probability p = exp(-ℓ) of the right label."""
     return np.asarray(np.minimum(fault.point.losses, -math.log(clamp)))
 
 
-def _increased(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_sum(fault: WrongAnswer, clamp: float) -> Array:
     """-log(p + c)."""
     return np.asarray(-np.logaddexp(-fault.point.losses, math.log(clamp)))
 
 
-def _between(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_clip(fault: WrongAnswer, clamp: float) -> Array:
     """-log of the probability, which is kept between c and 1 - c in the dtype; 1 - (1 - c) is not c there."""
     y, real = fault.point.y, np.dtype(fault.point.data.problem.dtype).type
     least, most = float(real(clamp)), float(real(1) - real(clamp))

@@ -25,7 +25,7 @@ STABLE = "logits"
 
 @lru_cache(maxsize=64)
 def step_reader(form: str, features: int, penalised: bool) -> Reader:
-    """Of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
+    """The reader of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
     formula = logistic_formula(form, features, penalised)
     slopes = gradient(formula.objective, formula.parameters)
     rate = data("rate")
@@ -37,28 +37,28 @@ def step_reader(form: str, features: int, penalised: bool) -> Reader:
 
 @lru_cache(maxsize=64)
 def slope_reader(form: str, features: int, penalised: bool) -> Reader:
-    """Of the loss and its gradient by each parameter."""
+    """The reader of the loss and its gradient by each parameter."""
     formula = logistic_formula(form, features, penalised)
     return Reader([formula.objective, *gradient(formula.objective, formula.parameters)])
 
 
 @lru_cache(maxsize=64)
 def named_reader(form: str, features: int, penalised: bool, symbols: tuple[str, ...]) -> Reader:
-    """Of named quantities of one form."""
+    """The reader of named quantities of one form."""
     formula = logistic_formula(form, features, penalised)
     return Reader([formula[symbol] for symbol in symbols])
 
 
 @lru_cache(maxsize=64)
 def slopes_and_logits(features: int, penalised: bool) -> Reader:
-    """Of the logits and of the gradient by each parameter."""
+    """The reader of the logits and of the gradient by each parameter."""
     formula = logistic_formula(STABLE, features, penalised)
     return Reader([formula["z"], *gradient(formula.objective, formula.parameters)])
 
 
 @lru_cache(maxsize=1)
 def losses_reader() -> Reader:
-    """Of the examples' losses and the sizes of their derivatives by the logits z, which are given."""
+    """The reader of the examples' losses and the sizes of their derivatives by the logits z, which are given."""
     formula = logistic_formula(STABLE, 1, False)
     s = formula["s"]
     return Reader([formula["ℓ"], apply("sigmoid", s)], {formula["z"]: "z"})
@@ -66,7 +66,7 @@ def losses_reader() -> Reader:
 
 @lru_cache(maxsize=64)
 def bend_reader(features: int) -> Reader:
-    """Of ∂²f/∂z², each example's share of the loss's curvature."""
+    """The reader of ∂²f/∂z², each example's share of the loss's curvature."""
     formula = logistic_formula(STABLE, features, False)
     return Reader([bend(formula)])
 
@@ -78,7 +78,7 @@ def bend(formula: Formula) -> Expr:
 
 @lru_cache(maxsize=64)
 def details_reader(features: int, penalised: bool) -> Reader:
-    """Of z, s, ℓ, ∂f/∂z and ∂²f/∂z², of the mean loss, the penalty, f, and the gradient of the penalty and of f."""
+    """The reader of z, s, ℓ, ∂f/∂z, ∂²f/∂z², the mean loss, penalty, f, and the gradients of penalty and f."""
     formula = logistic_formula(STABLE, features, penalised)
     z, s, f, mean = formula["z"], formula["s"], formula.objective, formula["mean ℓ"]
     penalty, shrinkage = constant(0.0), [constant(0.0) for _ in formula.parameters]
@@ -143,22 +143,22 @@ class Objective:
 
     @cached_property
     def step_reader(self) -> Reader:
-        """Of loss, gradient and the parameters after one step, in the form whose numbers are known best."""
+        """The reader of loss, gradient and the parameters after one step, in the form whose numbers are known best."""
         return step_reader(STABLE, *self.sizes)
 
     @cached_property
     def gradient_reader(self) -> Reader:
-        """Of loss and gradient."""
+        """The reader of loss and gradient."""
         return slope_reader(STABLE, *self.sizes)
 
     @cached_property
     def slopes(self) -> Reader:
-        """Of the logits and of the gradient by each parameter."""
+        """The reader of the logits and of the gradient by each parameter."""
         return slopes_and_logits(*self.sizes)
 
     @cached_property
     def of_logits(self) -> Reader:
-        """Of the examples' losses ℓ and residuals |r| = |∂ℓ/∂z|, from given logits z and the labels."""
+        """The reader of the examples' losses ℓ and residuals |r| = |∂ℓ/∂z|, from given logits z and the labels."""
         return losses_reader()
 
     def at(self, theta: Array, rows: Array | None = None) -> tuple[At, int]:
@@ -200,7 +200,7 @@ class Objective:
 
     @cached_property
     def bend_reader(self) -> Reader:
-        """Of ∂²f/∂z² (n,)."""
+        """The reader of ∂²f/∂z² (n,)."""
         return bend_reader(self.problem.features)
 
     @cached_property

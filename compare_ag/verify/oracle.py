@@ -62,9 +62,9 @@ KNOWN: tuple[Known, ...] = (Known.here(), *([Extended.here()] if Extended.availa
 LIPSCHITZ_SLACK = 1e-9
 """relative error allowed to the problem's L, a float64 eigenvalue"""
 AFFORDABLE_SECONDS = 1.5
-"""what an exact trajectory may cost, by the model of `trajectory_seconds`"""
+"""the longest time of an exact trajectory, by the model of `trajectory_seconds`"""
 MOST_SECONDS = 4.0 * AFFORDABLE_SECONDS
-"""what a further attempt with more bits may cost"""
+"""the longest time of a further attempt with more bits"""
 
 MOST_KNOWN = 1 << 19
 """weights of all points whose exact answers are kept: ten numbers for each, 40 MB in all"""
@@ -91,7 +91,7 @@ class Exact(NamedTuple):
         return deviation
 
     def decides(self, tolerance: Array) -> Array:
-        """Where a deviation can be compared with ``tolerance``: all is finite, and the radius negligible beside it."""
+        """Where a deviation can be compared with ``tolerance``: all is finite, and the radius is negligible."""
         with np.errstate(all="ignore"):
             known = np.isfinite(self.high) & (np.asarray(self.radius) <= NEGLIGIBLE * tolerance)
         decidable: Array = known & np.isfinite(tolerance)

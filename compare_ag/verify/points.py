@@ -48,7 +48,7 @@ def point_tolerance(
 def point_tolerances(
     problem: Problem, weights: Array, rows: Array | None = None, *, judged: int = 1, dtype: str | None = None
 ) -> list[PointTolerance]:
-    """The same at each of ``weights`` (P, m)."""
+    """The tolerances at each of ``weights`` (P, m), as `point_tolerance`."""
     return tolerances(read_points(problem, weights, rows, judged=judged, dtype=dtype))
 
 

@@ -46,7 +46,7 @@ COARSE_STEP = {"float32": 3, "float64": 5}
 LADDER_EXAMPLES = 130
 """of a ladder's batch at most: more than a block of 128, few enough to be evaluated exactly at every rung"""
 LADDER_CELLS = 20_000
-"""examples x weights of a ladder's batch at most, but for one example of each label"""
+"""examples x weights of a ladder's batch at most; one example of each label is always in it"""
 MOST_NUMBERS = 1 << 23
 """weights of all points of the first route at most: on wide data fewer points are visited, each only once"""
 MOST_LADDER_NUMBERS = 1 << 22

@@ -54,7 +54,7 @@ class NamedQuantity:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of value and gradient."""
+        """The shape of value and gradient."""
         extents: tuple[int, ...] = self.value.high.shape
         return extents
 

@@ -125,7 +125,7 @@ class Reader:
     def bounds(self, at: At, examples: int, arithmetic: Arithmetic) -> list[Bounded]:
         """The ends with their errors in ``arithmetic``; an unknown error is inf, never NaN."""
         way = _Bounds(examples, arithmetic)
-        constants = {i: way.given(np.asarray(number)) for i, number in self.constants.items()}
+        constants = {i: way.load(np.asarray(number)) for i, number in self.constants.items()}
         return [_settle(end) for end in self.in_chunks(at, examples, constants, way)]
 
     def in_chunks(self, at: At, examples: int, constants: Mapping[int, S], way: _Way[S]) -> list[S]:
@@ -133,7 +133,7 @@ class Reader:
         slots = dict(constants)
         for i, name in self.leaves.items():
             if not self.order[i].by_example:
-                slots[i] = way.given(np.asarray(at[name], dtype=np.float64))
+                slots[i] = way.load(np.asarray(at[name], dtype=np.float64))
         for step in self._before:
             slots[step.place] = way.read(step, [slots[a] for a in step.args])
         ends = [self.place[end] for end in self.ends]
@@ -145,7 +145,7 @@ class Reader:
                 if self.order[i].by_example:
                     axis = at[name].ndim - len(self.order[i].shape)
                     part = at[name][(slice(None),) * axis + (chunk,)]
-                    numbers[i] = way.given(np.asarray(part, dtype=np.float64))
+                    numbers[i] = way.load(np.asarray(part, dtype=np.float64))
             for step in self._example:
                 numbers[step.place] = way.read(step, [numbers[a] for a in step.args])
             for step in self._sums:
@@ -157,7 +157,7 @@ class Reader:
         for step in self._after:
             slots[step.place] = way.read(step, [slots[a] for a in step.args])
         for i, chunks in of_examples.items():
-            slots[i] = way.joined(chunks, len(self.order[i].shape))
+            slots[i] = way.join(chunks, len(self.order[i].shape))
         return [slots[i] for i in ends]
 
     def _chunks(self, at: At, examples: int) -> Iterator[slice]:
@@ -178,7 +178,7 @@ S = TypeVar("S")
 class _Way(Protocol[S]):
     """How the numbers of a few examples are computed, and how those of all examples are put together."""
 
-    def given(self, values: Array) -> S:
+    def load(self, values: Array) -> S:
         """Data or parameters, from float64."""
 
     def read(self, step: _Step, args: list[S]) -> S:
@@ -190,7 +190,7 @@ class _Way(Protocol[S]):
     def whole(self, step: _Step, parts: list[S], /) -> S:
         """The sum over all of them."""
 
-    def joined(self, parts: list[S], rank: int) -> S:
+    def join(self, parts: list[S], rank: int) -> S:
         """The numbers of all single examples, from those of each chunk."""
 
 
@@ -200,7 +200,7 @@ class _Values:
     def __init__(self, reader: Reader, examples: int) -> None:
         self._operations = {step.place: _value(step, examples) for step in reader.steps}
 
-    def given(self, values: Array) -> Array:
+    def load(self, values: Array) -> Array:
         return values
 
     def read(self, step: _Step, args: list[Array]) -> Array:
@@ -211,7 +211,7 @@ class _Values:
     def whole(self, _: _Step, parts: list[Array], /) -> Array:
         return np.asarray(sum(parts))
 
-    def joined(self, parts: list[Array], rank: int) -> Array:
+    def join(self, parts: list[Array], rank: int) -> Array:
         return np.concatenate(parts, axis=-rank)
 
 
@@ -221,7 +221,7 @@ class _Bounds:
     def __init__(self, examples: int, arithmetic: Arithmetic) -> None:
         self.examples, self.arithmetic = examples, arithmetic
 
-    def given(self, values: Array) -> Bounded:
+    def load(self, values: Array) -> Bounded:
         """Numbers that a program gets bit for bit; sizes are not needed where every operation is known."""
         if isinstance(self.arithmetic, Known):
             return Bounded(values.astype(self.arithmetic.dtype, copy=False), 0.0, 0.0)
@@ -240,7 +240,7 @@ class _Bounds:
     def whole(self, step: _Step, parts: list[Bounded], /) -> Bounded:
         return _finish_sum(step, parts, self.examples, self.arithmetic)
 
-    def joined(self, parts: list[Bounded], rank: int) -> Bounded:
+    def join(self, parts: list[Bounded], rank: int) -> Bounded:
         return _join(parts, rank)
 
     def _site(self, step: _Step) -> Site:

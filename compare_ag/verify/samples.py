@@ -155,7 +155,7 @@ class _Tally:
     """whether each answer without a finding was decided"""
 
     def count(self, examples: int, *, decided: bool) -> None:
-        """One more sample of so many examples."""
+        """Count a sample of so many examples."""
         self.judged += decided
         self.undecided += not decided
         self.examples += examples * decided
@@ -254,7 +254,7 @@ def _bits(array: Array | None) -> bytes | None:
     return None if array is None else np.asarray(array).tobytes()
 
 
-def explained_by_reading(results: Iterable[TestResult]) -> bool:
+def is_explained_by_reading(results: Iterable[TestResult]) -> bool:
     """Whether there are findings, and the reading of wider weights explains them all."""
     findings = [finding for result in results for finding in result.findings]
     return bool(findings) and all(f.ratio_as_read is not None and f.ratio_as_read <= 1.0 for f in findings)

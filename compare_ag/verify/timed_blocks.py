@@ -187,7 +187,7 @@ class BlockJudge:
         """A verdict for each claim, in order.
 
         exactly: indices of claims to compare with the exact trajectory, where `exact_seconds` allows it and the bits
-        suffice; ``exact`` of the verdict tells whether it was done. Raises `ValueError` for a claim of the wrong form:
+        suffice; ``exact`` of the verdict is True where it was done. Raises `ValueError` for a claim of the wrong form:
         the caller checks claims from a worker before.
         """
         if not claims:
@@ -196,7 +196,7 @@ class BlockJudge:
             self._require_form(claim)
         with np.errstate(all="ignore"):
             plan = _Plan.of(claims)
-            expected = self._expected(plan, sum(claim.updates for claim in claims))
+            expected = self._compute_expected(plan, sum(claim.updates for claim in claims))
             weights_deviation, loss_deviation = self._deviations(claims, plan.pair, expected)
             weights_tolerance = expected.weights_tolerance[plan.pair]
             loss_tolerance = expected.loss_tolerance[plan.pair]
@@ -232,7 +232,7 @@ class BlockJudge:
         if claim.updates < 1:
             raise ValueError(f"updates: expected at least 1, got {claim.updates}")
 
-    def _expected(self, plan: _Plan, updates: int) -> _Expected:
+    def _compute_expected(self, plan: _Plan, updates: int) -> _Expected:
         """The numbers of right blocks; ``updates``: of all claims together, for the false-alarm probability."""
         pairs, m = len(plan.updates), self.problem.layout.size
         expected = _Expected(np.empty((pairs, m)), *(np.empty(pairs) for _ in range(7)))

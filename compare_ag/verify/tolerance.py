@@ -115,7 +115,7 @@ class Geometry:
 
     @classmethod
     def of(cls, problem: Problem) -> Geometry:
-        """Those of ``problem``."""
+        """The constants of ``problem``."""
         squares = squared_lengths(problem.X)
         longest, l2 = math.sqrt(float(squares.max())), float(problem.l2)
         full = problem.batch_size is None
