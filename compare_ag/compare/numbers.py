@@ -102,10 +102,10 @@ def log_times(run: Run, name: str) -> list[float]:
     return [] if own is None else _numbers(launch_log_time(own))
 
 
-def log_ratios(run: Run, name: str, other: str) -> list[float]:
-    """log(time(name) / time(other)) of each launch in which both have enough undisturbed rounds."""
-    own, theirs = blocks(run, name), blocks(run, other)
-    return [] if own is None or theirs is None else _numbers(launch_log_ratio(own, theirs))
+def log_ratios(run: Run, name: str, yardstick: str) -> list[float]:
+    """log(time(name) / time(yardstick)) of each launch in which both have enough undisturbed rounds."""
+    own, reference = blocks(run, name), blocks(run, yardstick)
+    return [] if own is None or reference is None else _numbers(launch_log_ratio(own, reference))
 
 
 def _numbers(launches: Any) -> list[float]:

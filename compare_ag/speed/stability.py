@@ -74,20 +74,20 @@ class Observation(NamedTuple):
 
 
 def notes(
-    seen: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
+    observations: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
 ) -> Iterator[StabilityWarning]:
     """Every warning that these observations give.
 
     control: the log-ratio of a twin to its backend in each launch.
     """
     yield from _of_machine(surroundings)
-    if any(not observation.pinned for observation in seen):
+    if any(not observation.pinned for observation in observations):
         yield StabilityWarning(
             "not-pinned",
             "this system cannot pin processes to a CPU: times vary more than they need to",
             "Quote numbers from a system that can",
         )
-    for observation in seen:
+    for observation in observations:
         yield from _of_backend(observation, threads)
     if len(control) > 1:
         twin_ratio = interval(control)
@@ -99,33 +99,33 @@ def notes(
             )
 
 
-def _of_machine(seen: Surroundings) -> Iterator[StabilityWarning]:
-    if seen.load_per_cpu is not None and seen.load_per_cpu > LOAD:
+def _of_machine(surroundings: Surroundings) -> Iterator[StabilityWarning]:
+    if surroundings.load_per_cpu is not None and surroundings.load_per_cpu > LOAD:
         yield StabilityWarning(
             "load",
-            f"the machine was busy before timing began (load {seen.load_per_cpu:.1f} per CPU)",
+            f"the machine was busy before timing began (load {surroundings.load_per_cpu:.1f} per CPU)",
             "Close what is busy",
         )
-    if seen.steal is not None and seen.steal > STEAL:
+    if surroundings.steal is not None and surroundings.steal > STEAL:
         yield StabilityWarning(
             "steal",
-            f"the hypervisor gave {seen.steal:.1%} of the CPU's time to other machines",
+            f"the hypervisor gave {surroundings.steal:.1%} of the CPU's time to other machines",
             "Run again at another time, or on a machine of your own",
         )
-    if seen.governor and seen.governor != "performance":
+    if surroundings.governor and surroundings.governor != "performance":
         yield StabilityWarning(
             "governor",
-            f"the clock frequency is governed by {seen.governor!r}, so that it follows the load",
+            f"the clock frequency is governed by {surroundings.governor!r}, so that it follows the load",
             "Ratios are protected, times are not: `cpupower frequency-set -g performance`",
         )
-    if seen.on_battery:
+    if surroundings.on_battery:
         yield StabilityWarning("battery", "the machine runs from its battery, which slows it down", "Plug it in")
-    if seen.speeds and min(seen.speeds.values()) < UNEQUAL:
-        slowest = min(seen.speeds, key=seen.speeds.__getitem__)
-        place = "CPU " + ", ".join(map(str, seen.timed)) if seen.timed else "where they were taken"
+    if surroundings.speeds and min(surroundings.speeds.values()) < UNEQUAL:
+        slowest = min(surroundings.speeds, key=surroundings.speeds.__getitem__)
+        place = "CPU " + ", ".join(map(str, surroundings.timed)) if surroundings.timed else "where they were taken"
         yield StabilityWarning(
             "unequal-cpus",
-            f"CPU {slowest} does {seen.speeds[slowest]:.0%} of what the fastest does: times hold for {place}",
+            f"CPU {slowest} does {surroundings.speeds[slowest]:.0%} of what the fastest does: times hold for {place}",
             "Something keeps it busy, or it is of another kind: choose CPUs with taskset",
         )
 

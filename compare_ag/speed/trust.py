@@ -94,23 +94,23 @@ def whereabouts(
     )
 
 
-def why_unranked(seen: Whereabouts, threads: int) -> str:
+def why_unranked(times: Whereabouts, threads: int) -> str:
     """A clause with the backend as its subject; empty where the backend may be ranked."""
-    if seen.others_cpu_seconds > OTHERS * seen.seconds:
-        return f"let other processes compute for {seen.others_cpu_seconds:.2g} s while it was timed"
-    if seen.blocks < LEAST_BLOCKS:
+    if times.others_cpu_seconds > OTHERS * times.seconds:
+        return f"let other processes compute for {times.others_cpu_seconds:.2g} s while it was timed"
+    if times.blocks < LEAST_BLOCKS:
         return ""
-    slack = min(UNEXPLAINED * seen.host_ns + SPREADS * seen.reply_spread_ns, MOST_UNEXPLAINED * seen.host_ns)
-    if seen.unexplained_ns > slack:
-        share = 1 - seen.unexplained_ns / seen.host_ns
+    slack = min(UNEXPLAINED * times.host_ns + SPREADS * times.reply_spread_ns, MOST_UNEXPLAINED * times.host_ns)
+    if times.unexplained_ns > slack:
+        share = 1 - times.unexplained_ns / times.host_ns
         return f"is not to be trusted: its worker claims {share:.0%} of the time that the host saw pass"
-    if seen.untimed_ratio > UNTIMED:
+    if times.untimed_ratio > UNTIMED:
         return (
-            f"takes {seen.untimed_ratio:.1f} times as long for a step outside the clock as inside "
+            f"takes {times.untimed_ratio:.1f} times as long for a step outside the clock as inside "
             f"(at most {UNTIMED:g}): it works outside its clock"
         )
     # threads of a pool spin for a while after their work
-    if threads == 1 and seen.idle_cpu_ns > IDLE * seen.block_ns:
-        share = seen.idle_cpu_ns / seen.block_ns
+    if threads == 1 and times.idle_cpu_ns > IDLE * times.block_ns:
+        share = times.idle_cpu_ns / times.block_ns
         return f"computes between its blocks, {share:.1f} times as long as a block takes: it works outside its clock"
     return ""

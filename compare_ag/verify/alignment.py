@@ -282,10 +282,12 @@ def _open_ends(nodes: list[GraphNode], symbols: list[str]) -> list[str]:
 def _downstream(nodes: list[GraphNode], wrong: set[int], consumers: dict[int, list[int]]) -> set[int]:
     """Nodes that a wrong gradient reached from another wrong node, directly or through nodes without a verdict."""
     reached: set[int] = set()
+    sources = set(wrong)  # nodes whose gradient makes those of their inputs wrong
     for i in reversed(range(len(nodes))):  # consumers stand behind
-        unjudged = {j for j in reached if nodes[j].gradient_ratio is None}
-        if not (wrong | unjudged).isdisjoint(consumers[i]):
+        if not sources.isdisjoint(consumers[i]):
             reached.add(i)
+            if nodes[i].gradient_ratio is None:
+                sources.add(i)
     return reached
 
 

@@ -83,13 +83,13 @@ def _find_shift(
 
 
 def _pairs_are_shifted(
-    seen: Array, steps: Array, reference: Reference, tolerance: Tolerance, update: int, shift: int
+    pairs: Array, steps: Array, reference: Reference, tolerance: Tolerance, update: int, shift: int
 ) -> bool:
     """Whether the recorded weights from ``update`` on are those of ``shift`` steps later, in all pairs that show it."""
     exact = reference.pairs(len(steps))
-    high, low = exact.high.reshape(seen.shape), exact.low.reshape(seen.shape)
+    high, low = exact.high.reshape(pairs.shape), exact.low.reshape(pairs.shape)
     side, expected_side = (1, 0) if shift < 0 else (0, 1)
-    off = np.linalg.norm((seen[:, side] - high[:, expected_side]) - low[:, expected_side], axis=1)
+    off = np.linalg.norm((pairs[:, side] - high[:, expected_side]) - low[:, expected_side], axis=1)
     bound = np.maximum(tolerance.weights[steps], tolerance.weights[steps + 1])
     after = steps + side >= update
     return bool(after.any() and (off[after] <= bound[after]).all())

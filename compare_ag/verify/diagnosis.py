@@ -269,7 +269,7 @@ def _before(samples: Sequence[Sample], i: int) -> tuple[Sample | None, Sample | 
         updated = [answer for answer in earlier if answer.following is not None]
         return (earlier[-1] if earlier else None), (updated[-1] if updated else None)
     step = sample.step - 1
-    known = next((other for other in samples if other.step == step and other.following is not None), None)
+    known = next((answer for answer in samples if answer.step == step and answer.following is not None), None)
     return known, known
 
 

@@ -100,8 +100,8 @@ def _compare(pairs: list[tuple[str, Array, Array, Array]]) -> RelationResult:
     for name, observed, expected, tolerance in pairs:
         if not np.isfinite(tolerance).all():
             raise _UndecidableError(f"the tolerance of {name} is infinite: the probability form saturates")
-        seen = np.asarray(observed, dtype=np.float64)
-        deviation = np.where(np.isfinite(seen), np.abs(seen - np.asarray(expected, dtype=np.float64)), np.inf)
+        numbers = np.asarray(observed, dtype=np.float64)
+        deviation = np.where(np.isfinite(numbers), np.abs(numbers - np.asarray(expected, dtype=np.float64)), np.inf)
         deviation = np.where(np.isnan(deviation), np.inf, deviation)
         ratios = np.where(deviation == 0.0, 0.0, deviation / tolerance)
         ratio = float(ratios.max())

@@ -172,9 +172,9 @@ class _Tally:
         if not decided:
             self.outcomes[key] = False
             return
-        seen = np.asarray(observed, dtype=np.float64)
+        values = np.asarray(observed, dtype=np.float64)
         with np.errstate(all="ignore"):
-            deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
+            deviation = np.where(np.isfinite(values), exact.deviation(values), np.inf)
 
         def ratios_within(allowed: Array) -> Array:
             return np.where(decidable, _ratios(deviation, allowed), 0.0).ravel()
@@ -191,8 +191,8 @@ class _Tally:
                     PHASE[self.test],
                     sample.where,
                     sample.step,
-                    self.layout.coordinate(worst) if seen.ndim else None,
-                    float(seen.flat[worst]),
+                    self.layout.coordinate(worst) if values.ndim else None,
+                    float(values.flat[worst]),
                     float(exact.high.flat[worst]),
                     float(deviation.flat[worst]),
                     float(tolerance.flat[worst]),
