@@ -54,7 +54,7 @@ class Reproducer:
     output: str
     """its last line"""
     looks_random: bool = False
-    """only some of many equal calls are wrong; ``output`` says how many"""
+    """whether only some of many equal calls are wrong; ``output`` has their number"""
 
 
 def write_reproducer(folder: Path, problem: Problem, trace: Screening, fault: Fault) -> Reproducer | None:

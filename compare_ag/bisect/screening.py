@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Mutation
 
 Tell: TypeAlias = Callable[[int, int], object]
-"""hears how many of how many steps have been screened"""
+"""called with the number of screened steps and of all steps"""
 
 TIMEOUT = 600.0
 MOST_NUMBERS = 50_000_000

@@ -1,4 +1,4 @@
-"""The decorator for other people's test suites. Only it, the plugin and `test_backend` know pytest."""
+"""The decorator for the test suites of authors. Only this module, `plugin` and `test_backend` import pytest."""
 
 from __future__ import annotations
 

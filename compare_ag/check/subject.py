@@ -83,7 +83,7 @@ class Subject:
         self._open: dict[str, Session] = {}
         self._probes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
-        """all three by the digest of the problem; a worker without one has the empty key"""
+        """all three by the digest of the problem; the key of a worker without a problem is empty"""
 
     def __enter__(self) -> Subject:
         return self

@@ -16,7 +16,7 @@ _MACHINE_SETTINGS = ("frequency governor", "turbo off", "cgroup cpu.max", "hyper
 
 
 class ComparisonError(Exception):
-    """The runs cannot be compared. The message says why and what to do; the CLI exits 2."""
+    """The runs cannot be compared. The message has the reason and advice; the CLI exits 2."""
 
 
 def require_same_problem(before: ProblemRecord, after: ProblemRecord) -> None:

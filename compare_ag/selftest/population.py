@@ -18,7 +18,7 @@ LIST_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Specimen:
-    """One mutant in one size."""
+    """A mutant in one of its sizes."""
 
     module: str
     facts: MutantFacts

@@ -51,7 +51,7 @@ CPU_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of one backend, (..., M instances, R rounds): one launch, or several along leading axes.
+    """The blocks of a backend, (..., M instances, R rounds): of one launch, or of several along leading axes.
 
     time_ns: nanoseconds per step, NaN where there was no block. clean: whether the block was not interrupted.
     """

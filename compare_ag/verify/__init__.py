@@ -1,7 +1,7 @@
 """Verdicts: did a backend train as the mathematics says, up to the rounding errors that its arithmetic may make?
 
 The right numbers:
-    readings     numbers of a formula (`compare_ag.model`): values, bounds on rounding errors, exact ones
+    readings     numbers of a formula (`compare_ag.model`): float64 values, bounds on rounding errors, exact numbers
     objective    a problem's objective as formulas over its data
     oracle       the exact trajectory and exact single steps: in float64 where that is proven enough, else in balls
     reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs

@@ -31,7 +31,7 @@ from compare_ag.verify.quantities import NamedQuantity, negate
 INFORMATIVE = 0.25
 """a tolerance beyond this share of the numbers themselves (in the 2-norm) is met by anything"""
 UNRELATED = 100
-"""steps to a quantity that is not made from the other at all"""
+"""steps between quantities without a path from the first to the second"""
 ITSELF = 3
 """steps from a quantity to itself: such a node changes nothing, which is rare"""
 FORCED = ("loss", "parameter")
@@ -44,7 +44,7 @@ class Aligned(NamedTuple):
     """Several graphs on the same quantities."""
 
     quantities: list[Quantity]
-    """those that some node carries, in the order of forward"""
+    """the quantities that the nodes carry, in the order of forward"""
     graphs: dict[str, BackendGraph]
 
 
@@ -58,8 +58,8 @@ def align(
 ) -> Aligned:
     """Name and judge the nodes of all backends.
 
-    whole, head: how many numbers of an array are kept (see `Numbers`). reason: why something cannot be decided here, if
-    it cannot.
+    whole, head: how many numbers of an array are kept (see `Numbers`). reason: why a number cannot be decided, if one
+    cannot.
     """
     catalogue = _Catalogue(quantities)
     signed = catalogue.signed

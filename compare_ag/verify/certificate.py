@@ -47,7 +47,7 @@ class Evidence:
     """the beginning of the training once more, in the same process, after the points"""
     repeated_gradients: dict[int, Array] = field(default_factory=dict)
     broken_protocol: Sequence[str] = ()
-    """clauses for people, one for each rule of the contract that it broke"""
+    """a clause for people for each rule of the contract that the backend broke"""
 
 
 def certify(
@@ -151,7 +151,7 @@ def _trajectory_result(verdict: Verdict, trajectory: Trajectory) -> TestResult:
 
 
 def _with_finding(verdict: Verdict, finding: Finding) -> Verdict:
-    """The verdict with the phase of a wrong single step, and with its step where that is the earlier one."""
+    """The verdict with the phase of a wrong single step, and with its step where that is earlier."""
     if verdict.status in ("diverges", "non-finite"):
         earlier = finding.step is not None and verdict.first_step is not None and finding.step <= verdict.first_step
         if not earlier:

@@ -30,7 +30,7 @@ def course(
     reference: Reference | None,
     tolerance: Tolerance | None,
 ) -> list[str]:
-    """Sentences on a wrong start, and on one update too few or too many that no single step shows.
+    """Sentences on a wrong start, and on a missing or additional update that no single step shows.
 
     With mini-batches only the start is judged: a training that is late sees other batches.
     """

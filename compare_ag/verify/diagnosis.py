@@ -274,7 +274,7 @@ def _before(samples: Sequence[Sample], i: int) -> tuple[Sample | None, Sample | 
 
 
 def _twin(samples: Sequence[Sample], fault: WrongAnswer) -> str | None:
-    """The name of a point at which the same bits were reported for other weights, at which another answer is right."""
+    """A point with another right answer at which the same bits were reported; None: there is none."""
     if fault.kind not in ("loss", "gradient"):
         return None
     answer = getattr(fault.sample, fault.kind)

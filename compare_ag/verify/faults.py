@@ -131,7 +131,7 @@ class WrongAnswer:
     twin: str | None = None
     """the name of another point at which the same bits were reported, although another answer is right there"""
     reported: Array | None = None
-    """(P, q): the answers of this kind at all points on the same batch, right ones too"""
+    """(P, q): the right and wrong answers of this kind at all points on the same batch"""
 
     @property
     def is_wrong(self) -> bool:
@@ -189,7 +189,7 @@ class WrongAnswer:
 
 
 WrongAnswers: TypeAlias = Sequence[WrongAnswer]
-"""wrong answers first, then right ones, which a mistake must leave right"""
+"""wrong answers first, then right answers, which a mistake must leave right"""
 
 
 def wrong_answers(faults: WrongAnswers) -> list[WrongAnswer]:

@@ -5,7 +5,7 @@ It knows no backend, and no worker receives its numbers. It reads the formula of
 whose radius is below `NEGLIGIBLE` of the tolerance:
 
     float64     at all points at once, as any correct float64 program would, for tolerances of float32
-    float64     with error-free products, and a bound on this very reading
+    float64     with error-free products, and a bound on the error of this reading
     80 bits     the same with eleven binary digits more, where the machine has such numbers
     balls       a midpoint with a radius that is proven to contain the real number [Johansson, Arb: efficient
                 arbitrary-precision midpoint-radius interval arithmetic, 2017; here through python-flint]
@@ -254,7 +254,7 @@ class Oracle:
     def descend(
         self, weights: Array, batches: Sequence[Array | None], decides: Callable[[Exact, Exact], bool]
     ) -> tuple[Exact, Exact] | None:
-        """Steps on ``batches`` from ``weights`` (m,): the loss () before the last one, and the weights (m,) after it.
+        """Steps on ``batches`` from ``weights`` (m,): the loss () before the last step, and the weights (m,) after it.
 
         The weights' radius is one number, in the 2-norm. decides: whether loss and weights are known well enough; more
         bits are taken until they are. None where `MOST_BITS` are not enough.
@@ -273,7 +273,7 @@ class Oracle:
         return None
 
     def _batch(self, rows: Array | None) -> _Batch:
-        """The data of a batch as balls; those of all data are kept, of others as many as `MOST_BATCH_CELLS` allows."""
+        """The data of a batch as balls; those of all data are kept, and as many others as `MOST_BATCH_CELLS` allows."""
         key = batch_key(rows)
         if key not in self._batches:
             cells = sum(batch.examples for name, batch in self._batches.items() if name is not None)

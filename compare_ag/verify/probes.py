@@ -73,11 +73,11 @@ class Probes:
     seed: int
     """of the random points"""
     routes: tuple[Route, ...]
-    """the first one is on all data"""
+    """the first route is on all data"""
 
     @property
     def main(self) -> Route:
-        """The route on all data, there and back."""
+        """The route on all data, forward and back."""
         return self.routes[0]
 
 

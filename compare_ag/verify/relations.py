@@ -52,7 +52,7 @@ class RelationResult(NamedTuple):
     message: str
     """a clause for people"""
     ratio: float
-    """observed/tolerance, or for Taylor's remainder the order it should have over the observed one"""
+    """observed/tolerance, or for Taylor's remainder the required over the observed order"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Timed blocks: did each of them make its updates, and rightly?
+"""Timed blocks: did each of them make all its updates correctly?
 
 A timed block starts from weights whose bits the host knows and makes a number s of updates of gradient descent, of
 which update j uses the batch ``batches[j % len(batches)]``. It reports the loss of its last batch before the last

@@ -31,7 +31,7 @@ class Verdict:
 
     status: Status
     message: str
-    """one sentence for people, without the backend's name"""
+    """a sentence for people, without the backend's name"""
     first_step: int | None = None
     """first step out of tolerance, first non-finite step, or first undecidable step"""
     quantity: Quantity | None = None
