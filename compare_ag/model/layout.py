@@ -76,13 +76,13 @@ class Layout:
         """The m entries of a sequence, split by parameter, in order."""
         return [entries[span] for span in self._slices]
 
-    def filled(self, *values: float) -> Array:
+    def repeat(self, *values: float) -> Array:
         """(m,) float64: a value for each parameter, in order, repeated in all of its numbers."""
         return self.flat([np.full(shape, float(value)) for value, shape in zip(values, self.shapes, strict=True)])
 
     def only(self, name: str, theta: Array) -> Array:
         """``theta`` (…, m) with 0 in the numbers of all other parameters."""
-        of = self.filled(*(float(parameter == name) for parameter in self.names)) > 0
+        of = self.repeat(*(float(parameter == name) for parameter in self.names)) > 0
         return np.where(of, theta, np.zeros_like(theta))
 
     def coordinate(self, index: int) -> str:

@@ -65,7 +65,7 @@ class Balls:
     def __init__(self, entries: list[Ball], shape: tuple[int, ...]) -> None:
         self.entries, self.shape = entries, shape
         self._matrix: Ball = None
-        self._transposed: Ball = None
+        self._transpose: Ball = None
 
     @property
     def matrix(self) -> Ball:
@@ -76,11 +76,11 @@ class Balls:
         return self._matrix
 
     @property
-    def transposed(self) -> Ball:
+    def transpose(self) -> Ball:
         """The matrix, transposed."""
-        if self._transposed is None:
-            self._transposed = self.matrix.transpose()
-        return self._transposed
+        if self._transpose is None:
+            self._transpose = self.matrix.transpose()
+        return self._transpose
 
     def rows(self) -> list[list[Ball]]:
         """The rows along the last axis."""
@@ -439,7 +439,7 @@ def _through_bound(site: Site, g: Bounded, w: Bounded) -> Bounded:
 
 def _through_exact(site: Site, g: Balls, w: Balls) -> list[Ball]:
     """The product with w transposed; for a vector w, whose matrix is a column, the outer product."""
-    entries: list[Ball] = (g.matrix * w.transposed).entries()
+    entries: list[Ball] = (g.matrix * w.transpose).entries()
     return entries
 
 
@@ -455,7 +455,7 @@ def _over_part(site: Site, x: Bounded, g: Bounded) -> Bounded:
 
 
 def _over_exact(site: Site, x: Balls, g: Balls) -> list[Ball]:
-    entries: list[Ball] = (x.transposed * g.matrix).entries()
+    entries: list[Ball] = (x.transpose * g.matrix).entries()
     return entries
 
 

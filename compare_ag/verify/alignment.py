@@ -185,6 +185,7 @@ def _carries(node: GraphNode, quantity: NamedQuantity) -> bool:
     if share is None or not share <= 1.0:
         return False
     allowed = quantity.value_tolerance[np.isfinite(quantity.value_tolerance)]
+    # whether ‖τ‖₂ > INFORMATIVE ‖q‖₂, so that any number would match
     with np.errstate(all="ignore"):  # in units of the largest number, so that no square overflows
         unit = float(np.abs(quantity.value.high).max(initial=0.0)) or 1.0
         loose = np.linalg.norm(allowed / unit) > INFORMATIVE * np.linalg.norm(quantity.value.high / unit)
@@ -216,6 +217,7 @@ def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
         if not observed.whole and np.isfinite(tolerance).all():
             size, norm = float(np.abs(high).sum()), float(np.linalg.norm(high))
             sums = [abs(float(observed.norm) - norm), abs(float(observed.total) - math.fsum(high.tolist()))]
+            # ‖τ‖₂ for the norm and Σ τ for the sum, and the rounding of both
             bounds = [np.linalg.norm(tolerance) + TOTALS * norm, tolerance.sum() + TOTALS * size]
             deviation, allowed = np.append(deviation, sums), np.append(allowed, bounds)
         decided = np.isfinite(allowed)

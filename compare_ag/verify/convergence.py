@@ -98,7 +98,7 @@ def _gain(objective: Objective, theta: Array) -> float:
     problem = objective.problem
     details = objective.details(theta)
     gradient, share = details.gradient, details.bend / problem.examples
-    penalty = problem.layout.filled(float(problem.l2), 0.0)
+    penalty = problem.layout.repeat(float(problem.l2), 0.0)
     curvature, diagonal = _hessian(problem.X, share)
     # with C² = diag H: gᵀH⁻¹g = ĝᵀĤ⁻¹ĝ for ĝ = C⁻¹g, Ĥ = C⁻¹HC⁻¹, whose diagonal is 1
     scale = np.sqrt(diagonal + penalty)  # C

@@ -75,11 +75,8 @@ def _find_shift(
     if first > last:
         return None
     pairs = _weights(problem, trajectory).astype(np.float64)
-    return (
-        (first, last)
-        if _pairs_are_shifted(pairs, trajectory.recorded_steps, reference, tolerance, last, shift)
-        else None
-    )
+    same = _pairs_are_shifted(pairs, trajectory.recorded_steps, reference, tolerance, last, shift)
+    return (first, last) if same else None
 
 
 def _pairs_are_shifted(
@@ -89,6 +86,7 @@ def _pairs_are_shifted(
     exact = reference.pairs(len(steps))
     high, low = exact.high.reshape(pairs.shape), exact.low.reshape(pairs.shape)
     side, expected_side = (1, 0) if shift < 0 else (0, 1)
+    # ‖θ̃ₖ - θ_{k + shift}‖₂
     off = np.linalg.norm((pairs[:, side] - high[:, expected_side]) - low[:, expected_side], axis=1)
     bound = np.maximum(tolerance.weights[steps], tolerance.weights[steps + 1])
     after = steps + side >= update
@@ -139,7 +137,7 @@ def _still_to_go(point: AnsweredPoint, steps: int) -> Array:
     """
     problem = point.data.problem
     hessian = gram(problem.X, point.details.bend / point.examples)
-    hessian += np.diag(problem.layout.filled(float(problem.l2), 0.0))
+    hessian += np.diag(problem.layout.repeat(float(problem.l2), 0.0))
     if not np.isfinite(hessian).all():
         return np.zeros_like(point.gradient)
     values, vectors = np.linalg.eigh(hessian)

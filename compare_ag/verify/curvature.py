@@ -80,7 +80,7 @@ def _least_eigenvalue(problem: Problem, products: Array) -> float:
     """
     n, m = problem.examples, len(products)
     form = products.copy()
-    form[np.diag_indices(m)] += problem.layout.filled(float(problem.l2), 0.0)
+    form[np.diag_indices(m)] += problem.layout.repeat(float(problem.l2), 0.0)
     if not np.isfinite(form).all():
         return 0.0
     slip = float(np.finfo(np.float64).eps) * (n + 20.0 * m) * float(np.trace(form))

@@ -99,7 +99,7 @@ SCALED: Explain = fitted_mistake(
 def _bias_penalty(fault: WrongAnswer) -> Array:
     l2, layout = float(fault.point.data.problem.l2), fault.point.layout
     _, b = layout.parts(fault.point.theta)
-    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.filled(0.0, l2 * float(b))
+    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.repeat(0.0, l2 * float(b))
 
 
 def _weights_only(fault: WrongAnswer) -> Array:
@@ -447,7 +447,7 @@ GRADIENT: Tiers = (
         *PENALTY_SIZES,
         *PARTS,
         fitted_mistake(
-            lambda f: f.point.layout.filled(0.0, 1.0),
+            lambda f: f.point.layout.repeat(0.0, 1.0),
             lambda _, c: f"the gradient of b is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
         ),
         fitted_mistake(

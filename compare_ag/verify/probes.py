@@ -158,7 +158,7 @@ def ladders(problem: Problem) -> list[Route]:
     most = min(LADDER_EXAMPLES, max(2, LADDER_CELLS // m))
     rows = balanced_rows(y, most)
     batch = "" if rows is None else f", on {len(rows)} examples"
-    at_zero = {f"w = 0, b = {logit:g}": problem.layout.filled(0.0, logit) for logit in _rungs(problem, 1)}
+    at_zero = {f"w = 0, b = {logit:g}": problem.layout.repeat(0.0, logit) for logit in _rungs(problem, 1)}
     routes = [_route(problem, _thin_out(at_zero, m), rows=rows, on=batch)]
     for label in (0, 1):
         rows = np.flatnonzero(y == label)[:1]
@@ -212,7 +212,7 @@ def largest_decidable(problem: Problem, sign: float) -> float:
     alone = replace(problem, X=np.zeros((2, problem.features), problem.dtype), y=np.array([0, 1], problem.dtype))
 
     def decide(logits: Array) -> Array:
-        weights = np.stack([layout.filled(0.0, logit) for logit in sign * logits])
+        weights = np.stack([layout.repeat(0.0, logit) for logit in sign * logits])
         return np.array(
             [np.isfinite([allowed.loss, *allowed.gradient]).all() for allowed in point_tolerances(alone, weights)]
         )

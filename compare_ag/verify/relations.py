@@ -154,7 +154,7 @@ def _additivity(case: _RelationCase) -> RelationResult:
     parts = [(p.X, p.y), (p.X[:cut], p.y[:cut]), (p.X[cut:], p.y[cut:])]
     whole, first, second = (case.ask(X, y, case.weights[None]) for X, y in parts)
     allowed = [case.tolerance(X, y, case.weights) for X, y in parts]
-    shares = cut / n, 1 - cut / n
+    shares = cut / n, 1 - cut / n  # n₁/n and n₂/n
 
     def mix(first_part: Array, second_part: Array) -> Array:
         return np.asarray(shares[0] * first_part.astype(np.float64) + shares[1] * second_part.astype(np.float64))
@@ -192,6 +192,7 @@ def _zero_column(case: _RelationCase) -> RelationResult:
 def _zero_weights(case: _RelationCase) -> RelationResult:
     p, weights = case.problem, np.zeros_like(case.weights)
     answer = case.ask(p.X, p.y, weights[None])
+    # ∇f(0) = X̃ᵀ(½ - y)/n and f(0) = log 2
     halves = 0.5 - p.y.astype(np.float64)
     columns = [*p.X.T.astype(np.float64), np.ones(p.examples)]
     expected = np.array([math.fsum((column * halves).tolist()) / p.examples for column in columns])
@@ -219,8 +220,10 @@ def _affine_in_l2(case: _RelationCase) -> RelationResult:
     p, strengths = case.problem, (0.25, 0.5, 0.75)
     answers = [case.ask_l2(a)(p.X, p.y, case.weights[None]).gradient[0].astype(np.float64) for a in strengths]
     allowed = [point_tolerance(replace(p, l2=a), case.weights).gradient for a in strengths]
+    # a (w, 0), by which ∇f(θ; 2a) exceeds ∇f(θ; a)
     penalty = 0.25 * p.layout.only("w", case.weights.astype(np.float64))
     weak, middle, strong = answers
+    # the tolerance of ∇f(θ; a) - 2∇f(θ; 2a) + ∇f(θ; 3a)
     twice = allowed[0] + 2.0 * allowed[1] + allowed[2]
     return _compare(
         [
@@ -282,6 +285,7 @@ def _taylor(case: _RelationCase) -> RelationResult:
     remainder = np.abs(losses[1:] - losses[0] - linear)
     at_point = case.tolerance(p.X, p.y, case.weights)
     losses_along = np.array([case.tolerance(p.X, p.y, point).loss for point in route[1:]])
+    # two losses, and h times a gradient
     noise = at_point.loss + losses_along + np.abs(moved) @ at_point.gradient
     trusted = np.flatnonzero(noise <= TRUSTED * remainder)
     steps = round(math.log2(SPAN))
