@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
-from compare_ag.speed.blocks import Blocks, launch_log_ratio, undisturbed
+from compare_ag.speed.blocks import Blocks, launch_log_ratio, mark_undisturbed
 from compare_ag.speed.schedule import MODES, MOST_STEPS, Plan
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
@@ -103,7 +103,7 @@ def times(made: list[list[TimedBlock]], way: str, threads: int) -> Blocks:
     steps = np.array([[block.steps for block in instance] for instance in made])
     medians = [[np.median(block.step_ns) if len(block.step_ns) else np.nan for block in each] for each in made]
     time_ns = column("wall_ns") / steps if way == "block" else np.array(medians)
-    clean = undisturbed(column("switches"), column("waits"), column("cpu_ns"), column("inside_ns"), threads)
+    clean = mark_undisturbed(column("switches"), column("waits"), column("cpu_ns"), column("inside_ns"), threads)
     return Blocks(time_ns, clean)
 
 

@@ -1,9 +1,9 @@
-"""Where two backends part, and whose fault it is.
+"""The first step at which two backends differ, and which of them is wrong.
 
-screening    one backend, trained with every step recorded, and every step judged
+screening    a backend is trained with every step recorded, and every step is judged
 search       the first fault of two backends: step, phase, coordinate, size in tolerances
 reproducer   a short script that shows a fault without this package's host
-transplant   loss from one backend, gradient from another, update from a third: which part is guilty
+transplant   loss from one backend, gradient from another, update from a third: which part is wrong
 """
 
 from compare_ag.bisect.screening import Fault, Screening, TooLongError, screen

@@ -1,9 +1,9 @@
 """A script of at most 30 lines that shows one fault with numpy, the plugin and the contract: no host, no oracle.
 
-The expected number is written into the script: it is for people, who run it beside their editor, and no worker ever
-reads it. The shortest form that reproduces is kept: one call at the weights in question; the same call twice; the
-training from its start up to the step, for a fault that depends on what came before; or equal calls until some of them
-are wrong, for a fault that looks random.
+The script contains the expected number: people run it beside their editor, and no worker reads it. The shortest form
+that reproduces the fault is kept: one call at the weights in question; the same call twice; the training from its start
+up to the step, for a fault that depends on earlier steps; or equal calls until some of them are wrong, for a fault that
+looks random.
 """
 
 from __future__ import annotations
@@ -32,48 +32,48 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array
 
 INLINE = 64
-"""numbers that are written into the script itself; more go into an .npz beside it"""
+"""numbers that the script itself contains; more go into an .npz beside it"""
 SECONDS = 60.0
 MOST_LINES = 30
 OFTEN = 200
-"""calls beyond those of the training, for a fault that counts them: the host's points were visited after it"""
+"""calls after those of the training, for a fault that counts calls: the host's points were visited later"""
 RANDOM_HITS = 3
 """wrong answers after which the equal calls end: enough for a rate to within a factor of three"""
 RANDOM_SECONDS = 20
-"""that the equal calls may take"""
+"""the longest time of the equal calls"""
 VERBS = ("forward", "backward", "update", "to_numpy", "step")
-"""where a failure can be shown by a few calls"""
+"""verbs whose failure a few calls can show"""
 
 
 @dataclass(frozen=True)
 class Reproducer:
-    """A written script and what running it showed."""
+    """A script, and the result of running it."""
 
     path: Path
     reproduces: bool
     output: str
     """its last line"""
     looks_random: bool = False
-    """only some of many equal calls are wrong; ``output`` says how many"""
+    """whether only some of many equal calls are wrong; ``output`` has their number"""
 
 
 def write_reproducer(folder: Path, problem: Problem, trace: Screening, fault: Fault) -> Reproducer | None:
-    """Write the smallest script that shows ``fault``, and run it. An existing file is never written over.
+    """Write the smallest script that shows ``fault``, and run it. An existing file is never overwritten.
 
-    None where no few calls could show it: a worker that hung, died, or failed outside of the verbs of a step.
-    Raises `SaveError` where it cannot be written.
+    None where a few calls cannot show the fault: a worker that hung, died, or failed outside of the verbs of a step.
+    Raises `SaveError` where the script cannot be written.
     """
-    where = f"{fault.phase or 'fault'}" + ("" if fault.step is None else f"_step{fault.step}")
-    path = _free(folder, re.sub(r"[^\w.+-]", "+", f"reproduce_{trace.name}_{where}"))
-    found = None
+    place = f"{fault.phase or 'fault'}" + ("" if fault.step is None else f"_step{fault.step}")
+    path = _free(folder, re.sub(r"[^\w.+-]", "+", f"reproduce_{trace.name}_{place}"))
+    result = None
     for how in _ways(fault, batched=problem.batch_size is not None):
         _write(path, *_script(problem, trace, fault, how))
-        found = _run(path)
-        if found.reproduces and how == "now and then":
-            return replace(found, looks_random=True)
-        if found.reproduces and (found := _run(path)).reproduces:  # once may be luck
-            return found
-    return found
+        result = _run_script(path)
+        if result.reproduces and how == "now and then":
+            return replace(result, looks_random=True)
+        if result.reproduces and (result := _run_script(path)).reproduces:  # once may be luck
+            return result
+    return result
 
 
 def _write(path: Path, script: str, arrays: dict[str, Array]) -> None:
@@ -81,7 +81,7 @@ def _write(path: Path, script: str, arrays: dict[str, Array]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(script, encoding="utf-8")
-        beside.unlink(missing_ok=True)  # of a longer form: `_free` has seen to it that it is nobody else's
+        beside.unlink(missing_ok=True)  # of a longer form: `_free` has chosen a path that no other script uses
         if arrays:
             np.savez(beside, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
     except OSError as error:
@@ -96,7 +96,7 @@ def _free(folder: Path, stem: str) -> Path:
 
 
 def _ways(fault: Fault, *, batched: bool) -> list[str]:
-    """From the shortest to the longest."""
+    """The forms of the script that may show the fault, the shortest first."""
     if fault.failure is not None:
         if fault.phase not in VERBS:
             return []
@@ -111,13 +111,13 @@ def _ways(fault: Fault, *, batched: bool) -> list[str]:
         return ["once", "whole first", "now and then"]
     if fault.step is None:
         return ["once", "twice", "moved", "often", "now and then"]
-    # with mini-batches the recording takes part: it asks for the loss of all data at every step
+    # with mini-batches the recording itself asks for the loss of all data at every step
     return ["once", "twice", "trained", *(["watched, trained"] if batched else []), "now and then"]
 
 
-def _run(path: Path) -> Reproducer:
+def _run_script(path: Path) -> Reproducer:
     environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(import_path())}
-    environment.pop("PYTHONWARNINGS", None)  # a plugin's warnings are no faults
+    environment.pop("PYTHONWARNINGS", None)  # warnings of a plugin must not become errors
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         command = [sys.executable, "-P", str(path)]
         script = Warded(command, environment, Path.cwd(), outputs=(output, errors))
@@ -137,7 +137,7 @@ def _run(path: Path) -> Reproducer:
 
 
 def _script(problem: Problem, trace: Screening, fault: Fault, how: str) -> tuple[str, dict[str, Array]]:
-    """The text of one way, and the arrays that it loads from the file beside it."""
+    """The script in the form ``how``, and the arrays that it loads from the file beside it."""
     arrays: dict[str, Array] = {"X": problem.X, "y": problem.y, "w": problem.w0, "b": problem.b0}
     at = fault.point if fault.point is not None else problem.initial
     steps = fault.step or 0
@@ -155,17 +155,17 @@ def _script(problem: Problem, trace: Screening, fault: Fault, how: str) -> tuple
     if sum(array.size for array in expected.values()) > INLINE:
         arrays, expected = arrays | expected, {}
     if how == "now and then":
-        calls = [*_literals(expected), *_counted(problem, fault, verdict)]
+        calls = [*_literals(expected), *_count_wrong_calls(problem, fault, verdict)]
     else:
         if how.endswith("trained") and fault.finding is not None:
-            arrays["there"] = at  # another course of the training would lead elsewhere, where something else is right
+            arrays["there"] = at  # a training that takes another course reaches other weights, with other right numbers
             verdict = [*verdict[: -len(_tail())], *_tail("np.array_equal(before, there.astype(float)) and ")]
         calls = [*_calls(problem, fault, how, steps), *_literals(expected), *verdict]
     numbers = sum(array.size for array in arrays.values())
     text = _text(problem, trace, fault, calls, _literals(arrays))
     if numbers <= INLINE and text.count("\n") <= MOST_LINES:
         return text, {}
-    text = _text(problem, trace, fault, calls, _loaded(arrays))
+    text = _text(problem, trace, fault, calls, _load_arrays(arrays))
     assert text.count("\n") <= MOST_LINES, text
     return text, arrays
 
@@ -201,7 +201,7 @@ def _load(trace: Screening) -> list[str]:
     return lines
 
 
-def _loaded(arrays: dict[str, Array]) -> list[str]:
+def _load_arrays(arrays: dict[str, Array]) -> list[str]:
     names = ", ".join(arrays)
     return [
         "with np.load(__file__.removesuffix('.py') + '.npz') as data:",
@@ -210,37 +210,37 @@ def _loaded(arrays: dict[str, Array]) -> list[str]:
 
 
 def _literals(arrays: dict[str, Array]) -> list[str]:
-    # repr of a float64 reads back to the same bits, and a float32 is one of those; inf and nan need their names
-    found = []
+    # repr of a float64 reads back to the same bits, also for a float32; inf and nan need their names
+    lines = []
     for name, array in arrays.items():
         values = np.asarray(array, dtype=np.float64).tolist() if array.dtype.kind == "f" else array.tolist()
         text = re.sub(r"\b(inf|nan)\b", r"np.\1", repr(values))
-        found.append(f"{name} = np.array({text}, {array.dtype.name!r})")
-    return found
+        lines.append(f"{name} = np.array({text}, {array.dtype.name!r})")
+    return lines
 
 
 def _rows(problem: Problem, steps: int) -> Array | None:
     """The batches of steps 0…steps as one array (steps + 1, batch), -1 where a batch is short; None: all data."""
     if problem.batch_size is None:
         return None
-    found = np.full((steps + 1, problem.batch_size), -1, dtype=np.int64)
+    rows_of = np.full((steps + 1, problem.batch_size), -1, dtype=np.int64)
     for k, rows in zip(range(steps + 1), batches(problem), strict=False):
-        found[k, : len(rows)] = rows
-    return found
+        rows_of[k, : len(rows)] = rows
+    return rows_of
 
 
 def _calls(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
-    """From the tensors to what is observed."""
+    """The lines from the tensors to the observed numbers."""
     if how == "start":
         return ["observed = numbers(weights)"]
     evaluation = ["loss, tape = backend.forward(weights, batch)", "gradient = backend.backward(tape)"]
     update = f"following = backend.update(weights, gradient, {float(problem.learning_rate)!r})"
     if how == "form":
-        return [*evaluation, *_form(["*zip(read(*gradient), (w, b))", "*zip(read(loss), [b])"], kept=True)]
+        return [*evaluation, *_form(["*zip(read(*gradient), (w, b))", "*zip(read(loss), [b])"], inputs=True)]
     if how == "form of the update":
-        return [*evaluation, update, *_form(["*zip(read(*following), (w, b))"], kept=False)]
+        return [*evaluation, update, *_form(["*zip(read(*following), (w, b))"], inputs=False)]
     if how.startswith("raises") or how.endswith("trained"):
-        return _trained(problem, fault, how, steps)
+        return _training_lines(problem, fault, how, steps)
     if fault.phase == "step":
         return [f"loss, following = backend.step(weights, batch, {float(problem.learning_rate)!r})", _observe(fault)]
     updated = fault.phase == "update" or (fault.phase == "forward" and fault.step is not None)
@@ -248,12 +248,11 @@ def _calls(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
     return [*_lead(problem, how, evaluation), *evaluation, *after, _observe(fault)]
 
 
-def _counted(problem: Problem, fault: Fault, verdict: list[str]) -> list[str]:
-    """Equal calls, each on fresh weights, until some of them are wrong or time is up; and how many were."""
+def _count_wrong_calls(problem: Problem, fault: Fault, verdict: list[str]) -> list[str]:
+    """Lines that make equal calls, each on fresh weights, until some are wrong or time is up, and print the counts."""
     made = "Weights(backend.make_tensor(w, requires_grad=True), backend.make_tensor(b, requires_grad=True))"
-    expectation = verdict[
-        : -len(_tail())
-    ]  # how to get what is expected from a reported gradient, if that is known then
+    # for an update: the line that computes the expected weights from the reported gradient
+    expectation = verdict[: -len(_tail())]
     body = [*_calls(problem, fault, "once", 0), *expectation]
     return [
         "import time",
@@ -269,7 +268,7 @@ def _counted(problem: Problem, fault: Fault, verdict: list[str]) -> list[str]:
 
 
 def _lead(problem: Problem, how: str, evaluation: list[str]) -> list[str]:
-    """What is called before the evaluation that is looked at."""
+    """The calls before the evaluation that is judged."""
     moved = "Weights(*(backend.make_tensor(np.asarray(v * 1.001, v.dtype), requires_grad=True) for v in (w, b)))"
     return {
         "once": [],
@@ -280,8 +279,8 @@ def _lead(problem: Problem, how: str, evaluation: list[str]) -> list[str]:
     }[how]
 
 
-def _trained(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
-    """Steps as a training makes them, one or up to the one that is looked at."""
+def _training_lines(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
+    """Steps as a training makes them: a single step, or all steps up to the wrong step."""
     rate = float(problem.learning_rate)
     body = [
         "before = numbers(weights)",
@@ -307,7 +306,7 @@ def _trained(problem: Problem, fault: Fault, how: str, steps: int) -> list[str]:
 
 
 def _observe(fault: Fault) -> str:
-    """The line that reads what the test is about."""
+    """The line that reads the judged numbers."""
     test = fault.finding.test if fault.finding is not None else "gradient"
     if test == "loss":
         return "observed = float(backend.to_numpy(loss))"
@@ -315,7 +314,7 @@ def _observe(fault: Fault) -> str:
 
 
 def _verdict(problem: Problem, trace: Screening, fault: Fault) -> tuple[list[str], dict[str, Array]]:
-    """How to compare with the exact numbers, within the computed tolerance; and both, rounded to float64."""
+    """The lines that compare with the exact numbers within the tolerance; and both, rounded to float64."""
     at = np.asarray(fault.point if fault.point is not None else problem.initial)
     if fault.phase == "make_tensor":
         return _tail(), {"expected": at.astype(np.float64), "tolerance": np.zeros(len(at))}
@@ -328,7 +327,7 @@ def _verdict(problem: Problem, trace: Screening, fault: Fault) -> tuple[list[str
         if trace.gradients is not None and fault.step is not None and fault.step < len(trace.gradients):
             gradient = trace.gradients[fault.step].astype(np.float64)
         limit = np.nextafter(update_tolerance(problem, at, gradient), np.inf)
-        # from the gradient that the backend reports when it is asked: which is known only then
+        # the script computes the expected weights from the gradient that the backend reports in it
         line = f"expected = before - {float(problem.learning_rate)!r} * reported"
         return [line, *_tail()], {"tolerance": limit}
     expected, tolerance = {
@@ -336,18 +335,18 @@ def _verdict(problem: Problem, trace: Screening, fault: Fault) -> tuple[list[str
         "step": (exact.following.high, allowed.following),
         "gradient": (exact.gradient.high, allowed.gradient),
     }[fault.finding.test]
-    # where nothing is decided the tolerance is inf, and the exact number may be too: any finite one may stand there
+    # where nothing is decided the tolerance is inf, and any finite number may replace an infinite exact number
     return _tail(), {"expected": np.nan_to_num(expected), "tolerance": tolerance}
 
 
-def _form(pairs: list[str], *, kept: bool) -> list[str]:
-    """Shapes and dtypes of what came out, and whether what went in is still the same."""
-    found = "np.array_equal(*pair) for pair in zip(read(*batch, *weights), (X, y, w, b))"
+def _form(pairs: list[str], *, inputs: bool) -> list[str]:
+    """Lines that check shapes and dtypes of the results; inputs: and whether the inputs are unchanged."""
+    comparison = "np.array_equal(*pair) for pair in zip(read(*batch, *weights), (X, y, w, b))"
     return [
         "def read(*tensors): return [np.asarray(backend.to_numpy(tensor)) for tensor in tensors]",
         f"pairs = [{', '.join(pairs)}]",
         "bad = [(got.dtype, got.shape) for got, want in pairs if (got.dtype, got.shape) != (want.dtype, want.shape)]",
-        f"kept = [{found}]" if kept else "kept = []",
+        f"kept = [{comparison}]" if inputs else "kept = []",
         'print("wrong forms:", bad, "X, y, w, b unchanged:", kept)',
         "wrong = bool(bad) or not all(kept)",
         'print("REPRODUCED: breaks the contract" if wrong else "not reproduced")',
@@ -356,7 +355,7 @@ def _form(pairs: list[str], *, kept: bool) -> list[str]:
 
 
 def _raises(reason: str, calls: list[str]) -> list[str]:
-    """Whether the calls raise what the worker's did."""
+    """Lines that check whether the calls raise the same error as in the worker."""
     name = reason.split(":")[0]
     return [
         "try:",

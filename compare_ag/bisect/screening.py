@@ -1,8 +1,8 @@
-"""One backend with every step recorded: weights, loss, gradient, next weights; and the first step that is wrong.
+"""One backend with every step recorded: weights, loss, gradient, next weights; and the first wrong step.
 
-The steps are screened in float64, from the first on; what comes near its tolerance there is judged by the exact oracle,
-until something is wrong. So ten thousand steps cost seconds, no accusation rests on float64, and a fault at an early
-step is named whatever a single exact evaluation costs.
+The steps are screened in float64, in order. Steps near or beyond a tolerance there are judged by the exact oracle,
+until one is wrong. So ten thousand steps take seconds, every fault is decided exactly, and an early fault is named
+however long a single exact evaluation takes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_poin
 from compare_ag.verify.certificate import IN_SECOND_RUN, first_finding
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.points import PointTolerance, point_tolerances, update_tolerance
-from compare_ag.verify.samples import explained_by_reading
+from compare_ag.verify.samples import is_explained_by_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Mutation
 
 Tell: TypeAlias = Callable[[int, int], object]
-"""hears how many of how many steps have been screened"""
+"""called with the number of screened steps and of all steps"""
 
 TIMEOUT = 600.0
 MOST_NUMBERS = 50_000_000
-"""weights and gradients of all steps that are kept at most; longer trainings are refused with a hint"""
+"""the most weights and gradients to record; longer trainings are refused with a hint"""
 
 
 class TooLongError(ValueError):
-    """Every step of this training would be too much to keep."""
+    """The recording of every step of this training would be too large."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first thing that is wrong with a backend."""
+    """The first fault of a backend."""
 
     finding: Finding | None
     """None where the contract itself is broken, or a worker failed"""
@@ -63,13 +63,13 @@ class Fault:
     ratio: float
     """size in units of its tolerance"""
     point: Array | None = None
-    """weights (m,) of the sample that shows it"""
+    """weights (m,) of the sample that shows the fault"""
     again: bool = False
-    """it shows only when the same tensors are evaluated a second time"""
+    """whether it shows only when the same tensors are evaluated a second time"""
     rows: Array | None = None
     """the examples of its batch; None: all"""
     failure: WorkerFailure | None = None
-    """how the worker ended, where that is the fault"""
+    """the worker's failure, where that is the fault"""
 
 
 @dataclass
@@ -87,11 +87,11 @@ class Screening:
     """(T, m)"""
     fault: Fault | None
     undecided: int | None = None
-    """the first step of which something cannot be decided; None where there is none"""
+    """the first step with a number that cannot be decided; None where there is none"""
     failure: WorkerFailure | None = None
     warnings: list[str] = field(default_factory=list)
     interrupted: bool = False
-    """an interrupt ended its training: what it had recorded until then was judged"""
+    """whether an interrupt ended its training: the steps recorded until then were judged"""
 
 
 def screen(
@@ -102,8 +102,8 @@ def screen(
 ) -> dict[str, Screening]:
     """Train each backend with every step recorded and find its first fault.
 
-    An interrupt ends the trainings, and what they have recorded is judged; a second one ends that with the backends
-    that have been judged. A backend of which nothing is known is left out.
+    An interrupt ends the trainings, and the recorded steps are judged; a second interrupt ends the judging after the
+    backends judged until then. A backend without a recorded step is left out.
 
     Raises `TooLongError` where the recording would not fit (`MOST_NUMBERS`).
     """
@@ -127,31 +127,31 @@ def screen(
         training = TrainingPass(dict(offers), conditions, hear, lambda: None)
         with contextlib.suppress(KeyboardInterrupt):
             training.run()
-    found: dict[str, Screening] = {}
+    screenings: dict[str, Screening] = {}
     for name, offer in offers.items():
         finished = training.finished.get(name)
-        if finished is not None and (finished.recording.losses or not _cancelled(finished)):
+        if finished is not None and (finished.recording.losses or not _was_interrupted(finished)):
             tell = partial(hear.progress, name, "screening")
             try:
-                found[name] = _traced(name, offer, conditions.mutations.get(name), problem, finished, tell)
+                screenings[name] = _screen_backend(name, offer, conditions.mutations.get(name), problem, finished, tell)
             except KeyboardInterrupt:
-                if not found:
+                if not screenings:
                     raise
                 break
-    if not found and conditions.cancel.is_set():
-        raise KeyboardInterrupt  # nothing has been recorded that could be kept
-    return found
+    if not screenings and conditions.cancel.is_set():
+        raise KeyboardInterrupt  # no step has been recorded
+    return screenings
 
 
-def _cancelled(training: Training) -> bool:
-    """Whether an interrupt ended it."""
+def _was_interrupted(training: Training) -> bool:
+    """Whether an interrupt ended the training."""
     return training.failure is not None and training.failure.status == "cancelled"
 
 
-def _traced(
+def _screen_backend(
     name: str, offer: Offer, mutation: Mutation | None, problem: Problem, training: Training, tell: Tell
 ) -> Screening:
-    interrupted = _cancelled(training)
+    interrupted = _was_interrupted(training)
     weights = _weights(problem, training.recording)
     losses = concatenate(training.recording.losses, problem.dtype)
     gradients = _gradients(problem, training.recording)
@@ -207,23 +207,23 @@ def _first_fault(
     if along is not None:
         return along
     if interrupted:
-        return as_read  # of points, a second run and a fused step nothing is known
+        return as_read  # points, a second run and a fused step have not been visited
     if training.failure is not None:
         failure, step = training.failure, training.failure.step
         point = weights[step] if step is not None and step < len(weights) else start
-        said = f"{failure.status}: {failure.reason}"
-        return Fault(None, said, step, failure.phase, None, np.inf, point, failure=failure)
+        message = f"{failure.status}: {failure.reason}"
+        return Fault(None, message, step, failure.phase, None, np.inf, point, failure=failure)
     if broken := broken_protocol(training):
         return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
-    at_points = _judged(problem, oracle, list(evidence(problem, training).probes))
-    # what the reading of wider weights would explain is a fault all the same where the points show one
+    at_points = _judge_exactly(problem, oracle, list(evidence(problem, training).probes))
+    # a fault that the reading of wider weights would explain counts where the points show a fault too
     if at_points is not None:
         return at_points if as_read is None else as_read
     return _second_run_fault(problem, training, losses) or _fused_fault(problem, training)
 
 
 def _second_run_fault(problem: Problem, training: Training, losses: Array) -> Fault | None:
-    """Of the training's second run, where it came out in other bits: a fault may act in few of the calls."""
+    """The fault of the training's second run, where its bits differ: a fault may act in a few calls only."""
     again = training.repeated
     if again is None:
         return None
@@ -236,14 +236,14 @@ def _second_run_fault(problem: Problem, training: Training, losses: Array) -> Fa
 
 
 def _fused_fault(problem: Problem, training: Training) -> Fault | None:
-    """Of the backend's own step, along its own training and then at the host's points."""
+    """The fault of the backend's own step, along its own training and then at the host's points."""
     if training.fused is None:
         return None
     weights, oracle = _weights(problem, training.fused), Oracle(problem)
     samples = _samples(problem, concatenate(training.fused.losses, problem.dtype), weights, None)
     fault, as_read = _first_wrong(problem, oracle, samples)
     if fault is None:
-        fault = _judged(problem, oracle, list(fused_evidence(problem, training).probes))
+        fault = _judge_exactly(problem, oracle, list(fused_evidence(problem, training).probes))
         fault = as_read if fault is not None and as_read is not None else fault
     return None if fault is None else replace(fault, message=f"the fused step: {fault.message}", phase="step")
 
@@ -251,28 +251,28 @@ def _fused_fault(problem: Problem, training: Training) -> Fault | None:
 def _samples(problem: Problem, losses: Array, weights: Array, gradients: Array | None) -> list[Sample]:
     """Every step as a sample."""
     rows_of = batches(problem)
-    found = []
+    samples = []
     for k in range(len(weights)):
         batch = next(rows_of)
         rows = batch if problem.batch_size is not None else None
         gradient = gradients[k] if gradients is not None and k < len(gradients) else None
         following = weights[k + 1] if k + 1 < len(weights) else None
         loss = losses[k] if k < len(losses) else None
-        found.append(Sample(f"step {k}", weights[k], loss, gradient, following, rows, k))
-    return found
+        samples.append(Sample(f"step {k}", weights[k], loss, gradient, following, rows, k))
+    return samples
 
 
-def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Fault | None:
+def _judge_exactly(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Fault | None:
     """The earliest finding of the exact tests."""
-    found = [finding for result in judge_samples(problem, oracle, samples).values() for finding in result.findings]
-    if not found:
+    findings = [finding for result in judge_samples(problem, oracle, samples).values() for finding in result.findings]
+    if not findings:
         return None
-    finding = first_finding(found)
-    sample = next(one for one in samples if one.where == finding.where)
+    finding = first_finding(findings)
+    sample = next(sample for sample in samples if sample.where == finding.where)
     again = finding.step is None and finding.where.endswith("evaluated again")
-    if again:  # a fault of the second evaluation alone is another one than a fault of both
+    if again:  # a fault of the second evaluation alone differs from a fault of both
         first = finding.where.removesuffix(", evaluated again")
-        again = not any(other.where == first for other in found)
+        again = not any(finding.where == first for finding in findings)
     return Fault(
         finding, finding.message, finding.step, finding.phase, finding.coordinate, finding.ratio, sample.weights, again,
         sample.rows,
@@ -282,16 +282,16 @@ def _judged(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -> Faul
 def _first_wrong(
     problem: Problem, oracle: Oracle, samples: Sequence[Sample], tell: Tell = lambda *_: None
 ) -> tuple[Fault | None, Fault | None]:
-    """The first fault along a training; one suspect after the other, so that no budget can hide the earliest.
+    """The first fault along a training, or None and the first fault that the reading of wider weights explains.
 
-    Where the reading of weights that are kept in a wider format explains all faults along it: none, and the first.
+    The suspects are judged singly and in order, so that no budget can hide the earliest fault.
     """
     as_read: Fault | None = None
     for sample in _suspects(problem, samples, tell):
-        if (fault := _judged(problem, oracle, [sample])) is None:
+        if (fault := _judge_exactly(problem, oracle, [sample])) is None:
             continue
         as_read = as_read or fault
-        if not explained_by_reading(judge_samples(problem, oracle, [sample]).values()):
+        if not is_explained_by_reading(judge_samples(problem, oracle, [sample]).values()):
             return as_read, None
     return None, as_read
 
@@ -301,38 +301,39 @@ CHUNK = 256
 
 
 def _first_undecided(problem: Problem, weights: Array) -> int | None:
-    """The first step of which something cannot be judged: the probability form saturates, or numbers may overflow."""
+    """The first step with a number that cannot be judged: the probability form saturates, or numbers may overflow."""
     rows_of = list(batches(problem)) if problem.batch_size is not None else None
     size = CHUNK if rows_of is None else 1
     for first in range(0, len(weights), size):
         allowed = point_tolerances(problem, weights[first : first + size], None if rows_of is None else rows_of[first])
-        for k, one in enumerate(allowed, first):
+        for k, tolerance in enumerate(allowed, first):
             last = k + 1 == len(weights)
-            numbers = [np.array([one.loss]), *([] if last else [one.gradient, one.following])]
+            numbers = [np.array([tolerance.loss]), *([] if last else [tolerance.gradient, tolerance.following])]
             if not np.isfinite(np.concatenate(numbers)).all():
                 return k
     return None
 
 
 def _suspects(problem: Problem, samples: Sequence[Sample], tell: Tell) -> Iterator[Sample]:
-    """Those of which float64 finds a number near or beyond its tolerance, or not finite.
+    """The samples with a number that float64 finds near or beyond its tolerance, or not finite.
 
-    Its own errors are a few hundredths of a float64 tolerance, and nothing beside a float32 one; so half a tolerance
-    is far enough for loss and gradient. An update is compared exactly, for a right one comes close to its tolerance.
+    The errors of this float64 evaluation are a few hundredths of a float64 tolerance, and negligible beside a float32
+    tolerance; so half a tolerance is a safe limit for loss and gradient. An update is compared exactly, because a right
+    update may come close to its tolerance.
     """
     objective = Objective(problem)
     size = CHUNK if problem.batch_size is None else 1
     for first in range(0, len(samples), size):
         tell(first, len(samples))
-        chunk = [one for one in samples[first : first + size] if np.isfinite(one.weights).all()]
+        chunk = [sample for sample in samples[first : first + size] if np.isfinite(sample.weights).all()]
         if chunk:
-            weights = np.stack([one.weights for one in chunk]).astype(np.float64)
+            weights = np.stack([sample.weights for sample in chunk]).astype(np.float64)
             allowed = point_tolerances(problem, weights, chunk[0].rows, judged=problem.steps)
-            found = objective.step(weights, chunk[0].rows, Known.here())
+            exact = objective.step(weights, chunk[0].rows, Known.here())
             yield from (
                 sample
                 for i, sample in enumerate(chunk)
-                if _suspicious(problem, sample, found.loss.value[i], found.gradient.value[i], allowed[i])
+                if _suspicious(problem, sample, exact.loss.value[i], exact.gradient.value[i], allowed[i])
             )
 
 

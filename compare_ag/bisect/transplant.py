@@ -1,9 +1,9 @@
-"""Transplants: loss from one backend, gradient from another, update from a third, and what becomes of the training.
+"""Transplants: trainings with the loss of one backend, the gradient of another and the update of a third.
 
-Only what crosses as numpy can be exchanged: weights, batch, loss, gradient. A tape is native and opaque, so that a
-gradient comes with its own forward. Each combination trains in lockstep, its steps asked of the workers one by one, and
-is judged step by step; the part that is guilty falls out of the pattern, without a look at a single number inside.
-A backend that has a step of its own does in it what no exchange can see: that step is trained and judged beside them.
+Only numpy arrays can be exchanged: weights, batch, loss, gradient. A tape is native and opaque, so that a gradient
+comes with its own forward. Each combination trains step by step, with a request to each worker, and every step is
+judged. The pattern of right and wrong combinations names the guilty part; no intermediate number is inspected. An
+exchange does not reach into a backend's own `step`: that step is trained and judged separately.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PartName: TypeAlias = Literal["loss", "gradient", "update", "step"]
 PARTS: tuple[PartName, ...] = ("loss", "gradient", "update")
-"""those that are exchanged; a step of a backend's own is all three"""
+"""the exchanged parts; a backend's own step contains all three"""
 STEPS = 60
 SECONDS = 300.0
 
@@ -43,7 +43,7 @@ __all__ = ["Combination", "OwnStep", "Transplant", "transplant"]
 
 
 class Combination(NamedTuple):
-    """Who did what, and what came of it."""
+    """The backend of each part, and the result."""
 
     loss: str
     gradient: str
@@ -53,13 +53,13 @@ class Combination(NamedTuple):
     ratio: float
     """largest observed/tolerance"""
     failed: bool = False
-    """a worker failed: nothing was compared"""
+    """whether a worker failed, so that nothing was compared"""
     excused: bool = False
-    """it failed in the backward or update of a backend that was to give the loss: nothing is known of that"""
+    """whether the backend of the loss failed in its backward or update, so that its loss is not known"""
 
 
 class OwnStep(NamedTuple):
-    """What came of training through a backend's own `step`."""
+    """The result of training through a backend's own `step`."""
 
     backend: str
     right: bool
@@ -67,12 +67,12 @@ class OwnStep(NamedTuple):
     ratio: float
     """largest observed/tolerance"""
     failed: bool = False
-    """a worker failed: nothing was compared"""
+    """whether a worker failed, so that nothing was compared"""
 
 
 @dataclass(frozen=True)
 class Transplant:
-    """All combinations, and the parts that explain those that are wrong."""
+    """All combinations, and the parts that explain the wrong combinations."""
 
     combinations: tuple[Combination, ...]
     guilty: tuple[tuple[str, PartName], ...]
@@ -82,30 +82,31 @@ class Transplant:
     own_steps: tuple[OwnStep, ...] = ()
     """of the backends that override `step`"""
     planned: int = 0
-    """combinations that there are; more than were tried where an interrupt ended it, and nobody is guilty then"""
+    """the number of all combinations; after an interrupt more than were tried, and no part is named guilty"""
     interrupted: bool = False
-    """an interrupt ended it: some combinations, or backends' own steps, were not tried"""
+    """whether an interrupt left some combinations, or backends' own steps, untried"""
 
     @property
     def right(self) -> bool:
-        """Whether nothing at all is wrong."""
-        return all(one.right for one in self.combinations) and all(step.right for step in self.own_steps)
+        """Whether every combination and every own step is right."""
+        combinations_right = all(combination.right for combination in self.combinations)
+        return combinations_right and all(step.right for step in self.own_steps)
 
     @property
     def message(self) -> str:
         """For people."""
         if len(self.combinations) < self.planned:
-            wrong = sum(not one.right for one in self.combinations)
+            wrong = sum(not combination.right for combination in self.combinations)
             tried = f"interrupted: {len(self.combinations)} of {self.planned} combinations were tried"
             return f"{tried}, {wrong} of them wrong; too few to say which part is guilty"
         verdicts = [(step.backend, "right" if step.right else "wrong") for step in self.own_steps]
-        said = self._of_parts() + "".join(f"; the own step of {name} is {verdict}" for name, verdict in verdicts)
-        return f"{said}; interrupted before every backend's own step was tried" if self.interrupted else said
+        message = self._of_parts() + "".join(f"; the own step of {name} is {verdict}" for name, verdict in verdicts)
+        return f"{message}; interrupted before every backend's own step was tried" if self.interrupted else message
 
     def _of_parts(self) -> str:
-        if all(one.right for one in self.combinations):
+        if all(combination.right for combination in self.combinations):
             return f"no part is guilty: all {len(self.combinations)} combinations are right"
-        if not any(one.right for one in self.combinations):
+        if not any(combination.right for combination in self.combinations):
             return (
                 "every combination is wrong, so that no exchange tells the parts apart: each backend is wrong "
                 "somewhere; add one that is right, or let `compare-ag bisect` look at each"
@@ -114,14 +115,15 @@ class Transplant:
             return (
                 "something is wrong, but in no part alone: no part is wrong in every combination that it takes part in"
             )
-        said = "; ".join(f"the {part} of {name} is wrong" for name, part in self.guilty)
-        it = "it" if len(self.guilty) == 1 else "one of them"
-        said += f": every combination with {it} is wrong"
-        said += f"; {self.unexplained} more are wrong without {it}" if self.unexplained else f", and none without {it}"
-        return said + "".join(self._shared())
+        message = "; ".join(f"the {part} of {name} is wrong" for name, part in self.guilty)
+        guilty = "it" if len(self.guilty) == 1 else "one of them"
+        message += f": every combination with {guilty} is wrong"
+        message += f"; {self.unexplained} more are wrong" if self.unexplained else ", and none"
+        message += f" without {guilty}"
+        return message + "".join(self._common_causes())
 
-    def _shared(self) -> Iterator[str]:
-        """What several guilty parts of one backend have in common."""
+    def _common_causes(self) -> Iterator[str]:
+        """Clauses on the common cause of several guilty parts of one backend."""
         for name in dict.fromkeys(name for name, _ in self.guilty):
             parts = {part for backend, part in self.guilty if backend == name}
             if len(parts) == len(PARTS):
@@ -140,15 +142,15 @@ def transplant(
 ) -> Transplant:
     """Train every combination of parts for ``steps`` steps (None: at most `STEPS`) and name the guilty parts.
 
-    Two backends give all 8 combinations; more give every pure one and every single exchange between two.
-    An interrupt ends it with the combinations that were tried, if there are any. ``observe`` hears how many of how many
-    trainings are done. Raises `WorkerFailure` with the backend's name where one cannot answer.
+    Two backends give all 8 combinations; more give every pure combination and every single exchange between two.
+    After an interrupt the result has the combinations tried until then, if there are any. ``observe(done, total)`` is
+    called with numbers of trainings. Raises `WorkerFailure` with the backend's name where a backend cannot answer.
     """
     short = replace(problem, steps=min(problem.steps, steps or STEPS), published=())
     names = list(offers)
     plan = list(dict.fromkeys(_plan(names)))
     bench = _PartTrainer(short, problem)
-    found: list[Combination] = []
+    combinations: list[Combination] = []
     own: list[OwnStep] = []
     interrupted = False
     with _Workers(offers, short, mutations or {}) as workers:
@@ -156,33 +158,33 @@ def transplant(
             for number, parts in enumerate(plan):
                 if observe is not None:
                     observe(number, len(plan))
-                found.append(bench.known_failure(parts) or bench.train(parts, workers))
+                combinations.append(bench.known_failure(parts) or bench.train(parts, workers))
             for name in names:
                 if name in workers.with_own_step:
                     own.append(bench.own_step(name, workers))  # noqa: PERF401 - an interrupt keeps what there is
         except KeyboardInterrupt:
-            if not found:
+            if not combinations:
                 raise
             interrupted = True
-    if len(found) < len(plan):
-        return Transplant(tuple(found), (), 0, planned=len(plan), interrupted=True)
-    explained = _explained(tuple(found), names)
-    return replace(explained, own_steps=tuple(own), planned=len(plan), interrupted=interrupted)
+    if len(combinations) < len(plan):
+        return Transplant(tuple(combinations), (), 0, planned=len(plan), interrupted=True)
+    result = _find_guilty(tuple(combinations), names)
+    return replace(result, own_steps=tuple(own), planned=len(plan), interrupted=interrupted)
 
 
 def _plan(names: list[str]) -> list[tuple[str, str, str]]:
     if len(names) <= 2:
         return [(a, b, c) for a, b, c in itertools.product(names, repeat=3)]
     plan = [(name, name, name) for name in names]
-    for one, other in itertools.permutations(names, 2):
-        plan += [(other, one, one), (one, other, one), (one, one, other)]
+    for base, donor in itertools.permutations(names, 2):
+        plan += [(donor, base, base), (base, donor, base), (base, base, donor)]
     return plan
 
 
 class _Workers:
     """A worker for each backend and part, with a backend built anew for each combination.
 
-    What one part leaves behind in a backend must not explain or excuse another; what it leaves in the process is the
+    The state that one part leaves in a backend must not change another part's results; the state of the process is the
     same for every combination.
     """
 
@@ -202,7 +204,7 @@ class _Workers:
         self._logs.cleanup()
 
     def fresh(self, name: str, part: PartName) -> Session:
-        """A session whose backend has done nothing yet. Raises `WorkerFailure` with the backend's name."""
+        """A session with a newly built backend. Raises `WorkerFailure` with the backend's name."""
         offer, problem = self._offers[name], self._problem
         try:
             if (name, part) not in self._open:
@@ -221,7 +223,7 @@ class _Workers:
         return session
 
     def close(self, name: str, part: PartName) -> None:
-        """End a worker, as after a failure: the next combination starts another."""
+        """End a worker, as after a failure: the next combination starts a new worker."""
         session = self._open.pop((name, part), None)
         if session is not None:
             session.close()
@@ -233,21 +235,21 @@ class _PartTrainer:
     def __init__(self, problem: Problem, whole: Problem) -> None:
         self.problem = problem
         self.oracle = Oracle(problem)
-        # the points are those of the whole training: its end is where gradients are small
+        # the points are those of the whole training, at whose end gradients are small
         main, _, ladder, *_ = probe_points(whole, reference_trajectory(whole), secrets.randbits(32)).routes
-        # by name: the way back visits the same points; an exchange is on all data, so is the ladder here
+        # by name: the way back visits the same points; an exchange is on all data, and so is the ladder
         self.points = dict(zip(main.names + ladder.names, [*main.weights, *ladder.weights], strict=True))
         self._hung: dict[tuple[str, PartName], WorkerFailure] = {}
 
     def known_failure(self, parts: tuple[str, str, str]) -> Combination | None:
-        """The result of a combination with a part that has hung before: nobody waits for it twice."""
+        """The result of a combination with a part that has hung before, without a second wait."""
         for asked in zip(parts, PARTS, strict=True):
             if (failure := self._hung.get(asked)) is not None:
-                return _failed(parts, asked[1], failure)
+                return _failed_combination(parts, asked[1], failure)
         return None
 
     def train(self, parts: tuple[str, str, str], workers: _Workers) -> Combination:
-        """One combination in lockstep, then at the host's points; a worker that fails makes it a wrong one."""
+        """Train a combination, then visit the host's points; a worker that fails makes the combination wrong."""
         sessions = [workers.fresh(name, part) for name, part in zip(parts, PARTS, strict=True)]
         try:
             samples = self._samples(partial(self._step, sessions))
@@ -256,11 +258,11 @@ class _PartTrainer:
                 workers.close(name, part)
             if stop.failure.status == "timeout":
                 self._hung[parts[PARTS.index(stop.part)], stop.part] = stop.failure
-            return _failed(parts, stop.part, stop.failure)
-        return Combination(*parts, *self._judged(samples))
+            return _failed_combination(parts, stop.part, stop.failure)
+        return Combination(*parts, *self._judge_samples(samples))
 
     def own_step(self, name: str, workers: _Workers) -> OwnStep:
-        """The same through the `step` of one backend."""
+        """Train through the `step` of one backend, then visit the host's points."""
         session = workers.fresh(name, "step")
         try:
             samples = self._samples(partial(self._own_step, session))
@@ -268,10 +270,10 @@ class _PartTrainer:
             workers.close(name, "step")
             reason = f"{stop.failure.status}: {stop.failure.reason}"
             return OwnStep(name, right=False, message=reason, ratio=np.inf, failed=True)
-        return OwnStep(name, *self._judged(samples))
+        return OwnStep(name, *self._judge_samples(samples))
 
     def _samples(self, step: Callable[[str, int, Array, Array | None], Sample]) -> list[Sample]:
-        """Those of a training, then those at the host's points; ``step`` gets a place, k, the weights and the rows."""
+        """Samples of a training, then at the host's points; ``step`` gets a place, k, the weights and the rows."""
         problem = self.problem
         whole = problem.batch_size is None
         samples = []
@@ -281,27 +283,27 @@ class _PartTrainer:
             samples.append(replace(sample, step=k))
             assert sample.following is not None
             weights = sample.following
-        if whole:  # an exchange is asked by its step's batch: with mini-batches there is none of all data
+        if whole:  # an exchange uses its step's batch: with mini-batches there is no exchange on all data
             samples += [step(f"the point '{n}'", 0, p, None) for n, p in self.points.items()]
         return samples
 
-    def _judged(self, samples: list[Sample]) -> tuple[bool, str, float]:
-        """Whether all is right, what is wrong first, and the largest observed/tolerance."""
-        # gradients are not looked at: who is guilty is for the pattern to say
-        found = judge_samples(self.problem, self.oracle, samples).values()
-        findings = [finding for result in found for finding in result.findings]
+    def _judge_samples(self, samples: list[Sample]) -> tuple[bool, str, float]:
+        """Whether all samples are right, the first finding's message, and the largest observed/tolerance."""
+        # gradients are not judged: the pattern of combinations names the guilty part
+        results = judge_samples(self.problem, self.oracle, samples).values()
+        findings = [finding for result in results for finding in result.findings]
         message = first_finding(findings).message if findings else "right"
-        return not findings, message, max((result.ratio for result in found), default=0.0)
+        return not findings, message, max((result.ratio for result in results), default=0.0)
 
     def _own_step(self, session: Session, where: str, k: int, weights: Array, rows: Array | None) -> Sample:
         """Loss and new weights by the backend's own step, at ``weights`` (m,)."""
         layout = self.problem.layout
         w, b = layout.parts(weights)
         try:
-            found = session.exchange(self.problem, "step", k, w=w, b=b)
+            answer = session.exchange(self.problem, "step", k, w=w, b=b)
         except WorkerFailure as failure:
             raise _PartFailure("step", failure) from None
-        return Sample(where, weights, found["loss"], None, layout.flat((found["w"], found["b"])), rows)
+        return Sample(where, weights, answer["loss"], None, layout.flat((answer["w"], answer["b"])), rows)
 
     def _step(self, sessions: list[Session], where: str, k: int, weights: Array, rows: Array | None) -> Sample:
         """Loss, gradient and update from three workers, at ``weights`` (m,)."""
@@ -327,24 +329,23 @@ class _PartFailure(Exception):  # noqa: N818 - as `WorkerFailure`, with the part
         self.failure = failure
 
 
-def _failed(parts: tuple[str, str, str], part: PartName, failure: WorkerFailure) -> Combination:
-    """A combination that a worker ended, asked for ``part``: for a loss it makes a whole step, gradient and all."""
+def _failed_combination(parts: tuple[str, str, str], part: PartName, failure: WorkerFailure) -> Combination:
+    """A combination whose worker failed when it was asked for ``part``; for a loss it makes a whole step."""
     excused = part == "loss" and failure.phase in ("backward", "update")
     return Combination(*parts, False, f"{failure.status}: {failure.reason}", np.inf, failed=True, excused=excused)
 
 
-def _explained(combinations: tuple[Combination, ...], names: list[str]) -> Transplant:
-    """The parts with which every combination is wrong, and without which something is right."""
+def _find_guilty(combinations: tuple[Combination, ...], names: list[str]) -> Transplant:
+    """The parts with which every combination is wrong, and without which a combination is right."""
     guilty: list[tuple[str, PartName]] = []
     for name in names:
         for part in PARTS:
-            with_it = [one for one in combinations if getattr(one, part) == name and not one.excused]
-            without = [one for one in combinations if getattr(one, part) != name]
-            if with_it and not any(one.right for one in with_it) and (not without or any(o.right for o in without)):
+            with_it = [trial for trial in combinations if getattr(trial, part) == name and not trial.excused]
+            without = [trial for trial in combinations if getattr(trial, part) != name]
+            all_wrong = bool(with_it) and not any(trial.right for trial in with_it)
+            if all_wrong and (not without or any(trial.right for trial in without)):
                 guilty.append((name, part))
-    explained = [
-        one for one in combinations if not one.right and any(getattr(one, part) == name for name, part in guilty)
-    ]
-    wrong = sum(not one.right for one in combinations)
-    excused = sum(one.excused and one not in explained for one in combinations)
-    return Transplant(combinations, tuple(guilty), wrong - len(explained) - excused)
+    wrong = [trial for trial in combinations if not trial.right]
+    explained = [trial for trial in wrong if any(getattr(trial, part) == name for name, part in guilty)]
+    excused = sum(trial.excused and trial not in explained for trial in combinations)
+    return Transplant(combinations, tuple(guilty), len(wrong) - len(explained) - excused)

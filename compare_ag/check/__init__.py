@@ -1,7 +1,7 @@
 """The conformance kit: is this backend right? For its author, step by step.
 
     compare-ag check NAME                                                       on the command line
-    @parametrize_backend_checks(["NAME"])                                       in a test suite of one's own
+    @parametrize_backend_checks(["NAME"])                                       in your own test suite
     pytest -p compare_ag.check.plugin --pyargs compare_ag.check --backend NAME
 
 Three front ends to one table of checks (`ladder.LADDER`), which start real workers and judge by computed tolerances.

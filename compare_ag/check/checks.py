@@ -1,9 +1,9 @@
-"""What the checks of the ladder do; which there are and in which order is the table in `check.ladder`.
+"""The functions of the checks; the table in `check.ladder` lists the checks in order.
 
 A check is a plain function of a `Subject`, without fixtures or configuration, so that it runs the same from the command
-line, inside somebody's test suite and in ours. It returns a sentence on what it saw, raises `CheckFailedError` with
-what is wrong, or `CheckSkippedError` with the reason why it does not apply. Most checks judge a backend's answers at
-some points of some problem (`answers`); each is judged by computed tolerances, see `verify`.
+line, inside an author's test suite and in ours. It returns a sentence on its observations, raises `CheckFailedError`
+with the fault, or `CheckSkippedError` with the reason why it does not apply. Most checks judge a backend's answers at
+points of a problem (`answers`) by computed tolerances, see `verify`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEED_STEPS = 2000
 SQUARE = "synthetic:n=19,d=19"
 TALL = "synthetic:n=1031,d=1"
 WIDE = "synthetic:n=7,d=1031"
-"""1031 is prime: whatever the size of a vector register or a block, there is a remainder"""
+"""1031 is prime: vector registers and blocks of every size leave a remainder"""
 BROAD = "synthetic:n=521,d=17"
 BATCH_SIZES = (1, 2, 3, 4, 8, 65, 130, 257)
 """d and d + 1 of `TALL` among them, full vectors, and remainders after a block"""
@@ -56,7 +56,7 @@ def answers(visits: Visits, *tests: str, **problem: Any) -> CheckFunction:
 
 
 def at_zero(subject: Subject, problem: Problem) -> list[Sample]:
-    """One answer at zero weights."""
+    """The answer at zero weights."""
     weights = np.zeros(problem.layout.size, problem.dtype)
     answer = subject.ask(problem, weights[None])
     assert answer.gradient is not None
@@ -64,51 +64,51 @@ def at_zero(subject: Subject, problem: Problem) -> list[Sample]:
 
 
 def all_visits(subject: Subject, problem: Problem) -> list[Sample]:
-    """There and back along the host's points, each visited twice."""
+    """The answers forward and back along the host's points, two at each visit."""
     return subject.samples(problem)
 
 
 def first_visits(subject: Subject, problem: Problem) -> list[Sample]:
-    """The first of the two answers at each visit, there and back."""
+    """The first of the two answers at each visit, forward and back."""
     return subject.samples(problem)[::2]
 
 
 def first_visits_there(subject: Subject, problem: Problem) -> list[Sample]:
-    """The first of the two answers at each visit, on the way there."""
+    """The first of the two answers at each visit, on the way forward."""
     samples = subject.samples(problem)[::2]
     return samples[: 1 + len(samples) // 2]
 
 
 def second_visits(subject: Subject, problem: Problem) -> list[Sample]:
-    """The second answer on the same tensors."""
+    """The second of the two answers at each visit, on the same tensors."""
     return subject.samples(problem)[1::2]
 
 
 def way_back(subject: Subject, problem: Problem) -> list[Sample]:
-    """At points that were left and are visited again."""
+    """The answers on the way back, at points that are visited again."""
     samples = subject.samples(problem)
     return samples[len(samples) // 2 :]
 
 
 def on_half(subject: Subject, problem: Problem) -> list[Sample]:
-    """On every second example."""
+    """The answers on every second example."""
     _, half, *_ = subject.probes(problem).routes
     return subject.along(problem, half)
 
 
 def ladders(subject: Subject, problem: Problem) -> list[Sample]:
-    """At the ladders of logits; in the probability form from where p² underflows to where 1 - p has no digits."""
+    """The answers at the ladders of logits; in the probability form as far as p² and 1 - p have digits."""
     return subject.ladders(problem)
 
 
 def some_visits(subject: Subject, problem: Problem) -> list[Sample]:
-    """The answers at every second point on the way there: what a shape or threads spoil shows at most weights."""
+    """The answers at every second point on the way forward: faults of a shape or of threads show at most weights."""
     main = subject.probes(problem).main
-    there = slice(0, len(main.names) // 2 + 1, 2)
-    return subject.along(problem, Route(main.names[there], main.weights[there]))
+    forward = slice(0, len(main.names) // 2 + 1, 2)
+    return subject.along(problem, Route(main.names[forward], main.weights[forward]))
 
 
-# --- checks of their own kind ---------------------------------------------------------------------------------
+# --- other checks ---------------------------------------------------------------------------------------------
 
 
 def relation(name: str) -> CheckFunction:
@@ -131,35 +131,35 @@ def relation(name: str) -> CheckFunction:
 
 
 def check_loads(subject: Subject) -> str:
-    """The handshake."""
+    """Load the plugin."""
     loaded = subject.loaded
     return f"class {loaded.backend}, {'/'.join(loaded.dtypes)}"
 
 
 def check_prepares(subject: Subject) -> str:
-    """A first worker with data in it."""
+    """Prepare a first worker with data."""
     subject.session(subject.problem())
     return "data went in and came out unchanged"
 
 
 def check_inputs(subject: Subject) -> str:
-    """Bits before and after."""
+    """Compare the bits of all inputs before and after the evaluations."""
     problem = subject.problem()
     route = subject.probes(problem).main
-    found = subject.ask(problem, route.weights)
-    if found.changed_by_reading:
-        names = ", ".join(found.changed_by_reading)
+    answer = subject.ask(problem, route.weights)
+    if answer.changed_by_reading:
+        names = ", ".join(answer.changed_by_reading)
         raise CheckFailedError(f"to_numpy writes into {names}: a tensor that was read differs from before")
-    if found.data_written:
+    if answer.data_written:
         raise CheckFailedError("X or y differ from what was sent: forward, backward or update writes into them")
-    changed = found.changed(route.weights)
+    changed = answer.changed(route.weights)
     if changed.size:
         raise CheckFailedError(f"the weights changed at the point '{route.names[changed[0]]}'")
     return f"unchanged after {2 * len(route.names)} evaluations"
 
 
 def check_fused(subject: Subject) -> str:
-    """Where it overrides `step`."""
+    """Judge an overridden `step` at the host's points."""
     if not subject.overrides_step():
         raise CheckSkippedError("it inherits step")
     problem = subject.problem(l2=L2)
@@ -168,7 +168,7 @@ def check_fused(subject: Subject) -> str:
 
 
 def check_float32_logits(subject: Subject) -> str:
-    """The ladders of logits; the probability form on the problem of the last rung."""
+    """Judge the ladders of logits in float32; the probability form on the problem of the last rung."""
     stable = subject.problem(dtype="float32", l2=L2)
     subject.require(stable, subject.ladders(stable), "loss", "gradient")
     literal = subject.problem(name="seed", loss="probability", dtype="float32", steps=SEED_STEPS)
@@ -176,29 +176,29 @@ def check_float32_logits(subject: Subject) -> str:
 
 
 def check_honest(subject: Subject) -> str:
-    """One example, one feature: the loss is softplus(z), its gradient in b is σ(z), at 200 logits."""
+    """Judge a single example at 200 logits: the loss is softplus(z), its gradient in b is σ(z)."""
     problem = subject.problem(dtype="float64")
     grid = np.linspace(-30.0, 30.0, 200)
     points = problem.layout.flat((np.zeros((len(grid), problem.features)), grid))
     rows = np.flatnonzero(problem.y == 0)[:1]
     data = problem.X[rows], problem.y[rows]
-    found = subject.ask(problem, points, data)
-    assert found.gradient is not None
+    answer = subject.ask(problem, points, data)
+    assert answer.gradient is not None
     samples = [
         Sample(f"logit {z:.2f}", point, loss[0], gradient[0], rows=rows)
-        for z, point, loss, gradient in zip(grid, points, found.loss, found.gradient, strict=True)
+        for z, point, loss, gradient in zip(grid, points, answer.loss, answer.gradient, strict=True)
     ]
     return subject.require(problem, samples, "loss", "gradient")
 
 
 def check_graph(subject: Subject) -> str:
-    """Where it offers one; both forms of the loss."""
+    """Judge the graph that the backend offers, for both forms of the loss."""
     messages = [subject.graph(subject.problem(loss=form, l2=L2)) for form in LOSS_FORMS]
     return messages[0]
 
 
 def check_batch_sizes(subject: Subject) -> str:
-    """One random point for each size, in one worker."""
+    """Judge one random point for each batch size, in one worker."""
     problem = subject.problem(name=TALL, l2=L2)
     main = subject.probes(problem).main
     point = main.names.index("random 1")
@@ -212,7 +212,7 @@ def check_batch_sizes(subject: Subject) -> str:
 
 
 def check_threads(subject: Subject) -> str:
-    """521 examples x 17 features, in one worker."""
+    """Judge points and a training with two threads: 521 examples x 17 features, in one worker."""
     problem = subject.problem(name=BROAD, threads=2, l2=L2, steps=10)
     message = subject.require(problem, some_visits(subject, problem), "loss", "gradient", "update")
     subject.train(problem)
@@ -220,12 +220,12 @@ def check_threads(subject: Subject) -> str:
 
 
 def check_batches(subject: Subject) -> str:
-    """24 examples in batches of 9."""
+    """Train on 24 examples in batches of 9."""
     return subject.train(subject.problem(batch_size=9, l2=L2))
 
 
 def check_repeated(subject: Subject) -> str:
-    """The same run twice."""
+    """Train several times in one worker and compare the bits of two runs."""
     problem = subject.problem(l2=L2)
     subject.train(problem)
     runs = []
@@ -238,31 +238,31 @@ def check_repeated(subject: Subject) -> str:
 
 
 def check_trajectory(subject: Subject) -> str:
-    """A few hundred steps, against the exact trajectory."""
+    """Compare a few hundred steps with the exact trajectory."""
     return subject.train(subject.problem(l2=L2, steps=300))
 
 
 def check_fused_trajectory(subject: Subject) -> str:
-    """Where it overrides `step`."""
+    """Train through an overridden `step`."""
     if not subject.overrides_step():
         raise CheckSkippedError("it inherits step")
     return subject.train(subject.problem(l2=L2, steps=300), fused=True)
 
 
 def check_seed(subject: Subject) -> str:
-    """The problem that everybody runs first."""
+    """Train the seed problem."""
     dtype: DType = "float32" if "float32" in subject.loaded.dtypes else "float64"
     return subject.train(subject.problem(name="seed", loss="probability", dtype=dtype, steps=SEED_STEPS))
 
 
 def check_answers(subject: Subject) -> str:
-    """Every one is run, in workers of its own: an answer may leave its process in any state."""
-    (found,) = interview({subject.offer.name: subject.offer}, QUESTIONS, list(QUESTIONS))
-    if found.failure:
-        raise CheckFailedError(found.failure)
-    if found.unknown:
-        raise CheckFailedError(f"it answers {found.unknown[0]!r}, which is no question{_meant(found.unknown[0])}")
-    given = [reply for reply in found.replies.values() if reply.status != "unanswered"]
+    """Run every answer, each in a worker of its own: an answer may leave its process in any state."""
+    (result,) = interview({subject.offer.name: subject.offer}, QUESTIONS, list(QUESTIONS))
+    if result.failure:
+        raise CheckFailedError(result.failure)
+    if result.unknown:
+        raise CheckFailedError(f"it answers {result.unknown[0]!r}, which is no question{_suggest(result.unknown[0])}")
+    given = [reply for reply in result.replies.values() if reply.status != "unanswered"]
     for reply in given:
         if reply.status in ("failed", "malformed"):
             raise CheckFailedError(f"{reply.question.id}: {reply.reason}")
@@ -272,6 +272,6 @@ def check_answers(subject: Subject) -> str:
     return f"{run} answers ran, {len(given) - run} are said not to apply, {len(QUESTIONS) - len(given)} are not given"
 
 
-def _meant(unknown: str) -> str:
+def _suggest(unknown: str) -> str:
     close = difflib.get_close_matches(unknown, QUESTIONS, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

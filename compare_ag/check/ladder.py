@@ -1,6 +1,6 @@
 """The ladder: every check a backend must pass, from the smallest rung to the largest. A new check is a row of `LADDER`.
 
-What a row does is in `check.checks`: most rows judge a backend's answers at some points of some problem.
+The functions of the rows are in `check.checks`; most judge a backend's answers at points of a problem.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from compare_ag.verify.relations import RELATIONS
 
 @dataclass(frozen=True)
 class Check:
-    """One rung."""
+    """A rung of the ladder: a check with its texts."""
 
     id: str
     """kebab-case; never changes its meaning"""
     meaning: str
-    """one line: what holds where it passes"""
+    """one line: the statement that holds where it passes"""
     advice: str
-    """one line: what to do where it fails"""
+    """one line: advice for where it fails"""
     function: CheckFunction
     needs: str = ""
     """a dtype or another capability without which it is skipped"""

@@ -1,4 +1,4 @@
-"""The decorator for other people's test suites. Only it, the plugin and `test_backend` know pytest."""
+"""The decorator for the test suites of authors. Only this module, `plugin` and `test_backend` import pytest."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def parametrize_backend_checks(
             check()
 
     expected_failed: check id -> reason. Such a check must fail: when it passes, the test fails, so that the entry is
-    taken out again. What is wrong with the arguments ends pytest's collection of the file, never just one test:
-    ValueError for an unknown id or a reason that is empty or missing, TypeError for one name instead of a list and ids
-    without reasons, `host.discovery.SelectionError` for a backend that is unknown or cannot be run.
+    taken out again. Wrong arguments end pytest's collection of the whole file: ValueError for an unknown id or a reason
+    that is empty or missing, TypeError for one name instead of a list and ids without reasons,
+    `host.discovery.SelectionError` for a backend that is unknown or cannot be run.
     """
     return pytest.mark.parametrize("check", cases(backends, expected_failed))
 
@@ -60,12 +60,12 @@ def cases(backends: Sequence[str], expected_failed: Mapping[str, str] | None = N
 
 
 def _marks(reason: str | None) -> list[pytest.MarkDecorator]:
-    """Strict, and only a check that failed will do: an error of the kit itself is not what was expected."""
+    """A strict mark that expects a failed check: an error of the kit itself is still an error."""
     return [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True, raises=pytest.fail.Exception)]
 
 
 def run_check(backend: str, name: str, expected: frozenset[str] = frozenset()) -> None:
-    """Fail, skip or pass the current test as the check does; ``expected``: ids that are known to fail."""
+    """Fail, skip or pass the current test as the check did; ``expected``: ids of checks that are known to fail."""
     results = _results(backend, expected)
     result = results.get(name)
     if result is None:

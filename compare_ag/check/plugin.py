@@ -1,6 +1,6 @@
 """A pytest plugin: ``pytest -p compare_ag.check.plugin --pyargs compare_ag.check --backend NAME``.
 
-It only adds the option. The tests are those of `test_backend`, whose parameters are made there.
+The plugin only adds the option. The tests and their parameters are in `test_backend`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--backend``; a plugin that is named twice must not fail the run."""
-    with contextlib.suppress(ValueError):  # pytest's word for an option that exists
+    """Add ``--backend``; naming the plugin twice must not fail the run."""
+    with contextlib.suppress(ValueError):  # pytest's error for an option that exists
         parser.getgroup("compare-ag").addoption(
             "--backend",
             action="append",

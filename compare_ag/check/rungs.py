@@ -1,4 +1,4 @@
-"""Climbing the ladder: every check of one backend, with what each saw."""
+"""Climbing the ladder: every check of one backend, with its result."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ Status: TypeAlias = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What became of one check."""
+    """The result of one check."""
 
     id: str
     status: Status
     message: str
-    """what was seen: how close it was, what is wrong, or why it does not apply"""
+    """the observation: the worst ratio, the fault, or why the check does not apply"""
     meaning: str
     advice: str
     command: str
-    """repeats just this check"""
+    """repeats this check alone"""
     seconds: float
     worker_failed: bool = False
-    """the worker crashed, hung or broke the contract's form; otherwise its numbers are wrong"""
+    """whether the worker crashed, hung or broke the contract's form; if not, a failed check has wrong numbers"""
     log: str = ""
     """the last lines that a failed worker wrote to stderr: its traceback, or its stacks where it hung"""
     cause: str = ""
-    """the known mistake that explains the wrong numbers; empty where none does"""
+    """the known mistake that explains the wrong numbers; empty where there is none"""
     root: str = ""
-    """the id of the check to mend first: this one, or `inputs-untouched` where an input was written to meanwhile"""
+    """the id of the check to mend first: its own, or `inputs-untouched` where the backend changed an input meanwhile"""
     ends: bool = False
-    """the worker failed in a part that every later check needs, so that none of them is run"""
+    """whether the worker failed in a part that every later check needs, so that no later check is run"""
 
     @property
     def explanation(self) -> str:
@@ -62,15 +62,15 @@ def climb(
     seconds: float | None = None,
     expected: Collection[str] = (),
 ) -> list[CheckResult]:
-    """Run all checks on one backend, or those whose ids are in ``only``; the results end with the last that was run.
+    """Run all checks on one backend, or those whose ids are in ``only``; the results are those of the checks that ran.
 
-    After wrong numbers the later checks still run. None is run after a worker that raised, died, hung or broke the
+    After wrong numbers the later checks still run. They do not run after a worker raised, died, hung or broke the
     contract's form in a part of the backend that all of them need: they would repeat the same failure.
 
-    observe: hears each result. mutation: a mistake to be built into the backend before. announce: hears of each check
-    before it runs. name: how people select this backend, for the command that repeats a check. seconds: that the
-    worker of one problem may take, all in all; None: `subject.SECONDS`. expected: ids that are known to fail, which
-    therefore do not end the run.
+    observe: called with each result. mutation: a mistake to build into the backend first. announce: called with each
+    check before it runs. name: the backend's name on the command line, for the command that repeats a check. seconds:
+    the time that the worker of one problem may take in all; None: `subject.SECONDS`. expected: ids of checks that are
+    known to fail, which therefore do not end the run.
     """
     results: list[CheckResult] = []
     with Subject(offer, mutation, SECONDS if seconds is None else seconds) as subject:
@@ -80,7 +80,7 @@ def climb(
             if announce is not None:
                 announce(check)
             same = (r for r in results if r.worker_failed and check.needs and CHECKS[r.id].needs == check.needs)
-            result = _run(check, subject, name or offer.name, next(same, None))
+            result = _run_check(check, subject, name or offer.name, next(same, None))
             results.append(result)
             if observe is not None:
                 observe(result)
@@ -111,8 +111,8 @@ def check_backend(
     return climb(offer, only, observe, mutation, announce, name, seconds=seconds, expected=expected)
 
 
-def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) -> CheckResult:
-    """One check; ``failed`` is an earlier one whose worker failed in the same capability."""
+def _run_check(check: Check, subject: Subject, name: str, failed: CheckResult | None) -> CheckResult:
+    """Run a check; ``failed``: an earlier check whose worker failed in the same capability."""
     start = time.monotonic()
     command = f"compare-ag check {name} --only {check.id}"
     result = CheckResult(check.id, "passed", "", check.meaning, check.advice, command, 0.0, root=check.id)
@@ -125,7 +125,7 @@ def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) 
         result = replace(result, status="skipped", message=str(reason))
     except CheckFailedError as reason:
         result = replace(result, status="failed", message=str(reason), cause=reason.cause)
-        if subject.wrote and check.id != INPUTS:  # a wrong number may only be the consequence of a changed input
+        if subject.wrote and check.id != INPUTS:  # a changed input may be the cause of the wrong number
             message = f"{result.message}; {' and '.join(sorted(subject.wrote))}: see '{INPUTS}' first"
             result = replace(result, message=message, cause="", root=INPUTS)
     except HostFault:
@@ -135,7 +135,7 @@ def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) 
         result = replace(
             result,
             status="failed",
-            message=_seen(failure, subject.seconds),
+            message=_describe_failure(failure, subject.seconds),
             advice=_TO_RUN.get(failure.status, check.advice),
             worker_failed=True,
             log=subject.last_words(),
@@ -146,11 +146,11 @@ def _run(check: Check, subject: Subject, name: str, failed: CheckResult | None) 
 
 INPUTS = "inputs-untouched"
 CAPABILITIES = ("step", "graph", "answer")
-"""phases of a worker without which the other checks can still be run"""
+"""phases of a worker that the other checks do not need"""
 
 
 def _ends(failure: WorkerFailure, check: Check) -> bool:
-    """Whether the later checks would repeat this failure; of the settings, the first refused may be the only one."""
+    """Whether the later checks would repeat this failure; a setting refused after `prepares` ends nothing."""
     refused = failure.phase == "prepare" and failure.reason.startswith("NotImplementedError")
     return failure.phase not in CAPABILITIES and not (refused and check.id != "prepares")
 
@@ -161,11 +161,11 @@ _TO_RUN = {
     "timeout": "These problems take milliseconds: look where it waits, in the stack below.",
     "malformed": "Return what the contract says, in the dtype of the setting; the message names the value.",
 }
-"""What to do where a check got no numbers to judge: its own advice is about numbers."""
+"""Advice where a check got no numbers to judge; the check's own advice is about numbers."""
 
 
-def _seen(failure: WorkerFailure, seconds: float) -> str:
-    """What became of the worker, and where."""
-    where = "" if failure.phase is None else f" (in {failure.phase})"
+def _describe_failure(failure: WorkerFailure, seconds: float) -> str:
+    """The worker's failure, with the phase."""
+    place = "" if failure.phase is None else f" (in {failure.phase})"
     reason = f"no answer within {seconds:g} s" if failure.status == "timeout" else failure.reason
-    return f"{failure.status}: {reason}{where}"
+    return f"{failure.status}: {reason}{place}"

@@ -1,7 +1,7 @@
-"""The backend under check: workers opened as checks need them, and questions put to them.
+"""The backend under check: its workers, opened as checks need them, and requests to them.
 
-One worker serves all checks on the same problem; after a failure it is replaced, so that one broken rung does not hide
-the next. The oracle stays here: workers are asked, never told.
+One worker serves all checks on the same problem; after a failure it is replaced, so that a broken rung does not hide
+the next. The oracle stays in this process: no worker receives an expected result.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Loaded, Mutation
 
 SECONDS = 600.0
-"""that the worker of one problem may take, all in all; an eager backend that compiles each operation needs minutes"""
+"""the time that the worker of one problem may take in all; compiling every operation takes minutes"""
 LOG_LINES = 12
-"""kept of what a failed worker wrote to stderr"""
+"""of a failed worker's stderr that are kept"""
 SMALL = "synthetic:n=24,d=3"
 STEPS = 40
 
 
 class CheckFailedError(Exception):
-    """The backend is wrong; the message says what was seen and what was expected."""
+    """The backend is wrong; the message has the observed and the expected."""
 
     def __init__(self, message: str, cause: str = "") -> None:
         super().__init__(message)
         self.cause = cause
-        """the known mistake that explains the numbers; empty where none does"""
+        """the known mistake that explains the numbers; empty where there is none"""
 
 
 class CheckSkippedError(Exception):
@@ -74,7 +74,7 @@ class Subject:
         self.mutation = mutation
         self.seconds = seconds
         self.wrote: set[str] = set()
-        """clauses on what the backend changed since `begin` and must not, as the answers show"""
+        """clauses on inputs that the backend has changed since `begin`, although it must not"""
         self._data_changed = False
         self._stack = contextlib.ExitStack()
         self._logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-ag-check-")))
@@ -84,7 +84,7 @@ class Subject:
         self._open: dict[str, Session] = {}
         self._probes: dict[str, Probes] = {}
         self._oracles: dict[str, Oracle] = {}
-        """all three by the digest of the problem; a worker without one has the empty key"""
+        """all three by the digest of the problem; the key of a worker without a problem is empty"""
 
     def __enter__(self) -> Subject:
         return self
@@ -99,14 +99,14 @@ class Subject:
 
     @property
     def loaded(self) -> Loaded:
-        """What the plugin said of itself at the handshake. Raises `WorkerFailure` where it cannot be loaded."""
+        """The plugin's facts from the handshake. Raises `WorkerFailure` where it cannot be loaded."""
         if self._loaded is None:
             self._open[""] = self._start(None)
         assert self._loaded is not None
         return self._loaded
 
     def session(self, problem: Problem) -> Session:
-        """A worker in which the backend is prepared for ``problem``; steps are told at each training."""
+        """A worker in which the backend is prepared for ``problem``; each training states its number of steps."""
         key = f"{replace(problem, steps=STEPS).digest()}, {problem.threads} threads"
         if key not in self._open:
             idle = problem.threads == 1 and "" in self._open
@@ -134,8 +134,8 @@ class Subject:
         return session
 
     def begin(self) -> None:
-        """Start a check: what was seen to be written into belongs to the check before."""
-        if self._data_changed:  # weights are made anew for each visit, data once for each worker
+        """Start a check: forget the changes that an earlier check has observed."""
+        if self._data_changed:  # weights are made for each visit, data once for each worker
             self.replace_workers()
         self.wrote.clear()
         self._data_changed = False
@@ -147,7 +147,7 @@ class Subject:
         self._open.clear()
 
     def last_words(self) -> str:
-        """What matters of the stderr of the worker asked last: its end, or its stack. The worker must have ended."""
+        """The last lines, or the stack, of the stderr of the worker asked last. That worker must have ended."""
         if self._newest is None:
             return ""
         path = self._logs / f"{self._newest.process.launch.label}.stderr.txt"
@@ -183,7 +183,7 @@ class Subject:
         )
 
     def probes(self, problem: Problem) -> Probes:
-        """The host's points for this problem, drawn now that the plugin has been loaded."""
+        """The host's points for this problem, drawn after the plugin has been loaded."""
         key = problem.digest()
         if key not in self._probes:
             _ = self.loaded
@@ -198,24 +198,24 @@ class Subject:
     ) -> Evaluation:
         """The backend's answers at ``weights`` (P, m)."""
         w, b = map(np.ascontiguousarray, problem.layout.parts(weights))
-        found = self.session(problem).evaluate(problem, w, b, data, fused=fused)
-        if not found.data_kept:
+        answer = self.session(problem).evaluate(problem, w, b, data, fused=fused)
+        if not answer.data_kept:
             self._data_changed = True
-        if found.changed_by_reading:
-            self.wrote.add(f"to_numpy writes into {', '.join(found.changed_by_reading)}")
-        if found.data_written:
+        if answer.changed_by_reading:
+            self.wrote.add(f"to_numpy writes into {', '.join(answer.changed_by_reading)}")
+        if answer.data_written:
             self.wrote.add("it writes into X or y")
-        if found.changed(weights).size:
+        if answer.changed(weights).size:
             self.wrote.add("it writes into the weights")
-        return found
+        return answer
 
     def asker(self, problem: Problem) -> Ask:
         """For `verify.relations`."""
 
         def ask(X: Array, y: Array, weights: Array) -> PointValues:
-            found = self.ask(problem, weights, (X, y))
-            assert found.gradient is not None
-            return PointValues(found.loss[:, 0], found.gradient[:, 0])
+            answer = self.ask(problem, weights, (X, y))
+            assert answer.gradient is not None
+            return PointValues(answer.loss[:, 0], answer.gradient[:, 0])
 
         return ask
 
@@ -235,7 +235,7 @@ class Subject:
         return probe_samples(route, answers.loss, answers.gradient, answers.following)
 
     def require(self, problem: Problem, samples: list[Sample], *tests: str) -> str:
-        """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or say how close it was."""
+        """Judge ``samples`` by ``tests``; raise `CheckFailedError` with the worst finding, or return a sentence."""
         oracle = self._oracles.setdefault(problem.digest(), Oracle(problem))
         results = {name: result for name, result in judge_samples(problem, oracle, samples).items() if name in tests}
         for result in results.values():
@@ -272,14 +272,14 @@ class Subject:
         return decisive.message
 
     def graph(self, problem: Problem) -> str:
-        """Judge the graph at the start; raise `CheckFailedError` with what is wrong with it, or say what it holds."""
+        """Judge the graph at the start; raise `CheckFailedError` with its fault, or describe it."""
         start = Place(0, problem.w0, problem.b0, None)
         asked = Asked(self.session(problem).graph(problem, 0, start.w, start.b))
         if asked.nodes is None:
             raise CheckSkippedError("it offers no graph")
-        (found,) = judged(problem, start, {self.offer.name: asked}).graphs
-        if found.status == "disagree":
-            raise CheckFailedError(found.message)
+        (graph,) = judged(problem, start, {self.offer.name: asked}).graphs
+        if graph.status == "disagree":
+            raise CheckFailedError(graph.message)
         layout = problem.layout
         weights = layout.flat((start.w, start.b))
         answer = self.ask(problem, weights[None]).gradient
@@ -289,14 +289,14 @@ class Subject:
         for name, shape, own, limit in zip(
             layout.names, layout.shapes, layout.parts(slope), layout.parts(allowed), strict=True
         ):
-            known = (one for one in found.nodes if one.role == "parameter" and one.value)
-            nodes = [one for one in known if one.value is not None and one.value.shape == list(shape)]
+            known = (node for node in graph.nodes if node.role == "parameter" and node.value)
+            nodes = [node for node in known if node.value is not None and node.value.shape == list(shape)]
             if len(nodes) != 1 or nodes[0].gradient is None:
                 raise CheckFailedError(f"{len(nodes)} nodes are the parameter {name}; one must be, with its gradient")
-            told = np.array([float(value) for value in nodes[0].gradient.values]).reshape(shape)
-            if not (np.abs(told - own) <= limit).all():
-                raise CheckFailedError(f"the graph's gradient of {name} is {told}, backward returned {own}")
-        return found.message
+            reported = np.array([float(value) for value in nodes[0].gradient.values]).reshape(shape)
+            if not (np.abs(reported - own) <= limit).all():
+                raise CheckFailedError(f"the graph's gradient of {name} is {reported}, backward returned {own}")
+        return graph.message
 
     def overrides_step(self) -> bool:
         """Whether the backend has a fused step of its own."""

@@ -1,4 +1,4 @@
-"""What ``--pyargs compare_ag.check`` collects: each check of each backend that ``--backend`` names."""
+"""The tests that ``--pyargs compare_ag.check`` collects: each check of each backend that ``--backend`` names."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_backend(check: Callable[[], None]) -> None:
-    """One check of one backend."""
+    """Run a check of a backend."""
     check()

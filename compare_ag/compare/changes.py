@@ -1,4 +1,4 @@
-"""What a comparison found, as an immutable record; `document` makes JSON of it.
+"""The result of a comparison, as an immutable record; `document` makes JSON of it.
 
 Schema history
     1.0  first version
@@ -18,13 +18,13 @@ from compare_ag.text import everywhere, without_paths
 SCHEMA = Schema(name="compare-ag/comparison", major=1, minor=2)
 
 BECAME = ("same", "wrong", "cured", "new", "gone", "still wrong")
-"""What can become of a backend's verdict. "wrong": it was ok, or was not there, and is not ok; or its numbers are wrong
-and were not seen to be; "new": it was not there and is ok; "still wrong": neither time ok otherwise, be it for another
-reason. Within one run, whose baseline is no former state, whatever is not ok is "wrong"."""
+"""The changes of a backend's verdict. "wrong": it was ok, or absent, and is not ok now; or its numbers are judged wrong
+for the first time; "new": it was absent and is ok; "still wrong": all other backends that were and are not ok, even if
+the reason changed. Within one run the baseline is no earlier state, and every backend that is not ok is "wrong"."""
 
 SPEED_VERDICTS = ("faster", "slower", "equivalent", "inconclusive", "yardstick", "not compared", "not decided")
 """How a backend's speed changed. "not decided": other programs disturbed the timing of one side, which may be repeated;
-"not compared": there is nothing to compare, or it would mean nothing. The note says why."""
+"not compared": there are no times, or they are not comparable. The note has the reason."""
 
 
 class _Component(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class _Component(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(_Component, frozen=True, kw_only=True):
-    """Something about machine, versions or settings that is not the same. Empty: not there."""
+    """A difference of machine, versions or settings. Empty: absent."""
 
     what: str
     before: str
@@ -50,12 +50,12 @@ class SpeedChange(_Component, frozen=True, kw_only=True):
     verdict: str
     """see `SPEED_VERDICTS`; a tie is "equivalent": the whole interval lies within the threshold"""
     floor: float | None = None
-    """what both runs' noise floors amount to: no verdict rests on less"""
+    """the joint effect of both runs' noise floors, below which no verdict is given"""
     note: str = ""
 
 
 class BackendChange(_Component, frozen=True, kw_only=True):
-    """One backend: before and after, or the baseline and the other."""
+    """One backend: before and after, or compared with the baseline."""
 
     name: str
     status_before: str | None
@@ -64,7 +64,7 @@ class BackendChange(_Component, frozen=True, kw_only=True):
     became: str
     """see `BECAME`"""
     found: str
-    """the verdict's message afterwards, or the reason for having none"""
+    """the verdict's message afterwards, or the reason why there is none"""
     versions: list[Fact]
     ratio_before: Real | None
     """worst observed/tolerance"""
@@ -84,7 +84,7 @@ class BackendChange(_Component, frozen=True, kw_only=True):
 
 
 class Comparison(_Component, frozen=True, kw_only=True):
-    """What changed, and whether it may pass."""
+    """All changes, and whether they may pass."""
 
     schema: Schema = SCHEMA
     kind: str
@@ -100,24 +100,24 @@ class Comparison(_Component, frozen=True, kw_only=True):
     level: float
     """of each interval, so that all hold together with 95 %"""
     yardstick: str | None
-    """the backend whose own change is taken for the machine's mood"""
+    """the unchanged backend whose change estimates the common factor of the machine; see `speed.between`"""
     times_differ: list[Fact]
     """why times are not compared; empty where they are"""
     alike: str = ""
-    """what to say where no yardstick was taken and all times moved by one factor"""
+    """a sentence for all times that changed by one factor without a yardstick; else empty"""
     environment: list[Fact]
-    """what else differs"""
+    """other differences"""
     backends: list[BackendChange]
     regressions: list[str]
-    """sentences: what became wrong or slower"""
+    """sentences on backends that became wrong or slower"""
     notes: list[str]
     strict: bool = False
-    """whether a speed that is not decided, because its timing was disturbed, must not pass"""
+    """whether a speed that is not decided, because its timing was disturbed, is a regression"""
     exit_code: int
-    """1 where something became wrong, or slower beyond noise and threshold, or strict does not let it pass; else 0"""
+    """1 where a backend became wrong, or slower beyond noise and threshold, or not decided with strict; else 0"""
 
 
 def document(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as JSON-able values, for ``--json``; no text in it names a place on anybody's machine."""
-    made: dict[str, Any] = everywhere(msgspec.to_builtins(comparison), without_paths)
-    return made
+    """The comparison as JSON-able values, for ``--json``, without paths of the machine."""
+    values: dict[str, Any] = everywhere(msgspec.to_builtins(comparison), without_paths)
+    return values

@@ -1,4 +1,4 @@
-"""May two runs be compared? Numbers on one problem only, times on one machine only; and all else that differs."""
+"""May two runs be compared? Numbers on one problem only, times on one machine only; and all other differences."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _PROBLEM = (
     "name", "examples", "features", "dtype", "loss", "l2", "steps", "learning_rate", "batch_size", "seed", "start",
 )  # fmt: skip
 _MACHINE_SETTINGS = ("frequency governor", "turbo off", "cgroup cpu.max", "hypervisor")
-"""settings that make another machine of it"""
+"""settings whose change makes times incomparable, as another machine does"""
 
 
 class ComparisonError(Exception):
-    """The runs cannot be compared. The message says why and what to do; the CLI exits 2."""
+    """The runs cannot be compared. The message has the reason and advice; the CLI exits 2."""
 
 
 def require_same_problem(before: ProblemRecord, after: ProblemRecord) -> None:
-    """Raises `ComparisonError` where the problems differ: their numbers do not belong together."""
+    """Raise `ComparisonError` where the problems differ, so that their numbers cannot be compared."""
     if before.digest == after.digest and before.features == after.features:
         return
     differing = [
@@ -28,31 +28,31 @@ def require_same_problem(before: ProblemRecord, after: ProblemRecord) -> None:
         for field in _PROBLEM
         if getattr(before, field) != getattr(after, field)
     ]
-    what = "; ".join(differing) or "data or start differ although all settings are the same"
+    difference = "; ".join(differing) or "data or start differ although all settings are the same"
     raise ComparisonError(
-        f"the two runs trained different problems, whose numbers do not belong together: {what}. "
+        f"the two runs trained different problems, whose numbers do not belong together: {difference}. "
         "Repeat one of them with the other's problem"
     )
 
 
 def times_differ(before: Manifest, after: Manifest) -> list[Fact]:
     """Every reason not to compare times: another machine, other threads, another way of measuring."""
-    one, other = before.environment, after.environment
-    found = [
-        *_pairs("CPU", one.cpu, other.cpu),
-        *_pairs("CPUs", _cpus(one), _cpus(other)),
-        *_pairs("memory", _memory(one), _memory(other)),
-        *_pairs("architecture", one.machine, other.machine),
-        *_pairs("system", one.system, other.system),
+    earlier, later = before.environment, after.environment
+    facts = [
+        *_pairs("CPU", earlier.cpu, later.cpu),
+        *_pairs("CPUs", _cpus(earlier), _cpus(later)),
+        *_pairs("memory", _memory(earlier), _memory(later)),
+        *_pairs("architecture", earlier.machine, later.machine),
+        *_pairs("system", earlier.system, later.system),
         *_pairs("threads", str(before.problem.threads), str(after.problem.threads)),
     ]
     for name in _MACHINE_SETTINGS:
-        found += _pairs(name, one.settings.get(name, ""), other.settings.get(name, ""))
+        facts += _pairs(name, earlier.settings.get(name, ""), later.settings.get(name, ""))
     if before.speed is not None and after.speed is not None:
         ways = [speed.mode if speed.mode == "pytest-benchmark" else "run" for speed in (before.speed, after.speed)]
-        found += _pairs("measured by", *ways)
-        found += _pairs("timed part of the training", before.speed.checkpoint, after.speed.checkpoint)
-    return found
+        facts += _pairs("measured by", *ways)
+        facts += _pairs("timed part of the training", before.speed.checkpoint, after.speed.checkpoint)
+    return facts
 
 
 def _cpus(environment: Environment) -> str:
@@ -60,23 +60,23 @@ def _cpus(environment: Environment) -> str:
 
 
 def _memory(environment: Environment) -> str:
-    """Rounded: what the system keeps for itself differs from boot to boot."""
+    """Rounded to GiB: the system's own share differs from boot to boot."""
     return f"{round(environment.memory_bytes / 2**30)} GiB"
 
 
 def environment_changes(before: Manifest, after: Manifest) -> list[Fact]:
-    """Versions, settings and thread variables that differ and do not make another machine of it."""
-    one, other = before.environment, after.environment
+    """Versions, settings and thread variables that differ although times can be compared."""
+    earlier, later = before.environment, after.environment
     settings = [
         {name: value for name, value in environment.settings.items() if name not in _MACHINE_SETTINGS}
-        for environment in (one, other)
+        for environment in (earlier, later)
     ]
     return [
-        *_pairs("Python", f"{one.implementation} {one.python}", f"{other.implementation} {other.python}"),
+        *_pairs("Python", f"{earlier.implementation} {earlier.python}", f"{later.implementation} {later.python}"),
         *_pairs("compare-ag", before.tool_version, after.tool_version),
-        *_of(_without_own(one.libraries), _without_own(other.libraries)),
+        *_of(_without_own(earlier.libraries), _without_own(later.libraries)),
         *_of(*settings),
-        *_of(one.thread_variables, other.thread_variables),
+        *_of(earlier.thread_variables, later.thread_variables),
     ]
 
 
@@ -85,7 +85,7 @@ def _without_own(libraries: Mapping[str, str]) -> dict[str, str]:
 
 
 def version_changes(before: BackendRecord, after: BackendRecord) -> list[Fact]:
-    """What a backend is made of: its distribution and its libraries."""
+    """Differences of a backend's distribution and libraries."""
     return [
         *_pairs("distribution", f"{before.distribution} {before.version}", f"{after.distribution} {after.version}"),
         *_of(before.versions, after.versions),
@@ -96,21 +96,21 @@ OWN_DISTRIBUTION = "compare-ag"
 
 
 def beyond_doubt(name: str, before: Run, after: Run) -> bool:
-    """Whether a backend cannot be what is under test, so that its own change may be taken for the machine's mood.
+    """Whether a backend cannot be the subject of the test, so that it may be the yardstick.
 
-    Equal versions alone do not tell: a change to a plugin that is being worked on seldom changes its version. Only what
-    comes with compare-ag itself, of unchanged version, is nobody's work in progress (but compare-ag's own).
+    Only a bundled backend of the same version in both runs may be; any other could be what changed: a plugin under
+    development seldom changes its version.
     """
     shipped = all(run[name].distribution == OWN_DISTRIBUTION for run in (before, after))
-    return shipped and before.manifest.tool_version == after.manifest.tool_version and unchanged(name, before, after)
+    return shipped and before.manifest.tool_version == after.manifest.tool_version and is_unchanged(name, before, after)
 
 
-def unchanged(name: str, before: Run, after: Run) -> bool:
-    """Whether a backend is, as far as versions tell, the same in both runs."""
-    one, other = before.manifest.environment, after.manifest.environment
-    return not version_changes(before[name], after[name]) and (one.python, one.implementation) == (
-        other.python,
-        other.implementation,
+def is_unchanged(name: str, before: Run, after: Run) -> bool:
+    """Whether a backend has the same versions in both runs."""
+    earlier, later = before.manifest.environment, after.manifest.environment
+    return not version_changes(before[name], after[name]) and (earlier.python, earlier.implementation) == (
+        later.python,
+        later.implementation,
     )
 
 

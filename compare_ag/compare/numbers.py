@@ -14,45 +14,45 @@ from compare_ag.speed.blocks import Blocks, launch_log_ratio, launch_log_time, r
 from compare_ag.speed.statistics import LogInterval
 
 FINE = frozenset({"ok", "imported"})
-"""statuses that are nobody's fault: nothing is wrong with the numbers as far as they were judged"""
+"""statuses without a fault: every judged number is right"""
 WRONG = frozenset({"disagree", "non-finite"})
-"""statuses of numbers that were judged and are wrong: news, whatever else had kept the backend from being judged"""
+"""statuses of numbers that were judged wrong; new even if the backend was not ok before for another reason"""
 
 
 def change(
     name: str, before: tuple[Run, str] | None, after: tuple[Run, str] | None, speed: SpeedChange
 ) -> BackendChange:
-    """Everything about one backend but its speed, which comes judged. before, after: a run and a name in it."""
-    one, other = (None if side is None else side[0][side[1]] for side in (before, after))
-    verdicts = [None if record is None else decisive(record) for record in (one, other)]
+    """The change of one backend. before, after: a run and a name in it. speed: the judged change of its speed."""
+    earlier, later = (None if side is None else side[0][side[1]] for side in (before, after))
+    verdicts = [None if record is None else decisive(record) for record in (earlier, later)]
     return BackendChange(
         name=name,
-        status_before=None if one is None else one.status,
-        status_after=None if other is None else other.status,
-        became=_became(one, other),
-        found="" if other is None else other.reason or (verdicts[1].message if verdicts[1] is not None else ""),
-        versions=[] if one is None or other is None else version_changes(one, other),
+        status_before=None if earlier is None else earlier.status,
+        status_after=None if later is None else later.status,
+        became=_became(earlier, later),
+        found="" if later is None else later.reason or (verdicts[1].message if verdicts[1] is not None else ""),
+        versions=[] if earlier is None or later is None else version_changes(earlier, later),
         ratio_before=None if verdicts[0] is None else verdicts[0].worst_ratio,
         ratio_after=None if verdicts[1] is None else verdicts[1].worst_ratio,
         error_before=None if verdicts[0] is None else verdicts[0].weights_error,
         error_after=None if verdicts[1] is None else verdicts[1].weights_error,
         loss_difference=None if before is None or after is None else _loss_difference(_losses(before), _losses(after)),
-        published_before=_reproduced(one),
-        published_after=_reproduced(other),
+        published_before=_reproduces_published(earlier),
+        published_after=_reproduces_published(later),
         speed=speed,
-        peak_before=_peak(one),
-        peak_after=_peak(other),
+        peak_before=_peak(earlier),
+        peak_after=_peak(later),
     )
 
 
 def _became(before: BackendRecord | None, after: BackendRecord | None) -> str:
-    """A word of `changes.BECAME`; a published table that is no longer reproduced is wrong, too."""
+    """A word of `changes.BECAME`; a published table that is no longer reproduced also counts as wrong."""
     if after is None:
         return "gone"
-    fine = after.status in FINE and _reproduced(after) is not False
+    fine = after.status in FINE and _reproduces_published(after) is not False
     if before is None:
         return "new" if fine else "wrong"
-    was_fine = before.status in FINE and _reproduced(before) is not False
+    was_fine = before.status in FINE and _reproduces_published(before) is not False
     if was_fine and fine:
         return "same"
     if fine:
@@ -61,7 +61,7 @@ def _became(before: BackendRecord | None, after: BackendRecord | None) -> str:
     return "wrong" if was_fine or seen_wrong else "still wrong"
 
 
-def _reproduced(record: BackendRecord | None) -> bool | None:
+def _reproduces_published(record: BackendRecord | None) -> bool | None:
     if record is None or not record.published:
         return None
     return all(row.reproduced for row in record.published)
@@ -77,39 +77,39 @@ def _losses(side: tuple[Run, str]) -> Any:
 
 
 def _loss_difference(before: Any, after: Any) -> Real | None:
-    """The largest |difference|; steps at which neither has a number (NaN) count as equal."""
+    """The largest |difference|; steps at which both are NaN count as equal."""
     if before is None or after is None or before.shape != after.shape or not before.size:
         return None
-    one, other = before.astype(np.float64), after.astype(np.float64)
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    earlier, later = before.astype(np.float64), after.astype(np.float64)
+    same = (earlier == later) | (np.isnan(earlier) & np.isnan(later))
     with np.errstate(over="ignore", invalid="ignore"):
-        off = np.where(same, 0.0, np.abs(one - other))
-    return real(float(off.max()))  # NaN where there is one: numpy's maximum hands it on
+        off = np.where(same, 0.0, np.abs(earlier - later))
+    return real(float(off.max()))  # NaN where a difference is NaN
 
 
 # --- launches -----------------------------------------------------------------------------------------------
 
 
 def blocks(run: Run, name: str) -> Blocks | None:
-    """The timed blocks (L launches, M, R) of a backend; None where the run holds none, as an imported one."""
+    """The timed blocks (L launches, M, R) of a backend; None where the run has none, as an imported run."""
     speed = run.manifest.speed
     return None if speed is None else recorded_blocks(run.arrays(name), speed.steps_per_block)
 
 
 def log_times(run: Run, name: str) -> list[float]:
-    """One log of seconds per step for each launch in which the backend was not disturbed."""
+    """The log of seconds per step of each launch in which the backend was not disturbed."""
     own = blocks(run, name)
     return [] if own is None else _numbers(launch_log_time(own))
 
 
-def log_ratios(run: Run, name: str, other: str) -> list[float]:
-    """One log of time(name) / time(other) for each launch in which enough rounds were undisturbed for both."""
-    mine, theirs = blocks(run, name), blocks(run, other)
-    return [] if mine is None or theirs is None else _numbers(launch_log_ratio(mine, theirs))
+def log_ratios(run: Run, name: str, yardstick: str) -> list[float]:
+    """log(time(name) / time(yardstick)) of each launch in which both have enough undisturbed rounds."""
+    own, reference = blocks(run, name), blocks(run, yardstick)
+    return [] if own is None or reference is None else _numbers(launch_log_ratio(own, reference))
 
 
 def _numbers(launches: Any) -> list[float]:
-    """Without the launches that have no number (NaN)."""
+    """The finite numbers; a launch without a number is NaN."""
     return [float(value) for value in launches if math.isfinite(value)]
 
 
@@ -121,12 +121,12 @@ def as_log(ratio: Interval, launches: int) -> LogInterval:
 
 
 def step_time(record: BackendRecord | None) -> Interval | None:
-    """Seconds per step; None where it was not timed."""
+    """Seconds per step; None where the backend was not timed."""
     return None if record is None or record.cost is None else record.cost.step
 
 
 def disturbance(record: BackendRecord, where: str) -> str:
-    """That its timing was disturbed, as a sentence without a full stop; empty where it was not.
+    """A sentence without a full stop on a disturbed timing; empty where the timing was not disturbed.
 
     where: "in " and the run's name.
     """
@@ -138,6 +138,6 @@ def disturbance(record: BackendRecord, where: str) -> str:
 
 
 def exclusion(record: BackendRecord, where: str) -> str:
-    """Why it has no rank though nothing disturbed it, as a sentence without a full stop; empty where it has one."""
+    """A sentence without a full stop on an undisturbed backend without a rank; empty where the backend has a rank."""
     cost = record.cost
     return "" if cost is None or not cost.unranked else f"{record.name} {cost.unranked} ({where})"

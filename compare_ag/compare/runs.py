@@ -1,4 +1,4 @@
-"""Two runs, backend by backend: is something wrong that was not, is something slower?"""
+"""Two runs, backend by backend: which backends became wrong, which became slower?"""
 
 from __future__ import annotations
 
@@ -42,14 +42,15 @@ def compare_runs(
     strict: bool = False,
     beside: int = 0,
 ) -> Comparison:
-    """What changed from one run to the other.
+    """The changes from one run to the other.
 
-    threshold: ratio less one that a backend may become slower by. yardstick: the backend whose own change is taken for
-    the machine's mood (see `speed.between`); None chooses one that cannot be under test (`guards.beyond_doubt`) where
-    it is not all there is, "none" compares times as they are. strict: a disturbed timing does not pass.
+    threshold: ratio less one by which a backend may become slower. yardstick: the unchanged backend whose change
+    estimates the common factor of the machine (see `speed.between`); None chooses a backend that cannot be under test
+    (`guards.beyond_doubt`) if others are timed too, "none" compares times as they are. strict: a disturbed timing is a
+    regression.
     beside: how many intervals of other comparisons are to hold together with these, as of the other cells of a sweep.
 
-    Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both.
+    Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both runs.
     """
     require_same_problem(before.manifest.problem, after.manifest.problem)
     apart = times_differ(before.manifest, after.manifest)
@@ -64,7 +65,7 @@ def compare_runs(
         )
         for name in names
     ]
-    found = regressions(backends, "before", threshold, strict=strict)
+    sentences = regressions(backends, "before", threshold, strict=strict)
     return Comparison(
         kind="runs",
         before=before.path.resolve().name,
@@ -76,13 +77,13 @@ def compare_runs(
         level=speeds.level,
         yardstick=speeds.yardstick,
         times_differ=apart,
-        alike=_alike(backends),
+        alike=_common_factor(backends),
         environment=environment_changes(before.manifest, after.manifest),
         backends=backends,
-        regressions=found,
+        regressions=sentences,
         notes=[*_states(before, after), *speeds.notes(backends)],
         strict=strict,
-        exit_code=1 if found else 0,
+        exit_code=1 if sentences else 0,
     )
 
 
@@ -91,19 +92,19 @@ def _states(before: Run, after: Run) -> list[str]:
     return [f"{which} did not finish" for which, run in runs if run.manifest.state != "complete"]
 
 
-def _alike(backends: Sequence[BackendChange]) -> str:
-    """What to say where all times moved by one factor: two at least, none a tie, and a factor in all intervals."""
-    moved = [one.speed for one in backends if one.speed.ratio is not None]
-    words = {one.verdict for one in moved}
-    ends = [(one.ratio.low, one.ratio.high) for one in moved if one.ratio is not None]
+def _common_factor(backends: Sequence[BackendChange]) -> str:
+    """A sentence for times of two backends or more that all became slower, or all faster, by a common factor."""
+    moved = [backend.speed for backend in backends if backend.speed.ratio is not None]
+    words = {speed.verdict for speed in moved}
+    ends = [(speed.ratio.low, speed.ratio.high) for speed in moved if speed.ratio is not None]
     lows, highs = ([end for end in side if end is not None] for side in zip(*ends, strict=True)) if ends else ([], [])
     if len(moved) < 2 or len(words) > 1 or not words <= {"faster", "slower"} or len(lows) < len(moved):
         return ""
     if max(lows) > min(highs):
         return ""
-    word, mood = ("slower", "busier") if words == {"slower"} else ("faster", "calmer")
+    word, state = ("slower", "busier") if words == {"slower"} else ("faster", "calmer")
     factor = f"{max(lows):.3f} to {min(highs):.3f}"
-    return f"ALL BECAME {word.upper()} ALIKE, by a factor of {factor}: that is what a {mood} machine looks like."
+    return f"ALL BECAME {word.upper()} ALIKE, by a factor of {factor}: that is what a {state} machine looks like."
 
 
 class _Speeds:
@@ -124,53 +125,56 @@ class _Speeds:
         self._launched = [
             name
             for name in self._timed
-            if not self._excluded(name) and all(blocks(run, name) is not None for run in (before, after))
+            if not self._exclusion(name) and all(blocks(run, name) is not None for run in (before, after))
         ]
-        self._calm = [name for name in self._launched if not self._disturbed(name)]
+        self._calm = [name for name in self._launched if not self._disturbance(name)]
         self.yardstick = None
         self._lost_yardstick = ""
-        """what disturbed the backend that would have been the yardstick, where there is no other"""
+        """the disturbance of the backend that would be the yardstick, where there is no other yardstick"""
         if not apart:
-            self.yardstick, self._lost_yardstick = self._chosen(yardstick)
+            self.yardstick, self._lost_yardstick = self._choose_yardstick(yardstick)
         self.level = simultaneous_level(beside + len(self._calm) - (self.yardstick is not None))
         floors = [None if run.manifest.speed is None else run.manifest.speed.noise_floor for run in (before, after)]
         self._floor = joint_floor(*floors)
 
     def _sides(self, name: str) -> list[tuple[BackendRecord, str]]:
-        """The backend's record in each run that has it, and where that is."""
+        """The backend's record in each run that has it, and "in " with the run's name."""
         runs = zip((self._before, self._after), self._places, strict=True)
         return [(run[name], place) for run, place in runs if name in run.records]
 
-    def _disturbed(self, name: str) -> str:
-        """What disturbed its timing, in one run or in both; empty where nothing did."""
+    def _disturbance(self, name: str) -> str:
+        """Clauses on its disturbed timing, in one run or in both; empty where it was not disturbed."""
         return "; ".join(filter(None, (disturbance(*side) for side in self._sides(name))))
 
-    def _excluded(self, name: str) -> str:
-        """Why it has no rank for another reason, in one run or in both, or was timed in two ways; else empty."""
+    def _exclusion(self, name: str) -> str:
+        """Clauses on other reasons for no rank, and on times measured in two ways; empty where there are none."""
         sides = self._sides(name)
         reasons = [*filter(None, (exclusion(*side) for side in sides))]
         ways = [record.cost.timed_by for record, _ in sides if record.cost is not None]
         if len(set(ways)) > 1:
-            told = " and ".join(f"{WAYS.get(way, way)} {place}" for way, place in zip(ways, self._places, strict=True))
-            reasons.append(f"{name} was timed by {told}: another way of measuring")
+            measurements = " and ".join(
+                f"{WAYS.get(way, way)} {place}" for way, place in zip(ways, self._places, strict=True)
+            )
+            reasons.append(f"{name} was timed by {measurements}: another way of measuring")
         return "; ".join(reasons)
 
-    def _chosen(self, wanted: str | None) -> tuple[str | None, str]:
-        """The yardstick; or none, and what disturbed the backend that would be one.
+    def _choose_yardstick(self, wanted: str | None) -> tuple[str | None, str]:
+        """The yardstick, or None and the disturbance of the backend that would be the yardstick.
 
-        Times without it hold the machine's mood, which is no longer small where something disturbed the timing.
+        A disturbed yardstick is not replaced by none: times without a yardstick contain the common factor of the
+        machine, which is large where another program disturbed the timing.
         """
         if wanted == NO_YARDSTICK:
             return None, ""
         if wanted is not None:
             if wanted not in self._launched:
-                if reason := self._excluded(wanted):
+                if reason := self._exclusion(wanted):
                     raise ComparisonError(f"the yardstick {wanted!r} cannot serve: {reason}")
                 timed = ", ".join(self._launched) or "none"
                 raise ComparisonError(f"the yardstick {wanted!r} was not timed in both runs; those that were: {timed}")
-            lost = self._disturbed(wanted)
+            lost = self._disturbance(wanted)
             return (None, lost) if lost else (wanted, "")
-        if len(self._launched) < 2:  # it would be compared with nothing but itself
+        if len(self._launched) < 2:  # a yardstick needs another backend to compare
             return None, ""
         baselines = [run.manifest.baseline for run in (self._before, self._after)]
         known = [name for name in self._launched if beyond_doubt(name, self._before, self._after)]
@@ -178,7 +182,7 @@ class _Speeds:
         for name in candidates:
             if name in self._calm:
                 return name, ""
-        return None, self._disturbed(candidates[0]) if candidates else ""
+        return None, self._disturbance(candidates[0]) if candidates else ""
 
     def of(self, name: str) -> SpeedChange:
         """How this backend's time per step changed."""
@@ -189,12 +193,12 @@ class _Speeds:
             return SpeedChange(before=before, after=after, ratio=None, verdict=verdict, note=note)
 
         if before is None or after is None:
-            return without_ratio("not compared", self._untimed(name))
+            return without_ratio("not compared", self._describe_missing_times(name))
         if self._apart:
             return without_ratio("not compared", "another machine or another way of measuring")
-        if reason := self._excluded(name):
+        if reason := self._exclusion(name):
             return without_ratio("not compared", reason)
-        if reason := self._disturbed(name):
+        if reason := self._disturbance(name):
             return without_ratio("not decided", reason)
         if name not in self._launched:
             ratio = Interval(value=after.value / before.value, low=None, high=None)
@@ -207,51 +211,51 @@ class _Speeds:
             if not values:
                 with_whom = "" if self.yardstick in (None, name) else f" and {self.yardstick} together"
                 return without_ratio("not decided", f"{name}{with_whom} had no undisturbed launch {place}")
-        found = between(samples[0], samples[1], self.level)
+        change_of_log = between(samples[0], samples[1], self.level)
         floor = self._floor if self._floor < float("inf") else None
-        shown = at_least(found, self._floor)
+        shown = at_least(change_of_log, self._floor)
         ratio = Interval.of_logs(shown.mean, shown.half)
         if name == self.yardstick:
             return SpeedChange(before=before, after=after, ratio=ratio, verdict="yardstick")
-        decision = decide(found, self._threshold, self._floor)
+        decision = decide(change_of_log, self._threshold, self._floor)
         note = "the runs' noise floors do not allow a verdict" if decision.held_back else ""
         return SpeedChange(before=before, after=after, ratio=ratio, verdict=decision.verdict, floor=floor, note=note)
 
-    def _untimed(self, name: str) -> str:
-        where = [
+    def _describe_missing_times(self, name: str) -> str:
+        sides = [
             which
             for which, run in (("before", self._before), ("after", self._after))
             if name not in run.records or step_time(run[name]) is None
         ]
-        return f"not timed {' and '.join(where)}"
+        return f"not timed {' and '.join(sides)}"
 
     def _samples(self, name: str) -> list[list[float]]:
-        """Of each run, a log time for each launch; relative to the yardstick, where there is one and it is not this."""
+        """For each run the log times of its launches, relative to the yardstick unless the backend is the yardstick."""
         if self.yardstick is None or name == self.yardstick:
             return [log_times(run, name) for run in (self._before, self._after)]
         return [log_ratios(run, name, self.yardstick) for run in (self._before, self._after)]
 
     def notes(self, backends: Sequence[BackendChange]) -> list[str]:
-        """What the reader should know about the comparison of times."""
+        """Notes on the comparison of times."""
         if self._apart or not self._timed:
             return []
         if self._lost_yardstick:
             return [
-                f"{self._lost_yardstick}, so that no backend is left to take the machine's mood out by: close what is "
-                "busy and run again; --yardstick none compares times as they are"
+                f"{self._lost_yardstick}, so that no backend is left to remove the common factor of the machine with: "
+                "close what is busy and run again; --yardstick none compares times as they are"
             ]
         if self.yardstick is None:
             return [
-                "times are compared as they are: how the machine's mood (clock, heat, neighbours) differed between the "
-                "runs is not known; a backend that does not change, timed beside the others in both runs, takes it "
-                "out: one that comes with compare-ag by itself, any other by --yardstick NAME",
+                "times are compared as they are: the runs may differ by a common factor of the machine (clock, heat, "
+                "neighbours) that is not known; an unchanged backend, timed beside the others in both runs, removes "
+                "it: a backend that comes with compare-ag by itself, any other by --yardstick NAME",
             ]
-        (own,) = [one.speed.ratio for one in backends if one.name == self.yardstick]
+        (own,) = [backend.speed.ratio for backend in backends if backend.name == self.yardstick]
         if own is None:
             return []
         name = self.yardstick
         return [
-            f"times are compared relative to {name}, whose versions have not changed: that it now takes "
-            f"{own.value:.3f} times as long is taken for the machine's mood; "
+            f"times are compared relative to {name}, whose versions have not changed: it now takes "
+            f"{own.value:.3f} times as long, which is taken for the common factor of the machine; "
             "--yardstick none compares times as they are"
         ]

@@ -1,4 +1,4 @@
-"""One run: its backends with one of them, by the intervals that the run itself has found."""
+"""One run: its backends compared with one of them, by the intervals of the run itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from compare_ag.speed.pair_verdicts import decide
 def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD, strict: bool = False) -> Comparison:
     """How each backend of the run differs from ``baseline``.
 
-    threshold: ratio less one that may be slower. strict: a disturbed timing does not pass.
+    threshold: ratio less one by which a backend may be slower. strict: a disturbed timing is a regression.
 
-    Raises `ComparisonError` where the baseline is not in the run, or nothing else is.
+    Raises `ComparisonError` where the baseline is not in the run, or is its only backend.
     """
     names = ", ".join(run.records)
     if baseline not in run.records:
@@ -32,7 +32,7 @@ def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD, str
         for name in run.records
         if name != baseline
     ]
-    found = regressions(backends, baseline, threshold, strict=strict)
+    sentences = regressions(backends, baseline, threshold, strict=strict)
     speed = run.manifest.speed
     return Comparison(
         kind="within",
@@ -47,20 +47,20 @@ def compare_within(run: Run, baseline: str, *, threshold: float = THRESHOLD, str
         times_differ=[],
         environment=[],
         backends=backends,
-        regressions=found,
+        regressions=sentences,
         notes=[] if run.manifest.state == "complete" else ["the run did not finish"],
         strict=strict,
-        exit_code=1 if found else 0,
+        exit_code=1 if sentences else 0,
     )
 
 
-def _against(one: BackendChange) -> BackendChange:
-    """A baseline that is wrong itself excuses nobody."""
-    return msgspec.structs.replace(one, became="wrong") if one.became == "still wrong" else one
+def _against(backend: BackendChange) -> BackendChange:
+    """The change with "wrong" for every backend that is not ok, even if the baseline is not ok either."""
+    return msgspec.structs.replace(backend, became="wrong") if backend.became == "still wrong" else backend
 
 
 def _speed(run: Run, name: str, baseline: str, threshold: float) -> SpeedChange:
-    """The recorded ratio, judged by this threshold."""
+    """The recorded ratio, judged by ``threshold``."""
     before, after = step_time(run[baseline]), step_time(run[name])
     speed = run.manifest.speed
     sides = [(run[side], f"in {run.path.resolve().name}") for side in (baseline, name)]

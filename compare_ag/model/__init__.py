@@ -1,9 +1,9 @@
-"""What is trained, apart from data and from every program of it: the formula, and which number is which parameter.
+"""The model, apart from data and programs: its formula, and the order of its parameters.
 
-    layout      which number of a flat vector is which parameter
+    layout      the order of the parameters in a flat vector
     formula     a graph of operations, and its gradient as a graph of the same operations
-    rules       what each operation computes: in float64, with which error, exactly
-    arithmetic  a floating-point format, and what one operation may lose in it
+    rules       the result of each operation: in float64, with a bound on its error, exactly
+    arithmetic  a floating-point format, and the largest error of an operation in it
     products    matrix products of float64 whose rounding error is known and tiny
     formulas    the models that come with the project
 

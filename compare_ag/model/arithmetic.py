@@ -1,6 +1,6 @@
-"""A floating-point format, and what one operation of a program may lose in it.
+"""A floating-point format, and the largest error of a program's operation in it.
 
-Two kinds of program are bounded by the same rules. Of a backend only the format is known: any order of summation, any
+The same rules bound two kinds of program. Of a backend only the format is known: it may use any order of summation, any
 route to the same function, with or without fused multiply-add (`Arithmetic`). Of this project's own float64 readings
 every operation is known, and sums of products are error-free in their leading part (`Known`).
 """
@@ -17,38 +17,38 @@ from compare_ag.model.products import product
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 K_EXP = 8.0
-"""4 ulp, in units of u: what vectorised exponentials and logarithms promise (SLEEF and SVML grade them 1 or 4 ulp)"""
+"""4 ulp, in units of u: the error of vectorised exponentials and logarithms (SLEEF and SVML grade them 1 or 4 ulp)"""
 K_SIGMOID = K_EXP + 2.0
 """an exponential, a sum and a quotient"""
 K_AD = 8.0
 """elementary operations that an AD tool's chain of products may add"""
 HEADROOM = 4.0
-"""Numbers within this factor of the largest one may overflow on a legitimate way to compute them: 2z, or a sum's other
-order. Whoever starts near it cannot be told a wrong program from a right one."""
+"""Numbers within this factor of the largest number may overflow on a legitimate way to compute them: 2z, or a sum in
+another order. So near the largest number a wrong program cannot be told from a right program."""
 EXTENDED_DIGITS = 64
 """binary digits of an 80-bit number"""
 SECOND_ORDER = 1.01
-"""products of two rounding errors, and the bounds' own"""
+"""a factor for products of two rounding errors, and for rounding errors of the bounds themselves"""
 FALSE_ALARM = 1e-9
-"""Probability that a correct run violates the one statistical part of a bound anywhere in its verdict."""
+"""Probability that a correct run violates the statistical part of a bound anywhere in its verdict."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
     """Any correct program in a format.
 
-    The functions' errors are those of the worst way in which people write them; `rules` say which part of an error is
-    absolute and which relative.
+    The functions' errors are those of the least accurate way in which people write them; `rules` distinguish absolute
+    and relative parts of an error.
     """
 
     u: float
     """unit roundoff, half the distance from 1 to the next number: 2⁻²⁴ or 2⁻⁵³"""
     tiny: float
-    """smallest normal number: what one operation loses to underflow, at most"""
+    """smallest normal number: the largest loss of an operation to underflow"""
     top: float
-    """what is larger may overflow: the largest number, less `HEADROOM`"""
+    """the largest number divided by `HEADROOM`: larger numbers may overflow"""
     sums: int = 1
-    """how many sums over the examples one verdict rests on, for its one false-alarm probability"""
+    """the sums over the examples that decide a verdict, for its false-alarm probability"""
 
     @classmethod
     def of(cls, dtype: str, sums: int = 1) -> Arithmetic:
@@ -66,63 +66,65 @@ class Arithmetic:
         return np.where(ku < 1.0, ku / np.where(ku < 1.0, 1.0 - ku, 1.0), np.inf)
 
     def gamma_of_sum(self, k: Array | float, sums: int | None = None) -> Array:
-        """Γ: the worst case γₖ, or what the verdict's sums of k terms exceed with probability `FALSE_ALARM` only.
+        """Γ: the worst case γₖ, or the bound that the verdict's sums of k terms exceed with probability `FALSE_ALARM`.
 
         λ√k u with probability 1 - 2k exp(-λ²/2) for each, if the roundings inside one sum are mean-independent [Higham
         and Mary 2019].
         """
         terms = np.asarray(k, dtype=np.float64)
+        # λ from 2k exp(-λ²/2) · sums = FALSE_ALARM
         multiplier = np.sqrt(2.0 * np.log(2.0 * terms * (sums or self.sums) / FALSE_ALARM))
         worst = self.gamma(terms)
+        # λ√k u/(1 - ku) = λγₖ/√k
         return np.minimum(worst, multiplier / np.sqrt(terms) * worst)
 
-    # --- what operations lose beside what they are given --------------------------------------------------
+    # --- errors of operations, beside those of their arguments --------------------------------------------
 
     def product(self, a: Array, b: Array, terms: int | None) -> tuple[Array, Array | float, Array | float]:
         """The matrix product a b, each entry a sum of so many terms: its value, its rounding error, and |a||b|.
 
-        terms: None where the sum goes on, and `long_sum` says what it loses.
+        terms: None where the sum goes on, and `long_sum` bounds its rounding error.
         """
         size = np.abs(a) @ np.abs(b)
         rounding = 0.0 if terms is None else float(self.gamma(float(terms))) * size + terms * self.tiny
         return a @ b, rounding, size
 
     def long_sum(self, examples: int, size: Array | float) -> Array | float:
-        """Of a sum over the examples whose terms amount to ``size``, and of its division by their number."""
+        """The error of a sum over the examples with Σ|terms| = ``size``, and of its division by their number."""
         return float(self.gamma_of_sum(examples + 2.0)) * size + (examples + 4.0) * self.tiny
 
     def softplus(self, loss: Array, size: Array) -> Array:
-        """Of softplus(s), |s| ≤ ``size``; max(s, 0) may have been split as in softplus(z) - yz, and cancel."""
+        """The error of softplus(s), |s| ≤ ``size``; max(s, 0) may be split as in softplus(z) - yz, and cancel."""
         return (K_EXP + 4.0) * self.u * (loss + 2.0 * size)
 
     def sigmoid(self, value: Array) -> Array:
-        """Of σ(s): absolute, for (1 + tanh(s/2))/2, and p - 1, lose digits where it is small."""
+        """The error of σ(s): absolute, because (1 + tanh(s/2))/2, and p - 1, lose digits where σ is small."""
         return K_SIGMOID * self.u + self.u * value
 
     def route(self, size: Array | float) -> Array | float:
-        """What an AD tool's chain of products adds to terms of this size."""
+        """The error that an AD tool's chain of products adds to terms of this size."""
         return K_AD * self.u * size
 
 
 class Known(Arithmetic):
-    """The float64 operations of `rules`, done here by numpy, in the order in which they stand there."""
+    """The float64 operations of `rules` by numpy in this process, in the order in which they stand there."""
 
     dtype: ClassVar[type[np.floating[Any]]] = np.float64
-    """of the numbers that are computed with"""
+    """of the numbers in the computation"""
 
     @classmethod
     def here(cls) -> Known:
-        """Those of this process."""
+        """The arithmetic of this process."""
         info = np.finfo(np.float64)
         return cls(float(info.eps) / 2, float(info.tiny), float(info.max) / HEADROOM)
 
     def product(self, a: Array, b: Array, _: int | None) -> tuple[Array, Array | float, Array | float]:
-        """As above, but with an error of the result's last digit, and no size."""
+        """The product with an error in the result's last digit, and size 0."""
         value, lost = product(a, b)
         return value, self.u * np.abs(value) + lost, 0.0
 
     def long_sum(self, _: int, size: Array | float) -> Array | float:
-        """Nothing: partial sums are added with their errors."""
+        """0: partial sums are added with their errors."""
         return 0.0 * size
 
     def softplus(self, loss: Array, _: Array) -> Array:
@@ -134,14 +136,14 @@ class Known(Arithmetic):
         return self.u * value * (K_EXP * (1.0 - value) + 2.0) + self.tiny
 
     def route(self, size: Array | float) -> Array | float:
-        """Nothing: there is one route."""
+        """0: the route is known."""
         return 0.0 * size
 
 
 class Extended(Known):
-    """The same operations in 80-bit numbers of 64 digits, which some machines have as their `long double`.
+    """The same operations in 80-bit numbers of 64 digits, the `long double` of some machines.
 
-    A thirtieth of the cost of balls, and eleven digits more than float64: enough to know what float64 may lose.
+    They take a thirtieth of the time of balls and have eleven digits more than float64, enough to bound float64's loss.
     """
 
     dtype = np.longdouble
@@ -153,12 +155,12 @@ class Extended(Known):
 
     @classmethod
     def here(cls) -> Extended:
-        """Those of this process; results are to be told in float64, and so is what may overflow or underflow."""
+        """The arithmetic of this process; overflow and underflow are those of float64, the format of the results."""
         info = np.finfo(np.float64)
         return cls(2.0**-EXTENDED_DIGITS, float(info.tiny), float(info.max) / HEADROOM)
 
     def product(self, a: Array, b: Array, _: int | None) -> tuple[Array, Array | float, Array | float]:
-        """A sum of k products in any order: γₖ|a||b|."""
+        """The product with the error γₖ|a||b| of sums of k products in any order."""
         terms = a.shape[-1]
         size = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
         return a @ b, SECOND_ORDER * float(self.gamma(float(terms))) * size + terms * self.tiny, 0.0

@@ -1,16 +1,16 @@
-"""A formula is data: a graph of operations, of which everything else is a reading.
+"""A formula is data: a graph of operations, which readings evaluate.
 
-An `Expr` is one operation on others, with the shape of its result; where the graph ends are the parameters, the data
+An `Expr` is one operation on others, with the shape of its result. The leaves of the graph are the parameters, the data
 and constants. `gradient` differentiates: the adjoints are `Expr` again, so that a loss, its gradient and their rounding
-errors come from one description. What an operation computes, exactly or with which error, stands in `rules`.
+errors come from one description. `rules` has the result of each operation, and its error.
 
-**Two ways to write one function.** Where people write a function of a node in several ways, `either` has both: the
-first one is how the node's own error is carried on, the other one is written of the node `exactly`, for what its
-operations lose. A program may take either.
+**Two ways to write one function.** Where people write a function of a node in several ways, `either` has two: the first
+propagates the node's own error; the second is written of the node `exactly`, for the errors of its operations. A
+program may use either.
 
-**Examples.** The first axis of data is `EXAMPLES` wherever it occurs, an axis whose length a formula does not know: the
-same formula serves every batch. An objective is a mean over the examples plus terms of the parameters alone, so that no
-example's number depends on another example; readings rely on that and take the examples a few at a time.
+**Examples.** The first axis of data is `EXAMPLES` wherever it occurs, an axis of unspecified length: the same formula
+serves every batch. An objective is a mean over the examples plus terms of the parameters alone, so that no example's
+number depends on another example. Therefore readings may process a few examples at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Expr:
-    """One operation of a formula. Equal is only the same one: a shared result is a shared object."""
+    """One operation of a formula. Only the same object is equal: a shared result is a shared object."""
 
     op: str
     """a key of `rules.RULES`"""
@@ -59,20 +59,20 @@ class Expr:
 
 
 def parameter(name: str, *shape: int) -> Expr:
-    """What is trained."""
+    """A parameter, which training changes."""
     return Expr("parameter", (), shape, name)
 
 
 def data(name: str, *shape: int) -> Expr:
-    """What is given, of each example where the first axis is `EXAMPLES`: features, the strength of a penalty.
+    """Given numbers, of each example where the first axis is `EXAMPLES`: features, the strength of a penalty.
 
-    A program gets these bits and computes nothing to have them.
+    A program receives their bits, without an error.
     """
     return Expr("data", (), shape, name)
 
 
 def labels(name: str, *shape: int) -> Expr:
-    """Data that are small whole numbers: 0 and 1, so that to multiply by them is exact, or the numbers of classes."""
+    """Data that are small whole numbers: 0 and 1, so that products with them are exact, or the numbers of classes."""
     return Expr("labels", (), shape, name)
 
 
@@ -96,7 +96,7 @@ SHAPES: dict[str, Callable[..., Shape]] = {
     "unpick": lambda g, y, like: like,
     "descend": lambda theta, rate, g: theta,
 }
-"""the shape of a result from those of the arguments; of all others the longest argument's"""
+"""the shape of a result from those of the arguments; all other operations have the longest argument's shape"""
 
 
 def _examples(*shapes: Shape) -> bool:
@@ -119,31 +119,31 @@ FITS: dict[str, Callable[..., bool]] = {
     "unpick": lambda g, y, like: _examples(like) and g == y == like[:-1],
     "descend": lambda theta, rate, g: theta == g and rate == (),
 }
-"""whether the shapes of the arguments fit; of all others they are one shape, but for single numbers"""
+"""whether the shapes of the arguments fit; all other operations take arrays of one shape, and single numbers"""
 
 
 def apply(op: str, *args: Expr) -> Expr:
     """An operation on others. Raises `ValueError` where the shapes do not fit."""
-    shapes = [one.shape for one in args]
+    shapes = [arg.shape for arg in args]
     shape = SHAPES[op](*shapes) if op in SHAPES else max(shapes, key=len)
-    if not (FITS[op](*shapes) if op in FITS else all(one in (shape, ()) for one in shapes)):
+    if not (FITS[op](*shapes) if op in FITS else all(extent in (shape, ()) for extent in shapes)):
         raise ValueError(f"{op} of the shapes {' and '.join(map(str, shapes))}")
     return Expr(op, args, shape)
 
 
 def in_order(ends: Sequence[Expr], stops: Container[Expr] = ()) -> list[Expr]:
-    """All that the ends are made from, each after its arguments, and the ends; nothing that only ``stops`` need."""
-    found: dict[Expr, None] = {}
+    """The ends and all their origins, each after its arguments, without the origins of ``stops``."""
+    order: dict[Expr, None] = {}
 
-    def visit(one: Expr) -> None:
-        if one not in found:
-            for origin in () if one in stops else one.args:
+    def visit(node: Expr) -> None:
+        if node not in order:
+            for origin in () if node in stops else node.args:
                 visit(origin)
-            found[one] = None
+            order[node] = None
 
     for end in ends:
         visit(end)
-    return list(found)
+    return list(order)
 
 
 # --- derivatives: the adjoint of each argument, from that of the result -------------------------------------
@@ -157,25 +157,25 @@ def _affine(g: Expr, _: Expr, x: Expr, w: Expr, b: Expr) -> Iterator[Expr]:
 
 
 def _add(g: Expr, _: Expr, a: Expr, b: Expr) -> Iterator[Expr]:
-    for one in (a, b):
-        yield g if one.shape == g.shape else _served(g, constant(1.0))
+    for term in (a, b):
+        yield g if term.shape == g.shape else _sum_uses(g, constant(1.0))
 
 
 def _multiply(g: Expr, _: Expr, a: Expr, b: Expr) -> Iterator[Expr]:
-    for one, other in ((a, b), (b, a)):
-        yield g * other if one.shape == (g * other).shape else _served(g, other)
+    for factor, cofactor in ((a, b), (b, a)):
+        yield g * cofactor if factor.shape == (g * cofactor).shape else _sum_uses(g, cofactor)
 
 
-def _served(g: Expr, other: Expr) -> Expr:
-    """The adjoint of a single number that served many, each times ``other``."""
+def _sum_uses(g: Expr, cofactor: Expr) -> Expr:
+    """The adjoint of a single number that was used many times, each time multiplied by ``cofactor``."""
     if g.by_example:
-        g, other = apply("sum_of_examples", g * other), constant(1.0)
-    return apply("dot", g, other) if g.shape else g
+        g, cofactor = apply("sum_of_examples", g * cofactor), constant(1.0)
+    return apply("dot", g, cofactor) if g.shape else g
 
 
 def _some_data(a: Expr) -> Expr:
-    """Data that ``a`` is made from: its examples are counted, without computing ``a``."""
-    return next(one for one in in_order([a]) if one.by_example and not one.args)
+    """Data from which ``a`` is made: its examples can be counted without computing ``a``."""
+    return next(node for node in in_order([a]) if node.by_example and not node.args)
 
 
 PULLS: dict[str, Callable[..., Iterator[Expr]]] = {
@@ -206,43 +206,44 @@ PULLS: dict[str, Callable[..., Iterator[Expr]]] = {
 def gradient(end: Expr, wrt: Sequence[Expr]) -> list[Expr]:
     """The derivative of ``end`` () by each of ``wrt``, of its shape: reverse mode.
 
-    Raises `ValueError` where one of them has no part in ``end``.
+    Raises `ValueError` where ``end`` does not depend on one of ``wrt``.
     """
     order = in_order([end])
     towards: set[Expr] = set(wrt)
-    for one in order:
-        if any(origin in towards for origin in one.args):
-            towards.add(one)
+    for node in order:
+        if any(origin in towards for origin in node.args):
+            towards.add(node)
     adjoints: dict[Expr, Expr] = {}
     arriving: dict[Expr, list[tuple[Expr, bool]]] = {end: [(constant(1.0), False)]}
-    for one in reversed(order):
-        if one not in arriving or one not in towards:
+    for node in reversed(order):
+        if node not in arriving or node not in towards:
             continue
-        adjoints[one] = adjoint = _together(arriving[one])
-        for origin, brought in zip(one.args, PULLS[one.op](adjoint, one, *one.args) if one.args else (), strict=False):
+        adjoints[node] = adjoint = _together(arriving[node])
+        contributions = PULLS[node.op](adjoint, node, *node.args) if node.args else ()
+        for origin, brought in zip(node.args, contributions, strict=False):
             if origin in towards:
-                arriving.setdefault(origin, []).append((brought, one.op == "exactly"))
-    missing = [one.name or one.op for one in wrt if one not in adjoints]
+                arriving.setdefault(origin, []).append((brought, node.op == "exactly"))
+    missing = [node.name or node.op for node in wrt if node not in adjoints]
     if missing:
         raise ValueError(f"{', '.join(missing)} has no part in it")
-    return [adjoints[one] for one in wrt]
+    return [adjoints[node] for node in wrt]
 
 
 def _together(arriving: Sequence[tuple[Expr, bool]]) -> Expr:
-    """The sum of what arrives; what arrives by another way of writing the same function is an alternative to it."""
-    ways = [brought for brought, other in arriving if not other]
+    """The sum of the arriving adjoints; one by another way to write the function is an alternative."""
+    ways = [brought for brought, alternative in arriving if not alternative]
     total = ways[0]
     for brought in ways[1:]:
         total = total + brought
-    for brought, other in arriving:
-        if other:
+    for brought, alternative in arriving:
+        if alternative:
             total = apply("either", total, brought)
     return total
 
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """A node that mathematics has a name for."""
+    """A node with a mathematical name."""
 
     node: Expr
     symbol: str
@@ -260,5 +261,5 @@ class Formula:
     """in the order of forward"""
 
     def __getitem__(self, symbol: str) -> Expr:
-        """The node of a named quantity; the last one that has the name."""
-        return next(one.node for one in reversed(self.named) if one.symbol == symbol)
+        """The node of a named quantity; the last node with that name."""
+        return next(quantity.node for quantity in reversed(self.named) if quantity.symbol == symbol)

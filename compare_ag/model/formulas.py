@@ -1,4 +1,4 @@
-"""The models that come with the project: each its objective in every form, written once.
+"""The models that come with the project: the objective of each, in every form.
 
 Logistic regression: logits z = Xw + b, labels y in {0, 1},
 
@@ -47,10 +47,10 @@ def _logits(z: Expr, y: Expr) -> list[Named]:
 
 
 def _probability(z: Expr, y: Expr) -> list[Named]:
-    one, exact = constant(1.0), apply("exactly", z)
-    p = apply("reciprocal", one + apply("exp", -exact))
-    rest = apply("known_as", one - p, apply("sigmoid", -exact))
-    written = -(y * apply("log", p) + (one - y) * apply("log", rest))
+    unit, exact = constant(1.0), apply("exactly", z)
+    p = apply("reciprocal", unit + apply("exp", -exact))
+    complement = apply("known_as", unit - p, apply("sigmoid", -exact))
+    written = -(y * apply("log", p) + (unit - y) * apply("log", complement))
     losses = apply("either", _logits(z, y)[-1].node, written)
     return [
         Named(p, "p", "1/(1 + exp(−z)), the probability of label 1"),
@@ -61,15 +61,15 @@ def _probability(z: Expr, y: Expr) -> list[Named]:
 # --- the same, with every step that people write down -----------------------------------------------------
 
 ENDS = ("ℓ/n", "Σℓ", "mean ℓ", "w∘w", "‖w‖²", "½‖w‖²", "l2‖w‖²", "½l2‖w‖²", "f")
-"""what follows the losses, in order"""
+"""quantities after the losses, in order"""
 
 
 @lru_cache(maxsize=16)
 def logistic_ways(form: str, features: int, penalised: bool) -> tuple[Formula, ...]:
     """The objective in the ways in which people write one form, with a name for each step.
 
-    The first way is `logistic_formula`, whose bounds hold for all of them. Data are those of it, 1/n and a column of d
-    ones.
+    The first way is `logistic_formula`, whose bounds hold for all ways. The data are those of `logistic_formula`, 1/n
+    and a column of d ones.
     """
     first = logistic_formula(form, features, penalised)
     X, y, w, b = (first[symbol] for symbol in ("X", "y", "w", "b"))
@@ -85,28 +85,28 @@ def logistic_ways(form: str, features: int, penalised: bool) -> tuple[Formula, .
     if len(ways) == 1:
         ends += [_end(written[0][-1].node, w, 1, penalised)]
         written *= 2
-    found = [Formula(end[-1].node, (w, b), (*before, *way, *end)) for way, end in zip(written, ends, strict=True)]
-    return (first, *found)
+    formulas = [Formula(end[-1].node, (w, b), (*before, *way, *end)) for way, end in zip(written, ends, strict=True)]
+    return (first, *formulas)
 
 
 def _literal(z: Expr, y: Expr) -> list[Named]:
-    one = constant(1.0)
+    unit = constant(1.0)
     minus = -z
     e = apply("exp", minus)
-    below = one + e
+    below = unit + e
     p = apply("reciprocal", below)
-    log_p, rest = apply("log", p), apply("known_as", one - p, apply("sigmoid", -z))
-    log_rest, other = apply("log", rest), one - y
-    chosen, left = y * log_p, other * log_rest
+    log_p, complement = apply("log", p), apply("known_as", unit - p, apply("sigmoid", -z))
+    log_complement, inverted = apply("log", complement), unit - y
+    chosen, left = y * log_p, inverted * log_complement
     return [
         Named(minus, "−z", "minus the logits"),
         Named(e, "exp(−z)"),
         Named(below, "1+exp(−z)"),
         Named(p, "p", "1/(1 + exp(−z)), the probability of label 1"),
         Named(log_p, "log p"),
-        Named(rest, "1−p"),
-        Named(log_rest, "log(1−p)"),
-        Named(other, "1−y"),
+        Named(complement, "1−p"),
+        Named(log_complement, "log(1−p)"),
+        Named(inverted, "1−y"),
         Named(chosen, "y log p"),
         Named(left, "(1−y) log(1−p)"),
         Named(-(chosen + left), "ℓ", "−(y log p + (1−y) log(1−p)), the loss of each example"),

@@ -1,7 +1,7 @@
-"""Which number is which parameter: the one place that knows in what order a model's parameters lie in a flat vector.
+"""The order of a model's parameters in a flat vector, which no other module knows.
 
-A model has named parameters, each an array of its own shape. Whoever measures distances or multiplies by a Jacobian
-wants all their numbers in one vector θ (m,); whoever asks a backend, keeps records or talks to people wants them apart:
+A model has named parameters, each an array of its own shape. Distances and Jacobians need all their numbers in one
+vector θ (m,); backends, records and messages need them apart:
 
     parts   w (d,)  b ()                 W (h, d)  c (h,)  v (h,)  a ()
     flat    w₁ … w_d b                   W₁₁ W₁₂ … c₁ … v₁ … a
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Layout:
-    """The parameters of a model: their names and shapes, in order."""
+    """The names and shapes of a model's parameters, in order."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -36,7 +36,7 @@ class Layout:
 
     @cached_property
     def size(self) -> int:
-        """m, the numbers of all parameters together."""
+        """m, the count of the numbers of all parameters."""
         return sum(map(math.prod, self.shapes))
 
     @cached_property
@@ -45,7 +45,7 @@ class Layout:
         return tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False))
 
     def flat(self, parts: Sequence[Any]) -> Array:
-        """(…, m), a copy, from one array (…, *shape) for each parameter, in order.
+        """(…, m), a copy, from an array (…, *shape) for each parameter, in order.
 
         Raises `ValueError` where shapes do not fit.
         """
@@ -61,37 +61,37 @@ class Layout:
         return np.concatenate(flat, axis=-1)
 
     def parts(self, theta: Array) -> tuple[Array, ...]:
-        """One array (…, *shape) for each parameter, in order: views of ``theta`` (…, m) where numpy can.
+        """An array (…, *shape) for each parameter, in order: views of ``theta`` (…, m) where numpy allows.
 
         Raises `ValueError` where the last axis has another length.
         """
         if theta.shape[-1:] != (self.size,):
             raise ValueError(f"a vector of shape {theta.shape}, expected (…, {self.size})")
         return tuple(
-            theta[..., where].reshape((*theta.shape[:-1], *shape))
-            for where, shape in zip(self._slices, self.shapes, strict=True)
+            theta[..., span].reshape((*theta.shape[:-1], *shape))
+            for span, shape in zip(self._slices, self.shapes, strict=True)
         )
 
     def pieces(self, entries: Sequence[T]) -> list[Sequence[T]]:
-        """The m entries of a sequence, those of each parameter together, in order."""
-        return [entries[where] for where in self._slices]
+        """The m entries of a sequence, split by parameter, in order."""
+        return [entries[span] for span in self._slices]
 
-    def filled(self, *values: float) -> Array:
-        """(m,) float64: one value for each parameter, in order, in all of its numbers."""
+    def repeat(self, *values: float) -> Array:
+        """(m,) float64: a value for each parameter, in order, repeated in all of its numbers."""
         return self.flat([np.full(shape, float(value)) for value, shape in zip(values, self.shapes, strict=True)])
 
     def only(self, name: str, theta: Array) -> Array:
         """``theta`` (…, m) with 0 in the numbers of all other parameters."""
-        of = self.filled(*(float(one == name) for one in self.names)) > 0
+        of = self.repeat(*(float(parameter == name) for parameter in self.names)) > 0
         return np.where(of, theta, np.zeros_like(theta))
 
     def coordinate(self, index: int) -> str:
-        """The name of one number: "w[3]", "W[2,1]", or "b" where the parameter is a single one."""
+        """The name of a number: "w[3]", "W[2,1]", or "b" where the parameter is a single number."""
         if not 0 <= index < self.size:
             raise IndexError(f"{index} of {self.size} numbers")
-        for name, shape, where in zip(self.names, self.shapes, self._slices, strict=True):
-            if index < where.stop:
-                place = np.unravel_index(index - where.start, shape) if shape else ()
+        for name, shape, span in zip(self.names, self.shapes, self._slices, strict=True):
+            if index < span.stop:
+                place = np.unravel_index(index - span.start, shape) if shape else ()
                 return name + (f"[{','.join(str(int(i)) for i in place)}]" if shape else "")
         raise AssertionError("unreachable")
 
@@ -102,5 +102,5 @@ class Layout:
 
 
 def logistic(features: int) -> Layout:
-    """Of logistic regression: a weight w for each feature, and the intercept b."""
+    """The layout of logistic regression: a weight w for each feature, and the intercept b."""
     return Layout(("w", "b"), ((features,), ()))

@@ -1,18 +1,18 @@
-"""What each operation computes: in float64, with a bound on what a program may get wrong, and exactly.
+"""The result of each operation: in float64, with a bound on the error of a program, and exactly.
 
-Every operation of `formula` has one entry, of three rules that are read separately (`verify.readings`):
+Every operation of `formula` has an entry with three rules that are read separately (`verify.readings`):
 
     value   float64 arrays, with any number of leading axes for several points at once
     bound   an error ε(q) ≥ |q as a program computes it - q|, from the errors of the arguments [a running error
-            analysis: Wilkinson; Higham, Accuracy and Stability, 3.3] and from what the operation itself loses in an
-            `Arithmetic`; and the size |q| of what is added up to q, which a later sum's rounding depends on
+            analysis: Wilkinson; Higham, Accuracy and Stability, 3.3] and from the operation's own rounding in an
+            `Arithmetic`; and the size, the sum of the absolute values of q's terms, for the rounding of later sums
     exact   flat lists of balls, a midpoint with a radius that is proven to contain the real number
 
-Smooth functions are operations and not compositions: as max(s, 0) + log(1 + exp(-|s|)) softplus would have a kink at 0,
-and a bound for one of the ways to write it. Their bounds hold for every way.
+Smooth functions are operations and not compositions: as max(s, 0) + log(1 + exp(-|s|)), softplus would have a kink at
+0, and the bound of that way alone. The bounds of these operations hold for every way to write the function.
 
-A bound is infinite where nothing can be said: where what is added up may leave the format, or an argument has lost all
-of its digits. NaN stands for inf in a bound, too.
+A bound is infinite where it is unknown: where terms may leave the format, or an argument has lost all of its digits.
+NaN in a bound also means inf.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Ball: TypeAlias = Any
 
 EXACTLY = Known.here()
 SMALL = 0.01
-"""errors of logits up to this are taken for as large as the largest of them, where that spares an exponential"""
+"""errors of logits up to this are replaced by the largest of them, which saves exponentials"""
 
 
 class Bounded(NamedTuple):
-    """Numbers, how far a program may be off, and what is added up to them."""
+    """Numbers, the largest error of a program, and the size of their terms."""
 
     value: Array
     error: Array | float
@@ -45,14 +45,14 @@ class Bounded(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """Where an operation is read."""
+    """The operation that is read, with the number of examples and the arithmetic."""
 
     node: Expr
     examples: int
     """n"""
     arithmetic: Arithmetic = EXACTLY
     whole: bool = False
-    """a factor is a small whole number, exactly: a label, a sign"""
+    """whether a factor is exactly a small whole number: a label, a sign"""
 
     def rank(self, argument: int) -> int:
         """The axes of an argument's shape."""
@@ -60,36 +60,36 @@ class Site:
 
 
 class Balls:
-    """Exact numbers in C order; a matrix of them is made once."""
+    """Exact numbers in C order, with their matrix, which is made once."""
 
     def __init__(self, entries: list[Ball], shape: tuple[int, ...]) -> None:
         self.entries, self.shape = entries, shape
         self._matrix: Ball = None
-        self._transposed: Ball = None
+        self._transpose: Ball = None
 
     @property
     def matrix(self) -> Ball:
-        """(r, c): of an array with the last axis as columns; of a vector one column."""
+        """(r, c): of an array, with the last axis as columns; of a vector, a single column."""
         if self._matrix is None:
             rows = self.shape[0]
             self._matrix = arb_mat(rows, len(self.entries) // rows if rows else 0, self.entries)
         return self._matrix
 
     @property
-    def transposed(self) -> Ball:
+    def transpose(self) -> Ball:
         """The matrix, transposed."""
-        if self._transposed is None:
-            self._transposed = self.matrix.transpose()
-        return self._transposed
+        if self._transpose is None:
+            self._transpose = self.matrix.transpose()
+        return self._transpose
 
     def rows(self) -> list[list[Ball]]:
-        """Along the last axis."""
+        """The rows along the last axis."""
         width = self.shape[-1]
         return [self.entries[i : i + width] for i in range(0, len(self.entries), width)]
 
 
 class Rule(NamedTuple):
-    """One operation."""
+    """The rules of an operation."""
 
     value: Callable[..., Array]
     """(site, *arrays)"""
@@ -100,7 +100,7 @@ class Rule(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """One operation that adds up over the examples: of some of them, and then what the whole sum loses."""
+    """The rules of a sum over the examples: of a part of the examples, and of the whole sum."""
 
     value: Callable[..., Array]
     """(site, *arrays) -> the sum over the examples at hand"""
@@ -109,13 +109,13 @@ class Reduction(NamedTuple):
     exact: Callable[..., list[Ball]]
     """(site, *Balls) -> the result's entries"""
     mean: bool = False
-    """whether the sum is divided by n; else its terms have been"""
+    """whether the sum is divided by n; if not, its terms have been"""
     route: bool = False
     """whether an AD tool may take another route to the terms"""
 
 
 def is_zero(error: Array | float) -> bool:
-    """Whether nothing can be off, without looking at arrays."""
+    """Whether the error is the number 0.0; no array counts as zero."""
     return isinstance(error, float) and error == 0.0
 
 
@@ -140,17 +140,17 @@ def softplus(s: Array) -> Array:
     return np.asarray(loss)
 
 
-def _grown(value: Array, error: Array | float) -> Array:
-    """|q| exp(ε), 1 at most: how large a probability q = σ(s) may be for a logit that is off by ε."""
+def _grow(value: Array, error: Array | float) -> Array:
+    """min(q exp(ε), 1): the largest probability q = σ(s) for a logit that is off by ε."""
     worst = float(np.max(error, initial=0.0))
     growth = float(np.exp(worst)) if worst < SMALL else np.exp(np.minimum(error, 99.0))
     return np.asarray(np.minimum(value * growth, 1.0))
 
 
-def _capped(error: Array | float, most: float) -> Array:
-    """What a bounded function carries on of an error; of one that knows no bound, for there may be a NaN, nothing."""
-    found = np.asarray(np.minimum(error, most))
-    return found if np.max(error, initial=0.0) < np.inf else np.where(np.isfinite(error), found, np.inf)
+def _cap(error: Array | float, most: float) -> Array:
+    """The error, ``most`` at most, of a bounded function; inf and NaN, whose argument may be NaN, become inf."""
+    capped = np.asarray(np.minimum(error, most))
+    return capped if np.max(error, initial=0.0) < np.inf else np.where(np.isfinite(error), capped, np.inf)
 
 
 def _exp_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
@@ -173,7 +173,7 @@ def _reciprocal_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
 
 
 def _inverse_square_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
-    """q² of q = 1/a: 1/(a - ε)² - 1/a²; it has no digit where it underflows."""
+    """q² of q = 1/a: 1/(a - ε)² - 1/a²; no digit is right where it underflows."""
     a_ = site.arithmetic
     left = np.abs(a.value) - a.error
     largest = np.where(left > 0, 1.0 / (left * left), np.inf)
@@ -182,36 +182,36 @@ def _inverse_square_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Arra
 
 
 def _softplus_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
-    """The slope is σ(s) = 1 - exp(-ℓ) ≤ ℓ, which grows by exp ε at most on the way."""
+    """The slope is σ(s) = 1 - exp(-ℓ) ≤ ℓ, which grows by exp ε at most between s and s + ε."""
     size = np.abs(s.value)
-    slope = _grown(v, s.error)
+    slope = _grow(v, s.error)
     return slope * s.error + site.arithmetic.softplus(v, size), v + 2.0 * size
 
 
 def _sigmoid_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
     """σ' = σ(1 - σ) is at most ¼, and at most σ; two probabilities differ by 1 at most."""
-    carried = _capped(np.minimum(0.25, _grown(v, s.error)) * s.error, 1.0)
+    carried = _cap(np.minimum(0.25, _grow(v, s.error)) * s.error, 1.0)
     return carried + site.arithmetic.sigmoid(v), v
 
 
 def _sigmoid_slope_bound(site: Site, v: Array, s: Bounded) -> tuple[Array, Array]:
     """σ(1 - σ), whose slope is at most 0.1 and at most itself; σ and 1 - σ are each off by an absolute error."""
-    carried = _capped(np.minimum(0.1, _grown(v, s.error)) * s.error, 0.25)
+    carried = _cap(np.minimum(0.1, _grow(v, s.error)) * s.error, 0.25)
     return carried + (K_SIGMOID + 2.0) * site.arithmetic.u, v
 
 
 def _tanh_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
-    """The slope is at most 1; 2σ(2a) - 1 is off by twice what σ is."""
-    return _capped(a.error, 2.0) + (2.0 * K_SIGMOID + 2.0) * site.arithmetic.u, np.abs(v)
+    """The slope is at most 1; 2σ(2a) - 1 is off by twice the error of σ."""
+    return _cap(a.error, 2.0) + (2.0 * K_SIGMOID + 2.0) * site.arithmetic.u, np.abs(v)
 
 
 def _tanh_slope_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
-    """1 - t², whose slope is at most 0.77; t is off by an absolute error, which 2|t| ≤ 2 carries on."""
-    return _capped(0.77 * a.error, 1.0) + (4.0 * K_SIGMOID + 6.0) * site.arithmetic.u, v
+    """1 - t², whose slope is at most 0.77; t is off by an absolute error, which 2|t| ≤ 2 multiplies."""
+    return _cap(0.77 * a.error, 1.0) + (4.0 * K_SIGMOID + 6.0) * site.arithmetic.u, v
 
 
 def _kink_bound(jump: float) -> Callable[..., tuple[Array, Array]]:
-    """Of a function that jumps at 0: it is off by as much where rounding may decide the argument's sign."""
+    """The bound of a function that jumps at 0: the jump, where rounding may change the argument's sign."""
 
     def bound(_: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
         unsure = (np.abs(a.value) <= a.error) & (np.asarray(a.error) > 0.0)
@@ -220,18 +220,18 @@ def _kink_bound(jump: float) -> Callable[..., tuple[Array, Array]]:
     return bound
 
 
-def _kept(site: Site, v: Array, a: Bounded) -> tuple[Array | float, Array | float]:
-    """No rounding."""
+def _unrounded_bound(site: Site, v: Array, a: Bounded) -> tuple[Array | float, Array | float]:
+    """The error and the size of the argument: the operation does not round."""
     return a.error, a.size
 
 
-def _clipped(site: Site, v: Array, a: Bounded) -> tuple[Array | float, Array | float]:
+def _lipschitz_bound(site: Site, v: Array, a: Bounded) -> tuple[Array | float, Array | float]:
     return a.error, np.abs(v)
 
 
 def _exact_softplus(s: Ball) -> Ball:
     growth = s.exp()
-    # with the exponential that does not overflow
+    # of exp s and exp(-s), the form whose exponential does not overflow
     return growth.log1p() if growth < 1 else (1 / growth).log1p() + s
 
 
@@ -244,7 +244,7 @@ def _exact_sigmoid_slope(s: Ball) -> Ball:
     return p * (1 - p)
 
 
-# --- of several -------------------------------------------------------------------------------------------
+# --- functions of several numbers -------------------------------------------------------------------------
 
 
 def _add_bound(site: Site, v: Array, a: Bounded, b: Bounded) -> tuple[Array | float, Array | float]:
@@ -253,7 +253,7 @@ def _add_bound(site: Site, v: Array, a: Bounded, b: Bounded) -> tuple[Array | fl
 
 
 def _multiply_bound(site: Site, v: Array, a: Bounded, b: Bounded) -> tuple[Array | float, Array | float]:
-    """(a + ε)(b + δ) - ab; times a small whole number nothing is rounded."""
+    """(a + ε)(b + δ) - ab; a product with a small whole number is not rounded."""
     carried: Array | float = 0.0
     if not is_zero(b.error):
         carried = np.abs(a.value) * b.error
@@ -278,7 +278,7 @@ def _dot_value(site: Site, a: Array, b: Array) -> Array:
 
 
 def _dot_bound(site: Site, a: Bounded, b: Bounded) -> Bounded:
-    """Σ ab over all their numbers; what underflows of a product is lost."""
+    """Σ ab over all their numbers; a product that may underflow is off by `tiny`."""
     a_, axes = site.arithmetic, _axes(site)
     terms = a.value * b.value
     size = np.abs(terms).sum(axis=axes)
@@ -290,8 +290,8 @@ def _dot_bound(site: Site, a: Bounded, b: Bounded) -> Bounded:
 
 
 def _dot_exact(site: Site, a: Balls, b: Balls) -> list[Ball]:
-    others = b.entries if site.rank(1) else b.entries * len(a.entries)
-    return [sum((one * other for one, other in zip(a.entries, others, strict=True)), arb(0))]
+    factors = b.entries if site.rank(1) else b.entries * len(a.entries)
+    return [sum((entry * factor for entry, factor in zip(a.entries, factors, strict=True)), arb(0))]
 
 
 def _elementwise(
@@ -299,16 +299,16 @@ def _elementwise(
     bound: Callable[..., tuple[Array | float, Array | float]],
     exact: Callable[..., Ball],
 ) -> Rule:
-    """A rule of one or two arguments, number by number; a single one serves all numbers of the other."""
+    """A rule of one or two arguments, number by number; a single number is combined with all numbers of the other."""
 
-    def bounded(site: Site, *args: Bounded) -> Bounded:
-        v = value(*(one.value for one in args))
+    def bound_entries(site: Site, *args: Bounded) -> Bounded:
+        v = value(*(arg.value for arg in args))
         return Bounded(v, *bound(site, v, *args))
 
     def exactly(site: Site, *args: Balls) -> list[Ball]:
         if len(args) == 1:
-            return [exact(one) for one in args[0].entries]
-        first, second = (one.entries for one in args)
+            return [exact(entry) for entry in args[0].entries]
+        first, second = (arg.entries for arg in args)
         if len(first) != len(second):
             if not site.rank(0):
                 first = first * len(second)
@@ -319,23 +319,23 @@ def _elementwise(
     def plain(site: Site, *arrays: Array) -> Array:
         return value(*arrays)
 
-    return Rule(plain, bounded, exactly)
+    return Rule(plain, bound_entries, exactly)
 
 
 def _exactly_bound(site: Site, a: Bounded) -> Bounded:
-    """The number itself: what its error does is carried on elsewhere."""
+    """The number without its error, which the first way of `either` propagates."""
     return Bounded(a.value, 0.0, np.abs(a.value))
 
 
 def _either_bound(site: Site, a: Bounded, b: Bounded) -> Bounded:
-    """What the argument's error does, which the first way carries on, and what the second one's operations lose."""
+    """The argument's error, which the first way propagates, plus the errors of the second way's operations."""
     return Bounded(a.value, a.error + b.error, a.size)
 
 
 # --- products ---------------------------------------------------------------------------------------------
 
 Operands: TypeAlias = Callable[..., tuple[Array, Array, Callable[[Array], Array]]]
-"""(site, a, b) -> what to multiply as matrices, and how to shape the product"""
+"""(site, a, b) -> the matrices to multiply, and a function that shapes the product"""
 
 
 def _same(values: Array) -> Array:
@@ -373,31 +373,32 @@ def _matrix_product(operands: Operands, site: Site, a: Bounded, b: Bounded, term
     value, rounding, size = site.arithmetic.product(left, right, terms)
     carried: Array | float = 0.0
 
-    def oriented(first: Array | float, second: Array | float) -> tuple[Array, Array]:
-        one, other = np.broadcast_to(first, a.value.shape), np.broadcast_to(second, b.value.shape)
-        return operands(site, one, other)[:2]
+    def orient(first: Array | float, second: Array | float) -> tuple[Array, Array]:
+        factors = np.broadcast_to(first, a.value.shape), np.broadcast_to(second, b.value.shape)
+        return operands(site, *factors)[:2]
 
+    # |(a + ε)(b + δ) - ab| ≤ |a|δ + ε(|b| + δ)
     if not is_zero(b.error):
-        one, other = oriented(np.abs(a.value), b.error)
-        carried = one @ other
+        sizes, errors = orient(np.abs(a.value), b.error)
+        carried = sizes @ errors
     if not is_zero(a.error):
-        one, other = oriented(a.error, np.abs(b.value) + b.error)
-        carried = carried + one @ other
+        errors, sizes = orient(a.error, np.abs(b.value) + b.error)
+        carried = carried + errors @ sizes
     error = carried + rounding
-    # where rounding errors are the terms' own, they are rounded with them
+    # a program rounds the terms together with their errors
     wide = size if is_zero(carried) else size + carried
-    return Bounded(shaped(value), *(one if isinstance(one, float) else shaped(one) for one in (error, wide)))
+    return Bounded(shaped(value), *(part if isinstance(part, float) else shaped(part) for part in (error, wide)))
 
 
 def _affine_value(site: Site, x: Array, w: Array, b: Array) -> Array:
-    if x.ndim == 2 and site.rank(1) == 1:  # nothing around the product: small problems make ten thousand steps
+    if x.ndim == 2 and site.rank(1) == 1:  # without further calls: small problems make ten thousand steps
         return np.asarray(w @ x.T + b[..., None])
     left, right, shaped = _forward(site, x, w)
     return np.asarray(shaped(left @ right) + _to_examples(site.rank(2), b))
 
 
 def _to_examples(rank: int, values: Array) -> Array:
-    """() or (h,), with leading axes, as one row for all examples; a single number is one for all."""
+    """() or (h,), with leading axes, as a row for all examples; a single number stays as it is."""
     if not values.ndim:
         return values
     return values[..., None, :] if rank else values[..., None]
@@ -408,23 +409,23 @@ def _affine_bound(site: Site, x: Bounded, w: Bounded, b: Bounded) -> Bounded:
     a = site.arithmetic
     terms = x.value.shape[-1] + 1
     known = isinstance(a, Known)
-    found = _matrix_product(_forward, site, x, w, terms if known else None)
-    shift, error = (_to_examples(site.rank(2), np.asarray(one)) for one in (b.value, b.error))
-    value = found.value + shift
+    product = _matrix_product(_forward, site, x, w, terms if known else None)
+    shift, error = (_to_examples(site.rank(2), np.asarray(part)) for part in (b.value, b.error))
+    value = product.value + shift
     if known:
-        return Bounded(value, found.error + error + a.u * np.abs(value), 0.0)
-    size = found.size + np.abs(shift)
+        return Bounded(value, product.error + error + a.u * np.abs(value), 0.0)
+    size = product.size + np.abs(shift)
     rounding = float(a.gamma(float(terms))) * size
     rounding += terms * a.tiny
-    if not (is_zero(found.error) and is_zero(b.error)):
-        rounding += found.error + error
+    if not (is_zero(product.error) and is_zero(b.error)):
+        rounding += product.error + error
     return Bounded(value, rounding, size)
 
 
 def _affine_exact(site: Site, x: Balls, w: Balls, b: Balls) -> list[Ball]:
     product = (x.matrix * w.matrix).entries()
     shift = b.entries * (len(product) // len(b.entries))
-    return [one + other for one, other in zip(product, shift, strict=True)]
+    return [entry + offset for entry, offset in zip(product, shift, strict=True)]
 
 
 def _through_value(site: Site, g: Array, w: Array) -> Array:
@@ -437,9 +438,9 @@ def _through_bound(site: Site, g: Bounded, w: Bounded) -> Bounded:
 
 
 def _through_exact(site: Site, g: Balls, w: Balls) -> list[Ball]:
-    """Of a vector w the outer product, its column as a row."""
-    found: list[Ball] = (g.matrix * w.transposed).entries()
-    return found
+    """The product with w transposed; for a vector w, whose matrix is a column, the outer product."""
+    entries: list[Ball] = (g.matrix * w.transpose).entries()
+    return entries
 
 
 def _over_value(site: Site, x: Array, g: Array) -> Array:
@@ -454,8 +455,8 @@ def _over_part(site: Site, x: Bounded, g: Bounded) -> Bounded:
 
 
 def _over_exact(site: Site, x: Balls, g: Balls) -> list[Ball]:
-    found: list[Ball] = (x.transposed * g.matrix).entries()
-    return found
+    entries: list[Ball] = (x.transpose * g.matrix).entries()
+    return entries
 
 
 # --- sums over the examples -------------------------------------------------------------------------------
@@ -466,7 +467,7 @@ def _sum_value(site: Site, a: Array) -> Array:
 
 
 def _sum_part(site: Site, a: Bounded) -> Bounded:
-    """As a product with ones: error-free in its leading part, where that is asked for."""
+    """The sum; in a `Known` arithmetic as a product with ones, which is error-free in its leading part."""
     axis = -site.rank(0)
 
     def total(values: Array | float) -> Array:
@@ -486,11 +487,11 @@ def _sum_exact(site: Site, a: Balls) -> list[Ball]:
 
 
 def _mean_exact(site: Site, a: Balls) -> list[Ball]:
-    return [one / site.examples for one in _sum_exact(site, a)]
+    return [entry / site.examples for entry in _sum_exact(site, a)]
 
 
 def _spread(site: Site, values: Array, like: Array) -> Array:
-    """() or (h,), with leading axes, for as many examples as ``like`` (n, …) has."""
+    """() or (h,), with leading axes, repeated for the n examples of ``like`` (n, …)."""
     rows = _to_examples(site.rank(0), np.asarray(values))
     lead = np.ndim(values) - site.rank(0)
     return np.broadcast_to(rows, (*rows.shape[:lead], len(like), *rows.shape[lead + 1 :]))
@@ -508,7 +509,7 @@ def _share_bound(site: Site, g: Bounded, like: Bounded) -> Bounded:
 
 
 def _share_exact(site: Site, g: Balls, like: Balls) -> list[Ball]:
-    return [one / site.examples for one in g.entries] * like.shape[0]
+    return [entry / site.examples for entry in g.entries] * like.shape[0]
 
 
 def _each_value(site: Site, a: Array, like: Array) -> Array:
@@ -544,11 +545,11 @@ def _logsumexp_bound(site: Site, a: Bounded) -> Bounded:
 
 
 def _logsumexp_exact(site: Site, a: Balls) -> list[Ball]:
-    found = []
+    entries = []
     for row in a.rows():
-        top = max(row, key=lambda one: float(one.mid()))
-        found.append(top + sum(((one - top).exp() for one in row), arb(0)).log())
-    return found
+        top = max(row, key=lambda entry: float(entry.mid()))
+        entries.append(top + sum(((entry - top).exp() for entry in row), arb(0)).log())
+    return entries
 
 
 def _softmax_bound(site: Site, a: Bounded) -> Bounded:
@@ -557,24 +558,24 @@ def _softmax_bound(site: Site, a: Bounded) -> Bounded:
     worst = np.broadcast_to(a.error, a.value.shape).max(axis=-1, keepdims=True)
     spread = np.abs(a.value).max(axis=-1, keepdims=True)
     moved = worst + site.arithmetic.u * (2.0 * spread + K_EXP)
-    slope = np.minimum(0.5, 2.0 * _grown(p, 2.0 * moved))
+    slope = np.minimum(0.5, 2.0 * _grow(p, 2.0 * moved))
     rounding = (K_SIGMOID + k) * site.arithmetic.u * (p + _faint(site)) + site.arithmetic.tiny
-    return Bounded(p, _capped(slope * moved, 1.0) + rounding, p)
+    return Bounded(p, _cap(slope * moved, 1.0) + rounding, p)
 
 
 def _faint(site: Site) -> float:
-    """Of a probability: its absolute error, for p - 1 and others lose digits where it is small."""
+    """1 for an absolute error of a probability, because p - 1 and other ways lose digits where it is small; else 0."""
     return 0.0 if isinstance(site.arithmetic, Known) else 1.0
 
 
 def _softmax_exact(site: Site, a: Balls) -> list[Ball]:
-    found = []
+    entries = []
     for row in a.rows():
-        top = max(row, key=lambda one: float(one.mid()))
-        e = [(one - top).exp() for one in row]
+        top = max(row, key=lambda entry: float(entry.mid()))
+        e = [(entry - top).exp() for entry in row]
         below = sum(e, arb(0))
-        found += [one / below for one in e]
-    return found
+        entries += [entry / below for entry in e]
+    return entries
 
 
 def _weigh_value(site: Site, p: Array, g: Array) -> Array:
@@ -583,38 +584,38 @@ def _weigh_value(site: Site, p: Array, g: Array) -> Array:
 
 def _weigh_bound(site: Site, p: Bounded, g: Bounded) -> Bounded:
     value = _weigh_value(site, p.value, g.value)
-    error, size = (np.asarray(one)[..., None] if np.ndim(one) else one for one in (g.error, g.size))
+    error, size = (np.asarray(part)[..., None] if np.ndim(part) else part for part in (g.error, g.size))
     wide = Bounded(g.value[..., None], error, size)
     return Bounded(value, *_multiply_bound(site, value, p, wide))
 
 
 def _weigh_exact(site: Site, p: Balls, g: Balls) -> list[Ball]:
-    return [one * weight for row, weight in zip(p.rows(), g.entries, strict=True) for one in row]
+    return [entry * weight for row, weight in zip(p.rows(), g.entries, strict=True) for entry in row]
 
 
-def _chosen(y: Array) -> Array:
+def _class_index(y: Array) -> Array:
     return np.asarray(y, dtype=np.int64)[..., None]
 
 
 def _pick_value(site: Site, a: Array, y: Array) -> Array:
-    places = np.broadcast_to(_chosen(y), (*a.shape[:-1], 1))
+    places = np.broadcast_to(_class_index(y), (*a.shape[:-1], 1))
     return np.asarray(np.take_along_axis(a, places, axis=-1)[..., 0])
 
 
 def _pick_bound(site: Site, a: Bounded, y: Bounded) -> Bounded:
     value = _pick_value(site, a.value, y.value)
-    error, size = (np.broadcast_to(one, a.value.shape) for one in (a.error, a.size))
+    error, size = (np.broadcast_to(part, a.value.shape) for part in (a.error, a.size))
     return Bounded(value, _pick_value(site, error, y.value), _pick_value(site, size, y.value))
 
 
 def _pick_exact(site: Site, a: Balls, y: Balls) -> list[Ball]:
-    return [row[int(float(one))] for row, one in zip(a.rows(), y.entries, strict=True)]
+    return [row[int(float(label))] for row, label in zip(a.rows(), y.entries, strict=True)]
 
 
 def _unpick_value(site: Site, g: Array, y: Array, like: Array) -> Array:
-    found = np.zeros(np.broadcast_shapes((*g.shape, 1), like.shape[-2:]), dtype=g.dtype)
-    np.put_along_axis(found, np.broadcast_to(_chosen(y), (*found.shape[:-1], 1)), g[..., None], axis=-1)
-    return found
+    result = np.zeros(np.broadcast_shapes((*g.shape, 1), like.shape[-2:]), dtype=g.dtype)
+    np.put_along_axis(result, np.broadcast_to(_class_index(y), (*result.shape[:-1], 1)), g[..., None], axis=-1)
+    return result
 
 
 def _unpick_bound(site: Site, g: Bounded, y: Bounded, like: Bounded) -> Bounded:
@@ -626,7 +627,7 @@ def _unpick_bound(site: Site, g: Bounded, y: Bounded, like: Bounded) -> Bounded:
 def _unpick_exact(site: Site, g: Balls, y: Balls, like: Balls) -> list[Ball]:
     width = like.shape[-1]
     rows = zip(g.entries, y.entries, strict=True)
-    return [one if j == int(float(k)) else arb(0) for one, k in rows for j in range(width)]
+    return [entry if j == int(float(k)) else arb(0) for entry, k in rows for j in range(width)]
 
 
 # --- an update --------------------------------------------------------------------------------------------
@@ -637,9 +638,9 @@ def _descend_value(site: Site, theta: Array, rate: Array, g: Array) -> Array:
 
 
 def _descend_bound(site: Site, theta: Bounded, rate: Bounded, g: Bounded) -> Bounded:
-    """θ - ηg: the product with η, with one more for a fused or re-associated η, and the difference.
+    """θ - ηg: the product with η, another for a fused or re-associated η, and the difference.
 
-    η multiplies what g is before it is divided by n, in programs that divide later; and g may be divided by 1/η.
+    A program may multiply by η before it divides g by n, or divide g by 1/η.
     """
     a, eta, n = site.arithmetic, float(rate.value), site.examples
     moved = eta * g.value
@@ -655,13 +656,13 @@ def _descend_bound(site: Site, theta: Bounded, rate: Bounded, g: Bounded) -> Bou
 
 def _descend_exact(site: Site, theta: Balls, rate: Balls, g: Balls) -> list[Ball]:
     (eta,) = rate.entries
-    return [one - eta * slope for one, slope in zip(theta.entries, g.entries, strict=True)]
+    return [entry - eta * slope for entry, slope in zip(theta.entries, g.entries, strict=True)]
 
 
 RULES: dict[str, Rule | Reduction] = {
     "add": _elementwise(np.add, _add_bound, lambda a, b: a + b),
     "multiply": _elementwise(np.multiply, _multiply_bound, lambda a, b: a * b),
-    "negative": _elementwise(np.negative, _kept, lambda a: -a),
+    "negative": _elementwise(np.negative, _unrounded_bound, lambda a: -a),
     "exp": _elementwise(np.exp, _exp_bound, lambda a: a.exp()),
     "log": _elementwise(np.log, _log_bound, lambda a: a.log()),
     "reciprocal": _elementwise(np.reciprocal, _reciprocal_bound, lambda a: 1 / a),
@@ -671,8 +672,8 @@ RULES: dict[str, Rule | Reduction] = {
     "sigmoid_slope": _elementwise(lambda s: sigmoid(s) * sigmoid(-s), _sigmoid_slope_bound, _exact_sigmoid_slope),
     "tanh": _elementwise(np.tanh, _tanh_bound, lambda a: a.tanh()),
     "tanh_slope": _elementwise(lambda a: 1.0 / np.cosh(a) ** 2, _tanh_slope_bound, lambda a: 1 / a.cosh() ** 2),
-    "absolute": _elementwise(np.abs, _clipped, abs),
-    "relu": _elementwise(lambda a: np.maximum(a, 0.0), _clipped, lambda a: a if a > 0 else arb(0)),
+    "absolute": _elementwise(np.abs, _lipschitz_bound, abs),
+    "relu": _elementwise(lambda a: np.maximum(a, 0.0), _lipschitz_bound, lambda a: a if a > 0 else arb(0)),
     "sign": _elementwise(np.sign, _kink_bound(2.0), lambda a: arb(1) if a > 0 else arb(-1) if a < 0 else arb(0)),
     "step": _elementwise(
         lambda a: np.heaviside(a, 0.5), _kink_bound(1.0), lambda a: arb(1) if a > 0 else arb(0) if a < 0 else arb(0.5)
@@ -698,4 +699,4 @@ RULES: dict[str, Rule | Reduction] = {
     "over_examples": Reduction(_over_value, _over_part, _over_exact, route=True),
 }
 WHOLE = ("labels", "constant", "sign", "step")
-"""operations whose results are small whole numbers, and what adds, multiplies and turns such numbers"""
+"""operations whose results are small whole numbers"""

@@ -1,10 +1,11 @@
 """The proof that a verdict can fail: mutants must be caught, legitimate variants must not.
 
-    population   which mutants there are, and what each becomes on which problem
-    judge        one worker for each, judged exactly as an ordinary backend
-    peers        what two published rules would have said on the same data
+    population   the installed mutants
+    verdicts     trains each mutant in a worker, and judges it exactly as an ordinary backend
+    peers        the judgement of two published rules on the same data
+    speed        the error rates of speed verdicts on this machine
 
-A mutant is loaded in a worker like any backend; nothing here imports one.
+A mutant is loaded in a worker like any backend; no module of this package imports one.
 """
 
 from compare_ag.selftest.population import Specimen, specimens

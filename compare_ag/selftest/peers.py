@@ -1,4 +1,4 @@
-"""What two published rules would have said of a mutant, on the same data: for the reader's comparison.
+"""The judgement of two published rules on a mutant's data, for the reader's comparison.
 
 allclose   final weights against those of the correct backend: |a - b| ≤ 1e-8 + 1e-5 |b|   (numpy's defaults)
 gradcheck  reported gradient against central differences of the reported loss, h = 1e-6:
@@ -19,7 +19,7 @@ MARK = "start, difference"
 
 
 def allclose_sees(final: Array, correct: Array) -> bool:
-    """Whether `numpy.allclose` at rtol 1e-5 tells the final weights (m,) from the correct ones."""
+    """Whether `numpy.allclose` at rtol 1e-5 tells the final weights (m,) from the correct weights."""
     return not np.allclose(final, correct, rtol=1e-5)
 
 
@@ -34,7 +34,7 @@ def with_differences(probes: Probes) -> Probes:
 
 
 def gradcheck_sees(main: Route, loss: Array, gradient: Array) -> bool:
-    """Whether central differences tell the reported gradient from a right one: loss (P, 2), gradient (P, 2, m)."""
+    """Whether central differences tell the reported gradient from a right gradient: loss (P, 2), gradient (P, 2, m)."""
     first = main.names.index(MARK)
     m = main.weights.shape[1]
     up, down = loss[first : first + m, 0], loss[first + m : first + 2 * m, 0]

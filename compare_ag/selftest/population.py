@@ -1,4 +1,4 @@
-"""Which mutants there are: the installed plugins of mutants are asked, each in a worker."""
+"""The installed mutants: each plugin of mutants lists them in a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIST_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Specimen:
-    """One mutant in one size."""
+    """A mutant in one of its sizes."""
 
     module: str
     facts: MutantFacts
@@ -26,7 +26,7 @@ class Specimen:
 
     @property
     def mutation(self) -> Mutation:
-        """What a worker is told."""
+        """The message to a worker."""
         return Mutation(self.module, self.facts.name, self.size)
 
     @property
@@ -41,7 +41,7 @@ def modules() -> list[str]:
 
 
 def mutants(module: str) -> list[MutantFacts]:
-    """What one plugin offers. Raises `host.failures.WorkerFailure` where it cannot be loaded."""
+    """The mutants of one plugin. Raises `host.failures.WorkerFailure` where it cannot be loaded."""
     with (
         tempfile.TemporaryDirectory(prefix="compare-ag-mutants-") as logs,
         open_session(Launch("mutants", Path(logs), 1, 0, LIST_SECONDS)) as session,
@@ -52,7 +52,7 @@ def mutants(module: str) -> list[MutantFacts]:
 
 
 def specimens(only: str | None = None) -> list[Specimen]:
-    """Every mutant in every size, legitimate ones among them; ``only``: those whose name contains this."""
+    """Every mutant and legitimate variant in every size; ``only``: those whose name contains this text."""
     return [
         Specimen(module, facts, size)
         for module in modules()

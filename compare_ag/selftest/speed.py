@@ -1,8 +1,8 @@
-"""How far speed verdicts can be trusted on this machine: a backend against itself, and against itself made slower.
+"""The reliability of speed verdicts on this machine: a backend against itself, and against a slowed copy.
 
-The engine of a run makes many launches of equal contestants and of one that turns an empty loop before each forward.
-What intervals over some of these launches say is then known to be true or false (`speed.rates`): how often a run of so
-many launches would see a difference that is not there, and how often it would find one that is.
+The engine of a run makes many launches of equal contestants and of a contestant with an empty loop before each forward.
+So it is known which intervals over some of these launches are right (`speed.rates`): how often a run of so many
+launches reports a false difference, and how often it detects a real difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SLOWDOWN = 0.02
 LENGTHS = (3, 6, 12, 24)
-"""launches of the comparisons that are tried: `--quick` and the default make 3 and 6 at least"""
+"""launches of the comparisons: `--quick` and the default make 3 and 6 at least"""
 PLANTED = ("compare_ag_mutants", "slowed")
 """module and name of the mutant whose size is the number of turns of an empty loop"""
 _CALLS = 100_000
@@ -40,18 +40,18 @@ class Series:
     """The log-ratios of many launches, in the order in which they were made."""
 
     alike: list[list[float]]
-    """one series for each pair of equal contestants, one value for each launch that was not disturbed"""
+    """a series for each pair of equal contestants, a value for each undisturbed launch"""
     planted: list[float] = field(default_factory=list)
     """slowed to unchanged; empty where none was planted"""
     turns: int = 0
     seconds: list[float] = field(default_factory=list)
-    """each launch's"""
+    """of each launch"""
     interrupted: bool = False
-    """Ctrl-C ended it before there were enough"""
+    """whether Ctrl-C ended the series before there were enough launches"""
 
     @property
     def launches(self) -> int:
-        """How many there are."""
+        """The number of launches."""
         return len(self.seconds)
 
 
@@ -65,9 +65,9 @@ def collect(
     pairs: int = 1,
     slowdown: float = SLOWDOWN,
 ) -> Series:
-    """Launch until ``enough`` says so after a launch; Ctrl-C ends it with what there is.
+    """Launch until ``enough`` returns True after a launch; Ctrl-C ends the series with the launches made until then.
 
-    pairs: of equal contestants in every launch. slowdown: the share to plant, about; 0 plants none.
+    pairs: of equal contestants in every launch. slowdown: the share to plant, about; 0 plants no slowdown.
     Raises `host.failures.WorkerFailure` where the backend fails.
     """
     settings = settings or MODES["default"]
@@ -87,10 +87,10 @@ def collect(
                 _raise(engine)
                 pairs_of = [*zip(series.alike, twins, strict=True)]
                 pairs_of += [(series.planted, (slow, twins[0][0]))] if slowdown else []
-                for values, (one, other) in pairs_of:
-                    values += [
-                        value for value in [engine.launches.log_ratio(one, other, launch)] if math.isfinite(value)
-                    ]
+                for values, (first, second) in pairs_of:
+                    value = engine.launches.log_ratio(first, second, launch)
+                    if math.isfinite(value):
+                        values.append(value)
                 series.seconds.append(launch.seconds)
                 if enough(series):
                     break
@@ -129,29 +129,29 @@ def _entry_and_turn_ns() -> tuple[float, float]:
         for _ in range(turns):
             pass
 
-    def taken(call: Callable[[], None], times: int) -> float:
+    def measure(call: Callable[[], None], times: int) -> float:
         start = time.perf_counter_ns()
         for _ in range(times):
             call()
         return (time.perf_counter_ns() - start) / times
 
     turns = 0
-    entry = taken(loop, _CALLS) - taken(without, _CALLS)
+    entry = measure(loop, _CALLS) - measure(without, _CALLS)
     turns = _CALLS
-    # the least of some: what interrupts this process is no part of a turn, and would have too few of them planted
-    return max(0.0, entry), min(taken(loop, 1) for _ in range(_TRIES)) / turns
+    # the minimum: an interruption would make a turn look longer, and too few turns would be planted
+    return max(0.0, entry), min(measure(loop, 1) for _ in range(_TRIES)) / turns
 
 
 @dataclass(frozen=True)
 class SelfcheckResult:
-    """What a series says about the engine on this machine."""
+    """A series, and its conclusions on the engine on this machine."""
 
     series: Series
     margin: float
 
     @property
     def rates(self) -> list[WindowRates]:
-        """For each length of which there are some windows."""
+        """The error rates for each length of which there is a window."""
         lengths = [n for n in LENGTHS if n <= self.series.launches]
         return [window_rates(self.series.alike, self.series.planted, n, self.margin) for n in lengths]
 
@@ -162,7 +162,7 @@ class SelfcheckResult:
 
     @property
     def planted(self) -> LogInterval | None:
-        """The slowed backend against the unchanged, over all launches: what had to be found."""
+        """The slowed backend against the unchanged, over all launches: the difference to detect."""
         return interval(self.series.planted) if self.series.planted else None
 
     @property
@@ -173,7 +173,7 @@ class SelfcheckResult:
 
     @property
     def passed(self) -> bool:
-        """No length errs more often than the nominal 5 %, as far as these windows can tell."""
+        """Whether every length's share of errors is consistent with the nominal 5 %."""
         return all(rate.false_positives.low <= NOMINAL for rate in self.rates)
 
 
@@ -187,9 +187,9 @@ def selfcheck(
     margin: float = MODES["default"].margin,
     observe: Callable[[int, float], None] = lambda _launches, _left: None,
 ) -> SelfcheckResult:
-    """Launch for about so many seconds, at least as often as the longest comparison asks for, and count.
+    """Launch for about so many seconds, at least ``LENGTHS[1]`` times, and count.
 
-    observe: hears of the number of launches and the seconds left. Raises `host.failures.WorkerFailure`.
+    observe: called with the number of launches and the seconds left. Raises `host.failures.WorkerFailure`.
     """
     started = time.monotonic()
 

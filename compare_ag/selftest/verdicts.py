@@ -1,9 +1,9 @@
-"""Run mutants as backends and count: which are caught, from which size on, and whether anything right is accused.
+"""Run mutants as backends and count: which are caught, from which size on, and whether a right variant is rejected.
 
-The claim that is checked is not "all are caught": an error of one hundredth of a tolerance is rounding to any observer.
-It is that every mutant whose *effect* is at least `EFFECT` tolerances somewhere is caught, where the effect is the
-distance between the mutant's answer and the correct backend's at one point: at the points of the verdict, and at points
-that the verdict does not see, w = 0 with b = ±1, ±2, … on all data (`scan`).
+Not every mutant must be caught: an error of one hundredth of a tolerance cannot be told from rounding. The claim is
+that every mutant whose *effect* is at least `EFFECT` tolerances at a point is caught. The effect is the distance
+between the mutant's and the correct backend's answer at a point: at the points of the verdict, and at points that the
+verdict does not use, w = 0 with b = ±1, ±2, … on all data (`scan`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Array, MutantFacts
 
 EFFECT = 10.0
-"""tolerances that an error must amount to somewhere for the claim to cover it"""
+"""tolerances: the least error at a point for which a mutant must be caught"""
 SMALL = "synthetic:n=40,d=4"
 LARGE = "synthetic:n=83,d=83"
 """as many examples as features; 83 is prime, so that blocks of any size leave a remainder"""
@@ -51,7 +51,7 @@ SCANNED = 120
 
 @dataclass(frozen=True)
 class Candidate:
-    """A problem on which specimens are tried. Strongly convex: it passes from mid-training to the optimum."""
+    """A problem on which specimens are tried. It is strongly convex, so that its training reaches the optimum."""
 
     dtype: DType
     loss: LossForm
@@ -64,7 +64,7 @@ class Candidate:
         return problem_by_name(self.name, learning_rate=LEARNING_RATE, **facts)
 
     def shows(self, facts: MutantFacts) -> bool:
-        """Whether a mistake can act here, as its author says; a legitimate variant must pass on any small problem."""
+        """Whether the mistake acts on this problem, as its author declares; small problems show legitimate variants."""
         if facts.legitimate:
             return self.name == SMALL and self.threads == 1 and (self.dtype, self.loss) != ("float32", "probability")
         place = "large" if self.name == LARGE else "threads" if self.threads > 1 else "probability"
@@ -85,16 +85,16 @@ SUBJECTS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """One specimen on one subject."""
+    """The judgement of a specimen on a problem."""
 
     specimen: Specimen
     subject: Candidate
     caught: bool
     by: tuple[str, ...]
-    """the tests that caught it; or the status of a worker that failed"""
+    """the tests that caught it, or the status of a worker that failed"""
     message: str
     effect: float
-    """its largest effect at a probed point, in tolerances; inf where it gave no numbers"""
+    """its largest effect at a probed point, in tolerances; inf where the worker failed"""
     effect_middle: float
     """the same at the point near the middle of the training"""
     effect_end: float
@@ -102,9 +102,9 @@ class Outcome:
     caught_middle: bool
     caught_end: bool
     allclose: bool
-    """`numpy.allclose` at 1e-5 on the final weights would have caught it"""
+    """whether `numpy.allclose` at 1e-5 on the final weights catches it"""
     gradcheck: bool
-    """the tolerances of torch's gradcheck would have caught it; float64 only"""
+    """whether the tolerances of torch's gradcheck catch it; float64 only"""
 
 
 @dataclass
@@ -113,7 +113,7 @@ class SelftestResult:
 
     outcomes: list[Outcome] = field(default_factory=list)
     planned: int = 0
-    """trainings that there are; more than were judged where an interrupt ended it"""
+    """the number of all trainings; after an interrupt more than were judged"""
 
     @property
     def interrupted(self) -> bool:
@@ -122,17 +122,17 @@ class SelftestResult:
 
     @property
     def mutants(self) -> list[Outcome]:
-        """The wrong ones."""
+        """The outcomes of mutants."""
         return [outcome for outcome in self.outcomes if not outcome.specimen.facts.legitimate]
 
     @property
     def legitimate(self) -> list[Outcome]:
-        """The right ones."""
+        """The outcomes of legitimate variants."""
         return [outcome for outcome in self.outcomes if outcome.specimen.facts.legitimate]
 
     @property
     def missed(self) -> list[Outcome]:
-        """Mutants that had to be caught and were not: large enough somewhere, or at the middle or the end."""
+        """Mutants that had to be caught and were not: of `EFFECT` at a point, or at the middle or the end."""
         return [
             outcome
             for outcome in self.mutants
@@ -143,7 +143,7 @@ class SelftestResult:
 
     @property
     def survivors(self) -> list[str]:
-        """Mutants that were caught in no size on no subject; none is known of before all have been tried."""
+        """Mutants that were never caught, in any size on any problem; empty until all have been tried."""
         if self.interrupted:
             return []
         names = dict.fromkeys(outcome.specimen.facts.name for outcome in self.mutants)
@@ -152,14 +152,14 @@ class SelftestResult:
 
     @property
     def false_alarms(self) -> list[Outcome]:
-        """Legitimate variants that were accused."""
+        """Legitimate variants that were rejected."""
         return [outcome for outcome in self.legitimate if outcome.caught]
 
     @property
     def passed(self) -> bool:
-        """Nothing missed, nothing accused, and there was something to catch."""
-        found = self.missed or self.survivors or self.false_alarms
-        return bool(self.mutants) and not found and not self.interrupted
+        """Whether mutants were tried, all were caught, and no legitimate variant was rejected."""
+        faults = self.missed or self.survivors or self.false_alarms
+        return bool(self.mutants) and not faults and not self.interrupted
 
 
 def selftest(
@@ -167,13 +167,13 @@ def selftest(
     specimens: Sequence[Specimen],
     observe: Callable[[str, int, int], None] | None = None,
 ) -> SelftestResult:
-    """Make every mistake to the backend of ``offer`` and judge what comes of it.
+    """Build every mistake into the backend of ``offer`` and judge the results.
 
-    In float64 every size is tried; in float32 the largest, but every size of what acts in the probability form alone;
-    legitimate variants in both, with both forms of the loss. ``observe`` hears (label, done, total). An interrupt ends
-    it with what has been judged, if anything has.
+    In float64 every size is tried; in float32 the largest, but every size of mistakes that act in the probability form
+    alone; legitimate variants in both, with both forms of the loss. ``observe(label, done, total)`` is called after
+    each training. After an interrupt the result has the outcomes judged until then, if there are any.
     """
-    plan = [(subject, [specimen for specimen in specimens if _tried(specimen, subject)]) for subject in SUBJECTS]
+    plan = [(subject, [specimen for specimen in specimens if _is_tried(specimen, subject)]) for subject in SUBJECTS]
     total = sum(len(chosen) for _, chosen in plan)
     result = SelftestResult(planned=total)
     try:
@@ -187,25 +187,25 @@ def selftest(
     return result
 
 
-def _tried(specimen: Specimen, subject: Candidate) -> bool:
+def _is_tried(specimen: Specimen, subject: Candidate) -> bool:
     return subject.shows(specimen.facts) and (subject != SINGLE or specimen.size == specimen.facts.sizes[0])
 
 
 class _Progress(Observer):
-    """Hears the workers of one subject."""
+    """Counts the finished trainings on one problem."""
 
     def __init__(self, observe: Callable[[str, int, int], None] | None, before: int, total: int) -> None:
         self._observe, self._before, self._total, self._done = observe, before, total, 0
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - the observer's signature
-        """Count the finished ones."""
+        """Count a finished training."""
         if stage == "trained" and self._observe is not None:
             self._done += 1
             self._observe(name, self._before + self._done, self._total)
 
 
 class _Trials:
-    """All specimens of one subject, beside the correct backend at the same points."""
+    """All specimens on one problem, beside the correct backend at the same points."""
 
     def __init__(self, offer: Offer, subject: Candidate, specimens: list[Specimen]) -> None:
         self.offer, self.subject = offer, subject
@@ -219,8 +219,8 @@ class _Trials:
         self._tolerances: dict[int, tuple[Array, Array, Array]] = {}
         """by number of the route"""
 
-    def run(self, observer: Observer, kept: list[Outcome]) -> None:
-        """Add to ``kept`` the outcomes in the order of the specimens, after an interrupt those that there are."""
+    def run(self, observer: Observer, results: list[Outcome]) -> None:
+        """Append the outcomes to ``results`` in the specimens' order; after an interrupt those judged until then."""
         problem = self.problem
         with tempfile.TemporaryDirectory(prefix="compare-ag-selftest-") as logs:
             conditions = Conditions(
@@ -237,7 +237,7 @@ class _Trials:
             outcomes: dict[str, Outcome] = {}
 
             def judge_finished() -> None:
-                """Judge while others train, and let go of what was judged."""
+                """Judge the finished trainings while others train."""
                 correct = training.finished.get(CORRECT)
                 if correct is None:
                     return
@@ -251,10 +251,10 @@ class _Trials:
                 training.run()
                 judge_finished()
             finally:
-                kept += [outcomes[name] for name in self.specimens if name in outcomes]
+                results += [outcomes[name] for name in self.specimens if name in outcomes]
 
     def _probes(self, _: int) -> Probes:
-        """The same points for all, or effects could not be compared. The last route, the scan, is no evidence."""
+        """The same points for all specimens, so that effects can be compared. The last, the scan, is not judged."""
         probes = self.judge.probes(20)
         assert probes is not None
         probes = peers.with_differences(probes)
@@ -263,7 +263,7 @@ class _Trials:
     def _outcome(self, specimen: Specimen, training: Training, correct: Training) -> Outcome:
         failure = training.failure
         if isinstance(failure, HostFault):
-            raise failure  # a bug of ours catches no mutant
+            raise failure  # a bug of the host is no verdict on a mutant
         if failure is not None:
             return Outcome(
                 specimen, self.subject, True, (failure.status,), failure.reason, np.inf, np.inf, np.inf, True, True,
@@ -306,22 +306,22 @@ class _Trials:
             effects.append(along)
         return effects
 
-    def _effect(self, i: int, route: Route, mine: Evaluation, right: Evaluation) -> Array:
-        """The distance at each point of the route number ``i``, (P,). At a point of the scan both visits must show it.
+    def _effect(self, i: int, route: Route, own: Evaluation, right: Evaluation) -> Array:
+        """The distance at each point of the route number ``i``, (P,); in the scan the smaller of both visits.
 
-        What acts in some of the calls only may act in the scan and not where the verdict looks.
+        A mistake that acts in some calls only may act in the scan and not at the points of the verdict.
         """
         loss, gradient, following = self._tolerances_along(i, route)
-        visits = _in(mine.loss[..., None], right.loss[..., None], loss)
-        if mine.gradient is not None and right.gradient is not None:
-            visits = np.maximum(visits, _in(mine.gradient, right.gradient, gradient))
+        visits = _in_tolerances(own.loss[..., None], right.loss[..., None], loss)
+        if own.gradient is not None and right.gradient is not None:
+            visits = np.maximum(visits, _in_tolerances(own.gradient, right.gradient, gradient))
         if route.on == SCAN:
             return np.asarray(visits.min(axis=1))
-        steps = _in(mine.following[:, -1:], right.following[:, -1:], following)
+        steps = _in_tolerances(own.following[:, -1:], right.following[:, -1:], following)
         return np.asarray(np.maximum(visits.max(axis=1), steps[:, 0]))
 
     def _tolerances_along(self, i: int, route: Route) -> tuple[Array, Array, Array]:
-        """Of loss (P, 1), gradient (P, m) and next weights (P, m), computed once for all specimens."""
+        """The tolerances of loss (P, 1), gradient (P, m) and next weights (P, m), computed once for all specimens."""
         if i not in self._tolerances:
             points = [point_tolerance(self.problem, weights, route.rows) for weights in route.weights]
             loss = np.array([[point.loss] for point in points])
@@ -331,7 +331,7 @@ class _Trials:
 
 
 def scan(problem: Problem) -> Route:
-    """w = 0 and b = ±1, ±2, … on all data, as far as each form of the loss can be decided; never shown to a verdict."""
+    """w = 0 and b = ±1, ±2, … on all data, as far as the form of the loss can be decided; no verdict uses these."""
     top, bottom = (int(min(SCANNED, largest_decidable(problem, sign))) for sign in (1.0, -1.0))
     logits = [*range(-bottom, 0), *range(1, top + 1)]
     none, b = np.zeros((len(logits), problem.features), problem.dtype), np.array(logits, problem.dtype)
@@ -339,11 +339,11 @@ def scan(problem: Problem) -> Route:
     return Route(tuple(f"b = {b}" for b in logits), weights, None, SCAN)
 
 
-def _in(mine: Array, right: Array, tolerance: Array) -> Array:
-    """The largest of |mine - right| (P, V, q) in tolerances (P, q), (P, V); undecidable numbers count as 0."""
+def _in_tolerances(own: Array, right: Array, tolerance: Array) -> Array:
+    """The largest of |own - right| (P, V, q) in tolerances (P, q), (P, V); undecidable numbers count as 0."""
     allowed = tolerance[:, None]
     with np.errstate(all="ignore"):
-        distance = np.abs(mine.astype(np.float64) - right.astype(np.float64))
+        distance = np.abs(own.astype(np.float64) - right.astype(np.float64))
         ratio = np.where(distance == 0.0, 0.0, distance / allowed)
     ratio = np.where(np.isfinite(distance), ratio, np.inf)
     return np.asarray(np.where(np.isfinite(allowed), ratio, 0.0).max(axis=2))

@@ -2,11 +2,14 @@
 
 Knows neither workers nor clocks; randomness comes in as a generator.
 
-    schedule     block length, order, weights; when to stop
-    blocks       which blocks count, and what they make of a launch
-    statistics   from blocks to one number per launch, from launches to an interval
-    student      the quantiles behind the intervals
-    verdicts     from intervals to words, held back by the noise floor
-    costs        steps until steady, what is paid before, break-even
-    stability    what about the measurement should make the reader careful
+    schedule       block length, order, weights; when to stop
+    blocks         which blocks count, and the number of a launch from them
+    statistics     from launches to an interval
+    student        the quantiles behind the intervals
+    pair_verdicts  from intervals to words, with the noise floor
+    between        one backend in two runs
+    costs          steps until steady, the costs before, break-even
+    stability      warnings about the measurement
+    trust          whether a backend computes outside its clock
+    rates          how often the intervals err
 """

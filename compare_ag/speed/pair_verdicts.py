@@ -8,8 +8,8 @@ the interval of a backend against itself reaches), all as logs, the interval is 
     equivalent    -δ ≤ l and h ≤ δ     (a two-sided 95 % interval inside the margin: a conservative TOST)
     inconclusive  otherwise; never "the same"
 
-No interval is narrower than the floor, and no verdict stronger: what differs by less than a backend differs from itself
-has not been seen. A few launches that happen to agree do not know better.
+No interval is narrower than the floor, and no verdict stronger: a difference below that of a backend from itself cannot
+be observed, even if a few launches happen to agree closely.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ MARGIN = 0.02
 
 
 class Decision(NamedTuple):
-    """A verdict, and whether the noise floor held back a stronger one."""
+    """A verdict, and whether the interval without the noise floor would have decided."""
 
     verdict: Word
     held_back: bool
 
 
-def decide(found: LogInterval, margin: float = MARGIN, floor: float = 0.0) -> Decision:
+def decide(estimate: LogInterval, margin: float = MARGIN, floor: float = 0.0) -> Decision:
     """The verdict on a mean and its half-width; ``margin`` and ``floor`` are ratios less one (0.02 for 2 %)."""
-    allowed = _word(at_least(found, floor), margin)
-    return Decision(allowed, allowed == "inconclusive" and _word(found, margin) != "inconclusive")
+    allowed = _word(at_least(estimate, floor), margin)
+    return Decision(allowed, allowed == "inconclusive" and _word(estimate, margin) != "inconclusive")
 
 
-def at_least(found: LogInterval, floor: float) -> LogInterval:
-    """The interval, as wide as the noise floor at least."""
-    return found._replace(half=max(found.half, math.log1p(floor)))
+def at_least(estimate: LogInterval, floor: float) -> LogInterval:
+    """The interval, widened to the noise floor where it is narrower."""
+    return estimate._replace(half=max(estimate.half, math.log1p(floor)))
 
 
-def _word(found: LogInterval, margin: float) -> Word:
+def _word(estimate: LogInterval, margin: float) -> Word:
     least = math.log1p(margin)
-    if found.low > least:
+    if estimate.low > least:
         return "slower"
-    if found.high < -least:
+    if estimate.high < -least:
         return "faster"
-    if -least <= found.low and found.high <= least:
+    if -least <= estimate.low and estimate.high <= least:
         return "equivalent"
     return "inconclusive"
 
@@ -57,14 +57,14 @@ def noise_floor(control: LogInterval) -> float:
     return math.expm1(max(abs(control.low), abs(control.high)))
 
 
-def launches_needed(found: LogInterval, margin: float = MARGIN) -> int | None:
-    """Launches after which an interval around this mean and spread would decide; None where no number would.
+def launches_needed(estimate: LogInterval, margin: float = MARGIN) -> int | None:
+    """Launches after which an interval around this mean and spread would decide; None where that cannot be forecast.
 
     The half-width falls as the square root of the launches, L' = L (half / target)². The target is the distance of
-    the mean from the nearer edge of the margin: inside, the interval then fits into it, outside, it clears it. Within
-    a twentieth of the edge the mean itself is too uncertain for such a forecast.
+    the mean from the nearer edge of the margin: an interval of that half-width lies inside the margin or outside it.
+    Within a twentieth of the edge the mean is too uncertain for such a forecast.
     """
-    target = abs(abs(found.mean) - math.log1p(margin))
-    if not math.isfinite(found.half) or target < math.log1p(margin) / 20:
+    target = abs(abs(estimate.mean) - math.log1p(margin))
+    if not math.isfinite(estimate.half) or target < math.log1p(margin) / 20:
         return None
-    return max(found.launches + 1, math.ceil(found.launches * (found.half / target) ** 2 - 1e-9))
+    return max(estimate.launches + 1, math.ceil(estimate.launches * (estimate.half / target) ** 2 - 1e-9))

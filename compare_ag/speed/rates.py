@@ -1,8 +1,8 @@
 """How often intervals over launches err: rates over disjoint windows of a long series of launches.
 
-A window of L consecutive launches is what a run of L launches would have seen. Of a backend against itself the true
-log-ratio is 0, so that an interval of level 95 % may exclude 0 in 5 % of the windows: the false positives. Of a backend
-against itself made slower, an interval above 0 has found the slowdown.
+A window of L consecutive launches stands for a run of L launches. The true log-ratio of a backend to itself is 0, so
+that an interval of level 95 % may exclude 0 in 5 % of the windows: the false positives. For a backend against a slowed
+copy of itself, an interval above 0 detects the slowdown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOMINAL = 0.05
 
 
 class Rate(NamedTuple):
-    """A share of tries with its exact 95 % interval (Clopper & Pearson 1934); 0 to 1 for no tries at all."""
+    """A share of tries with its exact 95 % interval (Clopper & Pearson 1934); 0 to 1 for no tries."""
 
     hits: int
     tries: int
@@ -30,9 +30,9 @@ class Rate(NamedTuple):
     @classmethod
     def of(cls, outcomes: Iterable[bool]) -> Rate:
         """From the outcome of each try."""
-        said = list(outcomes)
-        hits = sum(said)
-        return cls(hits, len(said), *(clopper_pearson(hits, len(said)) if said else (0.0, 1.0)))
+        results = list(outcomes)
+        hits = sum(results)
+        return cls(hits, len(results), *(clopper_pearson(hits, len(results)) if results else (0.0, 1.0)))
 
     @property
     def share(self) -> float:
@@ -41,7 +41,7 @@ class Rate(NamedTuple):
 
 
 class WindowRates(NamedTuple):
-    """What comparisons of one length say."""
+    """The error rates of comparisons of one length."""
 
     launches: int
     half: float
@@ -49,34 +49,34 @@ class WindowRates(NamedTuple):
     false_positives: Rate
     """the interval of a backend against itself excludes 0"""
     beyond: Rate
-    """it even lies beyond the margin"""
+    """that interval lies beyond the margin"""
     found: Rate
     """the interval of the slowed backend lies above 0"""
     wrong_sign: Rate
-    """it lies below 0"""
+    """the interval of the slowed backend lies below 0"""
 
 
 def windows(values: Sequence[float], launches: int) -> list[LogInterval]:
-    """The 95 % intervals of the disjoint windows of so many consecutive launches; a rest is left out."""
+    """The 95 % intervals of the disjoint windows of so many consecutive launches; a shorter last window is left out."""
     return [interval(values[i : i + launches]) for i in range(0, len(values) - launches + 1, launches)]
 
 
 def window_rates(
     alike: Sequence[Sequence[float]], planted: Sequence[float], launches: int, margin: float = MARGIN
 ) -> WindowRates:
-    """The rates at one length.
+    """The rates for runs of ``launches`` launches.
 
-    alike: one series of log-ratios for each pair of equal contestants. planted: the slowed backend's; may be empty.
+    alike: a series of log-ratios for each pair of equal contestants. planted: the slowed backend's; may be empty.
     """
-    same = [found for series in alike for found in windows(series, launches)]
+    same = [estimate for series in alike for estimate in windows(series, launches)]
     slow = windows(planted, launches)
     edge = math.log1p(margin)
-    halves = sorted(found.half for found in same)
+    halves = sorted(estimate.half for estimate in same)
     return WindowRates(
         launches,
         halves[len(halves) // 2] if halves else math.nan,
-        Rate.of(found.low > 0 or found.high < 0 for found in same),
-        Rate.of(found.low > edge or found.high < -edge for found in same),
-        Rate.of(found.low > 0 for found in slow),
-        Rate.of(found.high < 0 for found in slow),
+        Rate.of(estimate.low > 0 or estimate.high < 0 for estimate in same),
+        Rate.of(estimate.low > edge or estimate.high < -edge for estimate in same),
+        Rate.of(estimate.low > 0 for estimate in slow),
+        Rate.of(estimate.high < 0 for estimate in slow),
     )

@@ -1,8 +1,8 @@
-"""Who runs when, for how many steps, from which weights, and when to stop.
+"""The order of the backends, the length of their blocks, their weights, and when to stop.
 
-All backends time the same steps from the same weights, in short blocks that alternate in random order: step
-time depends on the weights (1.2 times slower at |w| ~ 1 than at 0 where exp takes its short paths) and on what
-the machine does just then, and only blocks taken side by side share both.
+All backends time the same steps from the same weights, in short blocks that alternate in random order. A step's time
+depends on the weights (1.2 times as long at |w| ~ 1 as at 0, where exp takes short paths) and on the momentary state of
+the machine; only blocks side by side share both.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ SEGMENT_NS = 100_000
 MOST_STEPS = 1024
 """in a block"""
 LEAD_IN = 16
-"""Untimed steps before each block at least: another process has had the CPU, and caches and branch predictors find
-their state step by step. An autograd step of 212 µs took 268, 242, 232, 226, 222, 217 and 214 as the 2nd, 3rd, 4th,
+"""Untimed steps before each block at least: another process has had the CPU, and caches and branch predictors
+recover step by step. An autograd step of 212 µs took 268, 242, 232, 226, 222, 217 and 214 as the 2nd, 3rd, 4th,
 5th, 7th, 10th and 17th, a numpy step of 11.3 µs 17.5, 13.2, 12.0, 11.6 and 11.5 as the 2nd to 5th and 7th; data of 8 MB
 are back after two to four."""
 LEAST_LEAD_IN_NS = 300_000
 LONGEST_LEAD_IN_NS = 10_000_000
-"""steps so slow that these are fewer than `LEAD_IN` warm their own caches"""
+"""slow steps may have fewer than `LEAD_IN` steps of lead-in: they warm their own caches"""
 UNPREDICTABLE = 0.3
-"""by how much the steps of a block, and of its lead-in, vary from round to round: nobody can make them beforehand"""
+"""how much the steps of a block, and of its lead-in, vary from round to round, so that none can be made beforehand"""
 PERTURBATION = 1e-2
 """of each weight: enough for a block to undo where the training has converged, so that its results show its updates
 (at 10000 x 100 in float32 a thousandth was 0.05 to 0.2 tolerances), and still the same regime"""
 LEAST_ROUNDS = 8
 INSTANCE_SHARE = 1.0
-"""of the time that a launch's workers need to start, to be spent on its blocks at least: where others are busy, starts
-take longer and fewer blocks are left"""
+"""the least time of a launch's blocks, as a share of the time that its workers need to start: on a busy machine starts
+take longer, and fewer blocks are clean"""
 AROUND_BLOCK_NS = 700_000
-"""what a block takes beside its steps: the request, restoring the weights, the reply"""
+"""the time of a block beside its steps: the request, restoring the weights, the reply"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user can choose about timing, and the numbers that follow from the choice."""
+    """The user's choice for timing, and the numbers that follow from it."""
 
     mode: str
     budget_seconds: float
-    """for the whole timing part; the least launches may need more"""
+    """for the whole timing part; the least number of launches may need more"""
     target: float
     """stop when every pair's half-width (as log-ratio) is at most this"""
     least_launches: int
-    """a first look at a variance is no basis for stopping"""
+    """before timing may stop: a variance from fewer launches is too uncertain"""
     bare_imports: int
     """bare processes in which each import is measured"""
     instances: int = 3
-    """at least; more where a launch's workers are dear to start"""
+    """at least; more where a launch's workers are slow to start"""
     most_instances: int = 4
     rounds: int = 11
     """per instance; the first is discarded, since data have just been made"""
@@ -77,7 +77,7 @@ MODES = {
 
 @dataclass(frozen=True)
 class Length:
-    """Of one backend's blocks, on average."""
+    """The average length of a backend's blocks."""
 
     steps: int
     """timed"""
@@ -87,31 +87,31 @@ class Length:
     """steps after which the CPU's speed is probed; 0: before and after the block only"""
 
     def varied(self, by: float, lead_by: float) -> Length:
-        """Another one, ``by`` times as long, its lead-in ``lead_by`` times."""
+        """A block ``by`` times as long, with a lead-in ``lead_by`` times as long."""
         return Length(max(1, round(self.steps * by)), max(1, round(self.lead_in * lead_by)), self.segment)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The same for every launch of a run, from the launch that does not count."""
+    """The plan of every launch of a run, made from a first launch that does not count."""
 
     lengths: Mapping[str, Length]
-    """of each contestant's blocks, by its name"""
+    """of the blocks, by the contestant's name"""
     instances: int
     rounds: int
 
     @property
     def phased_rounds(self) -> int:
-        """Rounds of phased blocks in an instance: phases are secondary."""
+        """Rounds of phased blocks in an instance; fewer than others, because phases are secondary."""
         return max(2, self.rounds // 4)
 
 
 def length(step_ns: float, *, probed: bool = True) -> Length:
-    """The block of a backend whose step takes so many nanoseconds, about: as long as everybody's.
+    """The block of a backend whose step takes about so many nanoseconds; all backends' blocks take the same time.
 
-    All sides are interrupted equally seldom, and none is shortened by a slow partner. A step longer than a block
-    cannot be cut. probed: whether its steps may be interrupted to probe the CPU's speed, which work that goes on
-    meanwhile would use.
+    So all backends are interrupted equally seldom, and a slow backend does not shorten the others' blocks. A step
+    longer than a block cannot be cut. probed: whether probes of the CPU's speed may interrupt the steps; asynchronous
+    work would go on during a probe.
     """
     steps = min(MOST_STEPS, max(1, round(BLOCK_NS / step_ns)))
     lead_in = min(max(LEAD_IN, round(LEAST_LEAD_IN_NS / step_ns)), int(LONGEST_LEAD_IN_NS / step_ns), MOST_STEPS)
@@ -125,17 +125,17 @@ def plan(
     twins: int = 0,
     unprobed: Collection[str] = (),
 ) -> Plan:
-    """Choose the blocks, and what a launch holds, from each contestant's rough nanoseconds per step.
+    """Choose the blocks, and their number in a launch, from each contestant's rough nanoseconds per step.
 
-    start_seconds: what a launch takes before its blocks, which buys instances: where it is dear, more of them narrow
-    the launch for less than another launch would cost. twins: contestants that run twice in a launch. unprobed: those
-    whose steps must not be interrupted.
+    start_seconds: the time of a launch before its blocks: where it is long, more instances narrow the interval in less
+    time than another launch takes. twins: contestants that run twice in a launch. unprobed: contestants whose steps
+    must not be interrupted.
 
-    Where steps are so slow that a launch would not fit into its share of the budget, rounds give way first, then
+    Where steps are so slow that a launch would not fit into its share of the budget, first rounds are reduced, then
     instances.
     """
     lengths = {name: length(nanoseconds, probed=name not in unprobed) for name, nanoseconds in step_ns.items()}
-    steps_ns = sum((one.steps + one.lead_in) * step_ns[name] for name, one in lengths.items())
+    steps_ns = sum((blocks.steps + blocks.lead_in) * step_ns[name] for name, blocks in lengths.items())
     one_round = 1e-9 * (steps_ns + AROUND_BLOCK_NS * len(lengths)) * (1 + twins / max(1, len(lengths)))
     affordable = settings.budget_seconds / (settings.least_launches + 1) / max(one_round, 1e-9)
     worthwhile = round(INSTANCE_SHARE * start_seconds / (one_round * settings.rounds)) if one_round else 0
@@ -150,10 +150,10 @@ def orders(names: Sequence[str], rounds: int, generator: np.random.Generator) ->
         yield [names[i] for i in generator.permutation(len(names))]
 
 
-def perturbed(w: Array, b: Array, generator: np.random.Generator) -> tuple[Array, Array]:
-    """Nearby weights in the same regime and dtype: each round's own, so that no answer can be remembered.
+def perturb(w: Array, b: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Nearby weights in the same regime and dtype, new in each round, so that a backend cannot return a stored answer.
 
-    Zeros, as at many a start, become small numbers: a hundredth of a hundredth.
+    Zeros, as at a usual start, become small numbers: a hundredth of a hundredth.
     """
 
     def near(array: Array) -> Array:
@@ -164,18 +164,18 @@ def perturbed(w: Array, b: Array, generator: np.random.Generator) -> tuple[Array
 
 
 def enough(
-    settings: Settings, found: Sequence[LogInterval], launches: int, seconds: float, per_launch: float
+    settings: Settings, estimates: Sequence[LogInterval], launches: int, seconds: float, per_launch: float
 ) -> str | None:
     """Why to stop after so many launches with these intervals: "width", "budget", "launches" or None.
 
-    Only on widths and on time, never on what the intervals say: who stops when a difference looks significant finds
-    differences that are not there. An interval rests on the launches that were not disturbed, of which there must be
-    the least number too, as long as the budget lasts.
+    The decision depends on widths and time, never on the means: stopping when a difference looks significant produces
+    false differences. An interval rests on the undisturbed launches, of which there must be the least number too, as
+    long as the budget lasts.
     """
     if launches < min(settings.least_launches, settings.most_launches):
         return None
-    rested = min((one.launches for one in found), default=0)
-    if rested >= settings.least_launches and all(one.half <= settings.target for one in found):
+    rested = min((estimate.launches for estimate in estimates), default=0)
+    if rested >= settings.least_launches and all(estimate.half <= settings.target for estimate in estimates):
         return "width"
     if launches >= settings.most_launches:
         return "launches"

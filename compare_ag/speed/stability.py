@@ -1,4 +1,4 @@
-"""What about a measurement should make its reader careful, and what to do about it. Pure: numbers in, sentences out."""
+"""Warnings about a measurement, each with advice. Pure: numbers in, sentences out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from compare_ag.records import StabilityWarning
 from compare_ag.speed.statistics import hodges_lehmann, interval
 
 PREEMPTED = 0.2
-"""share of blocks that another program interrupted or slowed; they do not count, but what is left may have felt it"""
+"""share of blocks that another program interrupted or slowed; they do not count, but it may have slowed others too"""
 CPU_PER_WALL = 0.9
-"""a block that got less of its CPU than this waited for something"""
+"""a block whose process had less of its CPU than this waited for something"""
 THREADS_SLACK = 0.1
 CONTROL = 0.01
 """a backend differs from its twin by more than this: the machine does not allow verdicts of a few per cent"""
@@ -23,22 +23,22 @@ LAUNCH_SD = 0.03
 """fresh processes usually differ by 1 to 2 %"""
 LAG_ONE = 0.4
 LAG_ONE_LAUNCHES = 25
-"""below, chance alone gives correlations of 0.4: their standard error is 1/sqrt(launches)"""
+"""fewer launches give correlations of 0.4 by chance: their standard error is 1/sqrt(launches)"""
 LOAD = 0.5
 STEAL = 0.01
 UNEQUAL = 0.85
-"""speed of the slowest CPU; equal ones differ by a few per cent in a probe"""
+"""speed of the slowest CPU; equal CPUs differ by a few per cent in a probe"""
 DRIFT = 0.05
 CLOSURE = 0.03
 PENDING_LEAST = 0.003
-"""of a block: two sets of readings may happen to take the same time"""
+"""of a block: the least noise to assume, because two sets of readings may happen to take the same time"""
 PENDING_LAUNCHES = 0.7
 PENDING_NOISE = 3.0
-"""work put off is more than so many times what two sets of readings of values that are there differ by"""
+"""work is put off where readings take longer than so many times the noise between readings of existing values"""
 
 
 class Surroundings(NamedTuple):
-    """What the machine told about itself; what it did not tell is None or empty."""
+    """The state of the machine; unknown values are None or empty."""
 
     load_per_cpu: float | None = None
     """before timing began"""
@@ -54,164 +54,166 @@ class Surroundings(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What one backend's timing looked like."""
+    """The observations of one backend's timing."""
 
     name: str
     preempted: float
     disturbed: bool
     cpu_per_wall: float
     pending_shares: Sequence[float]
-    """one for each launch: work left over after a block, in blocks"""
+    """for each launch: work left over after a block, in blocks"""
     pending_noise: Sequence[float]
-    """what that would be from readings alone of values that are there"""
+    """for each launch: the same from readings of values that exist already"""
     steady: bool
     closure: float | None
     pinned: bool
     log_times: Sequence[float]
-    """one for each launch: log of the time per step"""
+    """for each launch: log of the time per step"""
     log_ratios: Sequence[float]
-    """one for each launch, to the baseline; empty for the baseline"""
+    """for each launch, to the baseline; empty for the baseline"""
 
 
 def notes(
-    seen: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
+    observations: Sequence[Observation], control: Sequence[float], threads: int, surroundings: Surroundings
 ) -> Iterator[StabilityWarning]:
     """Every warning that these observations give.
 
     control: the log-ratio of a twin to its backend in each launch.
     """
     yield from _of_machine(surroundings)
-    if any(not one.pinned for one in seen):
+    if any(not observation.pinned for observation in observations):
         yield StabilityWarning(
             "not-pinned",
             "this system cannot pin processes to a CPU: times vary more than they need to",
             "Quote numbers from a system that can",
         )
-    for one in seen:
-        yield from _of_one(one, threads)
+    for observation in observations:
+        yield from _of_backend(observation, threads)
     if len(control) > 1:
-        found = interval(control)
-        if found.low > CONTROL or found.high < -CONTROL:
+        twin_ratio = interval(control)
+        if twin_ratio.low > CONTROL or twin_ratio.high < -CONTROL:
             yield StabilityWarning(
                 "control",
-                f"backends differ from their twins by {math.expm1(found.mean):+.1%}",
+                f"backends differ from their twins by {math.expm1(twin_ratio.mean):+.1%}",
                 "Do not use these verdicts: repeat on a quieter machine",
             )
 
 
-def _of_machine(seen: Surroundings) -> Iterator[StabilityWarning]:
-    if seen.load_per_cpu is not None and seen.load_per_cpu > LOAD:
+def _of_machine(surroundings: Surroundings) -> Iterator[StabilityWarning]:
+    if surroundings.load_per_cpu is not None and surroundings.load_per_cpu > LOAD:
         yield StabilityWarning(
             "load",
-            f"the machine was busy before timing began (load {seen.load_per_cpu:.1f} per CPU)",
+            f"the machine was busy before timing began (load {surroundings.load_per_cpu:.1f} per CPU)",
             "Close what is busy",
         )
-    if seen.steal is not None and seen.steal > STEAL:
+    if surroundings.steal is not None and surroundings.steal > STEAL:
         yield StabilityWarning(
             "steal",
-            f"the hypervisor gave {seen.steal:.1%} of the CPU's time to other machines",
+            f"the hypervisor gave {surroundings.steal:.1%} of the CPU's time to other machines",
             "Run again at another time, or on a machine of your own",
         )
-    if seen.governor and seen.governor != "performance":
+    if surroundings.governor and surroundings.governor != "performance":
         yield StabilityWarning(
             "governor",
-            f"the clock frequency is governed by {seen.governor!r}, so that it follows the load",
+            f"the clock frequency is governed by {surroundings.governor!r}, so that it follows the load",
             "Ratios are protected, times are not: `cpupower frequency-set -g performance`",
         )
-    if seen.on_battery:
+    if surroundings.on_battery:
         yield StabilityWarning("battery", "the machine runs from its battery, which slows it down", "Plug it in")
-    if seen.speeds and min(seen.speeds.values()) < UNEQUAL:
-        slowest = min(seen.speeds, key=seen.speeds.__getitem__)
-        where = "CPU " + ", ".join(map(str, seen.timed)) if seen.timed else "where they were taken"
+    if surroundings.speeds and min(surroundings.speeds.values()) < UNEQUAL:
+        slowest = min(surroundings.speeds, key=surroundings.speeds.__getitem__)
+        place = "CPU " + ", ".join(map(str, surroundings.timed)) if surroundings.timed else "where they were taken"
         yield StabilityWarning(
             "unequal-cpus",
-            f"CPU {slowest} does {seen.speeds[slowest]:.0%} of what the fastest does: times hold for {where}",
+            f"CPU {slowest} does {surroundings.speeds[slowest]:.0%} of what the fastest does: times hold for {place}",
             "Something keeps it busy, or it is of another kind: choose CPUs with taskset",
         )
 
 
-def _of_one(one: Observation, threads: int) -> Iterator[StabilityWarning]:
-    name = one.name
-    if one.disturbed:
+def _of_backend(observation: Observation, threads: int) -> Iterator[StabilityWarning]:
+    name = observation.name
+    if observation.disturbed:
         yield StabilityWarning(
             "disturbed",
-            f"{name} has no verdict: something else slowed {one.preempted:.0%} of its blocks",
+            f"{name} has no verdict: something else slowed {observation.preempted:.0%} of its blocks",
             "Close what is busy and run again",
         )
-    elif one.preempted > PREEMPTED:
+    elif observation.preempted > PREEMPTED:
         yield StabilityWarning(
             "preempted",
-            f"something else slowed {one.preempted:.0%} of {name}'s blocks, which do not count",
-            "Close what is busy and run again: what is left may have felt it too",
+            f"something else slowed {observation.preempted:.0%} of {name}'s blocks, which do not count",
+            "Close what is busy and run again: the other blocks may be slower too",
         )
-    if one.cpu_per_wall < CPU_PER_WALL:
+    if observation.cpu_per_wall < CPU_PER_WALL:
         yield StabilityWarning(
             "waiting",
-            f"{name} had its CPU for only {one.cpu_per_wall:.0%} of the time",
+            f"{name} had its CPU for only {observation.cpu_per_wall:.0%} of the time",
             "Close what is busy; if nothing is, the backend waits for something",
         )
-    if one.cpu_per_wall > threads + THREADS_SLACK:
+    if observation.cpu_per_wall > threads + THREADS_SLACK:
         yield StabilityWarning(
             "threads",
-            f"{name} kept {one.cpu_per_wall:.1f} CPUs busy, more than the {threads} it was given",
+            f"{name} kept {observation.cpu_per_wall:.1f} CPUs busy, more than the {threads} it was given",
             "Compare it with --threads as large, or limit its threads in prepare",
         )
-    if _puts_off(one):
-        share = float(np.median(one.pending_shares))
+    if _puts_off(observation):
+        share = float(np.median(observation.pending_shares))
         yield StabilityWarning(
             "lazy",
             f"{name} left {share / (1 + share):.0%} of a block's work undone when synchronize had returned",
             "Its times are too short: let synchronize wait until the values exist",
         )
-    if not one.steady:
+    if not observation.steady:
         yield StabilityWarning(
             "not-steady",
             f"{name}'s blocks differ by more than 3 % between the beginning and the end of a launch",
             "It had not warmed up, or the machine changed its clock: run again, with --precise",
         )
-    if one.closure is not None and abs(math.log(one.closure)) > CLOSURE:
+    if observation.closure is not None and abs(math.log(observation.closure)) > CLOSURE:
         yield StabilityWarning(
             "closure",
-            f"{name}'s phases add up to {one.closure:.2f} of its step",
+            f"{name}'s phases add up to {observation.closure:.2f} of its step",
             "Trust the whole step: the phases were disturbed, or step does something else than the three verbs",
         )
-    yield from _over_launches(one)
+    yield from _over_launches(observation)
 
 
-def _puts_off(one: Observation) -> bool:
-    """Whether more work is left over than reading alone varies by, in most launches: one may be interrupted."""
-    limit = PENDING_NOISE * max(float(np.median(one.pending_noise or [0.0])), PENDING_LEAST)
-    over = [share > limit for share in one.pending_shares]
+def _puts_off(observation: Observation) -> bool:
+    """Whether more work is left over than the noise of readings, in most launches: a single launch may be disturbed."""
+    limit = PENDING_NOISE * max(float(np.median(observation.pending_noise or [0.0])), PENDING_LEAST)
+    over = [share > limit for share in observation.pending_shares]
     return sum(over) > PENDING_LAUNCHES * len(over)
 
 
-def _over_launches(one: Observation) -> Iterator[StabilityWarning]:
-    launches = len(one.log_times)
+def _over_launches(observation: Observation) -> Iterator[StabilityWarning]:
+    launches, name = len(observation.log_times), observation.name
     if launches >= 3:
         slopes = [
-            (one.log_times[j] - one.log_times[i]) / (j - i) for i in range(launches) for j in range(i + 1, launches)
+            (observation.log_times[j] - observation.log_times[i]) / (j - i)
+            for i in range(launches)
+            for j in range(i + 1, launches)
         ]
         drift = float(np.median(slopes)) * (launches - 1)
         if abs(drift) > DRIFT:
             yield StabilityWarning(
                 "drift",
-                f"{one.name} became {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} in the course of the run",
+                f"{name} became {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} in the course of the run",
                 "The ratios are protected against this, the times are not: run again once the machine has settled",
             )
-    ratios = np.asarray(one.log_ratios, dtype=np.float64)
+    ratios = np.asarray(observation.log_ratios, dtype=np.float64)
     if len(ratios) >= 3:
         spread = float(np.std(ratios, ddof=1))
         if spread > LAUNCH_SD:
             yield StabilityWarning(
                 "launch-spread",
-                f"{one.name}'s ratio varies by {spread:.1%} from launch to launch",
+                f"{name}'s ratio varies by {spread:.1%} from launch to launch",
                 "The interval allows for it; --precise narrows it",
             )
-        found = interval(ratios.tolist())
-        if not found.low <= hodges_lehmann(ratios.tolist()) <= found.high:
+        ratio = interval(ratios.tolist())
+        if not ratio.low <= hodges_lehmann(ratios.tolist()) <= ratio.high:
             yield StabilityWarning(
                 "outlying-launch",
-                f"a few launches carry {one.name}'s mean ratio",
+                f"a few launches carry {name}'s mean ratio",
                 "Look at its raw blocks in the run directory, or run again with --precise",
             )
     if len(ratios) >= LAG_ONE_LAUNCHES:
@@ -220,6 +222,6 @@ def _over_launches(one: Observation) -> Iterator[StabilityWarning]:
         if abs(lag) > LAG_ONE:
             yield StabilityWarning(
                 "correlated",
-                f"{one.name}'s successive launches are correlated ({lag:+.2f}), so that its interval is too narrow",
+                f"{name}'s successive launches are correlated ({lag:+.2f}), so that its interval is too narrow",
                 "Something on the machine changes slowly: run again on a quieter one",
             )

@@ -1,8 +1,8 @@
 """Statistics over launches. Never a minimum, never pooled samples, no outlier is dropped.
 
-A launch is one set of fresh processes. The ratio of two backends differs from launch to launch by more than the
-blocks inside one launch tell (address-space layout: 1.3 % per process at 10 µs a step), so that any inference on
-blocks finds differences between a backend and itself. Hence:
+A launch is one set of fresh processes. The ratio of two backends differs from launch to launch by more than the blocks
+inside one launch show (address-space layout: 1.3 % per process at 10 µs a step), so that an inference from blocks alone
+finds differences between a backend and itself. Hence:
 
     block      log(t_A / t_B) of one round, both sides from the same weights, next to each other in time
     instance   the median over its undisturbed rounds (`speed.blocks`)

@@ -18,7 +18,7 @@ from flint import arb
 __all__ = ["chi_square_quantile", "clopper_pearson", "t_quantile"]
 
 _HALVINGS = 200
-"""more than double precision can tell apart"""
+"""more than double precision can distinguish"""
 
 
 def _solve(rising: Callable[[float], float], target: float, low: float, high: float) -> float:

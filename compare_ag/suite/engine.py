@@ -35,7 +35,7 @@ from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Session
 from compare_ag.speed.blocks import QUINTILE
-from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturbed, plan
+from compare_ag.speed.schedule import UNPREDICTABLE, Plan, Settings, orders, perturb, plan
 from compare_ag.suite.launches import LARGEST_TAIL, TWIN, Bench, Launches, LaunchResult
 from compare_ag.worker.messages import Ahead
 
@@ -318,7 +318,7 @@ class Engine:
         """Nanoseconds per step of a burst that lasts long enough, from weights near the checkpoint."""
         steps = 1
         while True:
-            w, b = perturbed(self._w, self._b, crew.generator)
+            w, b = perturb(self._w, self._b, crew.generator)
             block, _ = crew.benches[name].session.block(self.problem, w, b, steps, 1)
             wall_ns = block.timed.wall_ns
             rough[name] = mean = wall_ns / steps
@@ -353,7 +353,7 @@ class Engine:
 
         number: of the round, those with whole blocks first.
         """
-        w, b = perturbed(self._w, self._b, crew.generator)
+        w, b = perturb(self._w, self._b, crew.generator)
         if self._judged is not None:
             self._judged.round(number, w, b)
         by, lead_by = crew.generator.uniform(1 - UNPREDICTABLE, 1 + UNPREDICTABLE, 2)
@@ -390,7 +390,7 @@ class Engine:
     def _look(self, name: str, crew: _Crew) -> None:
         """Is work left over after a block, and how many threads has it?"""
         bench, one = crew.benches[name], self.plan.lengths[self._planned(name, crew)]
-        w, b = perturbed(self._w, self._b, crew.generator)
+        w, b = perturb(self._w, self._b, crew.generator)
         bench.audit = bench.session.audit(self.problem, w, b, one.steps, one.lead_in)
         bench.observed = bench.session.observe()
         bench.others_cpu_seconds += bench.session.process.others_cpu_seconds()

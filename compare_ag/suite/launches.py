@@ -24,8 +24,8 @@ from compare_ag.speed.blocks import (
     launch_at_full_speed,
     launch_log_ratio,
     launch_log_time,
+    mark_undisturbed,
     quickest,
-    undisturbed,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Bench:
     def uninterrupted(self, *, phased: bool = False) -> Array:
         """(M, R) bool: the blocks in which no other program ran on the same CPU."""
         counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "inside_ns")]
-        return undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
+        return mark_undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
 
     def seen(self, full_ns: float) -> Seen:
         """What the blocks say, once all are made, where a probe at full speed takes so long; kept for the next time."""

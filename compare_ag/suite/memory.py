@@ -17,7 +17,7 @@ import numpy as np
 from compare_ag.host.crew import guard, in_parallel, open_session, workers_at_a_time
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.records import Memory
-from compare_ag.speed.schedule import perturbed
+from compare_ag.speed.schedule import perturb
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -58,7 +58,7 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
     """One backend in a fresh worker. Raises `WorkerFailure`."""
     problem, (_, recorded_w, recorded_b) = conditions.problem, checkpoint
     # what leaves the host is near the training's weights and never one of them, as when time is measured
-    w, b = perturbed(recorded_w, recorded_b, np.random.default_rng([problem.seed, 0x3E30]))
+    w, b = perturb(recorded_w, recorded_b, np.random.default_rng([problem.seed, 0x3E30]))
     with open_session(conditions.launch(name, "memory"), offer, conditions.cancel) as session:
         start = session.hold()
         session.load(problem.dtype)

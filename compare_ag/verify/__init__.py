@@ -1,7 +1,7 @@
 """Verdicts: did a backend train as the mathematics says, up to the rounding errors that its arithmetic may make?
 
-What is compared with:
-    readings     numbers of a formula (`compare_ag.model`): values, bounds on rounding errors, exact ones
+The right numbers:
+    readings     numbers of a formula (`compare_ag.model`): float64 values, bounds on rounding errors, exact numbers
     objective    a problem's objective as formulas over its data
     oracle       the exact trajectory and exact single steps: in float64 where that is proven enough, else in balls
     reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs
@@ -9,22 +9,22 @@ What is compared with:
     tolerance    how far a correct run may lie from the reference after k steps, derived
     points       how far loss, gradient and one step may be off at one point, component by component
 
-What is judged:
-    trajectory   what a worker claims, and whether it is well-formed
+The judgements:
+    trajectory   the training that a worker reports, and whether it is well-formed
     probes       the points at which every backend is asked
-    samples      single steps and answers at points, each against the exact one
+    samples      single steps and answers at points, each against the exact answer
     verdict      the whole trajectory: agrees, or from which step and where it does not
     certificate  everything together
-    blocks       the blocks that were timed: loss and weights after a number of updates from weights near a checkpoint
+    timed_blocks loss and weights of timed blocks, after a number of updates from weights near a checkpoint
     relations    checks that need no reference: metamorphic relations, Taylor's remainder
 
-What is said about it:
+The explanations:
     diagnosis    which known mistake explains the numbers (faults, mistakes, searches, limits, formats, course)
-    convergence  whether the training came to rest, and whether anything is left to gain
+    convergence  whether the training came to rest, and how much the loss could still fall
     published    whether a published table of losses is reproduced
 
-Pure: arrays in, verdicts out. Nothing here prints, reads files, knows a backend, or sees a worker; and no worker
-is told a number of it that it is asked for.
+Pure: arrays in, verdicts out. No module of this package prints, reads files, or knows a backend or a worker. No worker
+receives the expected result of anything it is asked to compute.
 """
 
 from compare_ag.verify.certificate import Evidence, certify

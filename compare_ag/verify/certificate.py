@@ -4,10 +4,11 @@
     gradient     at every recorded step and every point, component by component           `samples`
     step         recorded next weights against the exact step from the recorded weights   `samples`
     loss         the reported loss at the reported weights                                `samples`
-    update       next weights against the *reported* gradient: whose fault it is          `samples`
-    protocol     inputs left alone, data left alone
+    update       next weights against the *reported* gradient, apart from its errors      `samples`
+    protocol     inputs and data are not changed
 
-The tests complement one another: a converged trajectory forgives a wrong gradient, a right step a skipped one.
+The tests complement one another: a converged trajectory may hide a wrong gradient, and right single steps a skipped
+step.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from compare_ag.verify.course import stagnation
 from compare_ag.verify.diagnosis import diagnose
 from compare_ag.verify.oracle import Oracle
 from compare_ag.verify.reference import Reference
-from compare_ag.verify.samples import Finding, Sample, Test, TestResult, explained_by_reading, judge_samples
+from compare_ag.verify.samples import Finding, Sample, Test, TestResult, is_explained_by_reading, judge_samples
 from compare_ag.verify.tolerance import Tolerance
 from compare_ag.verify.trajectory import Trajectory
 from compare_ag.verify.verdict import Verdict, judge
 
 TESTS: tuple[Test, ...] = ("gradient", "step", "trajectory", "loss")
-"""the four that a certificate needs, in the order in which they are shown"""
+"""the four tests that a certificate needs, in the order in which they are shown"""
 IN_SECOND_RUN = "in the second run"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known about one backend, as arrays."""
+    """Everything known about one backend, as arrays."""
 
     trajectory: Trajectory
     gradients: dict[int, Array]
@@ -46,7 +47,7 @@ class Evidence:
     """the beginning of the training once more, in the same process, after the points"""
     repeated_gradients: dict[int, Array] = field(default_factory=dict)
     broken_protocol: Sequence[str] = ()
-    """clauses for people, one for each rule of the contract that it broke"""
+    """a clause for people for each rule of the contract that the backend broke"""
 
 
 def certify(
@@ -62,22 +63,22 @@ def certify(
         samples += _second_run(problem, samples, evidence.repeated, evidence.repeated_gradients)
         if verdict.status in ("agrees", "undecidable") and again.status not in ("agrees", "undecidable"):
             verdict = replace(again, message=f"{IN_SECOND_RUN}: {again.message}")
-    found = judge_samples(problem, oracle, samples)
-    found["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
-    wider = verdict.status in ("agrees", "undecidable") and explained_by_reading(found.values())
+    results = judge_samples(problem, oracle, samples)
+    results["trajectory"] = _trajectory_result(verdict, evidence.trajectory)
+    wider = verdict.status in ("agrees", "undecidable") and is_explained_by_reading(results.values())
     if wider:
-        found = {test: _as_read(result) for test, result in found.items()}
+        results = {test: _as_read(result) for test, result in results.items()}
     order = (*TESTS, "update")
-    tests = [found[test] for test in order if test in found]
+    tests = [results[test] for test in order if test in results]
     verdict = replace(verdict, tests=tuple(tests), worst_ratio=max(test.ratio for test in tests))
     findings = [finding for test in tests if test.test != "trajectory" for finding in test.findings]
     if findings:
         verdict = _with_finding(verdict, first_finding(findings))
     if evidence.broken_protocol:
-        # what it did to its inputs explains more than any formula could
+        # a changed input explains wrong numbers better than a formula
         return _with_protocol(verdict, evidence.broken_protocol)
     if verdict.status in ("diverges", "non-finite"):
-        known = diagnose(problem, oracle, samples, found, evidence.trajectory, reference, tolerance)
+        known = diagnose(problem, oracle, samples, results, evidence.trajectory, reference, tolerance)
         return replace(verdict, diagnosis=known)
     remarks = [f"keeps weights in more than {problem.dtype}"] if wider else []
     remarks += [remark] if (remark := stagnation(problem, evidence.trajectory)) is not None else []
@@ -90,23 +91,23 @@ def trajectory_samples(problem: Problem, trajectory: Trajectory, gradients: dict
     mini = problem.batch_size is not None
     wanted = {int(k) for k in trajectory.recorded_steps} | {trajectory.steps}
     rows_of = {k: rows for k, rows in enumerate(batches(problem)) if k in wanted} if mini else {}
-    found = []
+    samples = []
     for i, k in enumerate(trajectory.recorded_steps.tolist()):
         before, after = weights[i]
         rows = rows_of.get(k)
-        found.append(Sample(f"step {k}", before, trajectory.losses[k], gradients.get(k), after, rows, k))
+        samples.append(Sample(f"step {k}", before, trajectory.losses[k], gradients.get(k), after, rows, k))
         if mini:
-            found.append(Sample(f"step {k}, on all data", before, trajectory.full_losses[i], step=k))
+            samples.append(Sample(f"step {k}, on all data", before, trajectory.full_losses[i], step=k))
     if trajectory.final_w is not None and trajectory.final_b is not None and trajectory.steps == problem.steps:
         end, last = problem.layout.flat((trajectory.final_w, trajectory.final_b)), trajectory.steps
-        found.append(Sample(f"step {last}", end, trajectory.losses[last], rows=rows_of.get(last), step=last))
-    return found
+        samples.append(Sample(f"step {last}", end, trajectory.losses[last], rows=rows_of.get(last), step=last))
+    return samples
 
 
 def _second_run(
     problem: Problem, first: Sequence[Sample], trajectory: Trajectory, gradients: dict[int, Array]
 ) -> list[Sample]:
-    """The samples of a second run in other bits than the first one's: a fault may be rare, or come late."""
+    """The samples of a second run whose bits differ from the first run's: a fault may be rare, or come late."""
 
     def bits(sample: Sample) -> list[bytes | None]:
         numbers = (sample.weights, sample.loss, sample.gradient, sample.following)
@@ -119,7 +120,7 @@ def _second_run(
 
 
 def first_finding(findings: Sequence[Finding]) -> Finding:
-    """The earliest of the training; at one step the earliest phase; answers at points come after those."""
+    """The earliest finding of the training, at one step that of the earliest phase; findings at points come last."""
     phases = ("forward", "backward", "update", "step")
     return min(
         findings, key=lambda f: (f.step is None, f.step or 0, phases.index(f.phase), -min(f.ratio, 1e300), f.where)
@@ -127,13 +128,13 @@ def first_finding(findings: Sequence[Finding]) -> Finding:
 
 
 def _as_read(result: TestResult) -> TestResult:
-    """The result where the reading of wider weights explains what is out of tolerance."""
+    """The result without findings, where the reading of wider weights explains them all."""
     ratios = [finding.ratio_as_read or 0.0 for finding in result.findings]
     return replace(result, ratio=max(ratios, default=result.ratio), findings=())
 
 
 def _trajectory_result(verdict: Verdict, trajectory: Trajectory) -> TestResult:
-    """The judgement of the whole trajectory as one test among the others."""
+    """The judgement of the whole trajectory as the result of a test."""
     findings: tuple[Finding, ...] = ()
     if verdict.status in ("diverges", "non-finite"):
         deviation = float("nan") if verdict.observed is None else verdict.observed
@@ -150,7 +151,7 @@ def _trajectory_result(verdict: Verdict, trajectory: Trajectory) -> TestResult:
 
 
 def _with_finding(verdict: Verdict, finding: Finding) -> Verdict:
-    """The verdict with a wrong step in it: the phase is known now, and the step where it is the earlier one."""
+    """The verdict with the phase of a wrong single step, and with its step where that is earlier."""
     if verdict.status in ("diverges", "non-finite"):
         earlier = finding.step is not None and verdict.first_step is not None and finding.step <= verdict.first_step
         if not earlier:

@@ -3,21 +3,21 @@
 It matters to the reader of a verdict: once gradient descent has converged, final weights hardly depend on the
 gradient's details any more.
 
-A small gradient alone says little: a format may be unable to tell a large one from zero, and where examples are
-saturated a small one may lead far. So two things are asked of the end of a training:
+A small gradient alone shows little: a coarse format cannot tell even a large gradient from zero, and where examples are
+saturated a small gradient may lead far. So the end of a training must meet two conditions:
 
-**Small gradient.** ‖∇f‖ has been reduced by `REDUCTION`, or is down to the floor at which the dtype cannot tell it from
-zero. A residual is known to κ_σ u, a logit to about √m u S‖θ‖ of which σ passes on ¼, and a sum of n products to about
-√n u times their size (roundings behave as a random walk: Higham and Mary 2019; the worst case n would call a float32
-gradient on 10,000 examples zero when it is merely small), all carried to the gradient by S = rms ‖x̃ᵢ‖:
+**Small gradient.** ‖∇f‖ has been reduced by `REDUCTION`, or is at most the floor below which the dtype cannot tell it
+from zero. A residual is known to κ_σ u, a logit to about √m u S‖θ‖ of which σ passes on ¼, and a sum of n products to
+about √n u times their size (roundings behave as a random walk: Higham and Mary 2019; the worst case n would take a
+small float32 gradient on 10,000 examples for zero). S = rms ‖x̃ᵢ‖ carries all of these to the gradient:
 
     floor = u S (κ_σ + √n rms r + ¼ √m S ‖θ‖)
 
 **Nothing left to gain.** Newton's step would lower the loss by ½ ∇fᵀH⁻¹∇f, half the squared Newton decrement [Boyd and
 Vandenberghe, Convex Optimization, 9.5], which is at most `REMAINING` of the loss itself. This quantity does not depend
 on the scales of features and weights. It is infinite where the gradient points along a direction without curvature (a
-saturated example that is wrong), and about half the loss on separable data, however long the training: there is no
-minimum to come to rest at.
+saturated example that is wrong). On separable data, whose loss has no minimum, it is about half the loss, however long
+the training.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class Convergence:
     floor: float
     """the gradient norm at which the tested dtype's own rounding takes over"""
     gain: float | None
-    """½ ∇fᵀH⁻¹∇f at the end, what the loss could still fall by; None where the gradient is not small"""
+    """½ ∇fᵀH⁻¹∇f at the end, by which the loss could still fall; None where the gradient is not small"""
     converged: bool
     message: str
 
 
 def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
-    """Judge the full-data objective at the weights w (d,), b () beside the one at the problem's start."""
+    """Compare the full-data objective at the weights w (d,), b () with that at the problem's start."""
     objective = Objective(problem)
     theta = problem.layout.flat((w, b)).astype(np.float64)
     with np.errstate(all="ignore"):
@@ -81,9 +81,12 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
 
 def _floor(problem: Problem, end: Magnitudes) -> float:
     n, m = problem.examples, problem.layout.size
+    # S = rms ‖x̃ᵢ‖
     spread = math.sqrt(float(squared_lengths(problem.X).mean()))
     u = float(np.finfo(problem.dtype).eps) / 2
+    # ¼ √m S ‖θ‖, the error of a logit in units of u, as σ passes it on
     drift = 0.25 * math.sqrt(m) * spread * float(end.weights[0])
+    # u S (κ_σ + √n rms r + ¼ √m S ‖θ‖)
     return u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
 
 
@@ -95,21 +98,22 @@ def _gain(objective: Objective, theta: Array) -> float:
     problem = objective.problem
     details = objective.details(theta)
     gradient, share = details.gradient, details.bend / problem.examples
-    penalty = problem.layout.filled(float(problem.l2), 0.0)
+    penalty = problem.layout.repeat(float(problem.l2), 0.0)
     curvature, diagonal = _hessian(problem.X, share)
     # with C² = diag H: gᵀH⁻¹g = ĝᵀĤ⁻¹ĝ for ĝ = C⁻¹g, Ĥ = C⁻¹HC⁻¹, whose diagonal is 1
-    scale = np.sqrt(diagonal + penalty)
+    scale = np.sqrt(diagonal + penalty)  # C
     flat = scale == 0.0
     if (gradient[flat] != 0.0).any():
         return math.inf
     scale[flat] = 1.0
-    residual = gradient / scale
+    residual = gradient / scale  # ĝ
     direction, square = residual, float(residual @ residual)
     gain, enough = 0.0, 1e-20 * square
     for _ in range(min(len(theta), MOST_ITERATIONS, 8 + int(MOST_OPERATIONS / problem.X.size))):
         if not square > enough:
             break
         moved = direction / scale
+        # Ĥd and dᵀĤd
         bent = (curvature(moved) + penalty * moved) / scale
         along = float(direction @ bent)
         if not along > 0.0:

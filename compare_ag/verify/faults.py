@@ -1,13 +1,13 @@
-"""Answers out of tolerance, and what it means that a mistake explains them.
+"""Answers out of tolerance, and the condition under which a mistake explains them.
 
 A mistake predicts by how much each wrong number should be off: its *excess*, reported minus exact. Excesses are small
 and exactly known, so that a prediction in plain float64 is good to sixteen digits of the *error*, not of the number.
-A mistake explains the faults if it leaves, at every one of them, no more than rounding may leave of a computation that
-makes this mistake and no other.
+A mistake explains the faults if the remainder at every fault is within the rounding errors of a computation that makes
+only this mistake.
 
 Updates are judged in units of a gradient: a step from θ to θ' by a gradient g seems to have used (θ - θ')/η, and the
 excess is that minus g. So a wrong learning rate and a wrongly scaled gradient are one prediction about two quantities.
-Knows no list of mistakes (`mistakes`, `formats`).
+The mistakes themselves are in `mistakes` and `formats`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from compare_ag.verify.readings import Reading
 from compare_ag.verify.samples import Sample
 
 COMPUTED = 2.0
-"""tolerances that a prediction without fitted constants may miss by: the backend's rounding, and float64's in ours"""
+"""tolerances by which a prediction without fitted constants may miss: the backend's rounding, and its own"""
 FITTED = 4.0
 """the same where a constant was fitted to those numbers"""
 REMAINDER = 1 / 3
-"""what may be left of the largest excess: an explanation that leaves more has not explained"""
+"""the largest remainder of an explanation, as a share of the largest excess"""
 
 Kind: TypeAlias = Literal["loss", "gradient", "update", "step"]
 """as the tests of `samples`; a step is judged where no gradient was reported, and stands for both"""
 
 
 class Examples:
-    """The examples of a problem in float64, and readings of its objective on them; those of all the data are kept."""
+    """The examples of a problem in float64, and readings of its objective on them; the reading of all data is kept."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -46,7 +46,7 @@ class Examples:
         self._full: ExampleBatch | None = None
 
     def batch(self, rows: Array | None, *, inverted: bool = False) -> ExampleBatch:
-        """A batch; inverted: with each label as the other one."""
+        """A batch; inverted: with 1 - y for each label y."""
         if rows is not None or inverted:
             return self._read(rows, inverted)
         if self._full is None:
@@ -62,14 +62,14 @@ class Examples:
 
 @dataclass
 class ExampleBatch:
-    """Some examples."""
+    """The examples of a batch."""
 
     X: Array
     """(n, d), in the problem's dtype"""
     y: Array
     """(n,)"""
     reading: Reading
-    """of the objective's details there"""
+    """of the objective's details on the batch"""
 
     @cached_property
     def design(self) -> Array:
@@ -101,27 +101,27 @@ class AnsweredPoint:
 
 
 class Prediction(NamedTuple):
-    """What a mistake would have made of one answer."""
+    """The answer of a backend that makes the mistake."""
 
     excess: Array
     """(q,)"""
     growth: Array | float = 1.0
-    """by what the mistake also multiplies the rounding errors"""
+    """the factor by which the mistake multiplies the rounding errors"""
 
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """One answer of q numbers against its tolerance, out of it unless it is a right one: q = 1 for a loss, else m."""
+    """An answer of q numbers with its tolerance, which right answers meet: q = 1 for a loss, else m."""
 
     kind: Kind
     point: AnsweredPoint
     sample: Sample
     before: Sample | None
-    """what was answered just before, where that is known"""
+    """the answer just before, where that is known"""
     last_update: Sample | None
-    """whose update was made just before this one, where that is known"""
+    """the sample of the update just before, where that is known"""
     observed: Array
-    """(q,): what was reported; the new weights of an update or step"""
+    """(q,): the reported numbers; the new weights of an update or step"""
     right: Array
     """(q,): the exact loss or gradient, or the gradient that an update was given"""
     excess: Array
@@ -129,9 +129,9 @@ class WrongAnswer:
     tolerance: Array
     """(q,)"""
     twin: str | None = None
-    """where else the very same bits were reported, although another answer is right there"""
+    """the name of another point at which the same bits were reported, although another answer is right there"""
     reported: Array | None = None
-    """(P, q): the answers of this kind at all points on the same batch, right ones too"""
+    """(P, q): the right and wrong answers of this kind at all points on the same batch"""
 
     @property
     def is_wrong(self) -> bool:
@@ -140,7 +140,7 @@ class WrongAnswer:
 
     @property
     def subject(self) -> str:
-        """What the sentences are about."""
+        """The subject of the sentences."""
         return "the loss" if self.kind == "loss" else "the gradient"
 
     @property
@@ -150,29 +150,29 @@ class WrongAnswer:
 
     @property
     def penalty(self) -> Array:
-        """What the L2 penalty contributes, (q,)."""
+        """The part of the L2 penalty, (q,)."""
         return self.point.shrinkage if self.kind != "loss" else np.array([self.point.penalty])
 
     @property
     def terms(self) -> Array:
-        """What each example contributes, (n, q)."""
+        """The part of each example, (n, q)."""
         return self.spread(self.point.losses, self.point.residual)
 
     def spread(self, losses: Array, residuals: Array) -> Array:
-        """What changes of the examples' losses (n,) or residuals (n,) contribute, each alone, (n, q)."""
+        """The effect of changes of the examples' losses (n,) or residuals (n,), each alone, (n, q)."""
         point = self.point
         changes = losses[:, None] if self.kind == "loss" else residuals[:, None] * point.design
         return np.asarray(changes / point.examples)
 
     def of(self, point: AnsweredPoint) -> Array:
-        """The same quantity elsewhere."""
+        """The same quantity at another point."""
         return np.array([point.loss]) if self.kind == "loss" else point.gradient
 
     def instead(self, point: AnsweredPoint) -> Prediction:
-        """The answer for another point was given for this one."""
+        """The prediction that the answer for another point was given for this point."""
         problem = self.point.data.problem
-        there = point_tolerance(problem, point.theta.astype(problem.dtype), point.rows)
-        tolerance = np.array([there.loss]) if self.kind == "loss" else there.gradient
+        allowed = point_tolerance(problem, point.theta.astype(problem.dtype), point.rows)
+        tolerance = np.array([allowed.loss]) if self.kind == "loss" else allowed.gradient
         with np.errstate(all="ignore"):
             growth = np.maximum(1.0, np.nan_to_num(tolerance / self.tolerance, nan=1.0, posinf=np.inf))
         return Prediction(self.of(point) - self.right, growth)
@@ -189,23 +189,23 @@ class WrongAnswer:
 
 
 WrongAnswers: TypeAlias = Sequence[WrongAnswer]
-"""wrong answers first, then right ones, which a mistake must leave right"""
+"""wrong answers first, then right answers, which a mistake must leave right"""
 
 
-def wrong_ones(faults: WrongAnswers) -> list[WrongAnswer]:
-    """Those that are out of tolerance."""
+def wrong_answers(faults: WrongAnswers) -> list[WrongAnswer]:
+    """The answers that are out of tolerance."""
     return [fault for fault in faults if fault.is_wrong]
 
 
 Explain: TypeAlias = Callable[[WrongAnswers], str | None]
-"""The sentence of a mistake that explains the faults, or None"""
+"""the sentence of a mistake that explains the faults, or None"""
 
 
-def explained(faults: WrongAnswers, predictions: Iterable[Prediction | None], constants: int = 0) -> bool:
-    """Whether the predictions meet every fault; None says nothing about one. They may be lazy: the first miss ends it.
+def explains_faults(faults: WrongAnswers, predictions: Iterable[Prediction | None], constants: int = 0) -> bool:
+    """Whether the predictions meet every fault; None predicts nothing. A lazy iterable is read up to the first miss.
 
-    ``constants`` were fitted or searched for: that many more numbers must be off by more than the slack, for as many
-    are met whatever the mistake.
+    constants: how many were fitted or searched for. As many numbers are met whatever the mistake, so more numbers than
+    that must be off by more than the slack.
     """
     slack = FITTED if constants else COMPUTED
     informative, largest, left, known = 0, 0.0, 0.0, 0
@@ -219,7 +219,7 @@ def explained(faults: WrongAnswers, predictions: Iterable[Prediction | None], co
             return False
         informative += int((np.abs(fault.excess) > slack * fault.tolerance).sum())
         largest, left = max(largest, fault.in_tolerances(fault.excess)), max(left, fault.in_tolerances(remainder))
-    enough = known >= min(2, len(wrong_ones(faults))) and informative > constants
+    enough = known >= min(2, len(wrong_answers(faults))) and informative > constants
     return enough and left <= REMAINDER * largest
 
 
@@ -235,18 +235,18 @@ def fit(faults: WrongAnswers, directions: Sequence[Array | None]) -> float:
     return above / below if below > 0 else float("nan")
 
 
-def named(predict: Callable[[WrongAnswer], Prediction | Array | None], sentence: str) -> Explain:
+def mistake(predict: Callable[[WrongAnswer], Prediction | Array | None], sentence: str) -> Explain:
     """A mistake without constants; ``{subject}`` in its sentence is "the loss" or "the gradient"."""
 
     def explain(faults: WrongAnswers) -> str | None:
-        found = (predict(fault) for fault in faults)
-        predictions = (Prediction(p) if isinstance(p, np.ndarray) else p for p in found)
-        return sentence.format(subject=faults[0].subject) if explained(faults, predictions) else None
+        answers = (predict(fault) for fault in faults)
+        predictions = (Prediction(p) if isinstance(p, np.ndarray) else p for p in answers)
+        return sentence.format(subject=faults[0].subject) if explains_faults(faults, predictions) else None
 
     return explain
 
 
-def fitted(direction: Callable[[WrongAnswer], Array | None], sentence: Callable[[str, float], str]) -> Explain:
+def fitted_mistake(direction: Callable[[WrongAnswer], Array | None], sentence: Callable[[str, float], str]) -> Explain:
     """A mistake with one unknown size c: the excess is c times the direction. ``sentence`` gets the subject and c."""
 
     def explain(faults: WrongAnswers) -> str | None:
@@ -258,15 +258,17 @@ def fitted(direction: Callable[[WrongAnswer], Array | None], sentence: Callable[
 
 
 def size(faults: WrongAnswers, directions: Sequence[Array | None], constants: int) -> float | None:
-    """The roundest c for which c · directions explains the faults: people write 0.01, and rounding adds the rest."""
+    """The c with the fewest digits for which c · directions explains the faults: people write round numbers."""
     best = fit(faults, directions)
     for c in (*(float(f"{best:.{digits}e}") for digits in range(4)), best):
-        if explained(faults, [None if d is None else Prediction(c * d, 1.0 + abs(c)) for d in directions], constants):
+        if explains_faults(
+            faults, [None if d is None else Prediction(c * d, 1.0 + abs(c)) for d in directions], constants
+        ):
             return c
     return None
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A constant near or far from 1, with three digits of what distinguishes it from 1."""
     off = abs(value - 1.0)
     if 0.0 < off < 1e-7:

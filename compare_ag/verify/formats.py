@@ -1,16 +1,16 @@
-"""Silent downcasts: are the numbers those of a coarser floating-point format than the one asked for?
+"""Silent downcasts: are the numbers those of a coarser floating-point format than the requested format?
 
 Four signs, the surest first:
 
     grid         the wrong numbers are numbers of the coarser format: of all components, of b's alone, …
     products     rounding the factors of the matrix products, as TF32 and bfloat16 units do, predicts the errors
     function     the errors are those of an exponential, a logarithm or a sigmoid that is good to float32 only
-    consistent   the errors are larger than the format asked for allows, within what the coarser one does, and have no
-                 pattern
+    consistent   the errors exceed the tolerance of the requested format, are within that of the coarser format, and
+                 have no pattern
 
-The last two are bounds: any error of the right size and place meets them. So they are asked for last, and only where
+The last two are bounds: any error of the right size and place meets them. So they are tried last, and only where
 the errors look like rounding errors, which change at random from one point to the next (`_looks_random`). To first
-order a tolerance is proportional to u, so that the tolerance of the coarser format is a multiple of the one at hand.
+order a tolerance is proportional to u, so that the tolerance of a coarser format is a multiple of the given tolerance.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from compare_ag.verify.faults import (
     Prediction,
     WrongAnswer,
     WrongAnswers,
-    explained,
-    wrong_ones,
+    explains_faults,
+    wrong_answers,
 )
 
 
@@ -49,23 +49,23 @@ class Format(NamedTuple):
 
 FLOAT32 = Format("float32", 24)
 FORMATS = (FLOAT32, Format("TF32 or float16 (11 significant bits)", 11), Format("bfloat16 (8 significant bits)", 8))
-"""the finest first: what a finer one explains needs no coarser one"""
+"""the finest first: numbers that a finer format explains need no coarser format"""
 CHANCE = 24.0
-"""bits: numbers of the format asked for lie on a coarser one's grid by chance once in 2^24 times"""
+"""bits: numbers of the requested format lie on a coarser grid by chance once in 2^24 times"""
 TYPICAL = 1 / 1000
 """errors smaller than this, in units of a format's tolerance, are too small for that format"""
 INFORMATIVE = 0.5
-"""a tolerance beyond this share of the terms that were summed is met by anything"""
+"""a tolerance beyond this share of the summed terms is met by any number"""
 FLOAT32_RANGE = 87.0
 """a logit beyond which exp(-|z|) is no normal number of float32, and may have no digits there"""
 EXPECTED = 1000.0
-"""tolerances: where a function may be off by more, and nothing is off, it is another that is inaccurate"""
+"""tolerances: a function that may be off by more, where no answer is off, is not the inaccurate function"""
 SHARE = 1 / 50
-"""of what n errors of a function may do if they do not cancel, errors use up so much over √n and more"""
+"""the least share of the bound on n errors that do not cancel, times √n: smaller errors have another cause"""
 MANY = 8
 """points at which errors of one sign are no accident"""
 FEWEST_POINTS = 3
-"""at which errors must be known before they can be said to change at random"""
+"""at which errors must be known to judge whether they change at random"""
 ONE_DIRECTION = 0.95
 """a share of the squares of unit errors beyond which they lie in one direction"""
 CLOSE = 2.0**-7
@@ -74,7 +74,7 @@ SAME = 0.05
 """of the larger of two errors"""
 
 
-def rounded(values: Array, digits: int) -> Array:
+def round_to(values: Array, digits: int) -> Array:
     """``values`` rounded to nearest even with ``digits`` significant binary digits, whatever their exponent."""
     mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
     return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits))
@@ -85,7 +85,7 @@ def _coarser(faults: WrongAnswers) -> list[Format]:
 
 
 def _within(faults: WrongAnswers, kind: Format, wrong: Array) -> bool:
-    """Whether the errors of the components ``wrong`` (q,) have the size of ``kind``'s, where that can be told."""
+    """Whether the errors of the components ``wrong`` (q,) have the size of those of ``kind``."""
     largest, telling, numbers = 0.0, 0, len(faults) * int(wrong.sum())
     for fault in faults:
         tolerance = fault.tolerance * (kind.u / fault.roundoff)
@@ -100,22 +100,22 @@ def _wrong(faults: WrongAnswers) -> Array:
 
 
 def _names(faults: WrongAnswers, wrong: Array) -> str:
-    """Of what kind of number, and of which of its components if not of all, as "the gradient of b"."""
-    what = {"loss": "the loss", "gradient": "the gradient", "update": "the update"}.get(faults[0].kind, "the step")
+    """The wrong quantity, with its wrong components if not all are wrong, as "the gradient of b"."""
+    quantity = {"loss": "the loss", "gradient": "the gradient", "update": "the update"}.get(faults[0].kind, "the step")
     size = len(wrong)
     if wrong.all() or size == 1:
-        return what
+        return quantity
     if wrong[:-1].all() and size > 2:
-        return f"{what} of w"
-    return f"{what} of {', '.join(faults[0].point.layout.coordinate(int(j)) for j in np.flatnonzero(wrong)[:3])}"
+        return f"{quantity} of w"
+    return f"{quantity} of {', '.join(faults[0].point.layout.coordinate(int(j)) for j in np.flatnonzero(wrong)[:3])}"
 
 
 def _looks_random(faults: WrongAnswers, wrong: Array, kind: Format) -> bool:
     """Whether the errors of the components ``wrong`` (q,) change from point to point as rounding errors do.
 
-    They have both signs, they do not all lie in one direction, and weights that differ by little, but by more than an
-    ulp of the format, have errors that differ by much: an error that is a smooth function of the weights is another
-    formula. Too few points tell nothing.
+    Rounding errors have both signs, they do not all lie in one direction, and they differ much at weights that differ
+    by little, but by more than an ulp of the format: an error that is a smooth function of the weights comes from
+    another formula. False where there are too few points.
     """
     points = {(fault.point.theta.tobytes(), fault.point.examples): fault for fault in faults}
     errors = np.array([(fault.excess / fault.tolerance)[wrong] for fault in points.values()])
@@ -135,20 +135,20 @@ def _looks_random(faults: WrongAnswers, wrong: Array, kind: Format) -> bool:
 
 
 def _is_smooth(faults: WrongAnswers, wrong: Array, kind: Format) -> bool:
-    """Whether errors at weights that lie close together are nearly the same, where there are such weights."""
+    """Whether errors at weights that lie close together are nearly the same; False where there are no such weights."""
     close, same = 0, 0
-    for one, other in itertools.combinations(faults, 2):
-        a, b = one.point.theta, other.point.theta
+    for fault, neighbour in itertools.combinations(faults, 2):
+        a, b = fault.point.theta, neighbour.point.theta
         distance = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-300)
-        if one.point.examples == other.point.examples and kind.u < distance < CLOSE:
-            first, second = one.excess[wrong], other.excess[wrong]
+        if fault.point.examples == neighbour.point.examples and kind.u < distance < CLOSE:
+            first, second = fault.excess[wrong], neighbour.excess[wrong]
             close += 1
             same += bool(np.abs(first - second).max() <= SAME * max(np.abs(first).max(), np.abs(second).max()))
     return 2 * same > close
 
 
 def _volume(fault: WrongAnswer) -> Array:
-    """The sum of the sizes of what is summed, (q,)."""
+    """The sum of the absolute values of the summed terms, (q,)."""
     if fault.kind == "loss":
         return np.array([float((fault.point.losses + np.abs(fault.point.logits)).mean())])
     terms: Array = np.abs(fault.terms).sum(axis=0) + np.abs(fault.penalty)
@@ -158,17 +158,17 @@ def _volume(fault: WrongAnswer) -> Array:
 
 
 def on_grid(faults: WrongAnswers) -> str | None:
-    """Every wrong number is a number of a coarser format, and as near as that format comes."""
-    faults = wrong_ones(faults)
+    """Every wrong number is a number of a coarser format, and within that format's rounding of the right number."""
+    faults = wrong_answers(faults)
     wrong = _wrong(faults)
     numbers = np.concatenate([fault.observed[wrong] for fault in faults]).astype(np.float64)
     numbers = numbers[numbers != 0.0]
     for kind in reversed(_coarser(faults)):
         chance = numbers.size * (-np.log2(faults[0].roundoff) - kind.digits)
-        if chance >= CHANCE and (rounded(numbers, kind.digits) == numbers).all() and _near(faults, kind):
+        if chance >= CHANCE and (round_to(numbers, kind.digits) == numbers).all() and _near(faults, kind):
             if wrong.all():
-                what = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
-                return f"consistent with {kind.name}: every {what} is a number of that format"
+                number = {"loss": "loss", "gradient": "component of the gradient"}.get(faults[0].kind, "new weight")
+                return f"consistent with {kind.name}: every {number} is a number of that format"
             return f"{_names(faults, wrong)}, and nothing else, is in {kind.name}"
     return None
 
@@ -180,17 +180,18 @@ def _near(faults: WrongAnswers, kind: Format) -> bool:
 def products(faults: WrongAnswers) -> str | None:
     """Factors of the matrix products rounded forward, backward or both.
 
-    An AD tool may divide the residuals by n before, and b's gradient may be a part of the product or a sum of its own.
+    An AD tool may divide the residuals by n before the product; b's gradient may be a part of the product or a separate
+    sum.
     """
     ways = list(itertools.product((False, True), repeat=3))
     for kind in _coarser(faults):
-        if explained(faults, (_forward(fault, kind) for fault in faults), constants=1):
+        if explains_faults(faults, (_forward(fault, kind) for fault in faults), constants=1):
             return f"consistent with {kind.name}: the factors of the forward matrix product are rounded to it"
         for forward, divided, bias in ways:
             predictions = (_backward(fault, kind, forward, divided, bias) for fault in faults)
-            if explained(faults, predictions, constants=1):
-                where = "forward and backward" if forward else "backward"
-                return f"consistent with {kind.name}: the factors of the {where} matrix product are rounded to it"
+            if explains_faults(faults, predictions, constants=1):
+                direction = "forward and backward" if forward else "backward"
+                return f"consistent with {kind.name}: the factors of the {direction} matrix product are rounded to it"
     return None
 
 
@@ -200,7 +201,7 @@ def _residual(fault: WrongAnswer, kind: Format, forward: bool) -> Array:
     if not forward:
         return point.residual
     w, b = point.layout.parts(point.theta)
-    logits = rounded(point.design[:, :-1], kind.digits) @ rounded(w, kind.digits) + b
+    logits = round_to(point.design[:, :-1], kind.digits) @ round_to(w, kind.digits) + b
     return point.data.objective.residual(logits, point.y)
 
 
@@ -211,13 +212,13 @@ def _forward(fault: WrongAnswer, kind: Format) -> Prediction:
 
 
 def _backward(fault: WrongAnswer, kind: Format, forward: bool, divided: bool, bias: bool) -> Prediction:
-    """The gradient from rounded factors; a residual near the middle of two numbers may go to either."""
+    """The gradient from rounded factors; a residual near the middle of two numbers may be rounded to either."""
     point, r = fault.point, _residual(fault, kind, forward)
     before = float(point.examples) if divided else 1.0
     reach = K_SIGMOID + len(fault.right) / 4.0 * (np.abs(point.design) @ np.abs(point.theta))
     reach = fault.roundoff * reach
-    low, middle, high = (rounded((r + shift) / before, kind.digits) * before for shift in (-reach, 0.0, reach))
-    coarse = rounded(point.design, kind.digits)
+    low, middle, high = (round_to((r + shift) / before, kind.digits) * before for shift in (-reach, 0.0, reach))
+    coarse = round_to(point.design, kind.digits)
     slope, either = middle @ coarse, np.abs(high - low) @ np.abs(coarse)
     if not bias:
         slope[-1], either[-1] = r.sum(), 0.0
@@ -226,11 +227,11 @@ def _backward(fault: WrongAnswer, kind: Format, forward: bool, divided: bool, bi
 
 
 def inaccurate_function(faults: WrongAnswers) -> str | None:
-    """One function is good to float32 only, and all else to float64; named with what it does to the numbers."""
+    """One function is good to float32 only, and everything else to float64."""
     if faults[0].roundoff >= FLOAT32.u or faults[0].kind == "update":
         return None
     faults = [fault for fault in faults if float(np.abs(fault.point.logits).max()) < FLOAT32_RANGE]
-    bad, right = wrong_ones(faults), [fault for fault in faults if not fault.is_wrong]
+    bad, right = wrong_answers(faults), [fault for fault in faults if not fault.is_wrong]
     if not bad:
         return None
     if sum(len(fault.right) for fault in bad) < 2 or _is_smooth(bad, _wrong(bad), FLOAT32) or _has_one_sign(bad):
@@ -238,10 +239,10 @@ def inaccurate_function(faults: WrongAnswers) -> str | None:
     names: list[str] = []
     for name, bound, everywhere in FUNCTIONS:
         if not right and not everywhere:
-            continue  # nothing tells it from float32 throughout
+            continue  # without right answers it cannot be told from float32 throughout
         shares = [np.abs(f.excess) / (f.tolerance + _reach(f, bound)) for f in bad]
         least = SHARE / np.sqrt(bad[0].point.examples)
-        # where so much is to be expected, not every error happens to be none
+        # where large errors are expected, they cannot all be 0 by chance
         refuted = everywhere and any((_reach(f, bound) > EXPECTED * f.tolerance).any() for f in right)
         if least <= np.max(shares) <= 1.0 and not refuted:
             names.append(name)
@@ -258,7 +259,7 @@ def _has_one_sign(faults: WrongAnswers) -> bool:
 
 
 def _reach(fault: WrongAnswer, bound: Callable[[AnsweredPoint], tuple[Array, Array]]) -> Array:
-    """What errors of a function may do to a fault's numbers, (q,): they need not cancel."""
+    """The largest effect of a function's errors on a fault's numbers, (q,), if no two cancel."""
     losses, residuals = bound(fault.point)
     reach: Array = FLOAT32.u * np.abs(fault.spread(losses, residuals)).sum(axis=0)
     return reach
@@ -325,7 +326,7 @@ FUNCTIONS: tuple[tuple[str, Callable[[AnsweredPoint], tuple[Array, Array]], bool
 
 def consistent(faults: WrongAnswers) -> str | None:
     """Errors without a pattern, of the size that the finest sufficient format would leave."""
-    faults = wrong_ones(faults)
+    faults = wrong_answers(faults)
     wrong = _wrong(faults)
     for kind in _coarser(faults):
         if _within(faults, kind, wrong):

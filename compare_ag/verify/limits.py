@@ -1,7 +1,7 @@
 """Clips, thresholds and cancellation: examples beyond some limit get another loss or another gradient.
 
-A limit is searched for, between the examples that show it and those that do not, or tried in the sizes that people
-choose. p is a probability, q = exp(-ℓ) that of the right label, s = (1 - 2y) z as in `faults`.
+A limit is searched for between the examples beyond it and those within it, or tried in the sizes that people choose. p
+is a probability, q = exp(-ℓ) that of the right label, s = (1 - 2y) z as in `faults`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from compare_ag.problem.core import Array
-from compare_ag.verify.faults import COMPUTED, AnsweredPoint, Prediction, WrongAnswer, WrongAnswers, explained
+from compare_ag.verify.faults import COMPUTED, AnsweredPoint, Prediction, WrongAnswer, WrongAnswers, explains_faults
 from compare_ag.verify.searches import MOST_CELLS
 
 CLAMPS = (
@@ -32,15 +32,15 @@ CLAMPS = (
     1e-16,
     math.exp(-100.0),
 )
-"""what people keep a probability away from 0 by before its logarithm; torch's BCELoss clamps the logarithm at -100"""
+"""usual distances of a probability from 0 before its logarithm; torch's BCELoss clamps the logarithm at -100"""
 THRESHOLDS = (20.0, 15.0, 10.0, 16.0, 18.0, 25.0, 30.0, 32.0, 33.0, 34.0, 35.0, 36.0, 40.0)
 """logits beyond which people take softplus(x) for x; torch's softplus takes 20"""
 
 
-def clipped(faults: WrongAnswers) -> str | None:
+def find_clipped_gradient(faults: WrongAnswers) -> str | None:
     """Examples beyond some limit contribute no gradient: of a logit, of their loss, or of their residual.
 
-    What is dropped is nearly all of an example's gradient where it is wrong, and nearly nothing where it is right.
+    A clip drops nearly the whole gradient of an example that is wrong, and nearly none of an example that is right.
     """
     for measure, words in (
         (
@@ -59,18 +59,18 @@ def clipped(faults: WrongAnswers) -> str | None:
 
 
 def _clamp_between(least: float, most: float) -> str:
-    """The size of a clip, between two bounds: of those that people choose, if it is one; else the range."""
+    """The size of a clip between two bounds: a usual size, if exactly one fits; else the range."""
     usual = [clamp for clamp in CLAMPS if least <= clamp <= most]
     if len(usual) == 1:
         return f"{usual[0]:.1e}"
     return f"some {least:.1e} to {most:.1e}" if most > 2.0 * least else f"some {most:.1e}"
 
 
-def thresholded(faults: WrongAnswers) -> str | None:
+def find_threshold(faults: WrongAnswers) -> str | None:
     """softplus(x) is x beyond a threshold, for x = s, z or -z: its loss lacks log(1 + exp(-|z|)), its slope is 1."""
     for name, sign in (("(1 - 2y) z", None), ("z", 1.0), ("-z", -1.0)):
 
-        def signed(point: AnsweredPoint, sign: float | None = sign) -> Array:
+        def measure(point: AnsweredPoint, sign: float | None = sign) -> Array:
             return point.wrongness if sign is None else sign * point.logits
 
         changes = []
@@ -79,7 +79,7 @@ def thresholded(faults: WrongAnswers) -> str | None:
             decay = np.exp(-np.abs(point.logits))
             factor = 1.0 - 2.0 * point.y if sign is None else sign
             changes.append(fault.spread(-np.log1p(decay), factor * decay / (1.0 + decay)))
-        limits = _bracket(faults, signed, changes)
+        limits = _bracket(faults, measure, changes)
         if limits is not None:
             usual = [threshold for threshold in THRESHOLDS if limits[0] <= threshold < limits[1]]
             if usual:
@@ -90,9 +90,9 @@ def thresholded(faults: WrongAnswers) -> str | None:
 def _bracket(
     faults: WrongAnswers, measure: Callable[[AnsweredPoint], Array], changes: Sequence[Array]
 ) -> tuple[float, float] | None:
-    """Between which limits of ``measure`` it explains all faults that the examples beyond are changed, or None.
+    """The range of limits of ``measure`` for which changing the examples beyond explains all faults, or None.
 
-    changes: what each example's change contributes to each fault, (n, q).
+    changes: the effect of each example's change on each fault, (n, q).
     """
     if any(fault.point.examples * len(fault.right) > MOST_CELLS for fault in faults):
         return None
@@ -102,16 +102,16 @@ def _bracket(
         (beyond, within), count = _limits(fault, sizes, change)
         low, high = max(low, beyond), min(high, within)
         predictions.append(Prediction(change[np.argsort(-sizes, kind="stable")[:count]].sum(axis=0)))
-    # a limit below every example's would be none: that is another mistake's
+    # a limit below every example changes all of them: that is another mistake
     known = -math.inf < low < high < math.inf
-    return (low, high) if known and explained(faults, predictions, constants=1) else None
+    return (low, high) if known and explains_faults(faults, predictions, constants=1) else None
 
 
 def _limits(fault: WrongAnswer, sizes: Array, change: Array) -> tuple[tuple[float, float], int]:
-    """Between which limits of ``sizes`` (n,) changing the larger ones explains a fault, and how many those are."""
+    """The range of limits of ``sizes`` (n,) beyond which changed examples explain a fault, and their number."""
     order = np.argsort(-sizes, kind="stable")
     steps = np.concatenate([[math.inf], sizes[order], [-math.inf]])
-    # row k: the k largest are changed; equal ones lie on one side of a limit
+    # row k: the k largest are changed; equal sizes lie on one side of a limit
     changed = np.concatenate([0.0 * change[:1], np.cumsum(change[order], axis=0)])
     met = (np.abs(fault.excess - changed) <= COMPUTED * fault.tolerance).all(axis=1) & (steps[1:] < steps[:-1])
     if not met.any():
@@ -120,36 +120,36 @@ def _limits(fault: WrongAnswer, sizes: Array, change: Array) -> tuple[tuple[floa
     return (float(steps[last + 1]), float(steps[first])), first
 
 
-def capped(faults: WrongAnswers) -> str | None:
-    """The loss of a probability that is kept away from 0, by a maximum, by an addition, or away from 0 and 1."""
+def find_clipped_loss(faults: WrongAnswers) -> str | None:
+    """The loss of a probability that is kept away from 0 by a maximum or an addition, or away from 0 and 1."""
     ways = (
-        ("the loss is that of {}: it is clipped", _at_least),
-        ("the loss is that of {}: it is clipped", _increased),
-        ("the loss is that of {}: it is clipped", _between),
+        ("the loss is that of {}: it is clipped", _loss_of_maximum),
+        ("the loss is that of {}: it is clipped", _loss_of_sum),
+        ("the loss is that of {}: it is clipped", _loss_of_clip),
     )
     for clamp in CLAMPS:
         for words, way in ways:
             predictions = [Prediction(np.array([(way(f, clamp) - f.point.losses).mean()])) for f in faults]
-            if explained(faults, predictions, constants=1):
-                names = {_at_least: "probabilities at least {:.1e}", _increased: "probabilities plus {:.1e}"}
-                what = names.get(way, "probabilities clipped at {:.1e}, from 0 and from 1").format(clamp)
-                if way is _at_least and clamp == CLAMPS[-1]:
-                    what = "logarithms of at least -100"
-                return words.format(what)
+            if explains_faults(faults, predictions, constants=1):
+                names = {_loss_of_maximum: "probabilities at least {:.1e}", _loss_of_sum: "probabilities plus {:.1e}"}
+                probabilities = names.get(way, "probabilities clipped at {:.1e}, from 0 and from 1").format(clamp)
+                if way is _loss_of_maximum and clamp == CLAMPS[-1]:
+                    probabilities = "logarithms of at least -100"
+                return words.format(probabilities)
     return None
 
 
-def _at_least(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_maximum(fault: WrongAnswer, clamp: float) -> Array:
     """-log max(p, c), (n,), for the probability p = exp(-ℓ) of the right label."""
     return np.asarray(np.minimum(fault.point.losses, -math.log(clamp)))
 
 
-def _increased(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_sum(fault: WrongAnswer, clamp: float) -> Array:
     """-log(p + c)."""
     return np.asarray(-np.logaddexp(-fault.point.losses, math.log(clamp)))
 
 
-def _between(fault: WrongAnswer, clamp: float) -> Array:
+def _loss_of_clip(fault: WrongAnswer, clamp: float) -> Array:
     """-log of the probability, which is kept between c and 1 - c in the dtype; 1 - (1 - c) is not c there."""
     y, real = fault.point.y, np.dtype(fault.point.data.problem.dtype).type
     least, most = float(real(clamp)), float(real(1) - real(clamp))
@@ -158,7 +158,7 @@ def _between(fault: WrongAnswer, clamp: float) -> Array:
     return np.asarray(np.clip(fault.point.losses, floor, ceiling))
 
 
-def softened(faults: WrongAnswers) -> str | None:
+def find_softened_logarithm(faults: WrongAnswers) -> str | None:
     """The slope of a logarithm that is kept away from 0: p + c or max(p(1 - p), c) stands where p or p(1 - p) should.
 
     With q = exp(-ℓ), the probability of the right label, r becomes r q/(q + c), r min(1, p(1 - p)/c), or clip(p) - y.
@@ -172,7 +172,7 @@ def softened(faults: WrongAnswers) -> str | None:
             changes = [
                 fault.spread(fault.point.losses, slope(fault.point, clamp) - fault.point.residual) for fault in faults
             ]
-            if explained(faults, (Prediction(change.sum(axis=0)) for change in changes), constants=1):
+            if explains_faults(faults, (Prediction(change.sum(axis=0)) for change in changes), constants=1):
                 return f"the gradient {words.format(clamp)}"
     return None
 
@@ -192,7 +192,7 @@ def _clipped_residual(point: AnsweredPoint, clamp: float) -> Array:
 
 
 def tanh_sigmoid(faults: WrongAnswers) -> str | None:
-    """p is (1 + tanh(z/2))/2, whose digits cancel where z is negative: -log p and its slope follow the few left."""
+    """p is (1 + tanh(z/2))/2, whose digits cancel where z is negative: -log p and its slope inherit the error."""
     problem = faults[0].point.data.problem
     if problem.loss != "probability":
         return None
@@ -215,6 +215,6 @@ def tanh_sigmoid(faults: WrongAnswers) -> str | None:
         return Prediction(off, 1.0 + either / fault.tolerance)
 
     for literal in (False, True):
-        if explained(faults, [predict(fault, literal=literal) for fault in faults], constants=1):
+        if explains_faults(faults, [predict(fault, literal=literal) for fault in faults], constants=1):
             return "the sigmoid is (1 + tanh(z/2))/2, or another that has no small numbers: its digits cancel at z < 0"
     return None

@@ -1,8 +1,8 @@
-"""The known mistakes in a loss, a gradient or an update, each with what it would have done to the numbers.
+"""The known mistakes in a loss, a gradient or an update, each with its effect on the numbers.
 
-In order of specificity: a mistake without unknowns before one with a fitted size, and that before one with a size of
-its own at every point. The lists `LOSS`, `GRADIENT` and `UPDATE` hold these tiers; `diagnosis` stops at the first that
-explains anything. q, m, r, X̃, η as in `faults` and `points`.
+In order of specificity: first mistakes without unknowns, then those with a fitted size, last those with another size at
+every point. The lists `LOSS`, `GRADIENT` and `UPDATE` hold these tiers; `diagnosis` stops at the first tier that
+explains the faults. q, m, r, X̃, η as in `faults` and `points`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from compare_ag.verify.faults import (
     Prediction,
     WrongAnswer,
     WrongAnswers,
-    explained,
+    explains_faults,
     fit,
-    fitted,
-    named,
-    wrong_ones,
+    fitted_mistake,
+    format_number,
+    mistake,
+    wrong_answers,
 )
-from compare_ag.verify.faults import number as written
 from compare_ag.verify.oracle import batch_key
 
 Tiers: TypeAlias = Sequence[Sequence[Explain]]
@@ -48,12 +48,12 @@ def _times(factor: Callable[[WrongAnswer], float], *, penalised: bool = True) ->
 
 
 def _size(factor: Callable[[WrongAnswer], float], sentence: str) -> tuple[Explain, ...]:
-    """A factor that knows the batch: on the mean over the examples alone, and on all of it."""
-    return (named(_times(factor), sentence), _penalised(named(_times(factor, penalised=False), sentence)))
+    """A factor that depends on the batch: of the whole answer, and of the mean over the examples alone."""
+    return (mistake(_times(factor), sentence), _if_penalised(mistake(_times(factor, penalised=False), sentence)))
 
 
-def _penalised(explain: Explain) -> Explain:
-    """Ask only where there is a penalty: elsewhere it would repeat another mistake's sentence."""
+def _if_penalised(explain: Explain) -> Explain:
+    """Try the mistake only where there is a penalty: elsewhere it would repeat another mistake's sentence."""
     return lambda faults: explain(faults) if faults[0].point.data.problem.l2 else None
 
 
@@ -70,15 +70,15 @@ def _of_nominal(fault: WrongAnswer) -> float:
 
 
 def _always_zero(faults: WrongAnswers) -> str | None:
-    """No answer is anything but 0, where it is right too."""
+    """Every answer is 0, the right answers too."""
     if any(fault.reported is not None and fault.reported.any() for fault in faults):
         return None
-    return named(_times(lambda _: 0.0), "{subject} is always 0")(faults)
+    return mistake(_times(lambda _: 0.0), "{subject} is always 0")(faults)
 
 
 SIZES: tuple[Explain, ...] = (
     _always_zero,
-    named(_times(lambda _: -1.0), "{subject} has the wrong sign"),
+    mistake(_times(lambda _: -1.0), "{subject} has the wrong sign"),
     *_size(_n, "{subject} is a sum over the examples instead of their mean"),
     *_size(lambda f: _n(f) / (_n(f) + 1.0), "{subject} is a mean over n + 1 instead of n"),
     *_size(lambda f: _n(f) / (_n(f) - 1.0 or 1.0), "{subject} is a mean over n - 1 instead of n"),
@@ -88,8 +88,8 @@ SIZES: tuple[Explain, ...] = (
     *_size(lambda _: 2.0, "{subject} is twice what it should be"),
     *_size(lambda _: 0.5, "{subject} is half of what it should be"),
 )
-SCALED: Explain = fitted(
-    lambda f: f.right, lambda subject, c: f"{subject} is {written(1.0 + c)} times what it should be"
+SCALED: Explain = fitted_mistake(
+    lambda f: f.right, lambda subject, c: f"{subject} is {format_number(1.0 + c)} times what it should be"
 )
 
 
@@ -99,7 +99,7 @@ SCALED: Explain = fitted(
 def _bias_penalty(fault: WrongAnswer) -> Array:
     l2, layout = float(fault.point.data.problem.l2), fault.point.layout
     _, b = layout.parts(fault.point.theta)
-    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.filled(0.0, l2 * float(b))
+    return np.array([l2 / 2.0 * b * b]) if fault.kind == "loss" else layout.repeat(0.0, l2 * float(b))
 
 
 def _weights_only(fault: WrongAnswer) -> Array:
@@ -107,22 +107,27 @@ def _weights_only(fault: WrongAnswer) -> Array:
 
 
 PENALTIES: tuple[Explain, ...] = (
-    named(lambda f: -f.penalty, "{subject} lacks the L2 penalty"),
-    named(lambda f: f.penalty, "{subject} has twice the L2 penalty"),
-    named(lambda f: -0.5 * f.penalty, "{subject} has half of the L2 penalty"),
-    named(_bias_penalty, "{subject} penalises b too"),
+    mistake(lambda f: -f.penalty, "{subject} lacks the L2 penalty"),
+    mistake(lambda f: f.penalty, "{subject} has twice the L2 penalty"),
+    mistake(lambda f: -0.5 * f.penalty, "{subject} has half of the L2 penalty"),
+    mistake(_bias_penalty, "{subject} penalises b too"),
 )
 PENALTY_SIZES: tuple[Explain, ...] = (
-    _penalised(fitted(lambda f: f.penalty, lambda s, c: f"{s} has {written(1.0 + c)} times the L2 penalty")),
-    _penalised(fitted(_bias_penalty, lambda s, c: f"{s} penalises b too, by {written(c)} times the L2 penalty")),
+    _if_penalised(
+        fitted_mistake(lambda f: f.penalty, lambda s, c: f"{s} has {format_number(1.0 + c)} times the L2 penalty")
+    ),
+    _if_penalised(
+        fitted_mistake(_bias_penalty, lambda s, c: f"{s} penalises b too, by {format_number(c)} times the L2 penalty")
+    ),
 )
 
 
-def _unasked(faults: WrongAnswers) -> str | None:
+def _find_unasked_penalty(faults: WrongAnswers) -> str | None:
     """A penalty where none was asked for."""
     if faults[0].point.data.problem.l2:
         return None
-    return fitted(_weights_only, lambda s, c: f"{s} has an L2 penalty of {c:.3g} that was not asked for")(faults)
+    explain = fitted_mistake(_weights_only, lambda s, c: f"{s} has an L2 penalty of {c:.3g} that was not asked for")
+    return explain(faults)
 
 
 # --- a part of it
@@ -137,11 +142,11 @@ def _of_examples(fault: WrongAnswer) -> Array:
 
 
 def _of_label(label: float) -> Callable[[WrongAnswer], Array]:
-    """What the examples of one label contribute."""
+    """The part of the examples of one label."""
     return lambda fault: np.asarray(fault.terms[fault.point.y == label].sum(axis=0))
 
 
-def _smoothed(fault: WrongAnswer) -> Array:
+def _label_smoothing(fault: WrongAnswer) -> Array:
     """A label y + ε(1 - 2y) moves r by -ε(1 - 2y) and ℓ by -ε(1 - 2y) z."""
     point = fault.point
     return np.asarray(fault.spread(-point.wrongness, 2.0 * point.y - 1.0).sum(axis=0))
@@ -149,19 +154,21 @@ def _smoothed(fault: WrongAnswer) -> Array:
 
 def _label_counts(label: float) -> Explain:
     def sentence(subject: str, c: float) -> str:
-        return f"examples of label {label:g} count {written(1.0 + c)} times in {subject}"
+        return f"examples of label {label:g} count {format_number(1.0 + c)} times in {subject}"
 
-    return fitted(_of_label(label), sentence)
+    return fitted_mistake(_of_label(label), sentence)
 
 
 PARTS: tuple[Explain, ...] = (
-    _penalised(
-        fitted(_of_examples, lambda s, c: f"{s} is {written(1.0 + c)} times what it should be, its penalty is right")
+    _if_penalised(
+        fitted_mistake(
+            _of_examples, lambda s, c: f"{s} is {format_number(1.0 + c)} times what it should be, its penalty is right"
+        )
     ),
     _label_counts(0.0),
     _label_counts(1.0),
-    fitted(_smoothed, lambda s, c: f"{s} is that of labels smoothed by {c:.3g}"),
-    fitted(
+    fitted_mistake(_label_smoothing, lambda s, c: f"{s} is that of labels smoothed by {c:.3g}"),
+    fitted_mistake(
         lambda f: np.ones_like(f.right),
         lambda s, c: f"{s} is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
     ),
@@ -176,7 +183,7 @@ _COUNTS: tuple[tuple[Callable[[float], float], str], ...] = (
 )
 
 
-def _miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[WrongAnswer], Prediction]:
+def _predict_miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[WrongAnswer], Prediction]:
     """The mean over the examples is taken with another count, in the gradient of b alone or of w alone."""
 
     def predict(fault: WrongAnswer) -> Prediction:
@@ -188,20 +195,20 @@ def _miscounted(of_b: bool, factor: Callable[[float], float]) -> Callable[[Wrong
 
 
 PART_SIZES: tuple[Explain, ...] = tuple(
-    named(_miscounted(of_b, factor), f"the gradient of {'b' if of_b else 'w'} is {words}, the rest is right")
+    mistake(_predict_miscounted(of_b, factor), f"the gradient of {'b' if of_b else 'w'} is {words}, the rest is right")
     for of_b in (True, False)
     for factor, words in _COUNTS
 )
 
 
 def _constant_vector(faults: WrongAnswers) -> str | None:
-    """The excess is the same vector at all points on one batch, as where the data are not those that were given."""
+    """The excess is the same vector at all points on one batch, as where the backend uses other data."""
     if len(faults) < 3 or any(fault.point.rows is not None for fault in faults) or not _many_points(faults):
         return None
     weights = np.array([1.0 / fault.tolerance**2 for fault in faults])
     same = (weights * [fault.excess for fault in faults]).sum(axis=0) / weights.sum(axis=0)
-    found = explained(faults, [Prediction(same) for _ in faults], constants=len(same))
-    return f"{faults[0].subject} is off by the same amount at all points, whatever the weights" if found else None
+    explains = explains_faults(faults, [Prediction(same) for _ in faults], constants=len(same))
+    return f"{faults[0].subject} is off by the same amount at all points, whatever the weights" if explains else None
 
 
 def _many_points(faults: WrongAnswers) -> bool:
@@ -215,14 +222,14 @@ BLOCKS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """sizes of vector registers, tiles and thread blocks, in numbers"""
 
 
-def _left_over(count: int, block: int) -> int:
-    """How many of ``count`` things are left over after the last full block; none where there is no full one."""
+def _remainder(count: int, block: int) -> int:
+    """How many of ``count`` things are left over after the last full block; 0 where no block is full."""
     return count % block if count > block else 0
 
 
 def _examples_left(fault: WrongAnswer, block: int) -> Array:
     terms = fault.terms
-    return np.asarray(-terms[len(terms) - _left_over(len(terms), block) :].sum(axis=0))
+    return np.asarray(-terms[len(terms) - _remainder(len(terms), block) :].sum(axis=0))
 
 
 def _examples_left_of_w(fault: WrongAnswer, block: int) -> Array:
@@ -231,26 +238,26 @@ def _examples_left_of_w(fault: WrongAnswer, block: int) -> Array:
 
 def _features_left(fault: WrongAnswer, block: int) -> Array:
     d = len(fault.right) - 1
-    lost = np.arange(d + 1) >= d - _left_over(d, block)
+    lost = np.arange(d + 1) >= d - _remainder(d, block)
     return np.where(lost & (np.arange(d + 1) < d), -fault.right, 0.0)
 
 
 def _beyond_a_block(faults: WrongAnswers) -> str | None:
-    """What is left over when examples or features are cut into blocks of one size counts for nothing."""
+    """Examples or features that are left over after blocks of one size are ignored."""
     ways: list[tuple[Callable[[WrongAnswer, int], Array], str]] = [(_examples_left, f"left out of {faults[0].subject}")]
     if faults[0].kind != "loss":
         ways += [(_examples_left_of_w, "left out of the gradient of w"), (_features_left, "without a gradient")]
     for block in BLOCKS:
-        for predict, what in ways:
-            if explained(faults, (Prediction(predict(fault, block)) for fault in faults), constants=1):
-                examples, features = max(f.point.design.shape for f in wrong_ones(faults))
+        for predict, consequence in ways:
+            if explains_faults(faults, (Prediction(predict(fault, block)) for fault in faults), constants=1):
+                examples, features = max(f.point.design.shape for f in wrong_answers(faults))
                 things, count = ("features", features - 1) if predict is _features_left else ("examples", examples)
-                rest = f"the last {_left_over(count, block)} of {count} {things} are {what}"
-                return f"{rest}, as where blocks of {block} leave a remainder"
+                lost = f"the last {_remainder(count, block)} of {count} {things} are {consequence}"
+                return f"{lost}, as where blocks of {block} leave a remainder"
     return None
 
 
-def _untransposed(fault: WrongAnswer) -> Array:
+def _untransposed_product(fault: WrongAnswer) -> Array:
     """Xr/n instead of Xᵀr/n, where X is square."""
     X, r = fault.point.design[:, :-1], fault.point.residual
     if X.shape[0] != X.shape[1]:
@@ -276,11 +283,11 @@ def _before(fault: WrongAnswer) -> Prediction | None:
     return None if fault.before is None else fault.instead(fault.at(fault.before))
 
 
-def _kept(fault: WrongAnswer) -> Array | None:
+def _exact_before(fault: WrongAnswer) -> Array | None:
     return None if fault.before is None else fault.of(fault.at(fault.before))
 
 
-def _added_up(fault: WrongAnswer) -> Array | None:
+def _reported_before(fault: WrongAnswer) -> Array | None:
     reported = None if fault.before is None else fault.before.gradient
     return None if reported is None else reported.astype(np.float64)
 
@@ -293,30 +300,30 @@ def _after_update(fault: WrongAnswer) -> Prediction | None:
 
 
 def _same_everywhere(faults: WrongAnswers) -> str | None:
-    """For each batch every answer is the same, and the exact ones are not."""
+    """For each batch every answer is the same although the exact answers differ."""
     answers: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
     rights: defaultdict[bytes | None, set[bytes]] = defaultdict(set)
-    for fault in wrong_ones(faults):
+    for fault in wrong_answers(faults):
         batch = batch_key(fault.point.rows)
         given = fault.observed[None] if fault.reported is None else fault.reported
         answers[batch] |= {row.tobytes() for row in given}
         rights[batch].add(fault.right.tobytes())
     same = all(len(given) == 1 for given in answers.values()) and max(map(len, rights.values())) > 1
-    same = same and any(fault.observed.any() for fault in wrong_ones(faults))  # always 0 has its own sentence
+    same = same and any(fault.observed.any() for fault in wrong_answers(faults))  # always 0 has its own sentence
     return f"{faults[0].subject} does not depend on the weights" if same else None
 
 
-def _replayed(faults: WrongAnswers) -> str | None:
-    """Every answer is bit for bit one that was given for other weights."""
-    twins = [fault.twin for fault in wrong_ones(faults)]
+def _find_replay(faults: WrongAnswers) -> str | None:
+    """Every answer equals, bit for bit, an answer for other weights."""
+    twins = [fault.twin for fault in wrong_answers(faults)]
     return f"{faults[0].subject} is replayed: {faults[0].sample.where} repeats {twins[0]}" if all(twins) else None
 
 
 CALLS: tuple[Explain, ...] = (
     _same_everywhere,
-    named(_other_labels, "{subject} is that of inverted labels"),
-    named(_all_data, "{subject} ignores the batch: it is that of all the data"),
-    named(_before, "{subject} is that of the call before"),
+    mistake(_other_labels, "{subject} is that of inverted labels"),
+    mistake(_all_data, "{subject} ignores the batch: it is that of all the data"),
+    mistake(_before, "{subject} is that of the call before"),
 )
 
 
@@ -334,22 +341,22 @@ def _rate(fault: WrongAnswer) -> float:
     return float(fault.point.data.problem.learning_rate)
 
 
-def _rounded_rate(faults: WrongAnswers) -> str | None:
+def _find_rounded_rate(faults: WrongAnswers) -> str | None:
     """The learning rate was rounded to a coarser format; the finest where several give the same number."""
     for kind in formats.FORMATS:
         rate = _rate(faults[0])
-        off = float(formats.rounded(np.array(rate), kind.digits)) / rate - 1.0
-        if explained(faults, [Prediction(off * fault.right) for fault in faults]):
+        off = float(formats.round_to(np.array(rate), kind.digits)) / rate - 1.0
+        if explains_faults(faults, [Prediction(off * fault.right) for fault in faults]):
             return f"the learning rate was rounded to {kind.name}"
     return None
 
 
-def _unmoved(faults: WrongAnswers) -> str | None:
-    """The weights are bit for bit what they were."""
+def _find_skipped_step(faults: WrongAnswers) -> str | None:
+    """The weights are unchanged, bit for bit."""
     if any((fault.observed != fault.sample.weights).any() for fault in faults):
         return None
-    where = f", at {faults[0].sample.where}" if len(faults) == 1 else ""
-    return f"a step is skipped: the update leaves the weights as they were{where}"
+    place = f", at {faults[0].sample.where}" if len(faults) == 1 else ""
+    return f"a step is skipped: the update leaves the weights as they were{place}"
 
 
 def _last_step(fault: WrongAnswer) -> Array | None:
@@ -365,31 +372,31 @@ def _old_gradient(fault: WrongAnswer) -> Array | None:
     return None if last is None else np.asarray(last.astype(np.float64) - fault.right)
 
 
-def _clipped_norm(faults: WrongAnswers) -> str | None:
+def _find_clipped_norm(faults: WrongAnswers) -> str | None:
     """g is shortened to some norm N where it is longer."""
     norms = np.array([np.linalg.norm(fault.right) for fault in faults])
     used = [float(np.linalg.norm(fault.right + fault.excess)) for fault in faults]
     limit = float(f"{np.median(used):.3g}")
     shares = np.minimum(1.0, limit / norms)
     predictions = [Prediction((c - 1.0) * fault.right) for c, fault in zip(shares, faults, strict=True)]
-    found = len(faults) > 1 and explained(faults, predictions, constants=1)
-    return f"the gradient's norm is clipped to {limit:.3g} before the update" if found else None
+    explains = len(faults) > 1 and explains_faults(faults, predictions, constants=1)
+    return f"the gradient's norm is clipped to {limit:.3g} before the update" if explains else None
 
 
 def _lengths(faults: WrongAnswers) -> str | None:
     """Every answer has the right direction, and a length of its own."""
-    faults = wrong_ones(faults)
+    faults = wrong_answers(faults)
     factors = np.array([1.0 + fit([fault], [fault.right]) for fault in faults])
     predictions = [Prediction((c - 1.0) * f.right, 1.0 + abs(c)) for c, f in zip(factors, faults, strict=True)]
-    single = all(fault.point.examples == 1 for fault in faults)  # whose gradient has but one direction
+    single = all(fault.point.examples == 1 for fault in faults)  # a single example's gradient has one direction only
     if (
         single
         or len(faults) < 2
         or len(faults[0].right) < 2
-        or not explained(faults, predictions, constants=len(faults))
+        or not explains_faults(faults, predictions, constants=len(faults))
     ):
         return None
-    between = f"{written(factors.min())} to {written(factors.max())} times"
+    between = f"{format_number(factors.min())} to {format_number(factors.max())} times"
     if faults[0].kind == "gradient":
         return f"the gradient has the right direction, but {between} the right length"
     return f"the learning rate varies, from {between} what was given"
@@ -399,21 +406,21 @@ LOSS: Tiers = (
     (limits.tanh_sigmoid,),
     (
         *SIZES,
-        named(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
+        mistake(_times(lambda _: 1.0 / math.log(2.0)), "{subject} has logarithms to base 2"),
         *PENALTIES,
         *CALLS,
-        named(_after_update, "the loss is that after the update"),
-        searches.relabelled,
-        searches.columns_exchanged,
-        limits.capped,
-        limits.thresholded,
+        mistake(_after_update, "the loss is that after the update"),
+        searches.find_inverted_labels,
+        searches.find_exchanged_columns,
+        limits.find_clipped_loss,
+        limits.find_threshold,
         _beyond_a_block,
     ),
     (formats.on_grid,),
     (SCALED, *PENALTY_SIZES),
     PARTS,
-    (searches.one_example,),
-    (_replayed,),
+    (searches.find_miscounted_example,),
+    (_find_replay,),
 )
 """tiers of mistakes in a loss"""
 
@@ -421,64 +428,71 @@ GRADIENT: Tiers = (
     (limits.tanh_sigmoid,),
     (
         *SIZES,
-        named(_without_bias, "the gradient of b is missing"),
+        mistake(_without_bias, "the gradient of b is missing"),
         *PENALTIES,
         *CALLS,
-        named(_added_up, "gradients accumulate: each answer contains the answer before"),
-        searches.reordered,
-        searches.mean_without_one,
-        searches.relabelled,
-        searches.columns_exchanged,
-        limits.thresholded,
+        mistake(_reported_before, "gradients accumulate: each answer contains the answer before"),
+        searches.find_reordered_components,
+        searches.find_left_out_example,
+        searches.find_inverted_labels,
+        searches.find_exchanged_columns,
+        limits.find_threshold,
         *PART_SIZES,
         _beyond_a_block,
-        named(_untransposed, "the gradient of w comes from X where its transpose belongs"),
+        mistake(_untransposed_product, "the gradient of w comes from X where its transpose belongs"),
     ),
     (formats.on_grid,),
     (
         SCALED,
         *PENALTY_SIZES,
         *PARTS,
-        fitted(
-            lambda f: f.point.layout.filled(0.0, 1.0),
+        fitted_mistake(
+            lambda f: f.point.layout.repeat(0.0, 1.0),
             lambda _, c: f"the gradient of b is {abs(c):.3g} too {'large' if c > 0 else 'small'} everywhere",
         ),
-        fitted(
-            _of_weights, lambda _, c: f"the gradient of w is {written(1.0 + c)} times what it should be, b's is right"
+        fitted_mistake(
+            _of_weights,
+            lambda _, c: f"the gradient of w is {format_number(1.0 + c)} times what it should be, b's is right",
         ),
-        _unasked,
-        fitted(_kept, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"),
-        searches.one_component,
-        searches.one_example,
-        limits.clipped,
-        searches.flushed,
+        _find_unasked_penalty,
+        fitted_mistake(
+            _exact_before, lambda _, c: f"the gradient contains {'' if c == 1.0 else f'{c:.3g} times '}the one before"
+        ),
+        searches.find_scaled_component,
+        searches.find_miscounted_example,
+        limits.find_clipped_gradient,
+        searches.find_flushed_components,
     ),
-    (limits.softened,),
+    (limits.find_softened_logarithm,),
     (formats.products, _lengths, _constant_vector),
-    (_replayed,),
+    (_find_replay,),
 )
 """tiers of mistakes in a gradient"""
 
 UPDATE: Tiers = (
     (),
     (
-        _unmoved,
-        named(_times(lambda _: -1.0), "the update ascends: its sign is wrong"),
-        named(_times(lambda _: 2.0), "the update is made twice"),
-        _rounded_rate,
-        named(_without_bias, "the update leaves b as it was"),
-        named(_old_gradient, "the update uses the gradient of the call before"),
+        _find_skipped_step,
+        mistake(_times(lambda _: -1.0), "the update ascends: its sign is wrong"),
+        mistake(_times(lambda _: 2.0), "the update is made twice"),
+        _find_rounded_rate,
+        mistake(_without_bias, "the update leaves b as it was"),
+        mistake(_old_gradient, "the update uses the gradient of the call before"),
     ),
     (formats.on_grid,),
     (
-        fitted(lambda f: f.right, lambda _, c: f"the learning rate is {written(1.0 + c)} times what was given"),
-        fitted(
+        fitted_mistake(
+            lambda f: f.right, lambda _, c: f"the learning rate is {format_number(1.0 + c)} times what was given"
+        ),
+        fitted_mistake(
             lambda f: f.point.theta / _rate(f), lambda _, c: f"weight decay: the weights lose {c:.3g} of their size"
         ),
-        fitted(lambda f: _weights_only(f) / _rate(f), lambda _, c: f"weight decay: w loses {c:.3g} of its size"),
-        _clipped_norm,
-        fitted(_last_step, lambda _, c: f"momentum: {c:.3g} of the step before is made again"),
-        searches.one_component,
+        fitted_mistake(
+            lambda f: _weights_only(f) / _rate(f), lambda _, c: f"weight decay: w loses {c:.3g} of its size"
+        ),
+        _find_clipped_norm,
+        fitted_mistake(_last_step, lambda _, c: f"momentum: {c:.3g} of the step before is made again"),
+        searches.find_scaled_component,
     ),
     (),
     (_lengths,),

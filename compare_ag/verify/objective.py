@@ -1,7 +1,7 @@
-"""A problem's objective as formulas over its data: what the readings are readings of.
+"""A problem's objective as formulas over its data, and their readers.
 
-All forms of a loss are one real function. What is exact, or is known in float64, is read from `STABLE`, whose every
-operation keeps a small relative error; what rounding may do, from the form that the problem asks for.
+All forms of a loss are one real function. Exact and float64 numbers are read from the form `STABLE`, whose every
+operation keeps a small relative error; bounds on rounding errors, from the form that the problem asks for.
 """
 
 from __future__ import annotations
@@ -25,38 +25,40 @@ STABLE = "logits"
 
 @lru_cache(maxsize=64)
 def step_reader(form: str, features: int, penalised: bool) -> Reader:
-    """Of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
+    """The reader of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
     formula = logistic_formula(form, features, penalised)
     slopes = gradient(formula.objective, formula.parameters)
     rate = data("rate")
-    after = [apply("descend", one, rate, slope) for one, slope in zip(formula.parameters, slopes, strict=True)]
+    after = [
+        apply("descend", parameter, rate, slope) for parameter, slope in zip(formula.parameters, slopes, strict=True)
+    ]
     return Reader([formula.objective, *slopes, *after])
 
 
 @lru_cache(maxsize=64)
 def slope_reader(form: str, features: int, penalised: bool) -> Reader:
-    """Of the loss and its gradient by each parameter."""
+    """The reader of the loss and its gradient by each parameter."""
     formula = logistic_formula(form, features, penalised)
     return Reader([formula.objective, *gradient(formula.objective, formula.parameters)])
 
 
 @lru_cache(maxsize=64)
 def named_reader(form: str, features: int, penalised: bool, symbols: tuple[str, ...]) -> Reader:
-    """Of named quantities of one form."""
+    """The reader of named quantities of one form."""
     formula = logistic_formula(form, features, penalised)
     return Reader([formula[symbol] for symbol in symbols])
 
 
 @lru_cache(maxsize=64)
 def slopes_and_logits(features: int, penalised: bool) -> Reader:
-    """Of the logits and of the gradient by each parameter."""
+    """The reader of the logits and of the gradient by each parameter."""
     formula = logistic_formula(STABLE, features, penalised)
     return Reader([formula["z"], *gradient(formula.objective, formula.parameters)])
 
 
 @lru_cache(maxsize=1)
 def losses_reader() -> Reader:
-    """Of the examples' losses and the sizes of their derivatives by the logits z, which are given."""
+    """The reader of the examples' losses and the sizes of their derivatives by the logits z, which are given."""
     formula = logistic_formula(STABLE, 1, False)
     s = formula["s"]
     return Reader([formula["ℓ"], apply("sigmoid", s)], {formula["z"]: "z"})
@@ -64,7 +66,7 @@ def losses_reader() -> Reader:
 
 @lru_cache(maxsize=64)
 def bend_reader(features: int) -> Reader:
-    """Of ∂²f/∂z², each example's share of the loss's curvature."""
+    """The reader of ∂²f/∂z², each example's share of the loss's curvature."""
     formula = logistic_formula(STABLE, features, False)
     return Reader([bend(formula)])
 
@@ -76,7 +78,7 @@ def bend(formula: Formula) -> Expr:
 
 @lru_cache(maxsize=64)
 def details_reader(features: int, penalised: bool) -> Reader:
-    """Of z, s, ℓ, ∂f/∂z and ∂²f/∂z², of the mean loss, the penalty, f, and the gradient of the penalty and of f."""
+    """The reader of z, s, ℓ, ∂f/∂z, ∂²f/∂z², the mean loss, penalty, f, and the gradients of penalty and f."""
     formula = logistic_formula(STABLE, features, penalised)
     z, s, f, mean = formula["z"], formula["s"], formula.objective, formula["mean ℓ"]
     penalty, shrinkage = constant(0.0), [constant(0.0) for _ in formula.parameters]
@@ -132,7 +134,7 @@ class Objective:
 
     @cached_property
     def sizes(self) -> tuple[int, bool]:
-        """What a formula depends on: d, and whether there is a penalty."""
+        """The arguments of a formula: d, and whether there is a penalty."""
         return self.problem.features, bool(self.problem.l2)
 
     def formula(self, form: str = STABLE) -> Formula:
@@ -141,26 +143,26 @@ class Objective:
 
     @cached_property
     def step_reader(self) -> Reader:
-        """Of loss, gradient and the parameters after one step, in the form whose numbers are known best."""
+        """The reader of loss, gradient and the parameters after one step, in the form whose numbers are known best."""
         return step_reader(STABLE, *self.sizes)
 
     @cached_property
     def gradient_reader(self) -> Reader:
-        """Of loss and gradient."""
+        """The reader of loss and gradient."""
         return slope_reader(STABLE, *self.sizes)
 
     @cached_property
     def slopes(self) -> Reader:
-        """Of the logits and of the gradient by each parameter."""
+        """The reader of the logits and of the gradient by each parameter."""
         return slopes_and_logits(*self.sizes)
 
     @cached_property
     def of_logits(self) -> Reader:
-        """Of the examples' losses ℓ and residuals |r| = |∂ℓ/∂z|, from given logits z and the labels."""
+        """The reader of the examples' losses ℓ and residuals |r| = |∂ℓ/∂z|, from given logits z and the labels."""
         return losses_reader()
 
     def at(self, theta: Array, rows: Array | None = None) -> tuple[At, int]:
-        """What a reading needs at θ (m,) or (P, m), on the examples ``rows`` (None: all), and n."""
+        """The arrays of a reading at θ (m,) or (P, m), on the examples ``rows`` (None: all), and n."""
         data, examples = self.data(rows)
         return data | self.parameters(theta), examples
 
@@ -175,35 +177,35 @@ class Objective:
         parts = self.problem.layout.parts(np.asarray(theta, dtype=np.float64))
         return dict(zip(self.problem.layout.names, parts, strict=True))
 
-    def named(self, *symbols: str, form: str = STABLE) -> Reader:
-        """Of named quantities."""
+    def reader_of(self, *symbols: str, form: str = STABLE) -> Reader:
+        """The reader of named quantities."""
         return named_reader(form, *self.sizes, symbols)
 
     def on(self, reader: Reader, rows: Array | None = None) -> Reading:
-        """A float64 reading on the examples ``rows`` (None: all), of one or several points after another."""
+        """A float64 reading on the examples ``rows`` (None: all), at one or several points a call."""
         at, examples = self.data(rows)
         return reader.on(at, examples)
 
     def details(self, theta: Array, on: Reading | None = None) -> Details:
-        """All that is asked of one point θ (m,). on: the reading on its batch, if it is not all data."""
+        """The details at one point θ (m,). on: the reading on its batch; None: on all data."""
         reading = on or self.on(self.details_reader)
-        z, s, losses, slope, bend, mean, penalty, f, *rest = reading.at(self.parameters(theta))
+        z, s, losses, slope, bend, mean, penalty, f, *gradients = reading.at(self.parameters(theta))
         layout, n = self.problem.layout, len(z)
         count = len(layout.names)
         shrinkage, whole = (
             layout.flat([np.broadcast_to(part, shape) for part, shape in zip(parts, layout.shapes, strict=True)])
-            for parts in (rest[:count], rest[count:])
+            for parts in (gradients[:count], gradients[count:])
         )
         return Details(z, s, losses, n * slope, n * bend, float(mean), float(penalty), float(f), shrinkage, whole)
 
     @cached_property
     def bend_reader(self) -> Reader:
-        """Of ∂²f/∂z² (n,)."""
+        """The reader of ∂²f/∂z² (n,)."""
         return bend_reader(self.problem.features)
 
     @cached_property
     def details_reader(self) -> Reader:
-        """What `details` reads."""
+        """The reader of `details`."""
         return details_reader(*self.sizes)
 
     def residual(self, logits: Array, labels: Array) -> Array:
@@ -217,15 +219,15 @@ class Objective:
             # w·w may overflow where l2 is 0, too: inf · 0 is NaN in some program
             penalised = self.sizes[1] or not isinstance(arithmetic, Known)
             reader = step_reader(form, self.problem.features, penalised)
-            loss, *rest = reader.bounds(*self.at(theta, rows), arithmetic)
+            loss, *slopes = reader.bounds(*self.at(theta, rows), arithmetic)
         count = len(self.problem.layout.names)
-        return Step(loss, self._flat(rest[:count]), self._flat(rest[count:]))
+        return Step(loss, self._flat(slopes[:count]), self._flat(slopes[count:]))
 
     def _flat(self, parts: Sequence[Bounded]) -> Bounded:
         layout = self.problem.layout
         return Bounded(*(layout.flat([part[i] for part in parts]) for i in range(3)))
 
 
-def joined_entries(parts: Sequence[Balls]) -> list[Ball]:
+def join_entries(parts: Sequence[Balls]) -> list[Ball]:
     """The entries of several parameters, in order."""
     return [entry for part in parts for entry in part.entries]

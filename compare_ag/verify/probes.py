@@ -1,16 +1,16 @@
 """The points at which every backend is asked for loss, gradient and one step, whatever its own training visits.
 
-Training visits friendly weights only, and converged training hardly tests the gradient at all. So the host chooses
-*routes*: points that are visited in an order, each route on a batch of its own.
+Training visits moderate weights only, and converged training hardly tests the gradient. So the host chooses *routes*:
+points that are visited in an order, each route on a batch of its own.
 
     all data        zero, start, near middle and end of the reference, saturated logits and large weights with both
-                    signs, and random points drawn when the plugin has been loaded; there, and back in the opposite
+                    signs, and random points drawn after the plugin has been loaded; forward, and back in the opposite
                     order, so that each answer is given twice with different neighbours
-    half the data   some of these points on every second example, which tells a computation from a table of weights
+    half the data   three of these points on every second example, which tells a computation from a table of weights
     a ladder        w = 0 and b = ±1, ±2, … up to the logit where a sigmoid rounds to 1, sparse beyond: every example
                     has the logit b, so that both labels pass through every logit with both signs, without a seed
-    one example     of each label alone, at weights along its features, with logits ±L: what acts in Xw, and what the
-                    other examples of a batch would hide
+    one example     of each label alone, at weights along its features, with logits ±L: for faults in Xw, and for faults
+                    that the other examples of a batch would hide
 
 Faults that depend on a logit (clipped probabilities, clamped logarithms, thresholds, branches that overflow) act in a
 window of logits and of one sign. A ladder finds them wherever that window contains a rung; no random number decides.
@@ -34,7 +34,7 @@ from compare_ag.verify.samples import Sample
 
 RANDOM_POINTS = 4
 MOVE = 2.0**-10
-"""relative: hundreds of tolerances in the gradient of either dtype, and less than a table would tell apart"""
+"""relative: hundreds of tolerances in the gradient of either dtype, and less than a table of weights distinguishes"""
 BEYOND_SATURATION = 1.2
 """times (53 or 24) ln 2, the logit from which a sigmoid is 1"""
 LARGE_LOGIT = 800.0
@@ -46,9 +46,9 @@ COARSE_STEP = {"float32": 3, "float64": 5}
 LADDER_EXAMPLES = 130
 """of a ladder's batch at most: more than a block of 128, few enough to be evaluated exactly at every rung"""
 LADDER_CELLS = 20_000
-"""examples x weights of a ladder's batch at most, but for one example of each label"""
+"""examples x weights of a ladder's batch at most; one example of each label is always in it"""
 MOST_NUMBERS = 1 << 23
-"""weights of all points of the first route at most: of wide data fewer points are visited, and each once"""
+"""weights of all points of the first route at most: on wide data fewer points are visited, each only once"""
 MOST_LADDER_NUMBERS = 1 << 22
 """the same for each ladder"""
 
@@ -63,7 +63,7 @@ class Route:
     rows: Array | None = None
     """the examples of the batch; None: all"""
     on: str = ""
-    """what batch this is, as a clause after the point's name: ", on every second example" """
+    """the batch as a clause after the point's name: ", on every second example" """
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,23 @@ class Probes:
     seed: int
     """of the random points"""
     routes: tuple[Route, ...]
-    """the first one is on all data"""
+    """the first route is on all data"""
 
     @property
     def main(self) -> Route:
-        """The route on all data, there and back."""
+        """The route on all data, forward and back."""
         return self.routes[0]
 
 
 def probe_points(problem: Problem, reference: Reference, seed: int) -> Probes:
-    """The routes for one backend. ``seed`` draws the random points; keep it, so that they can be drawn again."""
+    """The routes for one backend. ``seed`` draws the random points; with the same seed they can be drawn again."""
     most = MOST_NUMBERS // problem.layout.size
-    with np.errstate(all="ignore"):  # a point beyond the dtype is none
+    with np.errstate(all="ignore"):  # points beyond the dtype are left out
         points = _named_points(problem, reference, np.random.default_rng([seed, 0x9E0B35]))
         main = _route(problem, points)
-        there = list(main.names)
-        names = [*there, *there[-2::-1]][: max(len(there) // 2, most)]
-        shared = [name for name in ("zero", "random 1", "random 2") if name in there]
+        outward = list(main.names)
+        names = [*outward, *outward[-2::-1]][: max(len(outward) // 2, most)]
+        shared = [name for name in ("zero", "random 1", "random 2") if name in outward]
         half = np.arange(0, problem.examples, 2)
         routes = [
             _route(problem, points, order=names),
@@ -103,22 +103,22 @@ def _named_points(problem: Problem, reference: Reference, generator: np.random.G
     """Weights (m,) by name, in the order in which they are visited."""
     m = problem.layout.size
 
-    def moved(point: Array) -> Array:
+    def move(point: Array) -> Array:
         return np.asarray(point * (1.0 + MOVE * generator.uniform(0.5, 1.0, m)))
 
-    logits = Objective(problem).on(Objective(problem).named("z"))
+    logits = Objective(problem).on(Objective(problem).reader_of("z"))
     middle = len(reference.recorded_steps) // 2
     end = reference.final_weights
     points = {"zero": np.zeros(m), "start": problem.initial.astype(np.float64)}
-    # near, not at: a worker is never told a weight that its own training should arrive at
+    # near, not at: no worker receives the weights that its own training should reach
     if len(reference.recorded_steps):
-        points["middle"] = moved(reference.weights[middle, 0])
-    points["end"] = moved(end)
+        points["middle"] = move(reference.weights[middle, 0])
+    points["end"] = move(end)
     points |= {
         f"random {i + 1}": _with_logit(problem, logits, generator.standard_normal(m), 2.0**i)
         for i in range(RANDOM_POINTS)
     }
-    points["random 1, moved"] = moved(points["random 1"])
+    points["random 1, moved"] = move(points["random 1"])
     direction = end if np.isfinite(end).all() and end.any() else generator.standard_normal(m)
     for name, way, logit in (
         ("saturated", direction, BEYOND_SATURATION * saturation(problem.dtype)),
@@ -137,7 +137,7 @@ def _route(
     rows: Array | None = None,
     on: str = "",
 ) -> Route:
-    """The route through those of the points that are finite in the problem's dtype; ``order``: None is theirs."""
+    """The route through the points that are finite in the problem's dtype; ``order``: None is that of ``points``."""
     inside = {name: np.asarray(point).astype(problem.dtype) for name, point in points.items()}
     names = tuple(name for name in order or points if np.isfinite(inside[name]).all())
     weights = np.array([inside[name] for name in names], dtype=problem.dtype)
@@ -153,13 +153,13 @@ def saturation(dtype: str) -> float:
 
 
 def ladders(problem: Problem) -> list[Route]:
-    """The ladder at w = 0 on examples of both labels, and that of one example of each label alone."""
+    """The ladder at w = 0 on examples of both labels, and a ladder on one example of each label alone."""
     m, y = problem.layout.size, np.asarray(problem.y)
     most = min(LADDER_EXAMPLES, max(2, LADDER_CELLS // m))
     rows = balanced_rows(y, most)
     batch = "" if rows is None else f", on {len(rows)} examples"
-    at_zero = {f"w = 0, b = {logit:g}": problem.layout.filled(0.0, logit) for logit in _rungs(problem, 1)}
-    routes = [_route(problem, _thinned(at_zero, m), rows=rows, on=batch)]
+    at_zero = {f"w = 0, b = {logit:g}": problem.layout.repeat(0.0, logit) for logit in _rungs(problem, 1)}
+    routes = [_route(problem, _thin_out(at_zero, m), rows=rows, on=batch)]
     for label in (0, 1):
         rows = np.flatnonzero(y == label)[:1]
         if len(rows):
@@ -168,11 +168,11 @@ def ladders(problem: Problem) -> list[Route]:
             # z = θ·x̃ = L for θ = L x̃/‖x̃‖², whose terms all have one sign: nothing cancels in Xw
             unit = scaled / np.abs(example).max() / (scaled @ scaled)
             points = {f"z = {L:g}": L * unit for L in _rungs(problem, COARSE_STEP[problem.dtype])}
-            routes.append(_route(problem, _thinned(points, m), rows=rows, on=f", on example {rows[0]} alone"))
+            routes.append(_route(problem, _thin_out(points, m), rows=rows, on=f", on example {rows[0]} alone"))
     return routes
 
 
-def _thinned(points: dict[str, Array], m: int) -> dict[str, Array]:
+def _thin_out(points: dict[str, Array], m: int) -> dict[str, Array]:
     """As many of the points (m,) as `MOST_LADDER_NUMBERS` allows, evenly, the first and the last among them."""
     most = max(2, MOST_LADDER_NUMBERS // m)
     if len(points) <= most:
@@ -183,7 +183,7 @@ def _thinned(points: dict[str, Array], m: int) -> dict[str, Array]:
 
 
 def _rungs(problem: Problem, step: int) -> list[float]:
-    """The logits of a ladder, from the most negative to the most positive one, in the problem's dtype."""
+    """The logits of a ladder, from the most negative to the most positive, in the problem's dtype."""
     dtype = np.dtype(problem.dtype).type
     rungs = []
     for sign in (-1.0, 1.0):
@@ -208,17 +208,19 @@ def largest_decidable(problem: Problem, sign: float) -> float:
     if problem.loss != "probability":
         return LARGE_LOGIT
     layout = problem.layout
-    # one example without features: what is decided depends on the logit alone
+    # without features the tolerance depends on the logit alone
     alone = replace(problem, X=np.zeros((2, problem.features), problem.dtype), y=np.array([0, 1], problem.dtype))
 
-    def decided(logits: Array) -> Array:
-        weights = np.stack([layout.filled(0.0, logit) for logit in sign * logits])
-        return np.array([np.isfinite([one.loss, *one.gradient]).all() for one in point_tolerances(alone, weights)])
+    def decide(logits: Array) -> Array:
+        weights = np.stack([layout.repeat(0.0, logit) for logit in sign * logits])
+        return np.array(
+            [np.isfinite([allowed.loss, *allowed.gradient]).all() for allowed in point_tolerances(alone, weights)]
+        )
 
     low, high = 0.0, LARGE_LOGIT
-    while high - low > 0.005:  # halving, several times at once
+    while high - low > 0.005:  # a bisection with 32 points at a time
         logits = np.linspace(low, high, 34)[1:-1]
-        last = int(np.count_nonzero(np.logical_and.accumulate(decided(logits))))
+        last = int(np.count_nonzero(np.logical_and.accumulate(decide(logits))))
         low, high = (low, *logits, high)[last : last + 2]
     return float(np.floor(100.0 * low)) / 100.0
 

@@ -1,16 +1,16 @@
 """Every quantity that mathematics names between the weights and the loss: its value and ∂f/∂ of it, exactly.
 
-A graph that a framework recorded is a list of strange names with numbers. This file has the numbers with the names: it
-computes the loss step by step in ball arithmetic, in each of the ways in which people write it, and goes back through
-the steps by the chain rule, so that each has its exact value and its exact gradient. A backend's node is then
-recognised by its numbers (`alignment`).
+A framework's recorded graph is a list of numbers under the framework's own names. This module computes the same numbers
+under mathematical names: the loss step by step in ball arithmetic, in each of the ways in which people write it, and
+back through the steps by the chain rule. So each quantity has an exact value and an exact gradient, and `alignment`
+recognises a backend's node by its numbers.
 
 Both are readings of the formulas in `model.formulas`, exactly and with bounds. A framework may take another route to
-the same number (one kernel for three steps, a closed form of a derivative): of the ways that name a quantity the
-largest bound counts, and κ_AD u|q| is added. In the probability form the entries of saturated examples have infinite
-bounds: there nothing can be decided.
+the same number (one kernel for three steps, a closed form of a derivative). So the largest bound of all ways that name
+a quantity counts, and κ_AD u|q| is added. In the probability form the entries of saturated examples have infinite
+bounds, which decide nothing.
 
-Two quantities that differ in sign are one here, for a minus may stand at any place: `alignment` tries both.
+Two quantities that differ only in sign are listed once, because a minus may stand at any place: `alignment` tries both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from compare_ag.model.formulas import ENDS, logistic_ways
 from compare_ag.model.rules import Balls, Bounded
 from compare_ag.problem import Problem
 from compare_ag.verify.objective import Objective
-from compare_ag.verify.oracle import BITS, PRECISION_LOCK, Exact, balls, bits_of_sums, enclosed
+from compare_ag.verify.oracle import BITS, PRECISION_LOCK, Exact, balls, bits_of_sums, enclose
 from compare_ag.verify.readings import Reader
 
 ROUTE = K_AD
@@ -48,19 +48,19 @@ class NamedQuantity:
     """∂f/∂ of it; None for data and constants"""
     gradient_tolerance: Array | None
     made_from: tuple[str, ...]
-    """symbols of what the formula is written in, in all of the ways in which it is written"""
+    """symbols of the quantities in its formula, over all ways to write it"""
     hints: tuple[str, ...] = ()
-    """what operations that make it are often called"""
+    """common names of operations that make it"""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of value and gradient."""
+        """The shape of value and gradient."""
         extents: tuple[int, ...] = self.value.high.shape
         return extents
 
 
 def seconds(problem: Problem, examples: int) -> float:
-    """What the quantities of a batch cost, roughly."""
+    """About the time that the quantities of a batch take."""
     return 8e-5 * examples + 6e-7 * examples * problem.layout.size + 2e-2
 
 
@@ -74,7 +74,7 @@ def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = 
     arithmetic = Arithmetic.of(problem.dtype, problem.layout.size)
     bits = BITS + bits_of_sums(float(np.abs(data["X"]).max(initial=0.0)), theta)
     with PRECISION_LOCK, ctx.workprec(bits), np.errstate(all="ignore"):
-        exact = {name: Balls(balls(one), np.shape(one)) for name, one in at.items()}
+        exact = {name: Balls(balls(array), np.shape(array)) for name, array in at.items()}
         exact["1/n"] = Balls([arb(1) / examples], ())
         sheets = [_LossForm(first, at, exact, examples, arithmetic, exactly=False)]
         sheets += [_LossForm(way, at, exact, examples, arithmetic, exactly=True) for way in ways]
@@ -86,53 +86,53 @@ def named_quantities(problem: Problem, w: Array, b: Array, rows: Array | None = 
 
 
 def _in_order(ways: Sequence[Formula]) -> list[str]:
-    """The symbols, each behind all that any way makes it from: what all ways begin with, their own steps, the end."""
-    named = [[one.symbol for one in way.named] for way in ways]
+    """The symbols, each after all its origins in any way: the common beginning, the ways' own steps, the common end."""
+    named = [[quantity.symbol for quantity in way.named] for way in ways]
     begun = named[0][: named[0].index("z") + 1]
     steps = [symbol for way in named for symbol in way if symbol not in (*begun, *ENDS)]
     last = {symbol: i for i, symbol in enumerate(steps)}
-    return [*begun, *sorted(last, key=last.__getitem__), *(one for one in ENDS if any(one in way for way in named))]
+    return [*begun, *sorted(last, key=last.__getitem__), *(end for end in ENDS if any(end in way for way in named))]
 
 
 class _LossForm:
-    """One way to write the objective, read at the weights: bounds of all that it names, and exact numbers."""
+    """One way to write the objective, read at the weights: bounds of the named quantities, and exact numbers."""
 
     def __init__(
         self, formula: Formula, at: dict[str, Array], exact: dict[str, Balls], examples: int, arithmetic: Arithmetic,
         *, exactly: bool,
     ) -> None:  # fmt: skip  # one row
-        self.named = {one.symbol: one for one in formula.named}
+        self.named = {quantity.symbol: quantity for quantity in formula.named}
         reached = set(in_order([formula.objective]))
-        symbols = {one.node: one.symbol for one in self.named.values()}
+        symbols = {quantity.node: quantity.symbol for quantity in self.named.values()}
         parameters = set(formula.parameters)
         moving: set[Expr] = set()
-        for one in in_order([formula.objective]):
-            if one in parameters or any(origin in moving for origin in one.args):
-                moving.add(one)
+        for node in in_order([formula.objective]):
+            if node in parameters or any(origin in moving for origin in node.args):
+                moving.add(node)
         self.differentiable = [
-            symbol for symbol, one in self.named.items() if one.node in moving and one.node in reached
+            symbol for symbol, quantity in self.named.items() if quantity.node in moving and quantity.node in reached
         ]
         slopes = gradient(formula.objective, [self.named[symbol].node for symbol in self.differentiable])
-        ends = [*(one.node for one in self.named.values()), *slopes]
-        found = Reader(ends).bounds(at, examples, arithmetic)
-        self.bounds = dict(zip(self.named, found, strict=False))
-        self.slope_bounds = dict(zip(self.differentiable, found[len(self.named) :], strict=True))
-        self.made_from = {symbol: _origins(one.node, symbols) for symbol, one in self.named.items()}
-        self.constant = {symbol for symbol, one in self.named.items() if one.node not in moving}
+        ends = [*(quantity.node for quantity in self.named.values()), *slopes]
+        bounds = Reader(ends).bounds(at, examples, arithmetic)
+        self.bounds = dict(zip(self.named, bounds, strict=False))
+        self.slope_bounds = dict(zip(self.differentiable, bounds[len(self.named) :], strict=True))
+        self.made_from = {symbol: _origins(quantity.node, symbols) for symbol, quantity in self.named.items()}
+        self.constant = {symbol for symbol, quantity in self.named.items() if quantity.node not in moving}
         self.exactly = exactly
         numbers: list[Exact] = []
         if exactly:
-            numbers = [enclosed(one.entries, one.shape) for one in Reader(ends).exactly(exact, examples).at({})]
+            numbers = [enclose(number.entries, number.shape) for number in Reader(ends).exactly(exact, examples).at({})]
         self.exact = dict(zip(self.named, numbers, strict=False))
         self.slopes = dict(zip(self.differentiable, numbers[len(self.named) :], strict=False))
 
 
 def _origins(node: Expr, symbols: dict[Expr, str]) -> tuple[str, ...]:
     """The named quantities that a node is made from."""
-    found: dict[str, None] = {}
+    origins: dict[str, None] = {}
     for origin in node.args:
-        found |= {symbols[origin]: None} if origin in symbols else dict.fromkeys(_origins(origin, symbols))
-    return tuple(found)
+        origins |= {symbols[origin]: None} if origin in symbols else dict.fromkeys(_origins(origin, symbols))
+    return tuple(origins)
 
 
 def _quantity(symbol: str, ways: Sequence[_LossForm], arithmetic: Arithmetic, saturated: Array) -> NamedQuantity:
@@ -154,26 +154,26 @@ def _quantity(symbol: str, ways: Sequence[_LossForm], arithmetic: Arithmetic, sa
 def _tolerance(
     bounds: Sequence[Bounded], exact: Exact, arithmetic: Arithmetic, saturated: Array, computed: bool
 ) -> Array:
-    errors = np.array([np.broadcast_to(one.error, exact.high.shape) for one in bounds])
+    errors = np.array([np.broadcast_to(bound.error, exact.high.shape) for bound in bounds])
     finite = np.isfinite(errors)
-    found = np.where(finite.any(axis=0), np.where(finite, errors, 0.0).max(axis=0), np.inf)
+    allowed = np.where(finite.any(axis=0), np.where(finite, errors, 0.0).max(axis=0), np.inf)
     size = np.abs(exact.high)
     if computed:
-        found = SECOND_ORDER * found + ROUTE * arithmetic.u * size + UNDERFLOWS * arithmetic.tiny * (1.0 + size)
-        if found.shape == saturated.shape:
-            found = np.where(saturated, np.inf, found)
-    found = np.where(size <= arithmetic.top, found, np.inf)
-    tolerance: Array = np.where(exact.decides(found), found, np.inf)
+        allowed = SECOND_ORDER * allowed + ROUTE * arithmetic.u * size + UNDERFLOWS * arithmetic.tiny * (1.0 + size)
+        if allowed.shape == saturated.shape:
+            allowed = np.where(saturated, np.inf, allowed)
+    allowed = np.where(size <= arithmetic.top, allowed, np.inf)
+    tolerance: Array = np.where(exact.decides(allowed), allowed, np.inf)
     return tolerance
 
 
-def negated(quantity: NamedQuantity) -> NamedQuantity:
-    """The same with the other sign."""
+def negate(quantity: NamedQuantity) -> NamedQuantity:
+    """-quantity, with a symbol of its own."""
     value = quantity.value._replace(high=-quantity.value.high, low=-quantity.value.low)
     gradient = quantity.gradient
     if gradient is not None:
         gradient = gradient._replace(high=-gradient.high, low=-gradient.low)
     symbol = quantity.symbol
     simple = symbol.isalnum() or symbol in ("‖w‖²", "Σℓ", "|s|") or symbol.startswith(("log", "exp", "max", "softplus"))
-    found = symbol.removeprefix("−") if symbol in ("−z", "−|s|") else f"−{symbol}" if simple else f"−({symbol})"
-    return replace(quantity, symbol=found, meaning=f"minus {symbol}", value=value, gradient=gradient)
+    opposite = symbol.removeprefix("−") if symbol in ("−z", "−|s|") else f"−{symbol}" if simple else f"−({symbol})"
+    return replace(quantity, symbol=opposite, meaning=f"minus {symbol}", value=value, gradient=gradient)

@@ -1,13 +1,13 @@
 """Readings of a formula: its numbers in float64, how far a program may be off, and the exact numbers.
 
     values   float64 arrays, for any number of points at once
-    bounds   the same with the largest error of a program in some arithmetic: of any correct one in the tested format,
-             which is a tolerance; or of this very reading, which is a proof of how well it knows the numbers
+    bounds   the same with the largest error of a program in some arithmetic: of any correct program in the tested
+             format, which is a tolerance, or of this reading itself, which proves how well it knows the numbers
     exact    balls
 
 Where an array has a leading axis of P points, parameters are (P, *shape), and so are the results; data have none.
-Numbers of single examples are read a few examples at a time, so that they stay in the cache: nothing but a sum over the
-examples leaves them (`formula`).
+Numbers of single examples are read a few examples at a time, so that they stay in the cache: later operations need only
+their sums over the examples (`formula`).
 """
 
 from __future__ import annotations
@@ -58,41 +58,41 @@ class Reader:
         self.ends = list(ends)
         names = given or {}
         self.order = in_order(ends, names)
-        self.place = {one: i for i, one in enumerate(self.order)}
+        self.place = {node: i for i, node in enumerate(self.order)}
         self.leaves: dict[int, str] = {}
         self.constants: dict[int, Array] = {}
         self._sums: list[_Step] = []
         stages: dict[str, list[_Step]] = {"before": [], "example": [], "after": []}
         whole, after = set[Expr](), set[Expr]()
-        for i, one in enumerate(self.order):
-            if one.op == "constant":
-                self.constants[i] = np.float64(one.value)  # type: ignore[assignment]  # a scalar is a 0-d array here
-            elif one in names or not one.args:
-                self.leaves[i] = names.get(one, one.name)
+        for i, node in enumerate(self.order):
+            if node.op == "constant":
+                self.constants[i] = np.float64(node.value)  # type: ignore[assignment]  # a scalar is a 0-d array here
+            elif node in names or not node.args:
+                self.leaves[i] = names.get(node, node.name)
             else:
-                step = self._step(i, one, whole)
-                stage = "example" if one.by_example else "before"
+                step = self._step(i, node, whole)
+                stage = "example" if node.by_example else "before"
                 if isinstance(step.rule, Reduction):
-                    after.add(one)
+                    after.add(node)
                     self._sums.append(step)
                     continue
-                if any(origin in after for origin in one.args):
-                    after.add(one)
+                if any(origin in after for origin in node.args):
+                    after.add(node)
                     stage = "after"
                 stages[stage].append(step)
-            if one.op in WHOLE or (one.op in UNROUNDED and all(origin in whole for origin in one.args)):
-                whole.add(one)
+            if node.op in WHOLE or (node.op in UNROUNDED and all(origin in whole for origin in node.args)):
+                whole.add(node)
         self._before, self._example, self._after = stages.values()
 
-    def _step(self, i: int, one: Expr, whole: set[Expr]) -> _Step:
-        rule = RULES[one.op]
-        alike = len(one.args) == 2 and one.op in UNROUNDED
-        fits = tuple(len(one.shape) if alike and not origin.shape else 0 for origin in one.args)
-        unrounded = all(origin in whole for origin in one.args)
-        if one.op == "multiply":
-            unrounded = unrounded or any(origin in whole and _scales(origin) for origin in one.args)
-        args = tuple(self.place[origin] for origin in one.args)
-        return _Step(i, rule, one, args, fits, unrounded)
+    def _step(self, i: int, node: Expr, whole: set[Expr]) -> _Step:
+        rule = RULES[node.op]
+        alike = len(node.args) == 2 and node.op in UNROUNDED
+        fits = tuple(len(node.shape) if alike and not origin.shape else 0 for origin in node.args)
+        unrounded = all(origin in whole for origin in node.args)
+        if node.op == "multiply":
+            unrounded = unrounded or any(origin in whole and _scales(origin) for origin in node.args)
+        args = tuple(self.place[origin] for origin in node.args)
+        return _Step(i, rule, node, args, fits, unrounded)
 
     # --- numbers ------------------------------------------------------------------------------------------
 
@@ -101,15 +101,15 @@ class Reader:
         return self.on(at, examples).at({})
 
     def on(self, data: At, examples: int) -> Reading:
-        """The ends in float64, of one or several points after another on the same data; of large data, of one."""
-        if sum(one.size for one in data.values()) > CELLS_AT_ONCE:
+        """The ends in float64 on these data, at one or several points a call; on large data at one point a call."""
+        if sum(array.size for array in data.values()) > CELLS_AT_ONCE:
             return Streamed(self, data, examples)
         constants = {i: np.asarray(number) for i, number in self.constants.items()}
-        given = {name: np.asarray(one, dtype=np.float64) for name, one in data.items()}
+        given = {name: np.asarray(array, dtype=np.float64) for name, array in data.items()}
         return NumberReading(self, given, constants, lambda step: _value(step, examples))
 
     def exactly(self, data: Mapping[str, Balls], examples: int) -> NumberReading[Balls]:
-        """The ends as balls, in the precision at hand, of one point after another on the same data."""
+        """The ends as balls on these data, in the precision at hand, at one point a call."""
         constants = {i: Balls([arb(float(number))], ()) for i, number in self.constants.items()}
         return NumberReading(
             self, data, constants, lambda step: partial(_exact, step, Site(step.node, examples), examples)
@@ -123,41 +123,41 @@ class Reader:
     # --- bounds -------------------------------------------------------------------------------------------
 
     def bounds(self, at: At, examples: int, arithmetic: Arithmetic) -> list[Bounded]:
-        """The ends with their errors in ``arithmetic``; inf, never NaN, where nothing can be said."""
+        """The ends with their errors in ``arithmetic``; an unknown error is inf, never NaN."""
         way = _Bounds(examples, arithmetic)
-        constants = {i: way.given(np.asarray(number)) for i, number in self.constants.items()}
-        return [_settled(end) for end in self.in_chunks(at, examples, constants, way)]
+        constants = {i: way.load(np.asarray(number)) for i, number in self.constants.items()}
+        return [_settle(end) for end in self.in_chunks(at, examples, constants, way)]
 
     def in_chunks(self, at: At, examples: int, constants: Mapping[int, S], way: _Way[S]) -> list[S]:
         """The ends, a few examples at a time."""
         slots = dict(constants)
         for i, name in self.leaves.items():
             if not self.order[i].by_example:
-                slots[i] = way.given(np.asarray(at[name], dtype=np.float64))
+                slots[i] = way.load(np.asarray(at[name], dtype=np.float64))
         for step in self._before:
             slots[step.place] = way.read(step, [slots[a] for a in step.args])
         ends = [self.place[end] for end in self.ends]
-        kept: dict[int, list[S]] = {i: [] for i in ends if self.order[i].by_example}
+        of_examples: dict[int, list[S]] = {i: [] for i in ends if self.order[i].by_example}
         parts: dict[int, list[S]] = {step.place: [] for step in self._sums}
         for chunk in self._chunks(at, examples):
-            here = dict(slots)
+            numbers = dict(slots)
             for i, name in self.leaves.items():
                 if self.order[i].by_example:
                     axis = at[name].ndim - len(self.order[i].shape)
-                    some = at[name][(slice(None),) * axis + (chunk,)]
-                    here[i] = way.given(np.asarray(some, dtype=np.float64))
+                    part = at[name][(slice(None),) * axis + (chunk,)]
+                    numbers[i] = way.load(np.asarray(part, dtype=np.float64))
             for step in self._example:
-                here[step.place] = way.read(step, [here[a] for a in step.args])
+                numbers[step.place] = way.read(step, [numbers[a] for a in step.args])
             for step in self._sums:
-                parts[step.place].append(way.part(step, [here[a] for a in step.args]))
-            for i, found in kept.items():
-                found.append(here[i])
+                parts[step.place].append(way.part(step, [numbers[a] for a in step.args]))
+            for i, chunks in of_examples.items():
+                chunks.append(numbers[i])
         for step in self._sums:
             slots[step.place] = way.whole(step, parts[step.place])
         for step in self._after:
             slots[step.place] = way.read(step, [slots[a] for a in step.args])
-        for i, found in kept.items():
-            slots[i] = way.joined(found, len(self.order[i].shape))
+        for i, chunks in of_examples.items():
+            slots[i] = way.join(chunks, len(self.order[i].shape))
         return [slots[i] for i in ends]
 
     def _chunks(self, at: At, examples: int) -> Iterator[slice]:
@@ -176,10 +176,10 @@ S = TypeVar("S")
 
 
 class _Way(Protocol[S]):
-    """What is read of a few examples at a time, and how it is put together."""
+    """How the numbers of a few examples are computed, and how those of all examples are put together."""
 
-    def given(self, values: Array) -> S:
-        """Of data and parameters, in float64."""
+    def load(self, values: Array) -> S:
+        """Data or parameters, from float64."""
 
     def read(self, step: _Step, args: list[S]) -> S:
         """One operation."""
@@ -190,8 +190,8 @@ class _Way(Protocol[S]):
     def whole(self, step: _Step, parts: list[S], /) -> S:
         """The sum over all of them."""
 
-    def joined(self, parts: list[S], rank: int) -> S:
-        """Numbers of single examples, of all of them."""
+    def join(self, parts: list[S], rank: int) -> S:
+        """The numbers of all single examples, from those of each chunk."""
 
 
 class _Values:
@@ -200,7 +200,7 @@ class _Values:
     def __init__(self, reader: Reader, examples: int) -> None:
         self._operations = {step.place: _value(step, examples) for step in reader.steps}
 
-    def given(self, values: Array) -> Array:
+    def load(self, values: Array) -> Array:
         return values
 
     def read(self, step: _Step, args: list[Array]) -> Array:
@@ -211,7 +211,7 @@ class _Values:
     def whole(self, _: _Step, parts: list[Array], /) -> Array:
         return np.asarray(sum(parts))
 
-    def joined(self, parts: list[Array], rank: int) -> Array:
+    def join(self, parts: list[Array], rank: int) -> Array:
         return np.concatenate(parts, axis=-rank)
 
 
@@ -221,34 +221,34 @@ class _Bounds:
     def __init__(self, examples: int, arithmetic: Arithmetic) -> None:
         self.examples, self.arithmetic = examples, arithmetic
 
-    def given(self, values: Array) -> Bounded:
-        """What a program gets, bit for bit; sizes are of no use where every operation is known."""
+    def load(self, values: Array) -> Bounded:
+        """Numbers that a program gets bit for bit; sizes are not needed where every operation is known."""
         if isinstance(self.arithmetic, Known):
             return Bounded(values.astype(self.arithmetic.dtype, copy=False), 0.0, 0.0)
         return Bounded(values, 0.0, np.abs(values))
 
     def read(self, step: _Step, args: list[Bounded]) -> Bounded:
-        fitted = [_fitted(one, fit) if fit else one for one, fit in zip(args, step.fits, strict=True)]
+        fitted = [_fit(number, fit) if fit else number for number, fit in zip(args, step.fits, strict=True)]
         assert isinstance(step.rule, Rule)
-        found = step.rule.bound(self._site(step), *fitted)
-        return found if step.whole else _inside(found, self.arithmetic)
+        result = step.rule.bound(self._site(step), *fitted)
+        return result if step.whole else _inside(result, self.arithmetic)
 
     def part(self, step: _Step, args: list[Bounded]) -> Bounded:
         assert isinstance(step.rule, Reduction)
         return step.rule.part(self._site(step), *args)
 
     def whole(self, step: _Step, parts: list[Bounded], /) -> Bounded:
-        return _finished(step, parts, self.examples, self.arithmetic)
+        return _finish_sum(step, parts, self.examples, self.arithmetic)
 
-    def joined(self, parts: list[Bounded], rank: int) -> Bounded:
-        return _joined(parts, rank)
+    def join(self, parts: list[Bounded], rank: int) -> Bounded:
+        return _join(parts, rank)
 
     def _site(self, step: _Step) -> Site:
         return Site(step.node, self.examples, self.arithmetic, step.whole)
 
 
 class Streamed:
-    """A float64 reading on data that are larger than a cache: nothing as large as they are is made."""
+    """A float64 reading on data that are larger than a cache; every array that it makes is smaller than the data."""
 
     def __init__(self, reader: Reader, data: At, examples: int) -> None:
         self._reader, self._data, self._examples = reader, data, examples
@@ -256,12 +256,12 @@ class Streamed:
         self._way = _Values(reader, examples)
 
     def at(self, parameters: At) -> list[Array]:
-        """The ends, for what was not among the data."""
+        """The ends at ``parameters``: arrays for all names that the data lack."""
         return self._reader.in_chunks({**self._data, **parameters}, self._examples, self._constants, self._way)
 
 
 class NumberReading(Generic[N]):
-    """A reading on one batch; what depends on its data alone is computed once."""
+    """A reading on one batch; numbers that depend on its data alone are computed once."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class NumberReading(Generic[N]):
                 self._steps.append((step.place, bound(step), step.args))
 
     def at(self, parameters: Mapping[str, N]) -> list[N]:
-        """The ends, for what was not among the data."""
+        """The ends at ``parameters``: numbers for all names that the data lack."""
         slots = self._slots.copy()
         for i, name in self._points:
             slots[i] = parameters[name]
@@ -302,21 +302,22 @@ Reading: TypeAlias = NumberReading[Array] | Streamed
 
 
 def _scales(factor: Expr) -> bool:
-    """Whether to multiply by it rounds nothing: of constants powers of two from 1 upwards do not."""
+    """Whether a product with this factor of whole numbers is exact; of constants, powers of two from 1 upwards are."""
     return factor.op != "constant" or (abs(factor.value) >= 1.0 and math.frexp(factor.value)[0] in (0.5, -0.5))
 
 
 def _value(step: _Step, examples: int) -> Callable[..., Array]:
-    """One operation on arrays: mostly its rule's own function, for a small problem makes ten thousand steps."""
+    """One operation on arrays: where possible its rule's own function, because small problems make many cheap calls."""
     site, rule, fits = Site(step.node, examples), step.rule, step.fits
 
-    def fitted(*arrays: Array) -> Array:
+    def operation(*arrays: Array) -> Array:
         pairs = zip(arrays, fits, strict=True)
-        return rule.value(site, *(one[(..., *(None,) * fit)] if fit and one.ndim else one for one, fit in pairs))
+        fitted = (array[(..., *(None,) * fit)] if fit and array.ndim else array for array, fit in pairs)
+        return rule.value(site, *fitted)
 
     if isinstance(rule, Reduction) and rule.mean:
         return lambda *arrays: rule.value(site, *arrays) / examples
-    return fitted if any(fits) else partial(rule.value, site)
+    return operation if any(fits) else partial(rule.value, site)
 
 
 def _exact(step: _Step, site: Site, examples: int, *args: Balls) -> Balls:
@@ -328,25 +329,25 @@ def _has_points(leaf: Expr, values: Array) -> bool:
     return values.ndim > len(leaf.shape)
 
 
-def _fitted(one: Bounded, axes: int) -> Bounded:
+def _fit(number: Bounded, axes: int) -> Bounded:
     """A single number for each point, beside arrays."""
 
     def fit(values: Array | float) -> Array | float:
         return values if isinstance(values, float) or not values.ndim else values[(..., *(None,) * axes)]
 
-    return Bounded(*map(fit, one))  # type: ignore[arg-type]  # arrays stay arrays
+    return Bounded(*map(fit, number))  # type: ignore[arg-type]  # arrays stay arrays
 
 
-def _inside(found: Bounded, arithmetic: Arithmetic) -> Bounded:
-    """Infinite errors where what is added up may leave the format."""
-    size = np.asarray(found.size)
+def _inside(result: Bounded, arithmetic: Arithmetic) -> Bounded:
+    """The result, with infinite errors where its terms may leave the format."""
+    size = np.asarray(result.size)
     if bool((size <= arithmetic.top).all()):
-        return found
-    return found._replace(error=np.where(size <= arithmetic.top, found.error, np.inf))
+        return result
+    return result._replace(error=np.where(size <= arithmetic.top, result.error, np.inf))
 
 
-def _finished(step: _Step, parts: list[Bounded], examples: int, arithmetic: Arithmetic) -> Bounded:
-    """A whole sum: what adding its parts loses, what the tested program's own sum may lose, and its division by n."""
+def _finish_sum(step: _Step, parts: list[Bounded], examples: int, arithmetic: Arithmetic) -> Bounded:
+    """A whole sum with the errors of adding its parts, of the tested program's own sum, and of its division by n."""
     assert isinstance(step.rule, Reduction)
     high: Array | float = 0.0
     low: Array | float = 0.0
@@ -368,23 +369,23 @@ def _finished(step: _Step, parts: list[Bounded], examples: int, arithmetic: Arit
             error / examples + arithmetic.u * np.abs(value / examples),
             size / examples,
         )
-    # before it is divided by n, or its terms were: that much larger
+    # the sum before its division by n is n times as large, and must fit into the format too
     return Bounded(value, np.where(examples * size <= arithmetic.top, error, np.inf), size)
 
 
-def _joined(parts: Sequence[Bounded], rank: int) -> Bounded:
-    """All examples, of parts with some each."""
+def _join(parts: Sequence[Bounded], rank: int) -> Bounded:
+    """The numbers of all examples, from parts with a few examples each."""
 
-    def one(index: int) -> Array:
+    def array(index: int) -> Array:
         arrays = [np.broadcast_to(part[index], part.value.shape) for part in parts]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-rank)
 
-    return Bounded(one(0), one(1), one(2))
+    return Bounded(array(0), array(1), array(2))
 
 
-def _settled(found: Bounded) -> Bounded:
+def _settle(end: Bounded) -> Bounded:
     """Errors of the values' shape; inf for NaN, and where the value itself is not finite."""
-    value = np.asarray(found.value)
-    error = np.broadcast_to(found.error, value.shape)
+    value = np.asarray(end.value)
+    error = np.broadcast_to(end.error, value.shape)
     error = np.where(np.isnan(error) | ~np.isfinite(value), np.inf, error)
-    return Bounded(value, error, np.broadcast_to(found.size, value.shape))
+    return Bounded(value, error, np.broadcast_to(end.size, value.shape))

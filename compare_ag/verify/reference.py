@@ -1,15 +1,15 @@
 """The reference: float64 gradient descent from the bits of the problem, in numpy, by the textbook.
 
-Where `oracle` can afford the exact trajectory, that is what runs are compared with, and this one gives the sizes that
-enter the tolerance; where it cannot, runs are compared with this one, whose own rounding error is bounded and added.
+Where `oracle` can afford the exact trajectory, runs are compared with that, and the reference gives the sizes that
+enter the tolerance. Elsewhere runs are compared with the reference, whose own rounding error is bounded and added.
 
-It starts from the same quantised X, y, w0, b0, learning rate and l2 as every backend, replays the same
-batches, and records on the way the magnitudes from which `tolerance` bounds its own rounding errors and the
-tested run's. It must not know a backend: the judge is never a contestant.
+The reference starts from the same quantised X, y, w0, b0, learning rate and l2 as every backend, replays the same
+batches, and records the magnitudes from which `tolerance` bounds its own rounding errors and the tested run's. It must
+not know a backend: the judge is never a contestant.
 
 A step reads the gradient of the formula (`objective`). Losses and magnitudes are read afterwards, for a block of steps
-at a time, from the logits that the steps have left: for four examples a step of its own would cost as much again as the
-training.
+at a time, from the logits that the steps have left; computing them step by step would double the time of a training on
+four examples.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Magnitudes:
     residual: Array
     """root mean square of p - y"""
     volume: Array
-    """mean of ℓ + 2|z|: what the terms of the loss, summed without cancelling, amount to"""
+    """mean of ℓ + 2|z|, a bound on the mean of the absolute values of the loss's terms"""
     highest_logit: Array
     """max z"""
     lowest_logit: Array
@@ -75,7 +75,7 @@ class Reference:
     full_magnitudes: Magnitudes
     """at the recorded k, on all data"""
     exact: ExactTrajectory | None = None
-    """the exact trajectory, where it was affordable: runs are then compared with it, and the rest gives sizes"""
+    """the exact trajectory, where it was affordable: runs are then compared with it, and the fields above give sizes"""
 
     def pairs(self, count: int) -> Exact:
         """The weights to compare with at the first ``count`` recorded pairs, (2 count, m)."""
@@ -93,7 +93,7 @@ class Reference:
         return Exact(self.final_weights, np.zeros_like(self.final_weights), 0.0)
 
     def loss_deviation(self, losses: Array) -> Array:
-        """How far each of ``losses`` (T'+1,) is from the one to compare with."""
+        """|deviation| of each of ``losses`` (T'+1,) from the exact or the reference's loss."""
         count = len(losses)
         if self.exact is None:
             return np.asarray(np.abs(losses.astype(np.float64) - self.losses[:count]))
@@ -101,7 +101,7 @@ class Reference:
         return Exact(high[:count], low[:count], radius).deviation(losses)
 
 
-def measured(
+def measure(
     objective: Objective, logits: Array, labels: Array, sizes: Array, theta: Array, gradient: Array
 ) -> Magnitudes:
     """The magnitudes at S points whose batches lie end to end.
@@ -116,11 +116,12 @@ def measured(
     losses, residual = objective.of_logits.on({"y": labels}, len(labels)).at({"z": logits})
     loss = mean(losses)
     scratch = np.abs(logits)
-    size = mean(scratch)
+    size = mean(scratch)  # of |z|
+    # (rms r)²
     square = mean(np.multiply(residual, residual, out=scratch))
     odds_mean, odds_square = np.ones_like(loss), np.ones_like(loss)
     if problem.loss == "probability":
-        # exp z = p/(1-p) where y = 0
+        # 1/(1 - p) = 1 + exp z where y = 0
         odds = np.where(labels > 0, 1.0, 1.0 + np.exp(logits))
         odds_mean, odds_square = mean(odds), mean(np.multiply(odds, odds, out=scratch))
     penalty = 0.0
@@ -132,7 +133,7 @@ def measured(
         weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
         gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),
         residual=np.sqrt(square),
-        volume=loss + 2.0 * size,
+        volume=loss + 2.0 * size,  # V = mean(ℓ + 2|z|)
         highest_logit=np.maximum.reduceat(logits, starts),
         lowest_logit=np.minimum.reduceat(logits, starts),
         odds_mean=odds_mean,
@@ -145,14 +146,14 @@ def magnitudes_at(objective: Objective, theta: Array) -> Magnitudes:
     logits, *slopes = objective.on(objective.slopes).at(objective.parameters(theta))
     labels = np.asarray(objective.problem.y, dtype=np.float64)
     gradient = objective.problem.layout.flat(slopes)
-    return measured(objective, logits, labels, np.array([len(labels)]), theta[None], gradient[None])
+    return measure(objective, logits, labels, np.array([len(labels)]), theta[None], gradient[None])
 
 
 def reference_trajectory(problem: Problem, observe: Callable[[int], None] | None = None) -> Reference:
     """Train ``problem`` in float64. ``observe(k)`` is called now and then with the number of finished steps.
 
-    Values that overflow (an absurd learning rate) are kept as inf or NaN, without a warning: `tolerance` says
-    from which step nothing can be decided.
+    Values that overflow (an absurd learning rate) stay inf or NaN, without a warning: `tolerance` gives the step from
+    which nothing can be decided.
     """
     with np.errstate(all="ignore"):
         return _Replay(problem).run(observe)
@@ -186,7 +187,7 @@ class _Replay:
             self.theta[0] = self.theta[count]
             if observe is not None:
                 observe(min(first + count, steps))
-        magnitudes = joined(parts)
+        magnitudes = join(parts)
         full = self._full(magnitudes)
         return Reference(
             losses=magnitudes.loss,
@@ -206,15 +207,17 @@ class _Replay:
         for i, rows in enumerate(rows_of):
             end = begin + len(rows)
             reading = self.whole or objective.on(objective.slopes, rows)
-            logits, *found = reading.at({name: part[i] for name, part in zip(layout.names, parameters, strict=True)})
+            point = {name: part[i] for name, part in zip(layout.names, parameters, strict=True)}
+            logits, *gradient_parts = reading.at(point)
             self.logits[begin:end], self.labels[begin:end] = logits, y if self.whole else y[rows]
-            for part, slope in zip(slopes, found, strict=True):
+            for part, slope in zip(slopes, gradient_parts, strict=True):
                 part[i] = slope
+            # θ' = θ - η∇f(θ)
             np.multiply(self.gradient[i], -rate, out=self.theta[i + 1])
             self.theta[i + 1] += self.theta[i]
             begin = end
         sizes, count = np.array([len(rows) for rows in rows_of]), len(rows_of)
-        return measured(
+        return measure(
             objective, self.logits[:begin], self.labels[:begin], sizes, self.theta[:count], self.gradient[:count]
         )
 
@@ -226,12 +229,12 @@ class _Replay:
             self.pairs[inside, side] = self.theta[index[inside]]
 
     def _full(self, magnitudes: Magnitudes) -> Magnitudes:
-        """The magnitudes over all data at the recorded k: with the full batch those of the steps themselves."""
+        """The magnitudes over all data at the recorded k; with the full batch, those of the steps themselves."""
         if self.problem.batch_size is None or not len(self.recorded):
             return Magnitudes(*(getattr(magnitudes, field.name)[self.recorded] for field in fields(Magnitudes)))
-        return joined([magnitudes_at(self.objective, theta) for theta in self.pairs[:, 0]])
+        return join([magnitudes_at(self.objective, theta) for theta in self.pairs[:, 0]])
 
 
-def joined(parts: list[Magnitudes]) -> Magnitudes:
+def join(parts: list[Magnitudes]) -> Magnitudes:
     """The sizes of several sequences of points, one after the other."""
     return Magnitudes(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Magnitudes)))

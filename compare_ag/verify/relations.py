@@ -1,14 +1,14 @@
 """Checks without any reference: relations that a backend's own answers must satisfy among each other.
 
-Each asks the same backend about a problem and about a changed one whose answer follows from the first. What rounding
-may put between the two is the sum of their point tolerances (`points`). A relation needs nothing to compare with but
-the backend itself; it cannot see an error that has the relation's own symmetry, which is why there are several.
+Each asks the same backend about a problem and about a changed problem whose answer follows from the first. Rounding may
+put the sum of both point tolerances (`points`) between the two. A relation needs only the backend's own answers. It
+cannot see an error that has the relation's own symmetry; therefore there are several relations.
 
-    row permutation      the mean does not know an order
-    duplication          every example twice leaves the mean
+    row permutation      the mean does not depend on the order of examples
+    duplication          every example twice leaves the mean unchanged
     additivity           n₁g₁ + n₂g₂ = ng over two parts of the data
-    label mirror         y → 1 - y with θ → -θ keeps f and turns ∇f
-    zero column          no feature, no gradient (w = 0 there)
+    label mirror         y → 1 - y with θ → -θ keeps f and changes the sign of ∇f
+    zero column          a feature that is 0 has the gradient 0 (w = 0 there)
     zero weights         ∇f(0) = X̃ᵀ(½ - y)/n
     feature scaling      a feature twice as large, of weight 0, has twice the gradient
     affine in l2         ∇f(θ; a) - 2∇f(θ; 2a) + ∇f(θ; 3a) = 0, and consecutive ones differ by a (w, 0)
@@ -33,7 +33,7 @@ Answer: TypeAlias = Literal["correct", "wrong", "undecidable"]
 
 
 class PointValues(NamedTuple):
-    """What a backend says at P points, in the tested dtype."""
+    """A backend's answers at P points, in the tested dtype."""
 
     loss: Array
     """(P,)"""
@@ -46,18 +46,18 @@ Ask: TypeAlias = Callable[[Array, Array, Array], PointValues]
 
 
 class RelationResult(NamedTuple):
-    """What one relation showed."""
+    """The result of one relation."""
 
     answer: Answer
     message: str
-    """one clause for people"""
+    """a clause for people"""
     ratio: float
-    """observed/tolerance, or for Taylor's remainder the order it should have over the observed one"""
+    """observed/tolerance, or for Taylor's remainder the required over the observed order"""
 
 
 @dataclass(frozen=True)
 class _RelationCase:
-    """One point of one problem, and whom to ask."""
+    """One point of one problem, and the backend's answers as functions."""
 
     problem: Problem
     weights: Array
@@ -79,10 +79,10 @@ def check_relation(
     ask_l2: gives an `Ask` prepared with another strength of the penalty; without it `affine-in-l2` is undecidable.
     """
 
-    def nobody(_: float) -> Ask:
+    def refuse(_: float) -> Ask:
         raise _UndecidableError("no backend with another l2 at hand")
 
-    case = _RelationCase(problem, np.asarray(weights, problem.dtype), ask, ask_l2 or nobody)
+    case = _RelationCase(problem, np.asarray(weights, problem.dtype), ask, ask_l2 or refuse)
     try:
         with np.errstate(all="ignore"):
             return RELATIONS[name](case)
@@ -91,38 +91,38 @@ def check_relation(
 
 
 class _UndecidableError(Exception):
-    """Rounding hides the answer here; the message says why."""
+    """Rounding hides the answer at this point; the message says why."""
 
 
 def _compare(pairs: list[tuple[str, Array, Array, Array]]) -> RelationResult:
-    """The worst of (what, observed, expected, tolerance): finite first, then ``not (deviation <= tolerance)``."""
-    worst, said = 0.0, ""
-    for what, observed, expected, tolerance in pairs:
+    """The worst of (name, observed, expected, tolerance), a number that is not finite deviating by infinitely much."""
+    worst, message = 0.0, ""
+    for name, observed, expected, tolerance in pairs:
         if not np.isfinite(tolerance).all():
-            raise _UndecidableError(f"the tolerance of {what} is infinite: the probability form saturates")
-        seen = np.asarray(observed, dtype=np.float64)
-        deviation = np.where(np.isfinite(seen), np.abs(seen - np.asarray(expected, dtype=np.float64)), np.inf)
+            raise _UndecidableError(f"the tolerance of {name} is infinite: the probability form saturates")
+        numbers = np.asarray(observed, dtype=np.float64)
+        deviation = np.where(np.isfinite(numbers), np.abs(numbers - np.asarray(expected, dtype=np.float64)), np.inf)
         deviation = np.where(np.isnan(deviation), np.inf, deviation)
         ratios = np.where(deviation == 0.0, 0.0, deviation / tolerance)
         ratio = float(ratios.max())
         if ratio >= worst:
-            worst, said = ratio, f"{what} is off by {float(deviation.flat[int(ratios.argmax())]):.2g}"
+            worst, message = ratio, f"{name} is off by {float(deviation.flat[int(ratios.argmax())]):.2g}"
     verdict: Answer = "correct" if worst <= 1.0 else "wrong"
     if not worst:
         return RelationResult(verdict, "it holds exactly", 0.0)
-    return RelationResult(verdict, f"{said}, {worst:.2g} times what rounding allows", worst)
+    return RelationResult(verdict, f"{message}, {worst:.2g} times what rounding allows", worst)
 
 
 def _same_everywhere(case: _RelationCase, X: Array, y: Array, weights: Array, sign: float = 1.0) -> RelationResult:
     """The problem (X, y) at ``weights`` must have the case's own loss, and ``sign`` times its gradient."""
     p = case.problem
-    mine = case.ask(p.X, p.y, case.weights[None])
-    other = case.ask(X, y, weights[None])
-    one, two = case.tolerance(p.X, p.y, case.weights), case.tolerance(X, y, weights)
+    own = case.ask(p.X, p.y, case.weights[None])
+    changed = case.ask(X, y, weights[None])
+    allowed = [case.tolerance(p.X, p.y, case.weights), case.tolerance(X, y, weights)]
     return _compare(
         [
-            ("the loss", other.loss[0], mine.loss[0], np.asarray(one.loss + two.loss)),
-            ("the gradient", other.gradient[0], sign * mine.gradient[0], one.gradient + two.gradient),
+            ("the loss", changed.loss[0], own.loss[0], np.asarray(sum(a.loss for a in allowed))),
+            ("the gradient", changed.gradient[0], sign * own.gradient[0], np.asarray(sum(a.gradient for a in allowed))),
         ]
     )
 
@@ -154,13 +154,13 @@ def _additivity(case: _RelationCase) -> RelationResult:
     parts = [(p.X, p.y), (p.X[:cut], p.y[:cut]), (p.X[cut:], p.y[cut:])]
     whole, first, second = (case.ask(X, y, case.weights[None]) for X, y in parts)
     allowed = [case.tolerance(X, y, case.weights) for X, y in parts]
-    shares = cut / n, 1 - cut / n
+    shares = cut / n, 1 - cut / n  # n₁/n and n₂/n
 
-    def mixed(one: Array, two: Array) -> Array:
-        return np.asarray(shares[0] * one.astype(np.float64) + shares[1] * two.astype(np.float64))
+    def mix(first_part: Array, second_part: Array) -> Array:
+        return np.asarray(shares[0] * first_part.astype(np.float64) + shares[1] * second_part.astype(np.float64))
 
     slack = 4.0 * np.finfo(np.float64).eps  # of the mixing itself
-    loss, gradient = mixed(first.loss[0], second.loss[0]), mixed(first.gradient[0], second.gradient[0])
+    loss, gradient = mix(first.loss[0], second.loss[0]), mix(first.gradient[0], second.gradient[0])
     return _compare(
         [
             (
@@ -183,23 +183,24 @@ def _zero_column(case: _RelationCase) -> RelationResult:
     X, weights = case.problem.X.copy(), case.weights.copy()
     X[:, 0] = 0
     weights[0] = 0
-    found = case.ask(X, case.problem.y, weights[None])
+    answer = case.ask(X, case.problem.y, weights[None])
     return _compare(
-        [("the gradient of a feature that is 0 everywhere", found.gradient[0, 0], np.zeros(()), np.zeros(()))]
+        [("the gradient of a feature that is 0 everywhere", answer.gradient[0, 0], np.zeros(()), np.zeros(()))]
     )
 
 
 def _zero_weights(case: _RelationCase) -> RelationResult:
     p, weights = case.problem, np.zeros_like(case.weights)
-    found = case.ask(p.X, p.y, weights[None])
+    answer = case.ask(p.X, p.y, weights[None])
+    # ∇f(0) = X̃ᵀ(½ - y)/n and f(0) = log 2
     halves = 0.5 - p.y.astype(np.float64)
     columns = [*p.X.T.astype(np.float64), np.ones(p.examples)]
     expected = np.array([math.fsum((column * halves).tolist()) / p.examples for column in columns])
     allowed = case.tolerance(p.X, p.y, weights)
     return _compare(
         [
-            ("the gradient at zero weights", found.gradient[0], expected, allowed.gradient),
-            ("the loss at zero weights", found.loss[0], np.asarray(math.log(2.0)), np.asarray(allowed.loss)),
+            ("the gradient at zero weights", answer.gradient[0], expected, allowed.gradient),
+            ("the loss at zero weights", answer.loss[0], np.asarray(math.log(2.0)), np.asarray(allowed.loss)),
         ]
     )
 
@@ -208,23 +209,26 @@ def _feature_scaling(case: _RelationCase) -> RelationResult:
     p, weights, X = case.problem, case.weights.copy(), case.problem.X.copy()
     weights[0] = 0
     X[:, 0] *= 2
-    mine, other = case.ask(p.X, p.y, weights[None]), case.ask(X, p.y, weights[None])
+    own, changed = case.ask(p.X, p.y, weights[None]), case.ask(X, p.y, weights[None])
     factor = np.ones(len(weights))
     factor[0] = 2.0
     allowed = factor * case.tolerance(p.X, p.y, weights).gradient + case.tolerance(X, p.y, weights).gradient
-    return _compare([("the gradient", other.gradient[0], factor * mine.gradient[0].astype(np.float64), allowed)])
+    return _compare([("the gradient", changed.gradient[0], factor * own.gradient[0].astype(np.float64), allowed)])
 
 
 def _affine_in_l2(case: _RelationCase) -> RelationResult:
     p, strengths = case.problem, (0.25, 0.5, 0.75)
     answers = [case.ask_l2(a)(p.X, p.y, case.weights[None]).gradient[0].astype(np.float64) for a in strengths]
     allowed = [point_tolerance(replace(p, l2=a), case.weights).gradient for a in strengths]
+    # a (w, 0), by which ∇f(θ; 2a) exceeds ∇f(θ; a)
     penalty = 0.25 * p.layout.only("w", case.weights.astype(np.float64))
-    one, two, three = answers
+    weak, middle, strong = answers
+    # the tolerance of ∇f(θ; a) - 2∇f(θ; 2a) + ∇f(θ; 3a)
+    twice = allowed[0] + 2.0 * allowed[1] + allowed[2]
     return _compare(
         [
-            ("the gradient's growth with l2", two - one, penalty, allowed[0] + allowed[1]),
-            ("the gradient's curvature in l2", one + three, 2.0 * two, allowed[0] + 2.0 * allowed[1] + allowed[2]),
+            ("the gradient's growth with l2", middle - weak, penalty, allowed[0] + allowed[1]),
+            ("the gradient's curvature in l2", weak + strong, 2.0 * middle, twice),
         ]
     )
 
@@ -238,8 +242,8 @@ def _large_logits(case: _RelationCase) -> RelationResult:
     if not largest:
         raise _UndecidableError("all logits are 0 at this point")
     route = np.stack([case.weights * (800.0 / largest), case.weights * (-800.0 / largest)]).astype(case.problem.dtype)
-    found = case.ask(case.problem.X, case.problem.y, route)
-    finite = bool(np.isfinite(found.loss).all() and np.isfinite(found.gradient).all())
+    answer = case.ask(case.problem.X, case.problem.y, route)
+    finite = bool(np.isfinite(answer.loss).all() and np.isfinite(answer.gradient).all())
     if finite:
         return RelationResult("correct", "loss and gradient are finite at logits of 800 and -800", 0.0)
     return RelationResult("wrong", "loss or gradient is not finite at logits of 800 or -800", math.inf)
@@ -257,9 +261,9 @@ LARGEST_H = 1.0 / 16.0
 def _taylor(case: _RelationCase) -> RelationResult:
     """R(h) = |f(θ + hv) - f(θ) - h ∇f·v| over h = 1/16, 1/32, … along one random direction v.
 
-    An error δ of the gradient adds h |δ·v|, so that the order falls to 1 where it prevails: at the smallest h that the
-    noise lets us trust. Noise: two losses and h times a gradient, each within its point tolerance, and the rounding of
-    the point itself, which is accounted for by taking h v as what really was added.
+    An error δ of the gradient adds h |δ·v|, so that the order falls to 1 where that term prevails, at the smallest h
+    whose remainder exceeds the noise. The noise: two losses and h times a gradient, each within its point tolerance.
+    The rounding of the point itself is no noise, because h v is the difference that was really added.
     """
     p, dtype = case.problem, case.problem.dtype
     X = np.column_stack([p.X.astype(np.float64), np.ones(p.examples)])
@@ -267,25 +271,29 @@ def _taylor(case: _RelationCase) -> RelationResult:
     direction /= np.abs(X @ direction).max() or 1.0
     sizes = LARGEST_H * 2.0 ** -np.arange(40.0)
     route = np.concatenate([case.weights[None], (case.weights + sizes[:, None] * direction).astype(dtype)])
-    found = case.ask(p.X, p.y, route)
-    if not (np.isfinite(found.loss).all() and np.isfinite(found.gradient[0]).all()):
+    answer = case.ask(p.X, p.y, route)
+    if not (np.isfinite(answer.loss).all() and np.isfinite(answer.gradient[0]).all()):
         allowed = case.tolerance(p.X, p.y, case.weights)
         if not np.isfinite(allowed.loss):
             raise _UndecidableError("the probability form saturates at this point")
         return RelationResult("wrong", "loss or gradient is not finite", math.inf)
+    # h v as added
     moved = route[1:].astype(np.float64) - case.weights.astype(np.float64)
-    losses = found.loss.astype(np.float64)
-    linear = moved @ found.gradient[0].astype(np.float64)
+    losses = answer.loss.astype(np.float64)
+    linear = moved @ answer.gradient[0].astype(np.float64)
+    # R(h)
     remainder = np.abs(losses[1:] - losses[0] - linear)
-    here = case.tolerance(p.X, p.y, case.weights)
-    there = np.array([case.tolerance(p.X, p.y, point).loss for point in route[1:]])
-    noise = here.loss + there + np.abs(moved) @ here.gradient
+    at_point = case.tolerance(p.X, p.y, case.weights)
+    losses_along = np.array([case.tolerance(p.X, p.y, point).loss for point in route[1:]])
+    # two losses, and h times a gradient
+    noise = at_point.loss + losses_along + np.abs(moved) @ at_point.gradient
     trusted = np.flatnonzero(noise <= TRUSTED * remainder)
     steps = round(math.log2(SPAN))
     pairs = [int(i) for i in trusted if int(i) - steps in trusted]
     if not pairs:
         raise _UndecidableError("rounding hides the remainder at this point")
     small = max(pairs)
+    # R(8h)/R(h) = 8^order
     order = math.log2(remainder[small - steps] / remainder[small]) / steps
     message = f"the remainder falls like h^{order:.2f} down to h = {sizes[small]:.1e}"
     return RelationResult("correct" if order >= ORDER else "wrong", message, ORDER / max(order, 1e-3))
@@ -303,4 +311,4 @@ RELATIONS: dict[str, Relation] = {
     "large-logits": _large_logits,
     "taylor": _taylor,
 }
-"""in the order in which people should meet them"""
+"""in the order in which they are shown"""

@@ -1,20 +1,21 @@
-"""Tests of single steps: loss, gradient, update and the whole step, each against the exact one from the same weights.
+"""Tests of single steps: loss, gradient, update and the whole step, each against the exact result at the same weights.
 
-A sample is what a backend said at weights that are known bit for bit: at a recorded step of its own training, or at a
-point that the host chose. Errors of earlier steps play no part, so a bug shows with its full size wherever it acts, and
-the first sample out of tolerance names step, phase and coordinate:
+A sample is a backend's answer at weights that are known bit for bit: at a recorded step of its own training, or at a
+point that the host chose. Errors of earlier steps have no effect, so a bug shows with its full size wherever it acts,
+and the first sample out of tolerance names step, phase and coordinate:
 
     loss      |reported loss - f(θ)|                     forward
     gradient  |reported gradient - ∇f(θ)|                backward
     update    |reported θ' - (θ - η reported gradient)|  update
     step      |reported θ' - Φ(θ)|                       forward, backward and update together
 
-Knows arrays alone. Finiteness comes first: a NaN deviates by infinitely much, and two of them never agree. A number is
-decided where its tolerance is finite and the exact one is known far better than that (`Exact.decides`).
+Knows arrays alone. Finiteness comes first: a NaN has an infinite deviation, also from another NaN. A number is decided
+where its tolerance is finite and the exact number is known far better than that (`Exact.decides`).
 
 **Weights kept in a wider format** Θ are read as θ = Θ(1 + ε), |ε| ≤ u, when a training records them; its next step
-starts from Θ. From θ it seems off by u|θ| more, in update and step alone. That is no fault, and explains no other: at
-step 0 and at the host's points Θ = θ. `judge_samples` marks what the reading explains; `certificate` decides.
+starts from Θ. Compared with a step from θ it seems off by u|θ| more, in update and step alone. That is no fault, and
+explains no other fault: at step 0 and at the host's points Θ = θ. `judge_samples` marks the findings that the reading
+explains; `certificate` decides.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ PHASE: dict[Test, Phase] = {"loss": "forward", "gradient": "backward", "update":
 CHEAP_CELLS = 25_000
 """examples x weights up to which an exact evaluation takes some milliseconds"""
 BUDGET_SECONDS = 1.0
-"""what float64 readings of large data may cost for one verdict, by `CELL_SECONDS`"""
+"""the time that float64 readings of large data may take for one verdict, by `CELL_SECONDS`"""
 BALL_SECONDS = 2.0
-"""Balls of large data stop being begun after so much time of the CPU, whatever else it does: they are for points that
-float64 does not know well enough."""
+"""of this thread's CPU time, after which no evaluation of large data in balls begins: these are for points where
+float64 is not accurate enough"""
 CELL_SECONDS = 1e-8
-"""what one point costs for each number of the data, roughly"""
+"""about the time of one point for each number of the data"""
 FEWEST_POINTS = 24
-"""of large data, whatever they cost"""
+"""of large data, however long they take"""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a backend reported at known weights, in its dtype; None where it was not asked for."""
+    """A backend's answers at known weights, in its dtype; None where it was not asked."""
 
     where: str
     """for people: "step 17", "the point 'zero'" """
@@ -89,31 +90,31 @@ class Finding:
 
     @property
     def ratio(self) -> float:
-        """The deviation in units of its tolerance; inf for what is not finite."""
+        """The deviation in units of its tolerance; inf for a deviation that is not finite."""
         return float(_ratios(np.asarray(self.deviation), np.asarray(self.tolerance)))
 
     @property
     def message(self) -> str:
         """A clause for people."""
-        what = {
+        subject = {
             "loss": "the loss",
             "gradient": f"the gradient of {self.coordinate}",
             "update": f"the update of {self.coordinate}, for the gradient that was reported,",
             "step": f"one step of {self.coordinate}",
         }.get(self.test, self.test)
         if not np.isfinite(self.observed):
-            return f"{what} is {self.observed} at {self.where}"
+            return f"{subject} is {self.observed} at {self.where}"
         if not self.tolerance:
-            return f"{what} is off by {self.deviation:.2g} at {self.where}, where none is allowed"
+            return f"{subject} is off by {self.deviation:.2g} at {self.where}, where none is allowed"
         times = f"{self.ratio:.2g} times its tolerance {self.tolerance:.2g}"
-        return f"{what} is off by {self.deviation:.2g} at {self.where}, {times}"
+        return f"{subject} is off by {self.deviation:.2g} at {self.where}, {times}"
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What one test found over all its samples."""
+    """The result of one test over all its samples."""
 
-    __test__ = False  # not one of pytest's
+    __test__ = False  # pytest must not collect this class
 
     test: Test
     judged: int
@@ -130,7 +131,7 @@ class TestResult:
 
     @property
     def passed(self) -> bool:
-        """Nothing is out of tolerance."""
+        """Whether every sample is within its tolerance, or undecided."""
         return not self.findings
 
 
@@ -140,7 +141,7 @@ _Key: TypeAlias = tuple[bytes | None, ...]
 
 @dataclass
 class _Tally:
-    """A test under way."""
+    """The counts and findings of a test while its samples are judged."""
 
     test: Test
     layout: Layout
@@ -151,10 +152,10 @@ class _Tally:
     examples: int = 0
     undecided_examples: int = 0
     outcomes: dict[_Key, bool] = field(default_factory=dict)
-    """answers without a finding: were they decided?"""
+    """whether each answer without a finding was decided"""
 
     def count(self, examples: int, *, decided: bool) -> None:
-        """One more sample of so many examples."""
+        """Count a sample of so many examples."""
         self.judged += decided
         self.undecided += not decided
         self.examples += examples * decided
@@ -171,9 +172,9 @@ class _Tally:
         if not decided:
             self.outcomes[key] = False
             return
-        seen = np.asarray(observed, dtype=np.float64)
+        values = np.asarray(observed, dtype=np.float64)
         with np.errstate(all="ignore"):
-            deviation = np.where(np.isfinite(seen), exact.deviation(seen), np.inf)
+            deviation = np.where(np.isfinite(values), exact.deviation(values), np.inf)
 
         def ratios_within(allowed: Array) -> Array:
             return np.where(decidable, _ratios(deviation, allowed), 0.0).ravel()
@@ -190,8 +191,8 @@ class _Tally:
                     PHASE[self.test],
                     sample.where,
                     sample.step,
-                    self.layout.coordinate(worst) if seen.ndim else None,
-                    float(seen.flat[worst]),
+                    self.layout.coordinate(worst) if values.ndim else None,
+                    float(values.flat[worst]),
                     float(exact.high.flat[worst]),
                     float(deviation.flat[worst]),
                     float(tolerance.flat[worst]),
@@ -213,9 +214,9 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
     def tally(
         test: Test, sample: Sample, observed: Array, basis: tuple[Exact, Array] | None, reading: Array | None = None
     ) -> None:
-        """Judge an answer by an exact one and its tolerance; an equal answer at the same point was judged before.
+        """Judge an answer by the exact answer and its tolerance, or count it like an equal answer at the same point.
 
-        basis: None for an update, whose exact one follows from the reported gradient.
+        basis: the two; None for an update, for which they follow from the reported gradient.
         """
         entry, examples = tallies.setdefault(test, _Tally(test, problem.layout)), _examples(problem, sample)
         given = sample.gradient if basis is None else None
@@ -226,7 +227,7 @@ def judge_samples(problem: Problem, oracle: Oracle, samples: Sequence[Sample]) -
         exact, tolerance = _update_basis(problem, oracle, sample) if basis is None else basis
         entry.add(key, sample, examples, observed, exact, tolerance, reading)
 
-    for sample, (allowed, exact) in _evaluated(problem, oracle, samples):
+    for sample, (allowed, exact) in _evaluate(problem, oracle, samples):
         weights = np.asarray(sample.weights)
         if sample.loss is not None:
             tally("loss", sample, sample.loss, (exact.loss, np.asarray(allowed.loss)))
@@ -253,18 +254,18 @@ def _bits(array: Array | None) -> bytes | None:
     return None if array is None else np.asarray(array).tobytes()
 
 
-def explained_by_reading(results: Iterable[TestResult]) -> bool:
-    """Whether something is out of tolerance, and all of it by no more than the reading of wider weights explains."""
+def is_explained_by_reading(results: Iterable[TestResult]) -> bool:
+    """Whether there are findings, and the reading of wider weights explains them all."""
     findings = [finding for result in results for finding in result.findings]
     return bool(findings) and all(f.ratio_as_read is not None and f.ratio_as_read <= 1.0 for f in findings)
 
 
-def _evaluated(
+def _evaluate(
     problem: Problem, oracle: Oracle, samples: Sequence[Sample]
 ) -> Iterable[tuple[Sample, tuple[PointTolerance, ExactEvaluation]]]:
     """The samples at finite weights, with tolerance and exact answers: of as many points as are affordable.
 
-    What made weights infinite is the finding.
+    Infinite weights are findings of an earlier step.
     """
     finite = [sample for sample in samples if np.isfinite(sample.weights).all()]
     chosen = affordable(problem, finite)
@@ -273,30 +274,30 @@ def _evaluated(
         by_batch.setdefault(batch_key(sample.rows), []).append(i)
     until = time.thread_time() + BALL_SECONDS
     answers: dict[int, tuple[PointTolerance, ExactEvaluation]] = {}
-    for here in sorted(by_batch.values(), key=lambda group: _cells(problem, chosen[group[0]])):
-        weights = np.stack([np.asarray(chosen[i].weights) for i in here])
-        cheap = _cells(problem, chosen[here[0]]) <= CHEAP_CELLS
-        found = oracle.judge_all(weights, chosen[here[0]].rows, len(samples), math.inf if cheap else until)
-        answers |= {i: one for i, one in zip(here, found, strict=True) if one is not None}
+    for indices in sorted(by_batch.values(), key=lambda group: _cells(problem, chosen[group[0]])):
+        weights = np.stack([np.asarray(chosen[i].weights) for i in indices])
+        cheap = _cells(problem, chosen[indices[0]]) <= CHEAP_CELLS
+        evaluations = oracle.judge_all(weights, chosen[indices[0]].rows, len(samples), math.inf if cheap else until)
+        answers |= {i: evaluation for i, evaluation in zip(indices, evaluations, strict=True) if evaluation is not None}
     yield from ((chosen[i], answers[i]) for i in sorted(answers))
 
 
 def affordable(problem: Problem, samples: Sequence[Sample]) -> list[Sample]:
     """The samples at as many distinct points as `BUDGET_SECONDS` allow, in an order whose beginnings are spread evenly.
 
-    What costs little is always among them, as the ladders on few examples of large data; of the others at least
-    `FEWEST_POINTS`, the host's points before those of the training: each kind is there once.
+    Cheap samples are always among them, as the ladders on few examples of large data. Of the expensive samples there
+    are at least `FEWEST_POINTS`, the host's points, each of another kind, before those of the training.
     """
     order = [samples[index] for index in _spread(len(samples))]
-    cheap = [one for one in order if _cells(problem, one) <= CHEAP_CELLS]
-    dear = [one for one in order if _cells(problem, one) > CHEAP_CELLS]
+    cheap = [sample for sample in order if _cells(problem, sample) <= CHEAP_CELLS]
+    dear = [sample for sample in order if _cells(problem, sample) > CHEAP_CELLS]
 
     def point(sample: Sample) -> tuple[bytes, bytes | None]:
         return np.asarray(sample.weights).tobytes(), batch_key(sample.rows)
 
     points: set[tuple[bytes, bytes | None]] = set()
     spent = 0.0
-    for sample in sorted(dear, key=lambda one: one.step is not None):
+    for sample in sorted(dear, key=lambda sample: sample.step is not None):
         spent += 0.0 if point(sample) in points else _cells(problem, sample) * CELL_SECONDS
         if spent <= BUDGET_SECONDS or len(points) < FEWEST_POINTS:
             points.add(point(sample))
@@ -314,13 +315,13 @@ def _cells(problem: Problem, sample: Sample) -> int:
 
 
 def _spread(count: int) -> list[int]:
-    """0…count-1 with the ends first, then middles of the gaps: bit-reversed order."""
+    """0…count-1 with the ends first, then the middles of the gaps: bit-reversed order."""
     order = sorted(range(count), key=lambda i: int(f"{i:032b}"[::-1], 2))
     return [count - 1, *(i for i in order if i != count - 1)] if count else []
 
 
 def _ratios(deviation: Array, tolerance: Array) -> Array:
-    """Deviation in units of its tolerance: 0 for none, inf for any where none is allowed and for NaN."""
+    """The deviation in units of its tolerance: 0 for a deviation of 0, else inf for a tolerance of 0 and for NaN."""
     with np.errstate(all="ignore"):
         ratios = np.where(deviation == 0.0, 0.0, deviation / tolerance)
     return np.where(np.isnan(ratios), np.inf, ratios)

@@ -1,21 +1,21 @@
-"""Timed blocks: did each of them make its updates, and rightly?
+"""Timed blocks: did each of them make all its updates correctly?
 
 A timed block starts from weights whose bits the host knows and makes a number s of updates of gradient descent, of
 which update j uses the batch ``batches[j % len(batches)]``. It reports the loss of its last batch before the last
 update, and the weights after it. Here they are compared with float64 gradient descent from the same start, within the
 bound of `tolerance`. All distinct starts descend together: a step of R starts is two products with the (n, m) matrix A.
 
-**One bound for all starts.** The recursion of `tolerance` is scalar, 4 µs a step, and would cost more than the training
-of a small problem if each start had its own. Its result grows with every size that enters it (and with the lowest logit
-falling), so that the largest of each over the starts give a bound that holds for every one of them. It is hardly larger
-than each start's own where the starts lie near one checkpoint.
+**One bound for all starts.** The recursion of `tolerance` is scalar, 4 µs a step; a recursion for each start would take
+longer than the training of a small problem. The bound grows with every size that enters it (and with a falling lowest
+logit). So the largest size over all starts gives a bound that holds for every start. It is hardly larger than each
+start's own bound where the starts lie near one checkpoint.
 
 **Right, wrong, not judged.** The bound decides which blocks are wrong. It does not show that the updates were made:
-where rounding may move the weights as far as the updates do, weights that were left alone are within it. So a block
-within the bound is right only if its weights lie nearer to those after s updates than `LARGEST_SHARE` of the last
-update and `LARGEST_SHARE_OF_MOVE` of the whole move: then it made neither one update too few nor one too many.
-Otherwise it is not judged. A block that moves the weights by 10 tolerances and is within one is always within the
-second share; where the bound is too wide for that, the deviation itself may still show that the updates were made.
+where rounding may move the weights as far as the updates do, unchanged weights are within the bound. So a block within
+the bound is right only if its weights lie nearer to those after s updates than `LARGEST_SHARE` of the last update and
+`LARGEST_SHARE_OF_MOVE` of the whole move: then it made exactly s updates. Otherwise it is not judged. A block that
+moves the weights by 10 tolerances and is within one tolerance is always within the second share; where the bound is too
+wide for that, the deviation itself may still show that the updates were made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from compare_ag.problem import Problem
 from compare_ag.problem.core import Array
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import AFFORDABLE_SECONDS, Exact, Oracle, trajectory_seconds
-from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, joined, measured
+from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, join, measure
 from compare_ag.verify.tolerance import ErrorBounds, Geometry
 from compare_ag.verify.verdict import worst_coordinate
 
@@ -42,19 +42,19 @@ LARGEST_SHARE = 0.5
 LARGEST_SHARE_OF_MOVE = 0.1
 """of the distance between the weights before and after the block"""
 EXACT_CELL_SECONDS = 4e-7
-"""what it takes to make a number of the data exact; each occupies 180 bytes then"""
+"""the time to make a number of the data exact; the exact number occupies 180 bytes"""
 FEWEST_STARTS = 8
-"""that descend together, however large the data are: products with fewer take as long"""
+"""starts that descend together, however large the data are: products with fewer starts take as long"""
 GROUP_CELLS = 1 << 18
 """numbers of an array (R, n) or (R, m) for more starts than that"""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What one timed block started from, and what it reports; m weights in the problem's dtype.
+    """The start of one timed block, and the numbers that it reports; m weights in the problem's dtype.
 
-    Claims that start from the same weights share one trajectory of the reference; it is found most quickly where they
-    share the array, too.
+    Claims that start from the same weights share one trajectory of the reference; grouping them is fastest where they
+    share the array too.
     """
 
     start: Array
@@ -77,7 +77,7 @@ class BlockVerdict:
     quantity: Literal["loss", "weights"]
     """to which the ratio and the figures below belong"""
     coordinate: str | None
-    """where weights are wrong, the one that deviates most: "w[3]", "b" """
+    """the weight that deviates most, where weights are wrong: "w[3]", "b" """
     observed: float
     """the deviation: of the loss, or ‖deviation‖₂ of the weights"""
     tolerance: float
@@ -85,16 +85,16 @@ class BlockVerdict:
     moved: float
     """how far s right updates move the weights, in tolerances of the weights; 0 where these are inf"""
     share: float
-    """‖deviation‖₂ of the weights by ‖the last right update‖₂: 1 where it is missing; NaN where nothing can be said"""
+    """‖deviation‖₂ of the weights by ‖the last right update‖₂: 1 where that update is missing; NaN where it is 0"""
     undone: float
-    """‖deviation‖₂ of the weights by the distance that right updates move them: 1 where they were left alone"""
+    """‖deviation‖₂ of the weights by the distance that right updates move them: 1 where the weights are unchanged"""
     exact: bool = False
     """compared with the exact trajectory, not with the reference"""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the claims need: P distinct pairs of a start and a number of updates."""
+    """The P distinct pairs of a start and a number of updates that the claims need."""
 
     starts: Array
     """(R, m) float64, those with the most updates first"""
@@ -131,7 +131,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What the reference says of P pairs, and how far off a right block may be."""
+    """The reference's numbers for P pairs, and how far off a right block may be."""
 
     weights: Array
     """(P, m)"""
@@ -152,11 +152,11 @@ class _Expected:
 
 
 class BlockJudge:
-    """Judges the blocks of one problem. Holds the data in float64 and those parts of the bound that no claim changes.
+    """Judges the blocks of one problem. Holds the data in float64 and the parts of the bound that all claims share.
 
     batches: the row indices of each batch that the clock cycles through, or None for all data. Raises `ValueError`
-    where it is None and the problem has mini-batches, or the other way round, for the bound differs. oracle: one of the
-    same problem that exists already, for it keeps the data as exact numbers, 180 bytes each.
+    where it is None for a problem with mini-batches, or not None for any other: the bounds differ. oracle: an existing
+    oracle of the same problem, to share its exact data of 180 bytes a number.
     """
 
     def __init__(self, problem: Problem, batches: Sequence[Array] | None, oracle: Oracle | None = None) -> None:
@@ -174,9 +174,9 @@ class BlockJudge:
         self.labels = [y if rows is None else y[rows] for rows in self.batches]
 
     def exact_seconds(self, updates: int) -> float | None:
-        """About how long it takes to judge a first block exactly; None where that is too long, so that it is not done.
+        """About how long it takes to judge a first block exactly; None where that is too long, and is not done.
 
-        A further one takes less where all data are one batch, for they have been made exact.
+        A further block takes less where all data are one batch: the data have been made exact by then.
         """
         seconds = trajectory_seconds(self.problem, updates)
         if self.problem.batch_size is None:  # those of batches are part of the model
@@ -187,8 +187,8 @@ class BlockJudge:
         """A verdict for each claim, in order.
 
         exactly: indices of claims to compare with the exact trajectory, where `exact_seconds` allows it and the bits
-        suffice; ``exact`` of the verdict says whether that was so. Raises `ValueError` for a claim of the wrong form:
-        whoever receives the claims from a worker has to check it before.
+        suffice; ``exact`` of the verdict is True where it was done. Raises `ValueError` for a claim of the wrong form:
+        the caller checks claims from a worker before.
         """
         if not claims:
             return []
@@ -196,7 +196,7 @@ class BlockJudge:
             self._require_form(claim)
         with np.errstate(all="ignore"):
             plan = _Plan.of(claims)
-            expected = self._expected(plan, sum(claim.updates for claim in claims))
+            expected = self._compute_expected(plan, sum(claim.updates for claim in claims))
             weights_deviation, loss_deviation = self._deviations(claims, plan.pair, expected)
             weights_tolerance = expected.weights_tolerance[plan.pair]
             loss_tolerance = expected.loss_tolerance[plan.pair]
@@ -232,8 +232,8 @@ class BlockJudge:
         if claim.updates < 1:
             raise ValueError(f"updates: expected at least 1, got {claim.updates}")
 
-    def _expected(self, plan: _Plan, updates: int) -> _Expected:
-        """What right blocks come to; ``updates`` of all claims together, for the false-alarm probability."""
+    def _compute_expected(self, plan: _Plan, updates: int) -> _Expected:
+        """The numbers of right blocks; ``updates``: of all claims together, for the false-alarm probability."""
         pairs, m = len(plan.updates), self.problem.layout.size
         expected = _Expected(np.empty((pairs, m)), *(np.empty(pairs) for _ in range(7)))
         size = max(FEWEST_STARTS, GROUP_CELLS // max(m, max(map(len, self.labels))))
@@ -266,7 +266,7 @@ class BlockJudge:
         return weights_deviation, np.abs(loss - expected.loss[pair])
 
     def _exactly(self, claim: Claim, weights_tolerance: float, loss_tolerance: float) -> tuple[Exact, Exact] | None:
-        """The exact loss and weights of a block; None where they are too expensive, or nothing could be decided."""
+        """The exact loss and weights of a block; None where they are too expensive, or a tolerance is infinite."""
         if self.exact_seconds(claim.updates) is None or not np.isfinite([weights_tolerance, loss_tolerance]).all():
             return None
 
@@ -279,7 +279,7 @@ class BlockJudge:
 
 
 class _Descent:
-    """Float64 gradient descent from R starts at once, a few steps at a time; a start is left where its claims end."""
+    """Float64 gradient descent from R starts at once, a few steps at a time; each start ends with its claims."""
 
     def __init__(self, judge: BlockJudge, plan: _Plan) -> None:
         self.objective, self.readings, self.labels = judge.objective, judge.readings, judge.labels
@@ -299,8 +299,8 @@ class _Descent:
     def run(self, expected: _Expected, chosen: Array) -> Magnitudes:
         """Fill in the weights and losses of the pairs, rows ``chosen`` of ``expected``.
 
-        Returned are sizes at the points 0…S that are at least as large as those of every start that gets there
-        (``lowest_logit``: at most as large). At S, where no loss is evaluated, only the weights' is meant.
+        Returns sizes at the points 0…S that are at least as large as those of every start that gets there
+        (``lowest_logit``: at most as large). At S, where no loss is evaluated, only the size of the weights counts.
         """
         updates, start = self.plan.updates, self.plan.start
         parts: list[Magnitudes] = []
@@ -316,13 +316,13 @@ class _Descent:
             expected.last_update[chosen[ending]] = self.rate * sizes.gradient[before_last]
             expected.loss[chosen[ending]] = sizes.loss[before_last]
             largest = _dominating(sizes, count)
-            # the starts that are left out from this step on have ended at these weights, which their bound depends on
+            # starts whose claims ended before this step ended at these weights, on which their bound depends
             largest.weights[0] = np.maximum(largest.weights[0], before)
             before = float(np.max(_norms(self.theta[count, :active])))
             self.theta[0, :active] = self.theta[count, :active]
             parts.append(largest)
         parts.append(replace(_last(parts[-1]), weights=np.array([before])))
-        return joined(parts)
+        return join(parts)
 
     def _advance(self, first: int, count: int, active: int) -> Magnitudes:
         """Make so many steps of the ``active`` first starts; the sizes before each, (count * active,)."""
@@ -341,7 +341,7 @@ class _Descent:
             examples += [len(labels)] * active
             begin = end
         m = self.theta.shape[2]
-        return measured(
+        return measure(
             objective,
             self.logits[:begin],
             self.label[:begin],
@@ -366,7 +366,7 @@ def _last(sizes: Magnitudes) -> Magnitudes:
 
 
 def _chunks(count: int, width: int) -> Iterator[slice]:
-    """Rows of a (count, width) array, a few at a time, so that what is computed from them stays in the cache."""
+    """Rows of a (count, width) array, a few at a time, so that results computed from them stay in the cache."""
     size = max(1, BLOCK_CELLS // width)
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))
@@ -415,7 +415,7 @@ def _verdict(
 
 
 def _ratio(deviation: float, tolerance: float) -> float:
-    """Deviation in units of its tolerance; 0 where that is inf, inf for a deviation that is NaN."""
+    """The deviation in units of its tolerance; 0 for an infinite tolerance, else inf for a deviation that is NaN."""
     if not math.isfinite(tolerance):
         return 0.0
     if not math.isfinite(deviation):

@@ -1,9 +1,9 @@
 """The verdict: does a trajectory stay within its tolerance, and if not, where does it leave it first?
 
-Losses are compared at every step, weights at the recorded pairs and at the end, so that the first step found is the
-first one that shows. Nothing beyond the tolerance's horizon (inf) is judged, NaN included: the probability form's
-NaN is then what the formula gives. Within it the order is fixed: form first (`trajectory`), then finiteness,
-then ``not (deviation <= tolerance)``, which is true for NaN.
+Losses are compared at every step, weights at the recorded pairs and at the end; the verdict names the first of these
+that is out of tolerance. Where the tolerance is infinite, nothing is judged, not even NaN, which the probability form
+itself gives there. Elsewhere the order is fixed: form first (`trajectory`), then finiteness, then
+``not (deviation <= tolerance)``, which is true for NaN.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ class Verdict:
 
     status: Status
     message: str
-    """one sentence for people, without the backend's name"""
+    """a sentence for people, without the backend's name"""
     first_step: int | None = None
     """first step out of tolerance, first non-finite step, or first undecidable step"""
     quantity: Quantity | None = None
-    """what the two figures below are about"""
+    """the subject of the two figures below"""
     coordinate: str | None = None
     """the weight that deviates most ("w[3]", "b"), where weights are at fault"""
     observed: float | None = None
-    """the deviation that is out of tolerance, or where all is well the one that comes closest to it"""
+    """the deviation that is out of tolerance, or else the deviation with the largest ratio"""
     tolerance: float | None = None
     worst_ratio: float = 0.0
-    """largest deviation / tolerance over all that was judged; above 1 is out of tolerance"""
+    """largest deviation / tolerance over all judged numbers; above 1 is out of tolerance"""
     weights_error: float | None = None
     """‖deviation‖₂ of (w, b) at the last step where weights could be compared"""
     weights_tolerance: float | None = None
     phase: Phase | None = None
     """the verb at fault, where a single step shows it"""
     tests: tuple[TestResult, ...] = ()
-    """what each test found; see `certificate`"""
+    """the result of each test; see `certificate`"""
     diagnosis: tuple[str, ...] = ()
     """known mistakes that explain the numbers: "consistent with float32" """
     remark: str = ""
-    """what is worth knowing and nobody's fault: that float32 has stopped the training"""
+    """a note on a correct run, as that float32 has stopped the training"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Comparison:
 
     @property
     def ratio(self) -> Array:
-        """Deviation in units of its tolerance where that is finite, else 0; inf for NaN and for anything against 0."""
+        """The deviation in units of a finite tolerance, else 0; inf for NaN, and for more than a tolerance of 0."""
         against = np.where(self.tolerance > 0, self.tolerance, 1.0)
         with np.errstate(all="ignore"):
             times = self.deviation / against
@@ -96,7 +96,7 @@ def judge(problem: Problem, reference: Reference, tolerance: Tolerance, trajecto
         error, allowed = _last_weights(weights)
         worst = max(comparisons, key=lambda c: float(c.ratio.max(initial=0.0)))
         ratio = float(worst.ratio.max(initial=0.0))
-    # the earliest fault; at the same step the weights' comes first, as their consequence is the loss's
+    # the earliest fault; at one step that of the weights, which is the cause of a wrong loss
     faults = [
         (int(c.steps[i]), order, c, i) for order, c in enumerate(comparisons) if (i := c.first_fault()) is not None
     ]

@@ -70,7 +70,7 @@ def test_the_mood_of_the_machine_is_taken_out_by_the_baseline(before, make_run):
     assert (found.yardstick, found.exit_code) == ("numpy", 0)
     own = changed(found, "numpy").speed.ratio.value
     assert own == pytest.approx(1.3, rel=0.01)
-    assert any(f"{own:.3f}" in note and "mood" in note for note in found.notes)
+    assert any(f"{own:.3f}" in note and "common factor" in note for note in found.notes)
     plain = compare_runs(before, moody, yardstick="none")
     assert (plain.yardstick, plain.exit_code) == (None, 1)
     assert set(verdicts(plain).values()) == {"slower"}

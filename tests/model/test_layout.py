@@ -54,7 +54,7 @@ def test_flat_is_a_copy_and_parts_are_views():
 
 
 def test_each_parameter_is_filled_with_its_own_value():
-    assert logistic(3).filled(0.5, 0.0).tolist() == [0.5, 0.5, 0.5, 0.0]
+    assert logistic(3).repeat(0.5, 0.0).tolist() == [0.5, 0.5, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(

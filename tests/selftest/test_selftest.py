@@ -121,7 +121,7 @@ def test_what_float32_cannot_decide_is_said(result):
 
 def test_the_scan_that_measures_effects_is_hidden_from_the_verdict(numpy_offer, monkeypatch):
     """A mistake at one logit that no ladder has must count as missed: else the promise would be about our own points."""
-    monkeypatch.setattr("compare_ag.selftest.verdicts._Bench._probes", _without_ladders)
+    monkeypatch.setattr("compare_ag.selftest.verdicts._Trials._probes", _without_ladders)
     (clipped,) = (s for s in specimens("form-clipped-in-the-loss") if s.size == 1e-15)
     result = selftest(numpy_offer, [clipped])
     (single,) = (o for o in result.outcomes if o.subject.dtype == "float32")

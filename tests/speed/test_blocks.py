@@ -18,9 +18,9 @@ from compare_ag.speed.blocks import (
     full_speed,
     launch_log_ratio,
     launch_log_time,
+    mark_undisturbed,
     quickest,
     recorded_blocks,
-    undisturbed,
 )
 
 
@@ -157,7 +157,7 @@ def test_what_does_not_belong_together_is_refused():
 )
 def test_what_the_kernel_counted_decides_which_block_counts(switches, waits, cpu_share, threads, counts):
     counted = (np.array([[switches]]), np.array([[waits]]), np.array([[cpu_share * 1e6]]), np.array([[1e6]]))
-    assert undisturbed(*counted, threads).tolist() == [[counts]]
+    assert mark_undisturbed(*counted, threads).tolist() == [[counts]]
 
 
 def test_a_segment_is_at_full_speed_where_both_probes_around_it_are():

@@ -20,7 +20,7 @@ from compare_ag.speed.schedule import (
     enough,
     length,
     orders,
-    perturbed,
+    perturb,
     plan,
 )
 from compare_ag.speed.statistics import LogInterval
@@ -99,7 +99,7 @@ def test_every_round_holds_every_backend_once_in_varying_order():
 def test_perturbed_weights_are_near_fresh_and_of_the_same_dtype():
     generator = np.random.default_rng(1)
     w, b = np.linspace(-5, 5, 1000, dtype=np.float32), np.float32(2)
-    first, second = perturbed(w, np.asarray(b), generator), perturbed(w, np.asarray(b), generator)
+    first, second = perturb(w, np.asarray(b), generator), perturb(w, np.asarray(b), generator)
     assert first[0].dtype == first[1].dtype == np.float32
     assert first[1].shape == ()
     assert not np.array_equal(first[0], second[0])
@@ -107,7 +107,7 @@ def test_perturbed_weights_are_near_fresh_and_of_the_same_dtype():
 
 
 def test_weights_of_zero_are_perturbed_too():
-    w, _ = perturbed(np.zeros(5), np.zeros(()), np.random.default_rng(1))
+    w, _ = perturb(np.zeros(5), np.zeros(()), np.random.default_rng(1))
     assert np.all(w != 0)
     assert np.abs(w).max() < 5 * PERTURBATION**2
 

@@ -12,8 +12,8 @@ from compare_ag.verify import Evidence, Oracle, Sample, certify, judge_samples, 
 from compare_ag.verify.certificate import trajectory_samples
 from compare_ag.verify.course import stagnation
 from compare_ag.verify.diagnosis import diagnose
-from compare_ag.verify.faults import AnsweredPoint, Examples, Prediction, WrongAnswer, explained, number
-from compare_ag.verify.formats import rounded
+from compare_ag.verify.faults import AnsweredPoint, Examples, Prediction, WrongAnswer, explains_faults, format_number
+from compare_ag.verify.formats import round_to
 
 EXAMPLES = 12
 SCALES = (0.5, 1.0, 2.0, 3.0, 1.0, 6.0, 0.1, 2.0)
@@ -163,7 +163,7 @@ def test_mistakes_in_the_gradient(problem, sentence):
 
 @pytest.mark.parametrize("size", [1e-6, 1e-9, 1e-12])
 def test_small_sizes_are_told_in_float64(double, size):
-    shown = number(1 + size)
+    shown = format_number(1 + size)
     samples = respond(double, gradient=lambda h: h.gradient * (1 + size))
     assert diagnosed(double, samples) == (f"the gradient is {shown} times what it should be",)
     samples = respond(double, update=lambda h: h.theta - h.eta * (1 + size) * h.reported)
@@ -292,7 +292,7 @@ UPDATES = {
         h.theta - h.eta * h.reported * min(h.real(1), h.real(0.05) / np.linalg.norm(h.reported))
     ),
     "the learning rate was rounded to bfloat16 (8 significant bits)": lambda h: (
-        h.theta - h.real(rounded(h.eta, 8)) * h.reported
+        h.theta - h.real(round_to(h.eta, 8)) * h.reported
     ),
 }
 
@@ -375,8 +375,8 @@ def test_float32_inside_is_told_by_the_size_of_its_errors(double):
 @pytest.mark.parametrize("divided", [False, True])
 def test_coarse_factors_of_a_product(problem, bits, name, divided):
     def gradient(here):
-        r = rounded(here.r / here.n, bits) if divided else rounded(here.r, bits) / here.n
-        return np.append(r @ rounded(here.design[:, :-1], bits), here.r.mean()) + here.shrinkage
+        r = round_to(here.r / here.n, bits) if divided else round_to(here.r, bits) / here.n
+        return np.append(r @ round_to(here.design[:, :-1], bits), here.r.mean()) + here.shrinkage
 
     assert diagnosed(problem, respond(problem, gradient=gradient)) == (
         f"consistent with {name}: the factors of the backward matrix product are rounded to it",
@@ -386,9 +386,9 @@ def test_coarse_factors_of_a_product(problem, bits, name, divided):
 def test_coarse_factors_forward_and_backward(double):
     def coarse(problem, theta, rows):
         here = right(problem, theta, rows)
-        z = rounded(here.design[:, :-1], 11) @ rounded(here.w, 11) + here.b
+        z = round_to(here.design[:, :-1], 11) @ round_to(here.w, 11) + here.b
         r = 1 / (1 + np.exp(-z)) - here.y
-        here.gradient = rounded(r, 11) @ rounded(here.design, 11) / here.n + here.shrinkage
+        here.gradient = round_to(r, 11) @ round_to(here.design, 11) / here.n + here.shrinkage
         return here
 
     (sentence,) = diagnosed(double, respond(double, answer=coarse))
@@ -454,7 +454,7 @@ def test_what_leaves_much_of_an_error_does_not_explain_it(double, left, is_expla
     point, tolerances = AnsweredPoint(Examples(double), sample.weights, None), np.full(4, 1e-10)
     excess = np.full(4, 5.0) * tolerances
     fault = WrongAnswer("gradient", point, sample, None, None, point.gradient, point.gradient, excess, tolerances)
-    assert explained([fault], [Prediction(excess - left * tolerances)], constants=1) is is_explained
+    assert explains_faults([fault], [Prediction(excess - left * tolerances)], constants=1) is is_explained
 
 
 def test_two_mistakes_at_once_are_neither(double):
@@ -487,7 +487,7 @@ def test_single_numbers_do_not_carry_fitted_constants(double):
     [(1.01, "1.01"), (0.999, "0.999"), (1 + 1e-9, "1 + 1e-09"), (1 - 1e-9, "1 - 1e-09"), (2.5, "2.5"), (1.0, "1")],
 )
 def test_numbers_near_one_keep_what_distinguishes_them(value, text):
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 # --- whole trainings
