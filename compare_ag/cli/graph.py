@@ -93,9 +93,9 @@ def _drawn(document: GraphDocument, path: Path) -> str:
     """Draw into a file; say so. Raises `SaveError`."""
     from compare_ag.records import write_bytes
     from compare_ag.report.graph.page import graph_file, graph_page
-    from compare_ag.report.graph.rows import shown
+    from compare_ag.report.graph.rows import recorded_graphs
 
-    if not shown(document):
+    if not recorded_graphs(document):
         return f"Nothing to draw: {printable(str(path))} was not written"
     page = path.suffix.lower() == ".html"
     write_bytes(path, (graph_page if page else graph_file)(document).encode())

@@ -194,7 +194,7 @@ _TERMS = {
     "and update.",
     "plugin": "What offers a backend, in a distribution that can be installed.",
     "host": "The process of compare-ag itself: it sends the problem, judges and reports, and imports no framework.",
-    "worker": "The process in which one backend runs. It is never told an answer to what it is asked.",
+    "worker": "The process in which one backend runs. It never receives an expected result.",
     "problem": "Data, start, hyper-parameters and seed: everything that fixes the exact trajectory.",
     "example": "One row of X, with its label.",
     "feature": "One column of X.",
@@ -260,7 +260,7 @@ _COMPARED = {
     "interval": "The confidence interval of that ratio; those of all backends hold together with at least 95 %.",
     "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike or a "
     "backend is unranked; not decided where other programs disturbed a timing, which passes unless --strict is given.",
-    "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's mood.",
+    "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's.",
     "threshold": "The share by which a backend may become slower before the comparison fails (--threshold).",
     "change": "By how much the peak of the resident memory grew.",
 }

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_ag.lab import QUESTIONS, Conclusion, Demonstration, Raised
-from compare_ag.lab.question import SLIPS, error, question, same, told
+from compare_ag.lab.question import SLIPS, as_text, error, question, same
 
 BOOM = Raised("RuntimeError", "RuntimeError: no")
 LACKS = Raised("AttributeError", "AttributeError: 'NoneType' object has no attribute 'zero_'")
@@ -261,7 +261,7 @@ def test_what_is_long_is_cut():
     assert finding.cell == "500 operations"
     assert len(finding.sentence) == 600
     assert finding.sentence.endswith("…")
-    assert told([float(one) for one in range(100)]) == "[0, 1, 2, 3, 4, 5, 6, …, 99]"
+    assert as_text([float(one) for one in range(100)]) == "[0, 1, 2, 3, 4, 5, 6, …, 99]"
     assert len(found("integers", {"gradient": [2.0, 4.0], "dtype": "x" * 4000}).cell) == 40
 
 
