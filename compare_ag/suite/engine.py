@@ -278,7 +278,7 @@ class Engine:
 
     def _prepare(self, name: str, crew: _Crew) -> None:
         session = crew.sessions[name]
-        loaded = session.loaded()
+        loaded = session.end_load()
         prepared = session.prepare(self.problem)
         crew.benches[name] = Bench(session, loaded, prepared, self.problem.threads, pinned=session.pin(self._timed))
 
