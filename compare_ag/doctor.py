@@ -217,7 +217,7 @@ def _clock(step: float) -> HealthItem:
 
 def _lock() -> HealthItem:
     """Whether timings on this machine exclude each other, and whether a timing is under way."""
-    advice = f"Name a file that everybody who times here may open in {machine_lock.VARIABLE}"
+    advice = f"Name a file that all users who time here may open in {machine_lock.VARIABLE}"
     try:
         file = machine_lock.open_lock_file()
         try:

@@ -204,7 +204,7 @@ class Subject:
             self.wrote.add(f"to_numpy writes into {', '.join(found.changed_by_reading)}")
         if found.data_written:
             self.wrote.add("it writes into X or y")
-        if found.changed(weights).size:
+        if found.changed_points(weights).size:
             self.wrote.add("it writes into the weights")
         return found
 

@@ -127,7 +127,7 @@ class Inventory:
             offer = self._find(name)
             chosen.setdefault(offer.qualified, offer)
         if not chosen:
-            raise SelectionError(f"no backend is named; {self._installed()}")
+            raise SelectionError(f"no backend is named; {self._list_installed()}")
         for offer in chosen.values():
             if offer.status == "missing":
                 raise SelectionError(f"backend '{offer.name}' {offer.reason}; install it with: {offer.install}")
@@ -154,14 +154,14 @@ class Inventory:
             owners = " or ".join(repr(offer.qualified) for offer in self._clashes[name])
             raise SelectionError(f"backend '{name}' is offered by more than one distribution; name {owners}")
         if not name:
-            raise SelectionError(f"an empty backend name; {self._installed()}")
+            raise SelectionError(f"an empty backend name; {self._list_installed()}")
         import difflib  # imported late, because shell completion pays for every import
 
         close = difflib.get_close_matches(key, [*by_name, *self._clashes, *qualified], n=1)
         hint = f"; did you mean '{printable(close[0])}'?" if close else ";"
-        raise SelectionError(f"no backend '{printable(name)}'{hint} {self._installed()}")
+        raise SelectionError(f"no backend '{printable(name)}'{hint} {self._list_installed()}")
 
-    def _installed(self) -> str:
+    def _list_installed(self) -> str:
         return f"installed: {', '.join(sorted({printable(offer.name) for offer in self.offers})) or 'none'}"
 
 

@@ -78,7 +78,7 @@ class Evaluation:
                 joined[rows, ..., :-1] = arrays[f"{name}_w"]
                 joined[rows, ..., -1] = arrays[f"{name}_b"]
 
-    def changed(self, weights: messages.Array) -> messages.Array:
+    def changed_points(self, weights: messages.Array) -> messages.Array:
         """The points (k,), of the points ``weights`` (P, m), at which forward or backward wrote into the weights."""
         if self.kept is None or "the weights" in self.changed_by_reading:
             return np.empty(0, dtype=np.intp)

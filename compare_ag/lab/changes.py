@@ -74,7 +74,7 @@ def detach_change(seen: Demonstration) -> Conclusion | None:
 
 @question(
     "data-change", GROUP,
-    "A value that backward needs is changed where nobody looks (`.data`, a plain array): is that noticed?",
+    "A value that backward needs is changed behind the library (`.data`, a plain array): is that noticed?",
     may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
 )  # fmt: skip
 def data_change(seen: Demonstration) -> Conclusion | None:

@@ -101,7 +101,7 @@ def abs_kink(seen: Demonstration) -> Conclusion | None:
 
 @question(
     "max-tie", GROUP,
-    "Who gets the gradient of max(a, b) where a = b?",
+    "Which argument gets the gradient of max(a, b) where a = b?",
     gradient=array("the gradient in (a, b)"),
 )  # fmt: skip
 def max_tie(seen: Demonstration) -> Conclusion | None:
@@ -112,7 +112,7 @@ def max_tie(seen: Demonstration) -> Conclusion | None:
         (1.0, 0.0): ("the first", "The first one gets all of it."),
         (0.0, 1.0): ("the last", "The last one gets all of it."),
         (1.0, 1.0): ("both: too much", "Both get all of it, which is no subgradient: their sum must be 1."),
-        (0.0, 0.0): ("nobody", "Nobody gets any, which is no subgradient: their sum must be 1."),
+        (0.0, 0.0): ("neither", "Neither gets any, which is no subgradient: their sum must be 1."),
     }
     return Conclusion(*known[gradient]) if gradient in known else None
 

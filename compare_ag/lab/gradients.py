@@ -216,7 +216,7 @@ def second_derivative(seen: Demonstration) -> Conclusion | None:
 
 @question(
     "second-unasked", GROUP,
-    "Can a gradient be differentiated again if nobody said beforehand that it will be?",
+    "Can a gradient be differentiated again without a request for it beforehand?",
     may_raise=True, second=maybe(number("the second derivative of x³ at 3")),
 )  # fmt: skip
 def second_unasked(seen: Demonstration) -> Conclusion | None:

@@ -39,10 +39,8 @@ def prompt_exit(seen: Demonstration) -> Conclusion | None:
     unclean = "" if seen["exit_clean"] else ", but not with exit code 0"
     left = f"backward left {seen['threads']:g} more threads of Python running"
     if seconds < PROMPT_SECONDS:
-        return Conclusion(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after it was told to{unclean}; {left}.")
-    return Conclusion(
-        f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after it was told to{unclean}; {left}."
-    )
+        return Conclusion(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after the request{unclean}; {left}.")
+    return Conclusion(f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after the request{unclean}; {left}.")
 
 
 @question(

@@ -41,9 +41,7 @@ def requires_grad(seen: Demonstration) -> Conclusion | None:
     if all(flags):
         return Conclusion("everything", "Every tensor is followed, data included: that costs memory and time.")
     if not any(flags):
-        return Conclusion(
-            "nobody", "No tensor knows that it takes part in anything: what is differentiated stands in the formulas."
-        )
+        return Conclusion("no tensor", "No tensor is marked: the formulas determine which values are differentiated.")
     return None
 
 
@@ -109,7 +107,7 @@ def leaf(seen: Demonstration) -> Conclusion | None:
     "kept-gradient", GROUP,
     "After backward, which tensors hold their gradient: weights, intermediate results, those that were asked to?",
     weight=maybe(array("what the weight holds")), result=maybe(array("what an intermediate result holds")),
-    asked=maybe(array("what one holds that was asked to keep it; None where nobody can be asked")),
+    asked=maybe(array("what a result holds that was asked to keep it; None where none can be asked")),
 )  # fmt: skip
 def kept_gradient(seen: Demonstration) -> Conclusion | None:
     """Leaves alone, all tensors, or no tensor."""
@@ -121,10 +119,10 @@ def kept_gradient(seen: Demonstration) -> Conclusion | None:
             f"The leaf holds its gradient, {as_text(seen['weight'])}; an intermediate result lets it go{more}.",
         )
     if weight and result:
-        return Conclusion("everybody", "Leaf and intermediate result both hold their gradient.")
+        return Conclusion("all tensors", "Leaf and intermediate result both hold their gradient.")
     if not weight and not result and not asked:
         return Conclusion(
-            "nobody", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor."
+            "no tensor", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor."
         )
     return None
 

@@ -61,8 +61,8 @@ def examples(verdict: VerdictRecord) -> str:
     return "n/a" if test is None or not test.examples else _decided(test.examples, test.undecided_examples)
 
 
-def _decided(decided: int, explain_undecided: int) -> str:
-    return f"{decided} of {decided + explain_undecided}" if explain_undecided else f"{decided}"
+def _decided(decided: int, undecided: int) -> str:
+    return f"{decided} of {decided + undecided}" if undecided else f"{decided}"
 
 
 def describe_repetition(record: BackendRecord) -> str:
@@ -202,14 +202,14 @@ def noise(speed: SpeedRecord | None) -> str:
     ratio = f"{speed.control.value:.4f} ({span(speed.control, ratio=True)})"
     names = list(dict.fromkeys(speed.twins))
     if not names:
-        describe_outcome = f"{speed.control_backend or ''} against itself is {ratio}"
+        origin = f"{speed.control_backend or ''} against itself is {ratio}"
     else:
         who = names[0] if len(names) == 1 else "each backend in turn"
-        describe_outcome = (
+        origin = (
             f"{who} ran beside a twin that had imported and allocated something else; over all launches, a backend "
             f"over its twin is {ratio}"
         )
-    return f"Noise floor {speed.noise_floor:.1%}: {describe_outcome}; no verdict rests on less."
+    return f"Noise floor {speed.noise_floor:.1%}: {origin}; no verdict rests on less."
 
 
 def phase_ratios(run: Run, pair: PairRecord) -> list[str]:
@@ -236,7 +236,7 @@ def explain_undecided(pair: PairRecord) -> str:
     if pair.held_back:
         return f"{who}: its interval alone would decide, but the run's noise floor does not allow it"
     if pair.launches_needed is None:
-        return f"{who}: the ratio lies so near the margin that no number of launches can be foretold (--margin)"
+        return f"{who}: the ratio lies so near the margin that no number of launches can be predicted (--margin)"
     return f"{who}: about {pair.launches_needed} launches would decide (--precise or --timing-budget)"
 
 

@@ -127,7 +127,7 @@ def method(run: Run) -> Iterator[Fact]:
     """How each kind of number was made."""
     m = run.manifest
     if m.speed is not None and m.speed.mode == "pytest-benchmark":
-        yield from _imported(m.speed)
+        yield from _imported_method(m.speed)
         return
     yield (
         "isolation",
@@ -188,7 +188,7 @@ def method(run: Run) -> Iterator[Fact]:
     )
 
 
-def _imported(speed: SpeedRecord) -> Iterator[Fact]:
+def _imported_method(speed: SpeedRecord) -> Iterator[Fact]:
     """How the numbers of a run that was read from pytest-benchmark's file were made."""
     yield "isolation", "None: one pytest process imported all frameworks and ran the backends one after the other."
     yield (

@@ -184,7 +184,7 @@ _TIMING = {
     "something else: the backend compared with itself. Before schema 1.7 it was the baseline's, and did nothing else.",
     "noise floor": "The farther end of the interval of a backend over its twin, from all launches, as distance from 1. "
     "No interval of a ratio is narrower, whatever its launches say.",
-    "margin": "The difference that counts as none (--margin, 2 % unless told otherwise).",
+    "margin": "The difference that counts as none (--margin, by default 2 %).",
     "budget": "The time after which no further launch begins (--timing-budget).",
 }
 

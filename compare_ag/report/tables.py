@@ -50,7 +50,7 @@ def losses(run: Run) -> Table[Any] | None:
         return None
     published = [name for name in judged if run[name].published]
     if published:
-        return _published(run, published)
+        return _published_losses(run, published)
     return spaced_losses(run, judged, cells.loss_steps(run), _convergence(run))
 
 
@@ -78,7 +78,7 @@ def spaced_losses(
     return Table("losses", cells.losses_title(run), "Losses", chosen, steps, notes)
 
 
-def _published(run: Run, names: list[str]) -> Table[int]:
+def _published_losses(run: Run, names: list[str]) -> Table[int]:
     known = [run[name].published for name in names]
 
     def own(name: str) -> Column[int]:
@@ -161,12 +161,12 @@ def weights(run: Run) -> Table[Final] | None:
 def speed(run: Run) -> Table[Row]:
     """Time per step of each backend with its interval; the reason where a backend was not timed."""
     notes = [f"{name} {why}." for name, why in cells.no_ranks(cells.costs(run))]
-    notes += [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
+    notes += [f"{record.name}: {_untimed_reason(record)}" for record in run.records.values() if record.cost is None]
     chosen = [NAME, columns.STEP_OR_NOT, columns.INTERVAL, columns.RATIO, columns.DIGITS_OF_TIMED, columns.PER_SECOND]
     return Table("speed", "Speed: a whole step in the steady state", "Speed", chosen, backends(run), notes)
 
 
-def _untimed(record: BackendRecord) -> str:
+def _untimed_reason(record: BackendRecord) -> str:
     return record.timing_note or record.reason or f"not timed, its status is {record.status}"
 
 

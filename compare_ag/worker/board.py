@@ -223,7 +223,7 @@ class Tail:
         """Whether another step may not fit."""
         return self.losses >= TAIL_LOSSES or self.weights >= len(self.arrays["b"])
 
-    def filled(self) -> dict[str, Array]:
+    def copies(self) -> dict[str, Array]:
         """Copies of the filled parts, in the form of a `Chunk`."""
         length = dict(zip(_LENGTHS, (self.losses, self.weights, self.gradients, self.full_losses), strict=True))
         return {name: array[: length[_COUNTED_BY[name]]].copy() for name, array in self.arrays.items()}

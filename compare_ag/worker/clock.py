@@ -103,7 +103,7 @@ class _Block:
         self._cpu = process_time_ns()
         self._started = perf_counter_ns()
 
-    def timed(self, wall: int, phases: list[int]) -> Timed:
+    def reply(self, wall: int, phases: list[int]) -> Timed:
         """The reply, built after the clock has stopped."""
         ended = perf_counter_ns()
         self._trainee.cpu_mark = process_time_ns()
@@ -121,7 +121,7 @@ class _Block:
             phases=phases,
         )
 
-    def computed(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
+    def results(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
         """Copies of what `to_numpy` returned for the last loss and weights, in the contract's form."""
         check, d = self._trainee.check_array, self._trainee.inputs.w0.shape
         w, b = weights
@@ -203,8 +203,8 @@ def whole_block(
         starts[::segment] = begun
         wall -= int((starts[1:] - ends[:-1]).sum()) + steps * stamping  # from the end of a segment to the next
         step_ns = np.maximum(ends - starts - stamping, 1)
-    timed = block.timed(wall, [])
-    return timed, {"step_ns": step_ns, "probe_ns": np.array(probes, dtype=np.int64), **block.computed(*results)}
+    timed = block.reply(wall, [])
+    return timed, {"step_ns": step_ns, "probe_ns": np.array(probes, dtype=np.int64), **block.results(*results)}
 
 
 def phased_block(
@@ -213,15 +213,15 @@ def phased_block(
     """The same steps with a clock reading between the phases, less the time of a reading and of an empty wait."""
     read = trainee.backend.to_numpy
     block = _Block(trainee, batches, w, b)
-    _, weights = _phased(trainee, block.weights, islice(block.upcoming, lead_in), learning_rate, [0, 0, 0])
+    _, weights = _run_phases(trainee, block.weights, islice(block.upcoming, lead_in), learning_rate, [0, 0, 0])
     trainee.synchronize(weights)
     block.begin()
     phases = [0, 0, 0]
-    loss, weights = _phased(trainee, weights, islice(block.upcoming, steps), learning_rate, phases)
+    loss, weights = _run_phases(trainee, weights, islice(block.upcoming, steps), learning_rate, phases)
     results = read(loss), (read(weights[0]), read(weights[1]))
     overhead = steps * reading_ns(lambda: trainee.backend.synchronize(*weights))
     phases = [max(0, phase - overhead) for phase in phases]
-    return block.timed(sum(phases), phases), block.computed(*results)
+    return block.reply(sum(phases), phases), block.results(*results)
 
 
 def audit_block(
@@ -270,7 +270,7 @@ def audit_block(
     )
 
 
-def _phased(
+def _run_phases(
     trainee: Trainee, weights: Weights, batches: Iterable[Batch], learning_rate: float, phases: list[int]
 ) -> tuple[Any, Weights]:
     """Make a step on each batch by phases, add nanoseconds to ``phases``; return the last loss and weights."""

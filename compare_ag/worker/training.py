@@ -207,7 +207,7 @@ class Recorder:
         """Send the collected results, if there are any."""
         if not self._tail.losses and not self._steps:
             return
-        self._emit(self._first, self._steps, self._gradient_steps, self._tail.filled())
+        self._emit(self._first, self._steps, self._gradient_steps, self._tail.copies())
         self._first += self._tail.losses
         self._clear()
 

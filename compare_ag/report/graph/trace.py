@@ -62,7 +62,7 @@ def _table(document: TraceDocument) -> Grid:
         for line in lines:
             grid.add_row(*line)
 
-    section("weights", [[label, exact, *[""] * len(names)] for label, exact in _given(document.before)])
+    section("weights", [[label, exact, *[""] * len(names)] for label, exact in _given_values(document.before)])
     table = rows(document.graph)
     section("forward", [line for row in table for line in _row(document, row, "value")])
     section("loss", _lines("f", document.exact.loss, [_own(step.loss, step.loss_ratio) for step in document.steps]))
@@ -72,7 +72,7 @@ def _table(document: TraceDocument) -> Grid:
     return grid
 
 
-def _given(pair: Pair) -> Iterator[tuple[str, str]]:
+def _given_values(pair: Pair) -> Iterator[tuple[str, str]]:
     for symbol, numbers in (("w", pair.w), ("b", pair.b)):
         for label, value in _entries(symbol, numbers):
             yield label, format_like(value, value, numbers.dtype)

@@ -1,7 +1,8 @@
 """The template's environment, and the rendering of the page.
 
-Every expression in the template passes `_shown`, which cleans text of control characters and paths; Jinja then escapes
-it. Data for the script go through `tojson`, which escapes characters that could end a script; arrays are base64.
+Every expression in the template passes `_clean_value`, which cleans text of control characters and paths; Jinja then
+escapes it. Data for the script go through `tojson`, which escapes characters that could end a script; arrays are
+base64.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _environment() -> Environment:
         loader=PackageLoader("compare_ag.report.page", "."),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_clean_value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -97,7 +98,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _shown(value: Any) -> Any:
+def _clean_value(value: Any) -> Any:
     """The output of an expression: cleaned text, or our own markup unchanged."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
