@@ -1,4 +1,4 @@
-"""Shared by the commands: click (with rich for help only), parameter types, the report's console."""
+"""Shared by the commands: parameter types, the classes of commands, the report's console."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click as plain_click
+import click
 from click.shell_completion import CompletionItem
 
 from compare_ag.cli.colour import can_rewrite, forces_colour
@@ -16,14 +16,9 @@ from compare_ag.problem_names import PROBLEM_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import rich_click as click
     from rich.console import Console
 
     from compare_ag.records import Run
-elif "_COMPARE_AG_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"-h", "--help"} & set(sys.argv[1:])):
-    import rich_click as click  # only help is worth its import time
-else:
-    click = plain_click
 
 __all__ = [
     "BackendNames",
@@ -50,12 +45,12 @@ LONGEST = 366 * 86400.0
 """the largest number of seconds for an option: a year"""
 
 
-class Seconds(plain_click.ParamType[float]):
+class Seconds(click.ParamType[float]):
     """A number of seconds, more than 0 and at most a year."""
 
     name = "float"
 
-    def convert(self, value: Any, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or fail."""
         try:
             seconds = float(value)
@@ -66,12 +61,12 @@ class Seconds(plain_click.ParamType[float]):
         return seconds
 
 
-class Count(plain_click.ParamType[int]):
+class Count(click.ParamType[int]):
     """An integer that may be written as 1e6."""
 
     name = "integer"
 
-    def convert(self, value: Any, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number, or fail."""
         try:
             return int(value)
@@ -87,24 +82,24 @@ class Count(plain_click.ParamType[int]):
 
 
 class KeepsEpilog:
-    """A command whose epilog is printed line by line as written; rich-click would make it a single paragraph."""
+    """A command whose epilog is printed line by line as written; click would make it a single paragraph."""
 
     epilog: str | None
 
-    def format_epilog(self, ctx: plain_click.Context, formatter: plain_click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the epilog unchanged."""
         if self.epilog:
-            formatter.write(self.epilog.rstrip() + "\n")
+            formatter.write("\n" + self.epilog.rstrip() + "\n")
 
 
-class Command(KeepsEpilog, click.RichCommand if hasattr(click, "RichCommand") else plain_click.Command):  # type: ignore[misc]  # rich where it is loaded
+class Command(KeepsEpilog, click.Command):
     """A command of ours."""
 
 
 class TrainingCommand(Command):
     """A command that trains and times nothing: it waits while another process is timing, and timing waits for it."""
 
-    def invoke(self, ctx: plain_click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command under the machine's shared lock; a listing of topics or checks needs no lock."""
         if ctx.params.get("listing"):
             return super().invoke(ctx)
@@ -130,20 +125,16 @@ def say_waiting() -> Callable[[str], None]:
     return tell
 
 
-class BackendNames(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+class BackendNames(click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
     """Backend names separated by commas; completes the name after the last comma."""
 
     name = "names"
 
-    def convert(
-        self, value: str | list[str], param: plain_click.Parameter | None, ctx: plain_click.Context | None
-    ) -> list[str]:
+    def convert(self, value: str | list[str], param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         """``"torch, numpy"`` → ``["torch", "numpy"]``; the inventory checks whether they exist."""
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
-    def shell_complete(
-        self, ctx: plain_click.Context, param: plain_click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names that are not yet in the list, missing backends included, whose error explains how to install them."""
         from compare_ag.host.discovery import discover
 
@@ -155,12 +146,12 @@ class BackendNames(plain_click.ParamType):  # type: ignore[type-arg]  # only the
         ]
 
 
-class MemorySize(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+class MemorySize(click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
     """A number of bytes: ``2GiB``, ``500M``, ``1073741824``; k, M, G and T are powers of 1024, as memory is counted."""
 
     name = "size"
 
-    def convert(self, value: str | int, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> int:
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The size in bytes, 1 or more."""
         if isinstance(value, int):
             return value
@@ -176,14 +167,12 @@ class MemorySize(plain_click.ParamType):  # type: ignore[type-arg]  # only the n
         return int(size)
 
 
-class ProblemText(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
+class ProblemText(click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
     """A built-in problem with its parameters; completes the name."""
 
     name = "problem"
 
-    def shell_complete(
-        self, ctx: plain_click.Context, param: plain_click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names of built-in problems, with their one-line descriptions as help."""
         return [
             CompletionItem(name, help=description)

@@ -6,13 +6,16 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-import click as plain_click
+import click
 
-from compare_ag.cli.common import KeepsEpilog, click
+from compare_ag.cli.common import KeepsEpilog
 from compare_ag.text import printable
 
+LONGEST_SENTENCE = 500
+"""most characters of a command's first sentence"""
 
-class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else plain_click.Group):  # type: ignore[misc]  # rich where it is loaded
+
+class LazyGroup(KeepsEpilog, click.Group):
     """A group that knows where its commands are.
 
     commands: name → "module:attribute" within `compare_ag.cli`, in the order of ``--help``.
@@ -33,20 +36,29 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
         self._hidden = dict(hidden or {})
         self._default = default
 
-    def list_commands(self, ctx: plain_click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the order of ``--help``."""
         return list(self._homes)
 
-    def get_command(self, ctx: plain_click.Context, name: str) -> plain_click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of this name, imported now."""
         home = self._homes.get(name) or self._hidden.get(name)
         if home is None:
             return None
         module, attribute = home.split(":")
-        command: plain_click.Command = getattr(importlib.import_module(f"compare_ag.cli.{module}"), attribute)
+        command: click.Command = getattr(importlib.import_module(f"compare_ag.cli.{module}"), attribute)
         return command
 
-    def parse_args(self, ctx: plain_click.Context, args: list[str]) -> list[str]:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its whole first sentence; click would cut it to one line."""
+        commands = ((name, self.get_command(ctx, name)) for name in self._homes)
+        rows = [
+            (name, command.get_short_help_str(LONGEST_SENTENCE)) for name, command in commands if command is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command first where the arguments are empty or begin with one of its options."""
         if self._default is not None and (
             not args or (args[0].startswith("-") and args[0] not in self._own_options(ctx))
@@ -55,12 +67,12 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
         remaining: list[str] = super().parse_args(ctx, args)
         return remaining
 
-    def _own_options(self, ctx: plain_click.Context) -> set[str]:
+    def _own_options(self, ctx: click.Context) -> set[str]:
         return {*ctx.help_option_names, *(option for parameter in self.params for option in parameter.opts)}
 
     def resolve_command(
-        self, ctx: plain_click.Context, args: list[str]
-    ) -> tuple[str | None, plain_click.Command | None, list[str]]:
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest the nearest name."""
         known = [*self._homes, *self._hidden]
         if args[0] not in known and not args[0].startswith("-"):
@@ -68,5 +80,5 @@ class LazyGroup(KeepsEpilog, click.RichGroup if hasattr(click, "RichGroup") else
 
             if close := difflib.get_close_matches(args[0], self._homes, n=1):
                 ctx.fail(f"No such command '{printable(args[0])}'; did you mean '{close[0]}'?")
-        resolved: tuple[str | None, plain_click.Command | None, list[str]] = super().resolve_command(ctx, args)
+        resolved: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(ctx, args)
         return resolved

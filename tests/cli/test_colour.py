@@ -28,7 +28,6 @@ def folder(make_run, tmp_path_factory) -> Path:
 
 
 COMMANDS = {
-    "--help": ["--help"],
     "list": ["list"],
     "doctor": ["doctor"],
     "check": ["check", "numpy", "--only", "loads"],
@@ -72,12 +71,17 @@ def in_a_terminal(folder: Path, arguments: list[str], **environment: str) -> str
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_pipe_has_colour_only_where_it_is_forced_and_never_a_line_that_is_written_over(name, folder):
     assert "\x1b" not in piped(folder, COMMANDS[name])
-    forced = piped(folder, COMMANDS[name], FORCE_COLOR="1", TERM="xterm" if name == "--help" else "dumb")
+    forced = piped(folder, COMMANDS[name], FORCE_COLOR="1", TERM="dumb")
     assert COLOUR.search(forced)
     assert not MOVES.search(forced)
 
 
-@pytest.mark.parametrize("name", ["--help", "list", "show", "check"])
+def test_help_is_plain_text_everywhere(folder):
+    assert "\x1b" not in piped(folder, ["--help"], FORCE_COLOR="1", TERM="xterm")
+    assert "\x1b" not in in_a_terminal(folder, ["run", "--help"])
+
+
+@pytest.mark.parametrize("name", ["list", "show", "check"])
 def test_no_color_wins_over_force_color(name, folder):
     assert not COLOUR.search(piped(folder, COMMANDS[name], FORCE_COLOR="1", NO_COLOR="1", TERM="xterm"))
 

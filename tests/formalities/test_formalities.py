@@ -37,6 +37,22 @@ def test_the_formatting_is_ruffs():
     run(sys.executable, "-m", "ruff", "format", "--check")
 
 
+PROSE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "plugins", "compare_ag", "scripts")
+
+
+def test_words_are_spelled_right():
+    run(sys.executable, "-m", "codespell_lib", *PROSE)
+
+
+def test_a_word_that_is_spelled_wrong_is_found(tmp_path):
+    (tmp_path / "page.md").write_text("The gra" + "deint is " + "recieved.\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "received" in done.stdout
+
+
 def test_types_are_strict():
     run(sys.executable, "-m", "mypy")
 
