@@ -60,7 +60,7 @@ def doctor(strict: bool, as_json: bool) -> None:
         for line in _lines(findings, fit=fit, coloured=wants_colour(sys.stdout)):
             print(line)
     if interrupted:
-        print("interrupted: what was not looked at is left out", file=sys.stderr)
+        print("interrupted: the remaining findings are left out", file=sys.stderr)
     sys.exit(code)
 
 

@@ -130,7 +130,7 @@ class Question:
                 f"The code raised {outcome.raised.kind}, which is unlike any behaviour that this question knows.",
             )
         conclusion = self.judge(outcome) or Conclusion(
-            "unlike any known", "This is unlike any behaviour that this question knows; what was seen stands above."
+            "unlike any known", "This is unlike any behaviour that this question knows; the evidence stands above."
         )
         return Conclusion(cut(conclusion.cell, MOST_CELL), cut(conclusion.sentence, MOST_SENTENCE))
 

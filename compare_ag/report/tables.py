@@ -244,8 +244,8 @@ def _memory_notes(run: Run) -> Iterator[str]:
     for name, usage in measured.items():
         if usage.growth_bytes > LEAK_BYTES:
             yield (
-                f"{name} keeps {size(usage.growth_bytes / 1000)} more with every step: something holds on to what it "
-                "should let go, as a loss that is still attached to its graph does."
+                f"{name} keeps {size(usage.growth_bytes / 1000)} more with every step: a reference keeps data alive "
+                "that should be freed, such as a loss that is still attached to its graph."
             )
     if first.source == "ru_maxrss":
         yield "ru_maxrss may be this process's own peak, inherited: where it is larger, believe only the differences."
