@@ -1,4 +1,4 @@
-"""Small checks of what people give us, each with one message; and how such messages quote it.
+"""Small checks of what people give us, numbers written as text among it; and how messages quote it.
 
 Knows nothing of files or problems. Everything quoted here may come from a hostile file: control and
 bidirectional characters are escaped, long texts cut.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from compare_ag.problem.core import ProblemError
@@ -15,8 +16,13 @@ from compare_ag.problem.core import ProblemError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-LARGEST_INTEGER = 2**63 - 1
-"""Integers travel to the workers and into the records as 64 bits."""
+LARGEST_INTEGER = 2**63 - 1  # integers travel to the workers and into the records as 64 bits
+
+MISSING = frozenset({"", "?", "-", "na", "n/a", "null", "none"})
+"""Feature cells that say, in lower case, that a value is missing. ("nan" is a number that is not finite.)"""
+
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:([,.'’_ \u00a0\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?")
+"""Numbers that may have been written with thousands separators: ``1,234``, ``1.234.567,5``."""
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -53,6 +59,35 @@ def one_of(what: str, value: str, known: Sequence[Choice]) -> Choice:
         if choice == value:
             return choice
     raise ProblemError(f"{what} must be {' or '.join(known)}, not {quoted(value)}{did_you_mean(value, known)}")
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number that ``text`` is (maybe NaN or inf), or None.
+
+    The decimal sign is the point. What Python's float() takes beyond that (1_000, digits of other scripts)
+    is a typing mistake in a data file.
+    """
+    try:
+        return None if "_" in text or not text.isascii() else float(text)
+    except ValueError:
+        return None
+
+
+def not_a_number(text: str) -> str:
+    """Say what is wrong with a cell that is not a finite number, and what to do about it."""
+    text = text.strip()
+    if text.lower() in MISSING:
+        return f"is {quoted(text) if text else 'empty'}: a missing value; fill it in or remove the row"
+    if thousands := THOUSANDS.fullmatch(text):
+        either = " or a decimal comma" if thousands[1] == "," else ""
+        trouble = f": a thousands separator{either}? Write numbers without separators, as 1234 or 1.234"
+    elif parse_number(text) is not None:
+        trouble = ", which is not finite in float64; repair or remove the row"
+    elif parse_number(text.replace(",", ".", 1)) is not None:
+        trouble = ", which is not a number: use the decimal point"
+    else:
+        trouble = ", which is not a number; features must be numeric: encode the column or leave it out"
+    return f"is {quoted(text)}{trouble}"
 
 
 def did_you_mean(given: object, known: Iterable[str], otherwise: str = "") -> str:

@@ -13,30 +13,26 @@ import numpy as np
 from compare_ag.problem.checks import listed, quoted
 from compare_ag.problem.core import Array, blocks
 
-MOST_FEATURES_FOR_RANK = 500
-"""The rank costs of the order of n d²: beyond this d it is not asked for."""
-
-STANDARDISED = "standardised (mean 0, standard deviation 1)"
-"""How descriptions say it."""
+MOST_FEATURES_FOR_RANK = 500  # the rank costs of the order of n d²: beyond this d it is not asked for
+STANDARDISED = "standardised (mean 0, standard deviation 1)"  # in descriptions
 
 
 class Scaling(NamedTuple):
-    """What standardises the columns of X (n, d): Z = (X 2^-exponent − mean − correction) / deviation."""
+    """What standardises the columns of X (n, d): Z = (X 2^-exponent − mean[0] − mean[1]) / deviation."""
 
     exponent: Array
     """(d,) integers: scaling by a power of two is exact and keeps the squares in range"""
     mean: Array
-    correction: Array
-    """(d,): the mean of what the first, rounded mean leaves. For a constant column that is exactly 0 afterwards: the
-    error is a few units in the last place, so the sum of n such errors is exact."""
+    """(2, d): the rounded mean, and the mean of what it leaves. For a constant column all is exactly 0 after both: the
+    error of the first is a few units in the last place, so the sum of n such errors is exact."""
     deviation: Array
     """(d,): with divisor n; 0 for the columns that hold one value only"""
 
     def centred(self, X: Array) -> Array:
         """Return the rows of X scaled and centred, not yet divided by the deviation."""
         Z: Array = np.ldexp(X, -self.exponent)
-        Z -= self.mean
-        Z -= self.correction
+        for part in self.mean:
+            Z -= part
         return Z
 
     def standardised(self, X: Array) -> Array:
@@ -53,12 +49,11 @@ class Scaling(NamedTuple):
 def measure(X: Array) -> Scaling:
     """Return the scaling of X (n, d), n >= 1, finite; nothing overflows on the way, even at 1e308."""
     exponent = np.frexp(np.maximum(X.max(axis=0), -X.min(axis=0)))[1]
-    zero = np.zeros(X.shape[1])
-    mean = sum(np.ldexp(X[rows], -exponent).sum(axis=0) for rows in blocks(X)) / len(X)
-    first = Scaling(exponent, mean, zero, zero)
-    second = first._replace(correction=sum(first.centred(X[rows]).sum(axis=0) for rows in blocks(X)) / len(X))
-    squares = sum(np.einsum("ij,ij->j", Z, Z) for Z in (second.centred(X[rows]) for rows in blocks(X)))
-    return second._replace(deviation=np.sqrt(squares / len(X)))
+    scaling = Scaling(exponent, np.zeros((2, X.shape[1])), np.zeros(X.shape[1]))
+    for part in scaling.mean:
+        part += sum(scaling.centred(X[rows]).sum(axis=0) for rows in blocks(X)) / len(X)
+    squares = sum(np.einsum("ij,ij->j", Z, Z) for Z in (scaling.centred(X[rows]) for rows in blocks(X)))
+    return scaling._replace(deviation=np.sqrt(squares / len(X)))
 
 
 def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, kept: bool) -> tuple[str, ...]:
@@ -67,17 +62,18 @@ def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, k
     X: (n, d), not standardised, with its scaling; names: what to call the columns, or nothing; kept: whether training
     sees the standardised columns. Dependence is judged with the bias in mind, that is on centred columns.
     """
-    constant, found = scaling.deviation == 0, []
+    constant, sentences = scaling.deviation == 0, []
     if count := int(constant.sum()):
         called = [quoted(names[column]) for column in np.flatnonzero(constant).tolist()] if names else []
         effect = "only centred, without information" if kept else "no more than a second bias"
         which = f" ({listed(called, most=4)})" if called else ""
-        found.append(f"{count} of {constant.size} features {'is' if count == 1 else 'are'} constant{which}: {effect}")
+        verb = "is" if count == 1 else "are"
+        sentences.append(f"{count} of {constant.size} features {verb} constant{which}: {effect}")
     varying = constant.size - count
     if 0 < varying <= MOST_FEATURES_FOR_RANK and (rank := _rank(X, scaling)) < varying:
         dependent = f"the {varying} features that vary are linearly dependent (rank {rank})"
-        found.append(f"{dependent}: without l2 the minimiser is not unique")
-    return tuple(found)
+        sentences.append(f"{dependent}: without l2 the minimiser is not unique")
+    return tuple(sentences)
 
 
 def _rank(X: Array, scaling: Scaling) -> int:
@@ -86,9 +82,8 @@ def _rank(X: Array, scaling: Scaling) -> int:
     Constant columns are 0 and left out: a sparse file may have a hundred million of them beside a few that vary.
     """
     varying = np.flatnonzero(scaling.deviation)
-    kept = Scaling(*(part[varying] for part in scaling))
+    scaling = Scaling(*(part[..., varying] for part in scaling))
     R: Array = np.empty((0, varying.size))
     for rows in blocks(X, max(256, 2 * varying.size)):  # small ones stay in the cache and in one thread
-        R = np.asarray(np.linalg.qr(np.vstack([R, kept.standardised(X[rows, varying])]), mode="r"))
-    singular = np.linalg.svd(R, compute_uv=False)
-    return int((singular > singular.max() * max(X.shape) * np.finfo(np.float64).eps).sum())
+        R = np.asarray(np.linalg.qr(np.vstack([R, scaling.standardised(X[rows, varying])]), mode="r"))
+    return int(np.linalg.matrix_rank(R, rtol=max(X.shape) * np.finfo(np.float64).eps))

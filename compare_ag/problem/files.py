@@ -1,16 +1,19 @@
 """People's own data: one function that reads a file of any supported format and says what it found.
 
 The format follows from how the file begins, not from its name; each has its reader (`files_csv`, `files_libsvm`,
-`files_arrays`), which returns a `Table` or raises one `ProblemError` that names the file, the spot and the remedy.
+`files_arrays`), which returns a `Content` or raises one `ProblemError` that names the file, the spot and the remedy.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import os
+import re
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -23,11 +26,12 @@ from compare_ag.problem.features import STANDARDISED, feature_warnings, measure
 from compare_ag.problem.files_arrays import read_frame, read_npz, read_parquet
 from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
 from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
-from compare_ag.problem.files_text import PACKED, text_lines
-from compare_ag.problem.table import Source, Table
+from compare_ag.problem.table import Content, Source
 
-LIBSVM = (".libsvm", ".svm", ".svmlight")
-"""Ends of names that need no look into the file."""
+LONGEST_LINE = 1 << 28  # characters; what is longer is no line of a table, and would fill the memory before it ends
+
+PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+"""How packed files begin, and what unpacks them as they are read."""
 
 UNREAD = {
     b"\x93NUMPY": "one array of NumPy; numpy.savez(file, X=X, y=y) keeps two",
@@ -81,14 +85,13 @@ def load_file(
     return Data(X, y, name, description, label_names, warnings=warnings, feature_names=names)
 
 
-def _read(path: Path, source: Source) -> Table:
+def _read(path: Path, source: Source) -> Content:
     shown = printable(str(path))
     try:
         mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ProblemError(f"{shown}: is a directory; name a file in it")
         if not stat.S_ISREG(mode):
-            raise ProblemError(f"{shown}: is not a regular file; data are read more than once, so save them to one")
+            pipe = "not a regular file; data are read more than once, so save them to one"
+            raise ProblemError(f"{shown}: is {'a directory; name a file in it' if stat.S_ISDIR(mode) else pipe}")
         return _read_format(path, source)
     except FileNotFoundError:
         raise ProblemError(f"{shown}: no such file") from None
@@ -99,7 +102,7 @@ def _read(path: Path, source: Source) -> Table:
         raise ProblemError(f"{shown}: cannot be read: {trouble}") from error
 
 
-def _read_format(path: Path, source: Source) -> Table:
+def _read_format(path: Path, source: Source) -> Content:
     with path.open("rb") as file:
         start = file.read(8)
     for magic, what in UNREAD.items():
@@ -113,9 +116,25 @@ def _read_format(path: Path, source: Source) -> Table:
         source.refuse("the labels of an .npz file are its array y", "target", "header", "delimiter")
         return read_npz(path, source)
     opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), open)
-    with closing(text_lines(path, source, opener)) as lines:
+    with closing(_text_lines(path, source, opener)) as lines:
         sample = list(islice(lines, SNIFFED_LINES))
-        if ending in LIBSVM or (source.delimiter is None and looks_like_libsvm(sample)):
+        while not "".join(sample).strip() and (more := list(islice(lines, SNIFFED_LINES))):
+            sample += more
+        if ending in (".libsvm", ".svm", ".svmlight") or (source.delimiter is None and looks_like_libsvm(sample)):
             source.refuse("a LIBSVM line begins with its label", "target", "header", "delimiter")
             return read_libsvm(chain(sample, lines), source)
-        return read_csv(chain(sample, lines), path.stat().st_size if opener is open else None, source)
+        return read_csv(sample, lines, path.stat().st_size if opener is open else None, source)
+
+
+def _text_lines(path: Path, source: Source, opener: Callable[..., Any]) -> Generator[str]:
+    """Yield the lines with their ends, of any kind; raise `ProblemError` for what is not UTF-8 text."""
+    number, undecoded = 0, re.compile("[\udc80-\udcff]")
+    with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            if not line.isascii() and undecoded.search(line):
+                raise source.error("not UTF-8; save the file as UTF-8 text", f"line {number}")
+            if "\0" in line or len(line) == LONGEST_LINE:
+                what = "a NUL byte" if "\0" in line else f"no line end in {LONGEST_LINE:,} characters"
+                raise source.error(f"{what}: this is a binary file or UTF-16; save it as UTF-8 text", f"line {number}")
+            yield line

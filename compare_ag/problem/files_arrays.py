@@ -9,12 +9,9 @@ pyarrow (extra ``[arrow]``) knows all the others; it is imported here alone and 
 
 from __future__ import annotations
 
-import errno
 import io
 import math
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -24,20 +21,14 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from compare_ag.problem.checks import did_you_mean, listed, quoted
+from compare_ag.problem.checks import did_you_mean, listed, not_a_number, quoted
 from compare_ag.problem.core import Array, ProblemError
-from compare_ag.problem.table import Columns, Source, Table, choose_columns, map_labels, not_a_number
+from compare_ag.problem.table import Columns, Content, Source, choose_columns, map_labels
 
-NUMERIC = "biuf"
-"""Kinds of dtype that features may have: bool, integers, floats."""
-
-TEXT = ("string", "large_string", "string_view")
-"""Types of Arrow that labels may have as well."""
-
-LONGEST_HEADER = 1 << 16
-
-EXACT_INTEGERS = 2**53
-"""Up to it float64 holds every integer."""
+NUMERIC = "biuf"  # the kinds of dtype that features may have: bool, integers, floats
+TEXT = ("string", "large_string", "string_view")  # types of Arrow that labels may have as well
+LONGEST_HEADER = 1 << 16  # bytes
+EXACT_INTEGERS = 2**53  # float64 holds every integer up to it
 
 OFTEN_CALLED = {
     "X": ("x", "X_train", "x_train", "data", "features", "inputs", "arr_0"),
@@ -45,21 +36,11 @@ OFTEN_CALLED = {
 }
 """What the arrays are called where they are not X and y."""
 
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
-    *(ValueError, TypeError, SyntaxError, tokenize.TokenError),
-)
-"""What zipfile and numpy raise for damaged, truncated, encrypted or unknown content. (A header is a Python literal.)"""
 
-
-def read_npz(path: Path, source: Source) -> Table:
+def read_npz(path: Path, source: Source) -> Content:
     """Read the arrays X (n, d) and y, (n,) or (n, 1); other arrays in the archive are ignored."""
-    try:
+    with _reading("not an .npz archive, as numpy.savez(file, X=X, y=y) writes it", source):
         archive = zipfile.ZipFile(path)
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged directory points before the file
-            raise
-        raise source.error(f"not an .npz archive ({error}); numpy.savez(file, X=X, y=y) writes one") from error
     with archive:
         shape, _ = _header(archive, "X", source, kinds=NUMERIC)
         y_shape, y_dtype = _header(archive, "y", source, kinds=NUMERIC + "SU")
@@ -70,32 +51,30 @@ def read_npz(path: Path, source: Source) -> Table:
         source.require(fit, f"y has shape {y_shape}; with X of shape {shape} it must be {(n,)} or {(n, 1)}")
         source.require(n != 0, "X has no rows")
         source.require_memory(n * d + n * -(-y_dtype.itemsize // 8))
-        X, y = _array(archive, "X", source), _array(archive, "y", source).reshape(n)
-    X, names = choose_columns(X, source, 0, named=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # longdouble may overflow: found by the next lines
-        features = np.ascontiguousarray(X, dtype=np.float64)
-    require_finite(features, names, source)
-    return Table(features, *map_labels(y, source, "y"), names, "arrays X and y", inexact(X, names))
+        arrays = dict[str, Array]()
+        for name in ("X", "y"):
+            with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    X, names = choose_columns(arrays.pop("X"), source, 0, named=False)
+    features, warnings = to_float64(X, names, source)
+    return Content(features, *map_labels(arrays["y"].reshape(n), source, "y"), names, "arrays X and y", warnings)
 
 
 def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return the shape and the type that a member announces, checked, without reading its data."""
     if f"{name}.npy" not in archive.namelist():
         raise source.error(f"no array {name!r}{_instead(archive, name)}")
-    with _reading(name, source), archive.open(f"{name}.npy") as packed:
+    with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as packed:
         file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, for a header may be a bomb as well
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-    message = f"array {name} holds Python objects, which are not loaded; convert it to numbers"
-    source.require(not dtype.hasobject, message)
+    objects = "holds Python objects, which are not loaded; convert it to numbers"
+    source.require(not dtype.hasobject, f"array {name} {objects}")
     source.require(dtype.kind in kinds, f"array {name} has dtype {dtype}; real numbers are needed")
-    data_size, announced = archive.getinfo(f"{name}.npy").file_size - file.tell(), math.prod(shape) * dtype.itemsize
-    source.require(
-        announced == data_size,
-        f"the header of array {name} announces {announced:,} bytes (shape {shape}, {dtype}), "
-        f"the file holds {data_size:,}; the file is damaged",
-    )
+    size, announced = archive.getinfo(f"{name}.npy").file_size - file.tell(), math.prod(shape) * dtype.itemsize
+    message = f"the header of array {name} announces {announced:,} bytes (shape {shape}, {dtype}), the file holds"
+    source.require(announced == size, f"{message} {size:,}; the file is damaged")
     return shape, dtype
 
 
@@ -112,45 +91,38 @@ def _instead(archive: zipfile.ZipFile, name: str) -> str:
     return f"{hint} The archive holds {listed([*map(quoted, members)]) or 'nothing'}; X and y are needed"
 
 
-def _array(archive: zipfile.ZipFile, name: str, source: Source) -> Array:
-    with _reading(name, source), archive.open(f"{name}.npy") as file:
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    return array
-
-
 @contextmanager
-def _reading(name: str, source: Source) -> Iterator[None]:
-    """Turn what goes wrong inside the archive into a `ProblemError`."""
+def _reading(message: str, source: Source, errors: Any = Exception) -> Iterator[None]:
+    """Turn such errors into a `ProblemError` with this message and the first line of theirs.
+
+    For damaged content zipfile and numpy raise a dozen kinds of errors. (A header is a Python literal.)
+    """
     try:
         with catch_warnings():
             simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
             yield
-    except (*_DAMAGED, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise source.error(f"array {name} cannot be read: {quoted(said, 120)}") from error
+    except errors as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise source.error(f"{message}: {quoted(reason, 120)}") from error
 
 
-def read_parquet(path: Path, source: Source) -> Table:
+def read_parquet(path: Path, source: Source) -> Content:
     """Read a Parquet file."""
     arrow = _arrow(f"{source.name} is a Parquet file")
     import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
-    except (arrow.ArrowException, OSError) as error:
-        raise source.error(f"cannot be read as Parquet: {quoted(str(error), 120)}") from error
+    reading = _reading("cannot be read as Parquet", source, (arrow.ArrowException, OSError))
+    with reading, pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        return _read_batches(file.schema_arrow, file.metadata.num_rows, file.iter_batches(), source, "Parquet")
 
 
-def read_frame(frame: Any, source: Source) -> Table:
+def read_frame(frame: Any, source: Source) -> Content:
     """Read a data frame: anything with ``__arrow_c_stream__``. The index of a pandas frame is left out."""
     library = type(frame).__module__.partition(".")[0]
     source = source._replace(name=f"{library} frame")
     arrow = _arrow(f"a {source.name} is read by way of Arrow")
-    try:
+    with _reading("cannot be read as a table", source):
         table = arrow.Table.from_pandas(frame, preserve_index=False) if library == "pandas" else arrow.table(frame)
-    except (arrow.ArrowException, TypeError, ValueError) as error:
-        raise source.error(f"cannot be read as a table: {quoted(str(error), 120)}") from error
     return _read_batches(table.schema, table.num_rows, table.to_batches(), source, source.name)
 
 
@@ -158,14 +130,12 @@ def _arrow(why: str) -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise ProblemError(
-            f"{why}: this needs pyarrow, which cannot be imported ({error}); install it with "
-            "`python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
-        ) from error
+        remedy = "install it with `python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
+        raise ProblemError(f"{why}: this needs pyarrow, which cannot be imported ({error}); {remedy}") from error
     return pyarrow
 
 
-def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: str) -> Table:
+def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: str) -> Content:
     source.require_target(schema.names, "there are")
     columns = Columns(source, schema.names)
     source.require(rows > 0, "there are no rows")
@@ -173,16 +143,16 @@ def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: st
     X, labels, rounded, row = np.empty((rows, len(columns.features))), list[Array](), dict[int, tuple[str, ...]](), 0
     target = columns[columns.target]
     for batch in batches:
+        end = row + batch.num_rows
         for feature, column in enumerate(columns.features):
-            values = _values(batch.column(column), source, columns[column], row)
-            X[row : row + len(values), feature] = values
-            rounded[column] = rounded.get(column) or inexact(values[:, None], (columns.names[column],), row)
+            values = _values(batch.column(column), source, columns[column], row)[:, None]
+            X[row:end, feature, None], warning = to_float64(values, (columns.names[column],), source, row)
+            rounded[column] = rounded.get(column) or warning
         labels.append(_values(batch.column(columns.target), source, target, row, also=TEXT))
-        row += batch.num_rows
-    require_finite(X, columns.feature_names, source)
+        row = end
     classes, known = map_labels(np.concatenate(labels), source, target)
     warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
-    return Table(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
+    return Content(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
 
 
 def _values(column: Any, source: Source, place: str, first: int, also: tuple[str, ...] = ()) -> Array:
@@ -203,25 +173,20 @@ def _values(column: Any, source: Source, place: str, first: int, also: tuple[str
     return values
 
 
-def require_finite(X: Array, names: tuple[str, ...], source: Source) -> None:
-    """Raise `ProblemError` for the first number of X (n, d) that is NaN or infinite."""
-    if not (finite := np.isfinite(X)).all():
-        value, place = _first(~finite, X, names)
-        raise source.error(f"{place} of X is {value}; repair or remove the row")
+def to_float64(X: Array, names: tuple[str, ...], source: Source, first: int = 0) -> tuple[Array, tuple[str, ...]]:
+    """Return X (n, d), whose first row is ``first``, in float64, and a warning if integers had to be rounded for it.
 
-
-def inexact(X: Array, names: tuple[str, ...], first: int = 0) -> tuple[str, ...]:
-    """Warn of integers in X (n, d) that float64 has to round; ``first`` is the number of its first row."""
-    if X.dtype.kind not in "iu" or not (large := (X > EXACT_INTEGERS) | (X < -EXACT_INTEGERS)).any():
-        return ()
-    value, place = _first(large, X, names, first)
-    return (
-        f"X holds integers beyond 2^53, which are rounded to float64: the first is {value} in {place}; "
-        "leave out identifiers with --drop",
-    )
-
-
-def _first(where: Array, X: Array, names: tuple[str, ...], first: int = 0) -> tuple[np.generic, str]:
-    """Return the first number of X (n, d) where ``where`` is true, and its place."""
-    row, column = divmod(int(np.argmax(where)), X.shape[1])
-    return X[row, column], f"row {first + row}, column {quoted(names[column]) if names else column} (counted from 0)"
+    Raises `ProblemError` for NaN and infinity.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a longdouble may become infinite
+        values = np.ascontiguousarray(X, dtype=np.float64)
+    integers = X.dtype.kind in "iu"
+    unfit = (X > EXACT_INTEGERS) | (X < -EXACT_INTEGERS) if integers else ~np.isfinite(values)
+    if not unfit.any():
+        return values, ()
+    row, column = divmod(int(np.argmax(unfit)), X.shape[1])
+    place = f"row {first + row}, column {quoted(names[column]) if names else column} (counted from 0)"
+    if not integers:
+        raise source.error(f"{place} of X is {X[row, column]}; repair or remove the row")
+    warning = f"X holds integers beyond 2^53, which are rounded to float64: the first is {X[row, column]} in {place}"
+    return values, (f"{warning}; leave out identifiers with --drop",)

@@ -9,61 +9,43 @@ The first lines settle the layout, by rules:
   kind than the rows below; where it only may be one, the user is asked;
 * decimal comma: the decimal sign, if it is met in the first lines and no point is.
 
-The lines are then read block by block: by numpy where a block holds nothing but plain numbers and known labels, else
-by the csv module, whose rows are checked here. Both give the numbers of float(), to the bit. Blank lines and spaces
-around a cell are skipped.
+Blocks of lines that hold nothing but plain numbers and known labels are read by numpy, all others by the csv module,
+row by row. Both give the numbers of float(), to the bit. Blank lines and spaces around a cell are skipped.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, islice, pairwise
+from itertools import chain, count, islice, pairwise, starmap
 
 import numpy as np
 
-from compare_ag.problem.checks import listed, quoted
+from compare_ag.problem.checks import MISSING, THOUSANDS, listed, not_a_number, parse_number, quoted
 from compare_ag.problem.core import BLOCK_CELLS, Array, ProblemError
-from compare_ag.problem.table import (
-    MISSING,
-    THOUSANDS,
-    Columns,
-    Labels,
-    Rows,
-    Source,
-    Table,
-    column_number,
-    load_plain,
-    not_a_number,
-    parse_number,
-    parse_numbers,
-    read_in_order,
-    separate,
-)
+from compare_ag.problem.table import Columns, Content, Labels, Source, load_plain, separate
 
+Rows = list[list[str]]
+
+SNIFFED_LINES = 100  # the layout is settled by them
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blanks"}
 """In the order of preference where nothing else decides."""
 
-SNIFFED_LINES = 100
-"""What the layout is settled by."""
 
-
-def read_csv(lines: Iterator[str], size: int | None, source: Source) -> Table:
-    """Read the lines of a CSV file of ``size`` bytes (None: not known)."""
-    sample = list(islice(lines, SNIFFED_LINES))
-    while not "".join(sample).strip() and (more := list(islice(lines, SNIFFED_LINES))):
-        sample += more
+def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: Source) -> Content:
+    """Read a CSV file of ``size`` bytes (None: not known): its first lines, which settle the layout, and the others."""
     delimiter = parse_delimiter(source.delimiter) if source.delimiter else sniff_delimiter(sample)
-    rows = _sample_rows(sample, delimiter)
-    if not rows:  # empty, or the careful reading says what is wrong
+    first_rows = _sample_rows(sample, delimiter)
+    if not first_rows:  # empty, or the strict reading says what is wrong
         next(_rows(chain(sample, lines), delimiter, source.name), None)
         raise source.error("the file is empty")
     if size is not None:
-        source.require_memory(int(sum(map(len, rows)) * size / sum(map(len, sample))))
-    return _Reader(source, delimiter, rows).read(chain(sample, lines))
+        source.require_memory(int(sum(map(len, first_rows)) * size / sum(map(len, sample))))
+    return _Reader(source, delimiter, first_rows).read(chain(sample, lines))
 
 
 def parse_delimiter(text: str) -> str:
@@ -85,9 +67,10 @@ def sniff_delimiter(sample: Sequence[str]) -> str:
         if width == 1:
             return (False, False, 0.0, 0)
         cells = [cell for row in rows for cell in row]
-        torn = any(cell.count('"') % 2 for cell in cells)
-        return (lines == len(rows), not torn, sum(map(_numeric, cells)) / len(cells), width)
+        whole = 2 * "".join(cells).count('"') < quotes  # a quote inside a quoted cell is written twice
+        return (lines == len(rows), whole, sum(map(_numeric, cells)) / len(cells), width)
 
+    quotes = "".join(sample).count('"')
     return max(DELIMITERS, key=merit)  # max keeps the first of equals
 
 
@@ -99,32 +82,35 @@ def _numeric(cell: str) -> bool:
 def _sample_rows(sample: Sequence[str], delimiter: str) -> Rows:
     rows = Rows()
     with suppress(ProblemError):  # the reading proper will say what is wrong, and in which line
-        rows.extend([cell.strip() for cell in row] for _, _, row in _rows(sample, delimiter, strict=False))
+        rows.extend([cell.strip() for cell in row] for _, row in _rows(sample, delimiter, strict=False))
     return rows
 
 
 def _rows(
-    lines: Iterable[str], delimiter: str, source: str = "", first: int = 1, strict: bool = True
-) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield (its line, the line after it, its cells) for each row that is not blank; the first line has number first.
+    lines: Iterable[str], delimiter: str, source: str = "", first: int = 1, count: float = math.inf, strict: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of its first line and the cells of each row that is not blank, until ``count`` lines are read.
 
-    With blanks as delimiters, those around the line count for nothing, and a tab is a blank.
+    first: the number of the first line. With blanks as delimiters, those around a line count for nothing, and a tab is
+    a blank.
     """
     if delimiter == " ":
         lines = (line.strip().replace("\t", " ") for line in lines)
-    reader, line = csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True), first
+    reader, start = csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True), first
     try:
         for row in reader:
             if len(row) > 1 or "".join(row).strip():
-                yield line, first + reader.line_num, row
-            line = first + reader.line_num
+                yield start, row
+            if reader.line_num >= count:
+                return
+            start = first + reader.line_num
     except csv.Error as error:
         trouble = f"wrong quoting ({error}): a quote inside a quoted cell is written twice"
         if "field larger" in str(error):
             trouble = f"a cell of more than {csv.field_size_limit():,} characters: is a quote never closed?"
         elif "unexpected end" in str(error):
             trouble = "a quote is opened here and never closed"
-        raise ProblemError(f"{source}, line {line}: {trouble}") from error
+        raise ProblemError(f"{source}, line {start}: {trouble}") from error
 
 
 def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
@@ -142,27 +128,25 @@ def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
 
 def _find_header(first: list[str], rest: Rows, source: Source) -> tuple[bool, str]:
     """Return whether the first line is a header, and a warning if that is not obvious; ask where it may be one."""
-    width = len(first)
-    drop, features = (list(separate(wanted, first)) for wanted in (source.drop, source.features))
-    numbers = {wanted: column_number(wanted, width) for wanted in (source.target or 0, *drop, *features)}
-    target, kept = numbers[source.target or 0], {numbers[wanted] for wanted in features} or set(range(width))
-    kept -= {target, *(numbers[wanted] for wanted in drop)}
-    cells = [cell for column, cell in enumerate(first) if column in kept]
-    text = any(cell.lower() not in MISSING and not _numeric(cell) for cell in cells)
-    named = any(number is None and str(wanted).strip() in first for wanted, number in numbers.items())
-    shown = listed([quoted(cell) for cell in first])
+    width, shown = len(first), listed([quoted(cell) for cell in first])
     warning = f"the first line ({shown}) was taken for a header of numbers: --header no reads it as an example"
-    if text or named or target is None:
-        return text or named, warning if not text and all(map(_numeric, first)) else ""
+    columns: Columns | None = None
+    with suppress(ProblemError):  # a column that has no number must have a name
+        columns = Columns(source, [*map(str, range(width))], named=False)
+    features = columns.features if columns else range(width)
+    text = any(first[column].lower() not in MISSING and not _numeric(first[column]) for column in features)
+    if columns is None or text:
+        wanted = separate((source.target or 0, *source.drop, *source.features), first)
+        header = text or any(str(column).strip() in first for column in wanted)
+        return header, warning if header and not text else ""
+    target = columns.target
     start = 0 if first[0] else 1  # a nameless index may stand before the numbers
-    counts = first[start:] == [str(column) for column in range(width - start)]
+    counts = first[start:] == [*map(str, range(width - start))]
     whole = len(set(first)) == width and all(cell.isdecimal() for cell in first[:target] + first[target + 1 :])
     labels = {row[target] for row in rest if len(row) > target}
     another_kind = {_numeric(label) for label in labels} == {not _numeric(first[target])}
-    fractions = any(
-        column != target and all(re.search("[.,eE]", row[column]) for row in rest if len(row) > column)
-        for column in range(width * bool(rest))
-    )
+    columns_below = ([row[column] for row in rest if len(row) > column] for column in range(width) if column != target)
+    fractions = any(cells and all(re.search("[.,eE]", cell) for cell in cells) for cells in columns_below)
     breaks = another_kind or fractions or (len(labels) == 2 and first[target] not in labels)
     if breaks and (counts or (whole and not _numeric(first[target]))):
         return True, warning
@@ -172,114 +156,110 @@ def _find_header(first: list[str], rest: Rows, source: Source) -> tuple[bool, st
 
 
 class _Reader:
-    """Reads the rows of a file block by block; ``rows`` are the first, which settle the layout."""
+    """Reads the rows of a file; ``first_rows``, their cells stripped, settle the layout."""
 
-    def __init__(self, source: Source, delimiter: str, rows: Rows) -> None:
+    def __init__(self, source: Source, delimiter: str, first_rows: Rows) -> None:
         self.source, self.delimiter = source, delimiter
-        self.columns, self.warnings = find_columns(rows, source)
-        target, self.features, self.width = self.columns.target, self.columns.features, len(self.columns.names)
-        cells = [row[column] for row in rows[self.columns.named :] for column in self.features if column < len(row)]
+        self.columns, self.warnings = find_columns(first_rows, source)
+        self.features, self.width = self.columns.features, len(self.columns.names)
+        rows = first_rows[self.columns.named :]
+        cells = [row[column] for row in rows for column in self.features if column < len(row)]
         commas = any("," in cell and _numeric(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
         self.decimal_comma = commas and not any("." in cell and _numeric(cell) for cell in cells)
-        self.labels = Labels(source, self.columns[target], lambda line: f"line {line}, {self.columns[target]}")
-        self.header, self.trailing = self.columns.named, False
-        """whether the header is still to come, and whether a line has ended in a delimiter"""
-        self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
-        """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
+        target = self.columns[self.columns.target]
+        self.labels = Labels(source, target, lambda line: f"line {line}, {target}")
         self.converters: dict[int, Callable[[str], float]] = {
-            **dict.fromkeys(set(range(self.width)) - {*self.features}, lambda _: 0.0),
-            target: lambda text: self.labels.known[text.strip()],
+            **dict.fromkeys({*range(self.width)} - {*self.features}, lambda _: 0.0),
+            self.columns.target: lambda text: self.labels.known[text.strip()],
         }
         mark = re.escape(delimiter)
         cell = rf'(?:"(?:[^"\r\n]|"")*+"|[^"{mark}]*+)'
         self.well_quoted = re.compile(f"{cell}(?:{mark}{cell})*+[\r\n]*")
+        self.trailing = False
+        """whether a line has ended in a delimiter"""
+        self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
+        """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
 
-    def read(self, lines: Iterator[str]) -> Table:
+    def read(self, lines: Iterator[str]) -> Content:
         """Return the table of all lines, the header's included."""
-        blocks, number, cells, count = list[tuple[Array, ...]](), 1, 0, SNIFFED_LINES
-        while texts := list(islice(lines, count)):
-            number, block = self.read_plain(texts, number) or self.read_rows(chain(texts, lines), number, len(texts))
+        blocks, cells = list[Array](), 0
+        for block in self.read_blocks(lines):
             blocks.append(block)
-            cells, count = cells + block[0].size, max(1, BLOCK_CELLS // self.width)
+            cells += len(block) * len(self.features)
             self.source.require_memory(cells)
         self.source.require(cells > 0, "a header line and no data")
-        for feature in self.doubtful.keys() - self.decimal:
-            raise self.doubtful[feature]
+        for column in self.doubtful.keys() - self.decimal:
+            raise self.doubtful[column]
         trailing = ("lines end in a delimiter: the empty column after the last one was left out",) * self.trailing
         detail = f"delimiter {DELIMITERS.get(self.delimiter, quoted(self.delimiter))}"
         detail += ", decimal comma" * self.decimal_comma
         detail += f", {'a' if self.columns.named else 'no'} header line, labels in {self.columns[self.columns.target]}"
-        X, classes = map(np.concatenate, zip(*blocks, strict=True))
-        return Table(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
+        X, classes = (np.concatenate([block[:, part] for block in blocks]) for part in (slice(-1), -1))
+        return Content(X, classes, self.labels, self.columns.feature_names, detail, self.warnings + trailing)
 
-    def read_plain(self, block: list[str], first: int) -> tuple[int, tuple[Array, ...]] | None:
-        """Read lines of plain numbers and known labels, the first of this number; None where there is anything else."""
-        if self.decimal_comma or self.delimiter == " ":
+    def read_blocks(self, lines: Iterator[str]) -> Iterator[Array]:
+        """Yield (features, class) of some rows at a time, (m, d + 1)."""
+        first, size = 1, SNIFFED_LINES
+        while block := list(islice(lines, size)):
+            if (table := self.read_plain(block)) is not None:
+                first += len(block)
+            else:
+                numbers = count(first)
+                numbered = (line for line, _ in zip(chain(block, lines), numbers, strict=False))
+                rows = _rows(numbered, self.delimiter, self.source.name, first, len(block))
+                if first == 1 and self.columns.named:
+                    next(rows)
+                cells = chain.from_iterable(starmap(self.read_row, rows))
+                table = np.fromiter(cells, np.float64).reshape(-1, len(self.features) + 1)
+                first = next(numbers)  # a quoted cell may have led beyond the block
+            yield table
+            size = max(1, BLOCK_CELLS // self.width)
+
+    def read_plain(self, lines: list[str]) -> Array | None:
+        """Return (features, class) of lines of plain numbers and known labels; None where there is anything else."""
+        if self.decimal_comma or ('"' in "".join(lines) and not all(map(self.well_quoted.fullmatch, lines))):
             return None
-        if '"' in "".join(block) and not all(map(self.well_quoted.fullmatch, block)):
-            return None
-        table = load_plain(block, delimiter=self.delimiter, quotechar='"', converters=self.converters, ndmin=2)
+        table = load_plain(lines, delimiter=self.delimiter, quotechar='"', converters=self.converters)
         if table is None or table.shape[1] != self.width or not np.isfinite(table).all():
             return None
-        classes = table[:, self.columns.target].astype(np.int8)
-        return first + len(block), (np.take(table, self.features, axis=1), classes)
+        return np.take(table, [*self.features, self.columns.target], axis=1)
 
-    def read_rows(self, lines: Iterator[str], first: int, count: int) -> tuple[int, tuple[Array, ...]]:
-        """Read ``count`` lines, and those that end their last row, as the csv module splits them."""
-        starts, rows, after = list[int](), Rows(), first
-        try:
-            for start, after, row in _rows(lines, self.delimiter, self.source.name, first):
-                if not self.header:
-                    starts.append(start)
-                    rows.append(row)
-                self.header = False
-                if after >= first + count:
-                    break
-        except ProblemError:
-            read_in_order(self.convert, starts, rows)  # what is wrong before it comes first
-            raise
-        return after, read_in_order(self.convert, starts, rows)
-
-    def convert(self, lines: list[int], rows: Rows) -> tuple[Array, ...]:
-        """Return X (m, d) and the classes (m,) of the rows."""
-        for line, row in zip(lines, rows, strict=True):
-            self.trim(row, line)
-
-        def place(cell: int) -> str:
-            row, feature = divmod(cell, len(self.features))
-            return f"line {lines[row]}, {self.columns[self.features[feature]]}"
-
-        classes = self.labels.classes([row[self.columns.target].strip() for row in rows], lines)
-        cells = [row[column] for row in rows for column in self.features]
-        values = parse_numbers(self.with_points(cells, place) if self.decimal_comma else cells)
-        if not (finite := np.isfinite(values)).all():
-            cell = int(np.argmin(finite))
-            text = str(values[cell]) if np.isinf(values[cell]) else cells[cell]
-            raise self.source.error(not_a_number(text), place(cell))
-        return values.reshape(len(rows), len(self.features)), classes
-
-    def trim(self, row: list[str], line: int) -> None:
-        """Remove empty cells after the last column from the row; refuse another length."""
+    def read_row(self, line: int, row: list[str]) -> list[float]:
+        """Return (features, class) of a row, (d + 1)."""
         while len(row) > self.width and not row[-1].strip():
             self.trailing = True
             row.pop()
-        if len(row) == self.width:
-            return
+        if len(row) != self.width:
+            raise self.source.error(self.wrong_length(row), f"line {line}")
+        label, numbers = self.labels.find(row[self.columns.target].strip(), line), list[float]()
+        for column in self.features:
+            number = parse_number(self.with_point(row[column], line, column) if self.decimal_comma else row[column])
+            if number is None or not math.isfinite(number):
+                text = str(number) if number and math.isinf(number) else row[column]
+                raise self.error(not_a_number(text), line, column)
+            numbers.append(number)
+        return [*numbers, label]
+
+    def wrong_length(self, row: list[str]) -> str:
+        """Say what is wrong with a row that is shorter or longer than the first."""
         hint = "complete or remove the line"
         for left, right in pairwise(cell.strip() for cell in row):
             if len(row) > self.width and THOUSANDS.fullmatch(together := f"{left}{self.delimiter}{right}"):
                 hint = f"is {quoted(together)} a number with a thousands separator? Write it without"
-        raise self.source.error(f"{len(row)} cells where the first line has {self.width}; {hint}", f"line {line}")
+        return f"{len(row)} cells where the first line has {self.width}; {hint}"
 
-    def with_points(self, cells: list[str], place: Callable[[int], str]) -> list[str]:
-        """Replace decimal commas; a column where each of them may separate thousands is refused at the end."""
-        for index, cell in enumerate(cells):
-            feature = index % len(self.features)
-            if "." in cell:
-                message = f"{quoted(cell)} has a decimal point, other cells have decimal commas: use one"
-                raise self.source.error(message, place(index))
-            if "," in cell and THOUSANDS.fullmatch(cell.strip()):
-                self.doubtful.setdefault(feature, self.source.error(not_a_number(cell), place(index)))
-            elif "," in cell:
-                self.decimal.add(feature)
-        return [cell.replace(",", ".", 1) for cell in cells]
+    def with_point(self, cell: str, line: int, column: int) -> str:
+        """Replace the decimal comma; a column where each of them may separate thousands is refused at the end."""
+        if "." in cell:
+            raise self.error(
+                f"{quoted(cell)} has a decimal point, other cells have decimal commas: use one", line, column
+            )
+        if "," in cell and THOUSANDS.fullmatch(cell.strip()):
+            self.doubtful.setdefault(column, self.error(not_a_number(cell), line, column))
+        elif "," in cell:
+            self.decimal.add(column)
+        return cell.replace(",", ".", 1)
+
+    def error(self, message: str, line: int, column: int) -> ProblemError:
+        """Return the error that names the cell."""
+        return self.source.error(message, f"line {line}, {self.columns[column]}")

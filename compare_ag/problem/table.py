@@ -1,4 +1,4 @@
-"""What is read, and what all readers share: numbers and the words for what is none, choosing columns, labels.
+"""What is read, and what all readers share: the source and the words for its faults, choosing columns, labels.
 
 Any two values may serve as labels. Numbers are compared as numbers, exactly ("1" and "1.0" are one class), and sorted
 as such; everything else is text and sorted as text. The lesser becomes 0.
@@ -10,34 +10,19 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from compare_ag.problem.checks import did_you_mean, listed, printable, quoted
+from compare_ag.problem.checks import MISSING, did_you_mean, listed, not_a_number, parse_number, printable, quoted
 from compare_ag.problem.core import Array, ProblemError
 from compare_ag.problem.estimate import require_memory
-
-MISSING = frozenset({"", "?", "-", "na", "n/a", "null", "none"})
-"""Feature cells that say, in lower case, that a value is missing. ("nan" is a number that is not finite.)"""
-
-THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:([,.'’_ \u00a0\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?")
-"""Numbers that may have been written with thousands separators: ``1,234``, ``1.234.567,5``."""
 
 SHOWN_CLASSES = 5
 """With more classes than this a reader need not go on: the message would show no more of them."""
 
-NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")
-"""What an index is called that was saved with the data."""
-
-NOWHERE = -1
-"""The column of the labels where they stand apart from the features."""
-
-Rows = list[list[str]]
-"""The cells or words of each row."""
-
+_NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")  # names of an index that was saved with the data
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
@@ -80,7 +65,7 @@ class Source(NamedTuple):
                 raise self.error(f"leave out --{option}: {why}")
 
 
-class Table(NamedTuple):
+class Content(NamedTuple):
     """The content of a source."""
 
     X: Array
@@ -95,69 +80,14 @@ class Table(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def read_in_order(read: Callable[..., tuple[Array, ...]], lines: list[int], rows: Rows) -> tuple[Array, ...]:
-    """Return what ``read`` makes of the rows in these lines; what is wrong in the first wrong row is raised."""
-    try:
-        return read(lines, rows)
-    except ProblemError:
-        for line, row in zip(lines, rows, strict=True):
-            read([line], [row])
-        raise
-
-
-def load_plain(lines: Sequence[str], **options: Any) -> Array | None:
+def load_plain(texts: Sequence[str], **options: Any) -> Array | None:
     """Return what `numpy.loadtxt` makes of plain numbers, those of float() to the bit; None where it objects."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a block of empty lines
-            return np.loadtxt(lines, comments=None, **options)
+            warnings.simplefilter("error")  # no numbers at all
+            return np.loadtxt(texts, comments=None, **{"ndmin": 2} | options)
     except (ValueError, KeyError, Warning):
         return None
-
-
-def parse_number(text: str) -> float | None:
-    """Return the number that ``text`` is (maybe NaN or inf), or None.
-
-    The decimal sign is the point. What Python's float() takes beyond that (1_000, digits of other scripts)
-    is a typing mistake in a data file.
-    """
-    if "_" in text or not text.isascii():
-        return None
-    with suppress(ValueError):
-        return float(text)
-    return None
-
-
-def parse_numbers(texts: Sequence[str]) -> Array:
-    """Return the numbers (m,) of `parse_number`, NaN for what is none."""
-    together = "".join(texts)
-    if together.isascii() and "_" not in together:
-        with suppress(ValueError):
-            return np.fromiter(map(float, texts), np.float64, len(texts))
-    return np.array([np.nan if (number := parse_number(text)) is None else number for text in texts])
-
-
-def not_a_number(text: str) -> str:
-    """Say what is wrong with a cell that is not a finite number, and what to do about it."""
-    text = text.strip()
-    if text.lower() in MISSING:
-        return f"is {quoted(text) if text else 'empty'}: a missing value; fill it in or remove the row"
-    if found := THOUSANDS.fullmatch(text):
-        either = " or a decimal comma" if found[1] == "," else ""
-        trouble = f": a thousands separator{either}? Write numbers without separators, as 1234 or 1.234"
-    elif parse_number(text) is not None:
-        trouble = ", which is not finite in float64; repair or remove the row"
-    elif parse_number(text.replace(",", ".", 1)) is not None:
-        trouble = ", which is not a number: use the decimal point"
-    else:
-        trouble = ", which is not a number; features must be numeric: encode the column or leave it out"
-    return f"is {quoted(text)}{trouble}"
-
-
-def column_number(wanted: str | int, count: int) -> int | None:
-    """Return which of ``count`` columns a number (negative from the end) means; None for what is none."""
-    text = str(wanted).strip()
-    return int(text) % count if _INTEGER.fullmatch(text) and -count <= int(text) < count else None
 
 
 def columns_listed(names: Sequence[str]) -> str:
@@ -177,26 +107,34 @@ class Columns:
     def __init__(self, source: Source, names: Sequence[str], *, named: bool = True) -> None:
         """named: whether ``names`` are names; False where columns only have their numbers."""
         self.source, self.names, self.named = source, names, named
-        self.target = NOWHERE if source.target is None else self.find(source.target)
+        self.target = -1 if source.target is None else self.find(source.target)  # -1: the labels stand apart
         chosen, dropped = ({*map(self.find, separate(them, names))} for them in (source.features, source.drop))
         message = f"{quoted(names[self.target])} holds the labels: name other columns as features"
         source.require(self.target not in chosen | dropped, message)
         self.features = sorted((chosen or {*range(len(names))}) - dropped - {self.target})
         source.require(bool(self.features), "no feature is left: choose other columns with --features or --drop")
+        self.feature_names = tuple(printable(names[column]) for column in self.features)
+        self.warnings = tuple(
+            f"column {column} (counted from 0) is called {quoted(names[column])}, as a saved index is; it is trained "
+            f"on as a feature: --drop {column - len(names) * (str(column) in names)} leaves it out"
+            for column in self.features
+            if _NAMELESS.fullmatch(names[column])
+        )
 
     def find(self, wanted: str | int) -> int:
         """Return the column that is meant: a name, else a number (negative from the end)."""
         text, count = str(wanted).strip(), len(self.names)
         times = self.names.count(text) if self.named and isinstance(wanted, str) else 0
+        number = int(text) if _INTEGER.fullmatch(text) else None
         if times == 1:
             return self.names.index(text)
-        if not times and (number := column_number(wanted, count)) is not None:
-            return number
+        if number is not None and not times and -count <= number < count:
+            return number % count
         listing = f"columns are {columns_listed(self.names)}"
         if times:
             message = f"{times} columns are called {quoted(text)}: choose one by its number; the {listing}"
-        elif _INTEGER.fullmatch(text):
-            message = f"no column {int(text)}: there are {count}, 0 to {count - 1}"
+        elif number is not None:
+            message = f"no column {number}: there are {count}, 0 to {count - 1}"
         elif self.named:
             message = f"no column {quoted(text)}{did_you_mean(text, self.names, '.')} The {listing}"
         else:
@@ -206,21 +144,6 @@ class Columns:
     def __getitem__(self, column: int) -> str:
         name = self.names[column] if self.named else ""
         return f"column {quoted(name)}" if name else f"column {column} (counted from 0)"
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """What the features are called."""
-        return tuple(printable(self.names[column]) for column in self.features)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A warning for each feature that is called as an index is which was saved with the data."""
-        return tuple(
-            f"column {column} (counted from 0) is called {quoted(self.names[column])}, as a saved index is; it is "
-            f"trained on as a feature: --drop {column - len(self.names) * (str(column) in self.names)} leaves it out"
-            for column in self.features
-            if NAMELESS.fullmatch(self.names[column])
-        )
 
 
 def choose_columns(X: Array, source: Source, first: int, *, named: bool) -> tuple[Array, tuple[str, ...]]:
@@ -242,20 +165,17 @@ class Labels:
         self._first: dict[Decimal | str, tuple[str, str]] = {}
         """of each class, in order: its value, with the text that was met first and the place of it"""
 
-    def classes(self, texts: Sequence[str], numbers: Sequence[int]) -> Array:
-        """Return the classes (n,) of the labels in the lines or rows with these numbers."""
-        for text in dict.fromkeys(texts):
-            if text not in self.known:
-                self._add(text, self._place_of(numbers[texts.index(text)]))
-        return np.fromiter(map(self.known.__getitem__, texts), np.int8, len(texts))
-
-    def _add(self, text: str, place: str) -> None:
-        self._source.require(bool(text), f"the label {not_a_number(text)}", place)
-        value = _value(text)
-        self._first.setdefault(value, (text, place))
-        if len(self._first) > SHOWN_CLASSES:
-            raise self._not_two()
-        self.known[text] = list(self._first).index(value)
+    def find(self, text: str, number: int) -> int:
+        """Return the class of a label in the line or row with this number."""
+        if text not in self.known:
+            place = self._place_of(number)
+            self._source.require(bool(text), f"the label {not_a_number(text)}", place)
+            value = _value(text)
+            self._first.setdefault(value, (text, place))
+            if len(self._first) > SHOWN_CLASSES:
+                raise self._not_two()
+            self.known[text] = list(self._first).index(value)
+        return self.known[text]
 
     def finish(self, classes: Array) -> tuple[Array, tuple[str, str]]:
         """Return y (n,) of 0 and 1 for the classes (n,) of the examples, and the names of the classes 0 and 1."""
@@ -297,7 +217,7 @@ def map_labels(values: Array, source: Source, place: str) -> tuple[Array, Labels
         raise source.error(f"{row} is nan; fill it in or remove it", place)
     labels = Labels(source, place, lambda row: f"{place}, row {row} (counted from 0)")
     uniques, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return labels.classes([_name(value) for value in uniques], first.tolist())[inverse], labels
+    return np.array([*map(labels.find, map(_name, uniques), first.tolist())], np.int8)[inverse], labels
 
 
 def _name(value: np.generic) -> str:

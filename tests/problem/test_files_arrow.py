@@ -117,6 +117,16 @@ def test_integers_beyond_float64_are_warned_of():
     assert "--drop" in warning
 
 
+def test_rows_are_counted_over_the_parts_of_a_table():
+    first = pyarrow.table({**COLUMNS, "b": [1, 2**60 + 1, 3, 4]})
+    second = pyarrow.table({**COLUMNS, "b": [1, 2, 3, 2**61 + 1]})
+    (warning,) = make_problem(pyarrow.concat_tables([first, second]), target="kind").data.warnings
+    assert f"the first is {2**60 + 1} in row 1, column 'b'" in warning
+    broken = pyarrow.table({**COLUMNS, "a": [1.0, np.inf, 2.0, 3.0]})
+    with pytest.raises(ProblemError, match=r"row 5, column 'a' \(counted from 0\) of X is inf"):
+        make_problem(pyarrow.concat_tables([pyarrow.table(COLUMNS), broken]), target="kind")
+
+
 def test_other_objects_are_refused():
     with pytest.raises(ProblemError, match="data must be a Data or a data frame of pandas, polars or Arrow, not list"):
         make_problem([[1, 2]], target=0)

@@ -158,6 +158,15 @@ FILES: dict[str, Read | Refused] = {
     "--delimiter colon": Read("a.txt", HEADED.replace(",", ":"), NAMED | {"delimiter": ":"}, detail="delimiter ':'"),
     "--delimiter tab": Read("a.txt", HEADED.replace(",", "\t"), NAMED | {"delimiter": "tab"}),
     "--delimiter \\t": Read("a.txt", HEADED.replace(",", "\t"), NAMED | {"delimiter": "\\t"}),
+    "a quote inside a cell, and a blank in each line": Read(
+        "a.csv",
+        'kind;"5""";long side\nno 1;1.5;2\nno\t2;0.5;3\n',
+        {"target": 0},
+        [[1.5, 2], [0.5, 3]],
+        [1, 0],
+        labels=("no\\t2", "no 1"),
+        detail="delimiter semicolon",
+    ),
     "a wrong --delimiter": Refused("a.csv", HEADED, LAST | {"delimiter": ";"}, "one column only"),
     "an impossible --delimiter": Refused(
         "a.csv", HEADED, LAST | {"delimiter": "."}, "give one of comma, semicolon, tab, pipe, blanks, or one character"

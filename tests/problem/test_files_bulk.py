@@ -13,7 +13,7 @@ import pandas
 import pytest
 
 from compare_ag.problem import ProblemError, load_file
-from compare_ag.problem.files_csv import _Reader
+from compare_ag.problem.files_csv import SNIFFED_LINES, _Reader
 
 FORMATS = ("{!r}", "{:.3f}", "{:.17g}", "{:e}", "{:g}", "{:.0f}", "{:+.25f}")
 SEPARATORS = (",", ";", "\t", "|", " ")
@@ -24,15 +24,14 @@ def count_blocks(monkeypatch):
     """Make blocks small; return the list of what each was read by."""
     monkeypatch.setattr("compare_ag.problem.files_csv.BLOCK_CELLS", 1200)
     blocks = []
-    plain, rows = _Reader.read_plain, _Reader.read_rows
+    plain = _Reader.read_plain
 
-    def read_plain(self, block, first):
-        found = plain(self, block, first)
-        blocks.append("plain" if found else "rows")
+    def read_plain(self, block):
+        found = plain(self, block)
+        blocks.append("rows" if found is None else "plain")
         return found
 
     monkeypatch.setattr(_Reader, "read_plain", read_plain)
-    assert rows
     return blocks
 
 
@@ -164,6 +163,31 @@ def test_a_quoted_label_may_reach_over_blocks(tmp_path, count_blocks):
     assert data.y.tolist() == [float(i % 3 == 0) for i in range(1000)]
 
 
+def test_lines_are_counted_where_a_quoted_label_reaches_over_blocks(tmp_path, count_blocks):
+    path = tmp_path / "data.csv"
+    rows = [f"{i},{i / 7!r},{'no' if i % 3 else 'yes'}" for i in range(2000)]
+    rows[499] = '1,2,"no' + "\n" * 1000 + 'yes"'
+    rows[1500] = "1,2,"
+    path.write_text("a,b,label\n" + "\n".join(rows))
+    with pytest.raises(ProblemError, match="line 2502, column 'label': the label is empty"):
+        load_file(path, "label")
+
+
+@pytest.mark.parametrize("line", ["1,2\n", "1,2,1,3\n"])
+def test_rows_of_another_length_from_a_block_on(tmp_path, line):
+    path = tmp_path / "data.csv"
+    path.write_text("1,2,1\n3,4,0\n" * (SNIFFED_LINES // 2) + line * 200)
+    with pytest.raises(ProblemError, match=f"line 101: {line.count(',') + 1} cells where the first line has 3"):
+        load_file(path, 2)
+
+
+def test_lines_of_more_cells_than_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("compare_ag.problem.files_csv.BLOCK_CELLS", 1)
+    path = tmp_path / "data.csv"
+    path.write_text("".join(f"{i},{i / 7!r},{i % 2}\n" for i in range(300)))
+    assert load_file(path, -1).X.tolist() == [[i, i / 7] for i in range(300)]
+
+
 def test_a_packed_file_that_grows_beyond_memory_is_refused_on_the_way(tmp_path, count_blocks):
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,a\n3,4,b\n" * 200_000))
@@ -174,7 +198,7 @@ def test_a_packed_file_that_grows_beyond_memory_is_refused_on_the_way(tmp_path, 
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.files_text.LONGEST_LINE", 1000)
+    monkeypatch.setattr("compare_ag.problem.files.LONGEST_LINE", 1000)
     path = tmp_path / "data.csv"
     path.write_text("1,2,a\n" + "3," * 1000)
     with pytest.raises(ProblemError, match="line 2: no line end in 1,000 characters"):

@@ -105,7 +105,7 @@ def test_one_large_index_cannot_ask_for_all_memory(load):
 
 
 def test_a_large_file_is_refused_while_it_is_read(load, monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.files_libsvm.ENTRIES_AT_A_TIME", 100)
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.WORDS_AT_A_TIME", 200)  # labels count too
     message = refusal(load, "1 1:1\n" * 1000 + "1 broken", available=lambda: 10_000)
     assert "too large for memory: about 100 cells" in message
 
@@ -133,7 +133,7 @@ def test_what_is_written_is_read(tmp_path_factory, X):
 @pytest.mark.parametrize("at_a_time", [1, 7, 1 << 15])
 @pytest.mark.parametrize("form", ["{!r}", "{:.17g}", "{:e}", "{:+.25f}"])
 def test_the_numbers_are_those_of_float_to_the_bit(load, monkeypatch, form, at_a_time):
-    monkeypatch.setattr("compare_ag.problem.files_libsvm.ENTRIES_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.WORDS_AT_A_TIME", at_a_time)
     rng = np.random.default_rng([at_a_time, len(form)])
     bits = rng.integers(0, 2**64, (60, 6), dtype=np.uint64).view(np.float64)
     X = np.where(np.isfinite(bits) & (rng.random((60, 6)) < 0.7), bits, 0.0)
@@ -151,7 +151,7 @@ def test_the_numbers_are_those_of_float_to_the_bit(load, monkeypatch, form, at_a
 
 def test_entries_are_read_many_at_a_time(load, monkeypatch):
     read_one_by_one = []
-    monkeypatch.setattr("compare_ag.problem.files_libsvm._read_row", lambda *row: read_one_by_one.append(row) or [])
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.parse_number", lambda text: read_one_by_one.append(text))
     assert load("1 1:5 3:-1e3 # note\n0 qid:3 2:7\n1\n" * 1000).X.shape == (3000, 3)
     assert not read_one_by_one
 
@@ -162,6 +162,9 @@ def test_entries_are_read_many_at_a_time(load, monkeypatch):
         (["1 2:x", "1 1:1:1", "2:3"], "line 2: the value of feature 2 is 'x'"),
         (["1 2:3 1:4", "1:5"], "line 2: feature index 1 after 2"),
         (["1:5", "1 2:nan"], "line 2: the line begins with '1:5'"),
+        (["1:5 2:x"], "line 2: the line begins with '1:5'"),
+        (["1 2:x", "2 1:1", "3 1:1", "4 1:1", "5 1:1", "6 1:1"], "line 2: the value of feature 2 is 'x'"),
+        (["1 2:3", "2 1:1", "3 1:1", "4 1:1", "5 1:1", "6 2:x"], "more than two classes: '0', '1', '2', '3', '4', …"),
     ],
 )
 def test_of_several_faults_the_first_in_the_file_is_named(load, lines, said):
