@@ -44,8 +44,8 @@ def completion(shell: str | None, install: bool) -> None:
         if line in before.splitlines():
             print(f"{printable(str(rc))} names it already")
         else:
-            text = "".join(entry for entry in before.splitlines(keepends=True) if not entry.rstrip().endswith(MARK))
-            _write(rc, text + ("\n" if text and not text.endswith("\n") else "") + line + "\n")
+            startup = "".join(entry for entry in before.splitlines(keepends=True) if not entry.rstrip().endswith(MARK))
+            _write(rc, startup + ("\n" if startup and not startup.endswith("\n") else "") + line + "\n")
             print(f"added a line to {printable(str(rc))}; without it, nothing is completed")
     print("A shell that is opened from now on completes compare-ag.")
 
