@@ -48,7 +48,7 @@ class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the new
     def convert(
         self, value: str | list[str], param: plain_click.Parameter | None, ctx: plain_click.Context | None
     ) -> list[str]:
-        """``"l2, step"`` → ``["l2", "step"]``. Fails for an unknown id, with what may have been meant."""
+        """``"l2, step"`` → ``["l2", "step"]``. Fails for an unknown id, with the nearest known id."""
         from compare_ag.check.ladder import CHECKS
 
         ids = [part.strip() for part in value.split(",")] if isinstance(value, str) else value

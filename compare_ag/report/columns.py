@@ -22,7 +22,7 @@ class Row(NamedTuple):
     record: BackendRecord
     verdict: VerdictRecord | None
     how: str = ""
-    """what is added to the backend's name"""
+    """suffix of the backend's name"""
 
     @property
     def pair(self) -> PairRecord | None:
@@ -65,7 +65,7 @@ def at(path: str) -> Callable[[Row], Value]:
     return value
 
 
-# --- columns: what it is, and whether its numbers are right -------------------------------------------------
+# --- columns: identity and accuracy -------------------------------------------------------------------------
 
 NAME: OfBackend = Column("backend", lambda row: row.record.name + row.how, left=True)
 LIBRARIES: OfBackend = Column(
@@ -171,7 +171,7 @@ def final_column(run: Run) -> OfBackend:
     return Column("final w; b" if few else "final norm", norm, text=text)
 
 
-# --- columns: what it costs ---------------------------------------------------------------------------------
+# --- columns: cost ------------------------------------------------------------------------------------------
 
 
 def _of_cost(get: Callable[[Cost], Any]) -> Callable[[Row], Value]:

@@ -1,4 +1,4 @@
-"""What every word in a report means: each table's columns, the states and verdicts, and the terms of the field.
+"""The meaning of every word in a report: each table's columns, the states and verdicts, and the terms of the field.
 
 Pure data, the one place where these sentences live: the HTML page shows them below its tables, the documentation's
 methods page contains them, and a test asserts that no table has a column that is missing here. Sentences are plain
@@ -280,7 +280,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "Graph and trace": MappingProxyType(_GRAPHS),
     }
 )
-"""the same for what other commands show, which a report on one run does not have"""
+"""the same for the output of other commands, which a report on one run does not have"""
 
 
 def entry_id(section: str, word: str) -> str:

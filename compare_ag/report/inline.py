@@ -117,7 +117,7 @@ def _losses(run: Run) -> str:
 
 
 def _drawable(values: Array | None) -> Array:
-    """As float64, with gaps for what no axis can show."""
+    """As float64, with gaps for values that no axis can show."""
     if values is None:
         return np.array([])
     wide = values.astype(np.float64)

@@ -112,7 +112,7 @@ def _warnings(run: Run) -> list[str]:
     return [f"warning: {text}" for text in messages]
 
 
-# --- what is wrong ------------------------------------------------------------------------------------------
+# --- disagreements and failures -----------------------------------------------------------------------------
 
 
 def _disagreement(run: Run, record: BackendRecord, asked: str) -> Iterator[RenderableType]:
@@ -162,7 +162,7 @@ def _failures(run: Run) -> Iterator[str]:
         yield f"{failure.name} {failure.status}: {failure.reason}{log}"
 
 
-# --- what next ----------------------------------------------------------------------------------------------
+# --- the next command ---------------------------------------------------------------------------------------
 
 
 def bisect_command(run: Run, name: str, asked: str) -> str:

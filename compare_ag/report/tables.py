@@ -20,7 +20,7 @@ from compare_ag.speed.costs import LEAK_BYTES
 UNRANKED = "No backend is ranked: one process gives no interval; `compare-ag run` gives one."
 
 
-# --- are the numbers right ----------------------------------------------------------------------------------
+# --- accuracy -----------------------------------------------------------------------------------------------
 
 
 def verdicts(run: Run) -> Table[Row]:
@@ -155,7 +155,7 @@ def weights(run: Run) -> Table[Final] | None:
     return Table("weights", caption, "Final weights", chosen, final_weights(run), notes)
 
 
-# --- what does it cost --------------------------------------------------------------------------------------
+# --- cost ---------------------------------------------------------------------------------------------------
 
 
 def speed(run: Run) -> Table[Row]:

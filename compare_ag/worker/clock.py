@@ -122,7 +122,7 @@ class _Block:
         )
 
     def results(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
-        """Copies of what `to_numpy` returned for the last loss and weights, in the contract's form."""
+        """Copies of the arrays that `to_numpy` returned for the last loss and weights, in the contract's form."""
         check, d = self._trainee.check_array, self._trainee.inputs.w0.shape
         w, b = weights
         return {

@@ -83,7 +83,7 @@ def exchange(
 
 
 class _Answers:
-    """Collects copies of what a backend returns, in the order of the points."""
+    """Collects copies of the values that a backend returns, in the order of the points."""
 
     def __init__(self, trainee: Trainee) -> None:
         self._trainee = trainee

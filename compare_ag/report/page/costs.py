@@ -244,7 +244,7 @@ def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
 
 
 def memory_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
-    """What a fresh worker holds, stacked."""
+    """The memory of a fresh worker, stacked."""
     known = {name: record.memory for name, record in run.records.items() if record.memory is not None}
     if not known:
         return
