@@ -40,18 +40,20 @@ def compare_runs(
     threshold: float = THRESHOLD,
     yardstick: str | None = None,
     strict: bool = False,
+    beside: int = 0,
 ) -> Comparison:
     """What changed from one run to the other.
 
     threshold: ratio less one that a backend may become slower by. yardstick: the backend whose own change is taken for
     the machine's mood (see `speed.between`); None chooses one that cannot be under test (`guards.beyond_doubt`) where
     it is not all there is, "none" compares times as they are. strict: a disturbed timing does not pass.
+    beside: how many intervals of other comparisons are to hold together with these, as of the other cells of a sweep.
 
     Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both.
     """
     require_same_problem(before.manifest.problem, after.manifest.problem)
     apart = times_differ(before.manifest, after.manifest)
-    speeds = _Speeds(before, after, apart, threshold, yardstick)
+    speeds = _Speeds(before, after, apart, threshold, yardstick, beside)
     names = dict.fromkeys([*before.records, *after.records])
     backends = [
         change(
@@ -107,7 +109,9 @@ def _alike(backends: Sequence[BackendChange]) -> str:
 class _Speeds:
     """The times of two runs, and how they may be compared."""
 
-    def __init__(self, before: Run, after: Run, apart: Sequence[Fact], threshold: float, yardstick: str | None) -> None:
+    def __init__(
+        self, before: Run, after: Run, apart: Sequence[Fact], threshold: float, yardstick: str | None, beside: int
+    ) -> None:
         self._before, self._after = before, after
         self._apart = bool(apart)
         self._threshold = threshold
@@ -128,7 +132,7 @@ class _Speeds:
         """what disturbed the backend that would have been the yardstick, where there is no other"""
         if not apart:
             self.yardstick, self._lost_yardstick = self._chosen(yardstick)
-        self.level = simultaneous_level(len(self._calm) - (self.yardstick is not None))
+        self.level = simultaneous_level(beside + len(self._calm) - (self.yardstick is not None))
         floors = [None if run.manifest.speed is None else run.manifest.speed.noise_floor for run in (before, after)]
         self._floor = joint_floor(*floors)
 
