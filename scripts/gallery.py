@@ -18,7 +18,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from compare_ag.records import Run, load_run
+from compare_ag.records import Run, load_run, seal
+from compare_ag.records.structs import WITH_SUMS
 from compare_ag.report.page import render
 from compare_ag.text import without_paths
 
@@ -104,6 +105,7 @@ def keep_logs_of(run: Run) -> None:
             path.unlink()
     if not any((run.path / "logs").iterdir()):
         (run.path / "logs").rmdir()
+    seal(run.path)
 
 
 def render_all() -> None:
@@ -112,6 +114,8 @@ def render_all() -> None:
         for file, form in FORMS.items():
             (manifest.parent / file).write_bytes(form(run))
             print(f"wrote {manifest.parent.name}/{file}")
+        if run.manifest.schema.minor >= WITH_SUMS:
+            seal(manifest.parent)
 
 
 def screenshot() -> None:

@@ -366,10 +366,10 @@ def _saved(
             mine = {key: value for key, value in arrays[name].items() if _of_timing(key) == timing}
             if mine:
                 file = f"arrays/{records.file_stem(name)}{suffix}"
-                sha256 = records.write_arrays(path / file, mine)
+                sha256 = records.write_arrays(path, file, mine)
                 kept = records.replace(kept, **{fields: file, f"{fields}_sha256": sha256})
         records.write_backend(path, kept)
-    sha256 = records.write_arrays(path / "arrays" / "reference.npz", reference)
+    sha256 = records.write_arrays(path, "arrays/reference.npz", reference)
     records.write_manifest(path, records.replace(manifest, reference_sha256=sha256))
     return records.load_run(path)
 

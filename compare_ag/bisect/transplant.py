@@ -24,6 +24,7 @@ from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Session
 from compare_ag.problem import Problem, batches
+from compare_ag.records import file_stem
 from compare_ag.verify import Oracle, Sample, judge_samples, probe_points, reference_trajectory
 from compare_ag.verify.certificate import first_finding
 
@@ -205,7 +206,7 @@ class _Workers:
         offer, problem = self._offers[name], self._problem
         try:
             if (name, part) not in self._open:
-                label = f"{name}.{part}".replace(":", "+")
+                label = f"{file_stem(name)}.{part}"
                 session = open_session(Launch(label, Path(self._logs.name), problem.threads, 0, SECONDS), offer)
                 self._open[name, part] = session
                 loaded = session.load(problem.dtype, self._mutations.get(name))

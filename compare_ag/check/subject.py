@@ -19,6 +19,7 @@ from compare_ag.host.crew import open_session
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Evaluation, Recording, Session
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
+from compare_ag.records import file_stem
 from compare_ag.suite.judging import Judge
 from compare_ag.suite.recorded_graphs import Asked, Place, judged
 from compare_ag.suite.training import Training
@@ -123,7 +124,7 @@ class Subject:
         """A new worker with the plugin loaded."""
         self._started += 1
         self._newest = None
-        launch = Launch(f"{self.offer.name}.{self._started}", self._logs, threads, 0, self.seconds)
+        launch = Launch(f"{file_stem(self.offer.name)}.{self._started}", self._logs, threads, 0, self.seconds)
         session = self._newest = open_session(launch, self.offer)
         try:
             self._loaded = session.load(dtype, self.mutation)

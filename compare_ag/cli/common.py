@@ -34,6 +34,7 @@ __all__ = [
     "print_report",
     "progress_console",
     "report_console",
+    "salvage_option",
     "say_waiting",
 ]
 
@@ -181,6 +182,9 @@ class ProblemText(click.ParamType):  # type: ignore[type-arg]  # only the newest
         ]
 
 
+salvage_option = click.option(
+    "--salvage", is_flag=True, help="Read what is readable of a damaged run, and mark it as damaged."
+)
 details_option = click.option("--details", is_flag=True, help="Print all tables and plots. Default: one screen.")
 
 

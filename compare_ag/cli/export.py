@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare_ag.cli.common import Command, click
+from compare_ag.cli.common import Command, click, salvage_option
 from compare_ag.cli.steps import Steps
 
 if TYPE_CHECKING:
@@ -34,14 +34,15 @@ INSTALL = "figures need matplotlib, which is not installed; install it with: {}"
     metavar="FILE|FOLDER",
     help="File for md and json (- is stdout), folder for the others. Default: md on stdout, else RUN/export/.",
 )
-def export(run: Path, form: str, output: Path | None) -> None:
+@salvage_option
+def export(run: Path, form: str, output: Path | None, salvage: bool) -> None:
     """Make Markdown (md), tables for spreadsheets (csv), one JSON document (json) or figures (svg, png) of a run.
 
     Nothing that is made holds a host name, a user name or an absolute path.
     """
     from compare_ag.records import load_run
 
-    loaded = load_run(run)
+    loaded = load_run(run, salvage=salvage)
     if form in ("md", "json"):
         _one(loaded, form, output)
     else:

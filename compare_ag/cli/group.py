@@ -10,6 +10,7 @@ COMMANDS = {
     "run": "run:run",
     "list": "list:list_backends",  # `list` would hide Python's own
     "show": "show:show",
+    "verify": "verify:verify",
     "report": "report:report",
     "export": "export:export",
     "compare": "compare:compare",

@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from compare_ag.cli.common import Count, ProblemText, click
 
 if TYPE_CHECKING:
-    from compare_ag.problem import Problem
+    from compare_ag.problem import Data, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option(
-        "--problem",
-        type=ProblemText(),
-        metavar="NAME[:PARAM=VALUE,...]",
-        help="Built-in problem: seed (default), synthetic:n=1000,d=20, breast-cancer, digits, iris.",
-    ),
+_DATA_OPTIONS = (
     click.option(
         "--data",
         type=click.Path(path_type=Path),
@@ -42,6 +36,16 @@ _OPTIONS = (
         help="Delimiter of CSV: comma, semicolon, tab, pipe, blanks, or a character. Default: found out.",
     ),
     click.option("--standardize", is_flag=True, help="Give every feature of --data mean 0 and standard deviation 1."),
+)
+
+_OPTIONS = (
+    click.option(
+        "--problem",
+        type=ProblemText(),
+        metavar="NAME[:PARAM=VALUE,...]",
+        help="Built-in problem: seed (default), synthetic:n=1000,d=20, breast-cancer, digits, iris.",
+    ),
+    *_DATA_OPTIONS,
     click.option(
         "--loss",
         type=click.Choice(["probability", "logits"]),
@@ -68,25 +72,45 @@ def problem_options(command: F) -> F:
     return command
 
 
+def data_options(command: F) -> F:
+    """Add those options alone that say which data to read; `data_of` takes what they give."""
+    for option in reversed(_DATA_OPTIONS):
+        command = option(command)
+    return command
+
+
 _OF_DATA = ("target", "standardize", "features", "drop", "header", "delimiter")
 
 
 def chosen_problem(problem: str | None, data: Path | None, lr: float | None, **options: Any) -> Problem:
     """The problem that the options describe. Raises `ProblemError`, or a usage error for options that conflict."""
-    from compare_ag.problem import load_file, make_problem, problem_by_name
+    from compare_ag.problem import make_problem, problem_by_name
 
     options["learning_rate"] = lr
     reading = {name: options.pop(name) for name in _OF_DATA}
+    read = data_of({"data": data, **reading}, wanted=problem is None)
+    return problem_by_name(problem or "seed", **options) if read is None else make_problem(read, **options)
+
+
+def data_of(reading: dict[str, Any], *, wanted: bool = True) -> Data | None:
+    """The data that `data_options` name; None for none. Raises `ProblemError`, or a usage error.
+
+    wanted: whether data may be named.
+    """
+    from compare_ag.problem import load_file
+
+    options = dict(reading)
+    data = options.pop("data")
     if data is None:
-        if any(reading.values()):
+        if any(options.values()):
             raise click.UsageError(
-                ", ".join(f"--{name}" for name in reading if reading[name]) + " belong to --data FILE"
+                ", ".join(f"--{name}" for name in options if options[name]) + " belong to --data FILE"
             )
-        return problem_by_name(problem or "seed", **options)
-    if problem is not None:
+        return None
+    if not wanted:
         raise click.UsageError("--problem and --data exclude each other: choose one")
-    reading["header"] = {"yes": True, "no": False, None: None}[reading["header"]]
-    return make_problem(load_file(data, **reading), **options)
+    options["header"] = {"yes": True, "no": False, None: None}[options["header"]]
+    return load_file(data, **options)
 
 
 def as_typed(options: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compare_ag.cli.common import click
+from compare_ag.cli.common import click, salvage_option
 from compare_ag.cli.steps import Steps
 
 
@@ -13,7 +13,8 @@ from compare_ag.cli.steps import Steps
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to. Default: report.html in RUN."
 )
-def report(run: Path, output: Path | None) -> None:
+@salvage_option
+def report(run: Path, output: Path | None, salvage: bool) -> None:
     """Make the HTML page of a run again, in one file that loads nothing. Exits 0 whatever the run found."""
     from compare_ag.records import load_run
     from compare_ag.report.page import write_report
@@ -25,7 +26,7 @@ def report(run: Path, output: Path | None) -> None:
         raise click.BadParameter(f"{printable(str(output))} is a directory; name a file", param_hint="-o")
     with Steps() as steps:
         steps.show("reading the run")
-        loaded = load_run(run)
+        loaded = load_run(run, salvage=salvage)
         steps.show("making the page")
         path = write_report(loaded, output)
     click.echo(f"wrote {printable(str(path))}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compare_ag.host.crew import open_session
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
+from compare_ag.records import file_stem
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -33,7 +34,9 @@ def probe(offer: Offer) -> ProbeResult:
     """Load a plugin in a worker and return the outcome; nothing is trained."""
     with tempfile.TemporaryDirectory(prefix="compare-ag-probe-") as logs:
         try:
-            with open_session(Launch(f"{offer.name}.probe", Path(logs), 1, 0, PROBE_SECONDS), offer) as session:
+            with open_session(
+                Launch(f"{file_stem(offer.name)}.probe", Path(logs), 1, 0, PROBE_SECONDS), offer
+            ) as session:
                 loaded = session.load()
                 session.finish()
         except WorkerFailure as failure:

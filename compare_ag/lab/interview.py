@@ -21,6 +21,7 @@ from compare_ag.host.session import Session
 from compare_ag.lab.evidence import EvidenceError, read_evidence
 from compare_ag.lab.processes import LEAVE_SECONDS
 from compare_ag.lab.question import Conclusion, Demonstration, Question, Raised
+from compare_ag.records import file_stem
 from compare_ag.worker import messages
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class _Interviewer:
         if self._session is None:
             self._interview.workers += 1
             self._used = False
-            launch = Launch(f"{self._offer.name}.{self._interview.workers}", self._logs, 1, 0, LOAD_SECONDS)
+            launch = Launch(f"{file_stem(self._offer.name)}.{self._interview.workers}", self._logs, 1, 0, LOAD_SECONDS)
             self._session = open_session(launch, self._offer, self._cancel)
             try:
                 listed = self._session.list_answers()

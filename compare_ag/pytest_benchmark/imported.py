@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from compare_ag.records import (
     SpeedRecord,
     StabilityWarning,
 )
+from compare_ag.records.ranges import of_manifest, of_record, of_timing
 from compare_ag.suite.folder import make_folder
 from compare_ag.text import escape_surrogates, everywhere
 
 MODE = "pytest-benchmark"
 PHASES = ("forward", "backward", "update")
+TIMED = ("make_tensor", *PHASES, "step")
 NOTE = StabilityWarning(
     id="one-process",
     message="pytest-benchmark timed each backend in one process, one after the other: these are medians of one launch",
@@ -117,11 +120,20 @@ def import_benchmark(path: Path, output: Path | None = None) -> list[Run]:
             raise RecordError(f"{path} is damaged: it does not describe the problem {digest}")
         mine = [one for one in ours if _facts(one).problem == digest]
         runs.append((block.problems[digest], mine))
-    names = [f"{problem.name}-{problem.examples}x{problem.features}" for problem, _ in runs]
+    names = _folders([problem for problem, _ in runs])
     folders = [output if output is None or len(runs) == 1 else output / name for name in names]
     return [
         _run(path, block, document.datetime, problem, mine, folder)
         for (problem, mine), folder in zip(runs, folders, strict=True)
+    ]
+
+
+def _folders(problems: list[ProblemRecord]) -> list[str]:
+    """The name of each problem's run directory beside the others'; numbers tell equal ones apart."""
+    names = [f"{problem.name}-{problem.examples}x{problem.features}" for problem in problems]
+    return [
+        records.file_stem(name if i == names.index(name) else f"{name}, {names[:i].count(name) + 1}")
+        for i, name in enumerate(names)
     ]
 
 
@@ -150,15 +162,15 @@ def _run(
     for one in mine:
         if _facts(one).backend not in block.backends:
             raise RecordError(f"{path} is damaged: it does not describe the backend {_facts(one).backend!r}")
-        if not one.stats.median > 0:
-            raise RecordError(f"{path} is damaged: a median of {one.stats.median} seconds")
-    folder = make_folder(output, f"{problem.name}-{MODE}")
+        if _facts(one).phase not in TIMED:
+            raise RecordError(f"{path} is damaged: {_facts(one).phase!r} is none of the phases {', '.join(TIMED)}")
+        if not 0 < one.stats.median < math.inf or one.stats.rounds < 1:
+            raise RecordError(
+                f"{path} is damaged: a median of {one.stats.median} seconds over {one.stats.rounds} rounds"
+            )
     names = list(dict.fromkeys(_facts(one).backend for one in mine))
-    found = {}
-    for name in names:
-        timed = {_facts(one).phase: one.stats for one in mine if _facts(one).backend == name}
-        found[name] = _record(name, block.backends[name], timed, folder)
-        records.write_backend(folder, found[name])
+    timed = {name: {_facts(one).phase: one.stats for one in mine if _facts(one).backend == name} for name in names}
+    found = {name: _record(path, name, block.backends[name], timed[name]) for name in names}
     baseline = "numpy" if "numpy" in names else names[0]
     manifest = Manifest(
         tool_version=block.tool_version,
@@ -174,13 +186,25 @@ def _run(
         options={"imported": MODE},
         speed=_speed(found, baseline, problem, max(one.stats.rounds for one in mine)),
     )
+    for fault in [
+        *of_manifest(manifest),
+        *(fault for record in found.values() for fault in of_record(record, manifest)),
+    ]:
+        raise RecordError(f"{path} is damaged: {fault}")
+    folder = make_folder(output, f"{problem.name}-{MODE}")
+    for name in names:
+        found[name] = _with_rounds(path, folder, found[name], timed[name])
+        records.write_backend(folder, found[name])
     records.write_manifest(folder, manifest)
     return Run(folder, manifest, found)
 
 
-def _record(name: str, facts: _Backend, timed: dict[str, _Stats], folder: Path) -> BackendRecord:
-    """One backend's record; with its rounds in seconds, where the file has kept them."""
-    threads = max((int(pool.get("num_threads", 1)) for pool in facts.pools), default=1)
+def _record(path: Path, name: str, facts: _Backend, timed: dict[str, _Stats]) -> BackendRecord:
+    """One backend's record, without its rounds."""
+    pools = [pool.get("num_threads", 1) for pool in facts.pools]
+    if not all(type(threads) is int and 0 < threads < 1 << 31 for threads in pools):
+        raise RecordError(f"{path} is damaged: num_threads of a pool of {name!r} is not a number of threads")
+    threads = max(pools, default=1)
     record = BackendRecord(
         name=name,
         module=facts.module,
@@ -198,12 +222,18 @@ def _record(name: str, facts: _Backend, timed: dict[str, _Stats], folder: Path) 
     )
     if "step" not in timed:
         return records.replace(record, timing_note="no benchmark of the whole step")
-    rounds = {f"{phase}_seconds": np.array(stats.data) for phase, stats in timed.items() if stats.data}
-    if rounds:
-        kept = f"arrays/{records.file_stem(name)}.timing.npz"
-        sha256 = records.write_arrays(folder / kept, rounds)
-        record = records.replace(record, timing_arrays=kept, timing_arrays_sha256=sha256)
     return records.replace(record, cost=_cost(timed, threads))
+
+
+def _with_rounds(path: Path, folder: Path, record: BackendRecord, timed: dict[str, _Stats]) -> BackendRecord:
+    """The record with its rounds in seconds written to a file, where pytest-benchmark has kept them."""
+    rounds = {f"{phase}_seconds": np.array(stats.data) for phase, stats in timed.items() if stats.data}
+    if record.cost is None or not rounds:
+        return record
+    for fault in of_timing(rounds):
+        raise RecordError(f"{path} is damaged: of {record.name!r}, {fault}")
+    kept = f"arrays/{records.file_stem(record.name)}.timing.npz"
+    return records.replace(record, timing_arrays=kept, timing_arrays_sha256=records.write_arrays(folder, kept, rounds))
 
 
 def _cost(timed: dict[str, _Stats], threads: int) -> Cost:

@@ -19,6 +19,7 @@ from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.launch import Launch
 from compare_ag.host.session import Recording
 from compare_ag.pytest_benchmark.expected import descended, point, require
+from compare_ag.records import file_stem
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -46,7 +47,9 @@ class PreparedBackend:
         self.problem = replace(problem, batch_size=None)
         self.seconds = seconds
         # the sum of all questions is not limited: each gets its own time before it is asked
-        self.session = open_session(Launch(f"{offer.name}.benchmark", logs, problem.threads, 0, seconds), offer)
+        self.session = open_session(
+            Launch(f"{file_stem(offer.name)}.benchmark", logs, problem.threads, 0, seconds), offer
+        )
         with ExitStack() as stack:
             stack.enter_context(self.session)
             self.loaded: Loaded = self.session.load()

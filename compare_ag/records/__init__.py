@@ -8,10 +8,13 @@
       arrays/control.timing.npz  those of the twins
       graph.json              the graph of the loss at the start, of each backend that offers one
       arrays/reference.npz    reference losses and weights with their tolerances
+      arrays/NAME.evidence.npz  what its verdicts rest on: points, answers, the second run, judged blocks
       logs/                   what the workers printed
+      SHA256SUMS              the hash of every file (see `records.sums`)
 
 Everything that shows or compares runs reads these files and nothing else, so it needs no framework. Files
-appear whole or not at all (temporary file, fsync, rename), and each record carries its arrays' sha256.
+appear whole or not at all (temporary file, fsync, rename), and each record carries its arrays' sha256. NAME is
+`file_stem` of a backend's name.
 
 Schema history
     1.0  first version
@@ -22,6 +25,7 @@ Schema history
     1.5  graph.json: the graph of the loss as each backend recorded it (see `records.graphs`)
     1.6  how a second run differs from the first; examples that were decided
     1.7  blocks of each backend's own length, judged; disturbed and unranked timings; a twin of each backend in turn
+    1.8  SHA256SUMS; evidence of the verdicts, so that they can be derived again; names of files from any text
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
 refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
@@ -33,16 +37,24 @@ from compare_ag.records.files import (
     Array,
     RecordError,
     SaveError,
-    file_stem,
+    array_bytes,
     is_inside,
     read_arrays,
     read_json,
     record_bytes,
-    write_arrays,
+    remove_leftovers,
     write_bytes,
-    write_record,
 )
-from compare_ag.records.reading import document, load_run, write_backend, write_manifest
+from compare_ag.records.names import file_stem, legible
+from compare_ag.records.reading import (
+    document,
+    load_run,
+    record_name,
+    run_folder,
+    write_arrays,
+    write_backend,
+    write_manifest,
+)
 from compare_ag.records.run import Run
 from compare_ag.records.structs import (
     DTYPES,
@@ -75,12 +87,14 @@ from compare_ag.records.structs import (
     replace,
     show_in_notebooks,
 )
+from compare_ag.records.sums import save_file, seal
 
 __all__ = [
     "DTYPES", "FAILED", "JUDGED", "SCHEMA_MAJOR", "SCHEMA_MINOR", "SCHEMA_NAME", "STATUSES", "Array", "BackendRecord",
     "ConvergenceRecord", "Cost", "Environment", "Interval", "Manifest", "Memory", "PairRecord", "ProblemRecord",
     "PublishedRow", "Real", "RecordError", "Repetition", "Run", "SaveError", "Schema", "SpeedRecord",
-    "StabilityWarning", "TestRecord", "VerdictRecord", "decisive", "document", "file_stem", "in_notebook",
-    "is_inside", "load_run", "read_arrays", "read_json", "real", "record_bytes", "replace", "show_in_notebooks",
-    "write_arrays", "write_backend", "write_bytes", "write_manifest", "write_record",
+    "StabilityWarning", "TestRecord", "VerdictRecord", "array_bytes", "decisive", "document", "file_stem",
+    "in_notebook", "is_inside", "legible", "load_run", "read_arrays", "read_json", "real", "record_bytes",
+    "record_name", "remove_leftovers", "replace", "run_folder", "save_file", "seal", "show_in_notebooks",
+    "write_arrays", "write_backend", "write_bytes", "write_manifest",
 ]  # fmt: skip

@@ -7,10 +7,13 @@ by the sha256 that its record carries.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+import time
+import warnings
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -31,15 +34,20 @@ class SaveError(RecordError):
     """A run could not be saved (disk full, read-only); the CLI exits 6."""
 
 
+COMPRESSED_BYTES = 1 << 23
+"""Arrays of so many bytes in all are compressed within a second."""
+MOST_BYTES = 1 << 36
+"""that an archive may claim to hold: no run keeps more, and a forged one must not fill the memory"""
+LONGEST_PREFIX = 200
+"""characters of a file's name in that of its temporary file: both stay below 255 bytes"""
+LEFT_SECONDS = 1.0
+"""A temporary file is locked within microseconds of its making; one that is free so much later has lost its host."""
+
+
 def is_inside(file: str) -> bool:
     """Whether a relative path stays below the folder that it starts from."""
     parts = Path(file).parts
     return bool(parts) and not Path(file).is_absolute() and ".." not in parts and "\0" not in file
-
-
-def file_stem(name: str) -> str:
-    """A backend's name as part of a file name: ``distribution:name`` without its colon."""
-    return name.replace(":", "+")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -56,14 +64,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         path = Path(os.path.realpath(path))
         mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o644
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
+                with contextlib.suppress(OSError):  # a file system without locks: this one never passes for a leftover
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, mode)
-            os.replace(temporary, path)
+                os.chmod(temporary, mode)
+                os.replace(temporary, path)  # while it is locked: until then it is no leftover
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -77,46 +87,79 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise SaveError(f"could not save {shown}: {error.strerror or error}") from error
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in a folder that killed hosts have left behind: those that nobody holds a lock on."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # in use, another user's, or gone meanwhile
+                    _remove_unlocked(entry)
+
+
+def _remove_unlocked(entry: os.DirEntry[str]) -> None:
+    """Remove a temporary file. Raises `OSError` where its lock is held."""
+    if time.time() - entry.stat(follow_symlinks=False).st_mtime < LEFT_SECONDS:
+        return
+    handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(entry.path)
+    finally:
+        os.close(handle)
+
+
 def record_bytes(record: msgspec.Struct) -> bytes:
     """One record as readable JSON."""
     return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
 
 
-def write_record(path: Path, record: msgspec.Struct) -> None:
-    """Write one record."""
-    write_bytes(path, record_bytes(record))
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> str:
-    """Write arrays as .npz; return the file's sha256."""
+def array_bytes(arrays: Mapping[str, Array], *, compressed: bool = False) -> bytes:
+    """Arrays as a file .npz, compressed on demand and where that takes no time to speak of."""
     buffer = BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
-    data = buffer.getvalue()
-    write_bytes(path, data)
-    return hashlib.sha256(data).hexdigest()
+    small = sum(array.nbytes for array in arrays.values()) <= COMPRESSED_BYTES
+    (np.savez_compressed if small or compressed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
+    return buffer.getvalue()
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a regular file. Raises `RecordError`; what is no file (a pipe, a device) is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RecordError(f"{path} is damaged: it is no regular file")
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecordError(f"cannot read {path}: {reason}") from None
 
 
 def read_arrays(path: Path, sha256: str | None) -> dict[str, Array]:
-    """Read an .npz of plain arrays. Raises `RecordError` where it is missing, damaged or not what was written."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}") from None
+    """Read an .npz of plain arrays of numbers. Raises `RecordError` where it is missing or not what was written."""
+    data = read_file(path)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise RecordError(f"{path} is damaged: its sha256 is not the recorded one; the run must be repeated")
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path} is no array file: {error}") from None
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise RecordError(f"{path} is damaged: it claims to hold more than {MOST_BYTES >> 30} GiB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an archive that names a file twice, a header of another Python
+            with np.load(BytesIO(data), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+    except RecordError:
+        raise
+    except Exception as error:  # noqa: BLE001 - zipfile, zlib, numpy and its parser of headers raise whatever they like
+        raise RecordError(f"{path} is no array file: {type(error).__name__}: {error}") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.dtype.hasobject:
+            raise RecordError(f"{path} is damaged: {name} is no array of real numbers")
+    return arrays
 
 
 def read_json(path: Path, kind: type[Any]) -> Any:
     """Read one JSON record. Raises `RecordError` where it is missing or damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}") from None
+    data = read_file(path)
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from compare_ag.records import Real, RecordError, read_json, real, write_record
+from compare_ag.records import Real, RecordError, read_json, real, record_bytes, save_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +135,7 @@ class GraphDocument(_Part, frozen=True, kw_only=True):
 
 def write_graphs(folder: Path, document: GraphDocument) -> str:
     """Write ``graph.json`` into a run directory; return its name. Raises `SaveError`."""
-    write_record(folder / FILE, document)
+    save_file(folder, FILE, record_bytes(document))
     return FILE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from compare_ag.records import ranges
 from compare_ag.records.files import Array, RecordError, is_inside, read_arrays
 from compare_ag.records.structs import BackendRecord, Interval, Manifest, Real, decisive, in_notebook
 
@@ -31,6 +32,8 @@ class Run:
     """arrays of backends, as they are read, or as the run has them in memory"""
     _shared: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
     """the same of the "reference" and the "control\""""
+    salvaged: bool = False
+    """it was read although it is damaged: arrays that cannot be read are none"""
 
     def __getitem__(self, name: str) -> BackendRecord:
         return self.records[name]
@@ -64,17 +67,21 @@ class Run:
         """
         record = self.records[name]
         if name not in self._cache:
-            files = (
-                (record.arrays, record.arrays_sha256),
-                (record.timing_arrays, record.timing_arrays_sha256),
+            problem = self.manifest.problem
+            trajectory = self._read(
+                record.arrays, record.arrays_sha256, lambda arrays: ranges.of_backend(arrays, problem, record)
             )
-            self._cache[name] = {
-                key: array
-                for file, sha256 in files
-                if file is not None
-                for key, array in read_arrays(self._within(file), sha256).items()
-            }
+            timing = self._read(record.timing_arrays, record.timing_arrays_sha256, ranges.of_timing)
+            self._cache[name] = {**trajectory, **timing}
         return self._cache[name]
+
+    def evidence(self, name: str) -> dict[str, Array]:
+        """What the verdicts on one backend rest on beside its arrays, see `suite.kept`; {} where nothing was kept.
+
+        Raises `RecordError` where the file is damaged.
+        """
+        record = self.records[name]
+        return self._read(record.evidence, record.evidence_sha256, lambda _: ())
 
     @cached_property
     def reference(self) -> dict[str, Array]:
@@ -83,7 +90,8 @@ class Run:
             return self._shared["reference"]
         if self.manifest.reference_sha256 is None:
             return {}
-        return read_arrays(self.path / "arrays" / "reference.npz", self.manifest.reference_sha256)
+        file, problem = "arrays/reference.npz", self.manifest.problem
+        return self._read(file, self.manifest.reference_sha256, lambda arrays: ranges.of_reference(arrays, problem))
 
     @cached_property
     def control(self) -> dict[str, Array]:
@@ -93,7 +101,24 @@ class Run:
         speed = self.manifest.speed
         if speed is None or speed.control_arrays is None:
             return {}
-        return read_arrays(self._within(speed.control_arrays), speed.control_arrays_sha256)
+        return self._read(speed.control_arrays, speed.control_arrays_sha256, ranges.of_timing)
+
+    def _read(
+        self, file: str | None, sha256: str | None, check: Callable[[Mapping[str, Array]], Iterable[str]]
+    ) -> dict[str, Array]:
+        """The arrays of a file that a record names, checked; {} for none. Raises `RecordError`."""
+        if file is None:
+            return {}
+        try:
+            path = self._within(file)
+            arrays = read_arrays(path, sha256)
+            for fault in check(arrays):
+                raise RecordError(f"{path} is damaged: {fault}")
+        except RecordError:
+            if self.salvaged:
+                return {}
+            raise
+        return arrays
 
     def _within(self, file: str) -> Path:
         """A file that a record names. Raises `RecordError` for one outside the run: somebody may have sent the run."""

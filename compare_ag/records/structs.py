@@ -18,7 +18,9 @@ Real: TypeAlias = float | str
 
 SCHEMA_NAME = "compare-ag/run"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 7
+SCHEMA_MINOR = 8
+WITH_SUMS = 8
+"""the minor version since which a run directory has its SHA256SUMS, and the evidence of its verdicts"""
 
 STATUSES = (
     "ok", "disagree", "undecidable", "non-finite", "crashed", "timeout", "oom", "malformed", "import-error",
@@ -443,6 +445,9 @@ class BackendRecord(_Record, frozen=True, kw_only=True):
     timing_arrays: str | None = None
     """file of the raw timing blocks"""
     timing_arrays_sha256: str | None = None
+    evidence: str | None = None
+    """file of what the verdicts rest on, beside the trajectory: see `suite.kept`"""
+    evidence_sha256: str | None = None
 
     def _repr_html_(self) -> str | None:
         """For notebooks: what became of the backend, and how much of its tolerance each test used up."""
@@ -467,6 +472,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """running, complete or partial"""
     duration_seconds: float
     exit_code: int
+    other_codes: list[int] = []
+    """exit codes of what no record shows: an interrupt, results that could not be saved, a bug of ours"""
     backends: list[str]
     baseline: str | None
     problem: ProblemRecord

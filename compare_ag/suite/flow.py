@@ -28,7 +28,8 @@ from compare_ag.records.graphs import GraphDocument, write_graphs
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite.anonymity import anonymous, anonymous_text
 from compare_ag.suite.folder import Keeper, make_folder
-from compare_ag.suite.judging import Judge, exit_code, problem_record
+from compare_ag.suite.judging import Judge, problem_record, run_exit_code
+from compare_ag.suite.kept import evidence_arrays
 from compare_ag.suite.memory import measure_memory
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.recorded_graphs import RUN_PATIENCE, Asked, judged, place
@@ -164,6 +165,8 @@ class _OneRun:
         self.started = time.monotonic()
         self.records: dict[str, BackendRecord] = {}
         self.arrays: dict[str, dict[str, Any]] = {}
+        self.evidence: dict[str, bytes] = {}
+        """files, compressed: of wide data they are large"""
         self.timing_arrays: dict[str, dict[str, Any]] = {}
         self.control_arrays: dict[str, Any] = {}
         self.host_faults = False
@@ -275,14 +278,16 @@ class _OneRun:
     def _record(self, name: str, training: Training) -> None:
         try:
             record, arrays = self.judge.record(name, training, self.log_root)
+            evidence = {} if record.verdict is None else evidence_arrays(self.problem, training)
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
             bare = Training(training.offer, training.hash_seed, failure=self._host_fault(name, error))
             bare.logs = [*training.logs, self.conditions.launch(name, "judge").bug_log]
-            record, arrays = self.judge.record(name, bare, self.log_root)
+            (record, arrays), evidence = self.judge.record(name, bare, self.log_root), {}
         self.host_faults |= isinstance(training.failure, HostFault)
         # judged: of wide data the answers of one backend take a gigabyte
         training.answers, training.fused_answers, training.probes = [], [], None
         self.arrays[name] = arrays
+        self.evidence[name] = records.array_bytes(evidence, compressed=True) if evidence else b""
         self._keep(name, record)
         self.observer.trained(self.records[name])
 
@@ -290,8 +295,12 @@ class _OneRun:
         """Write the record, and its arrays before its first version: no record points at a file of another hash."""
         if self.arrays[name] and name not in self.records:
             path = f"arrays/{records.file_stem(name)}.npz"
-            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, self.arrays[name]))
+            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder, path, self.arrays[name]))
             record = records.replace(record, arrays=sha256 and path, arrays_sha256=sha256)
+        if self.evidence.get(name) and name not in self.records:
+            path = f"arrays/{records.file_stem(name)}.evidence.npz"
+            sha256 = self.keeper.save(lambda folder: records.save_file(folder, path, self.evidence[name]))
+            record = records.replace(record, evidence=sha256 and path, evidence_sha256=sha256)
         record = anonymous(record)
         self.keeper.save(lambda folder: records.write_backend(folder, record))
         self.records[name] = record
@@ -348,12 +357,13 @@ class _OneRun:
 
     def _add_timing(self, name: str, result: TimingResult) -> None:
         record = self.records[name]
-        if name in result.costs:
+        if name in result.arrays:
             path = f"arrays/{records.file_stem(name)}.timing.npz"
-            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, result.arrays[name]))
+            sha256 = self.keeper.save(lambda folder: records.write_arrays(folder, path, result.arrays[name]))
             self.timing_arrays[name] = result.arrays[name]
-            cost, kept = result.costs[name], sha256 and path
-            self._keep(name, records.replace(record, cost=cost, timing_arrays=kept, timing_arrays_sha256=sha256))
+            record = records.replace(record, timing_arrays=sha256 and path, timing_arrays_sha256=sha256)
+        if name in result.costs:
+            self._keep(name, records.replace(record, cost=result.costs[name]))
         elif name in result.failures:
             self.host_faults |= isinstance(result.failures[name], HostFault)
             self._keep(name, self._failed_while(record, result.failures[name], "while being timed"))
@@ -367,7 +377,7 @@ class _OneRun:
         if speed is None or not arrays:
             return speed
         path = "arrays/control.timing.npz"
-        sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, arrays))
+        sha256 = self.keeper.save(lambda folder: records.write_arrays(folder, path, arrays))
         self.control_arrays = arrays
         return records.replace(speed, control_arrays=sha256 and path, control_arrays_sha256=sha256)
 
@@ -392,14 +402,14 @@ class _OneRun:
                 self.arrays[name] = {}
                 self._keep(name, self.judge.not_run(name, offer))
         self.records = {name: self.records[name] for name in self.offers}
-        codes = [exit_code(record) for record in self.records.values()]
+        codes: list[ExitCode] = []
         if interrupted is not None:
             codes.append(ExitCode.TERMINATED if isinstance(interrupted, Terminated) else ExitCode.INTERRUPTED)
         reference = self.judge.reference_arrays()
         reference_sha256 = None
         if reference:
             path = "arrays/reference.npz"
-            reference_sha256 = self.keeper.save(lambda folder: records.write_arrays(folder / path, reference))
+            reference_sha256 = self.keeper.save(lambda folder: records.write_arrays(folder, path, reference))
         warnings = list(self.manifest.warnings)
         if lost := self._damaged_files():
             self._write_again()
@@ -421,13 +431,15 @@ class _OneRun:
             self.manifest,
             state="partial" if interrupted is not None else "complete",
             duration_seconds=time.monotonic() - self.started,
-            exit_code=int(ExitCode.worst(codes)),
+            exit_code=run_exit_code(self.records.values(), codes),
+            other_codes=[int(code) for code in codes],
             warnings=warnings,
             reference_sha256=reference_sha256,
             max_pair_difference=self.judge.max_pair_difference(self.records, self.arrays),
             reference=self.judge.description(),
             consensus_is_wrong=self.judge.consensus_is_wrong(self.records, self.arrays),
         )
+        self.keeper.save(records.seal)  # the workers have ended: their logs are whole
         self.keeper.save(lambda folder: records.write_manifest(folder, self.manifest))
         # what is shown next comes from memory: the files may be gone
         in_memory = {name: {**self.arrays[name], **self.timing_arrays.get(name, {})} for name in self.records}
@@ -450,8 +462,9 @@ class _OneRun:
             return []
         due: dict[str, str | None] = {}
         for record in self.records.values():
-            due[f"records/{records.file_stem(record.name)}.json"] = _sha256(records.record_bytes(record))
+            due[records.record_name(record.name)] = _sha256(records.record_bytes(record))
             due |= {record.arrays or "": record.arrays_sha256, record.timing_arrays or "": record.timing_arrays_sha256}
+            due[record.evidence or ""] = record.evidence_sha256
         found = []
         for path, sha256 in due.items():
             if path:
@@ -464,6 +477,9 @@ class _OneRun:
 
     def _write_again(self) -> None:
         for path, arrays in self._files().items():
-            self.keeper.save(lambda folder, path=path, arrays=arrays: records.write_arrays(folder / path, arrays))  # type: ignore[misc]  # mypy infers no lambda with defaults
-        for record in self.records.values():
+            self.keeper.save(lambda folder, path=path, arrays=arrays: records.write_arrays(folder, path, arrays))  # type: ignore[misc]  # mypy infers no lambda with defaults
+        for name, record in self.records.items():
+            if record.evidence:
+                path, data = record.evidence, self.evidence[name]
+                self.keeper.save(lambda folder, path=path, data=data: records.save_file(folder, path, data))  # type: ignore[misc]  # as above, with defaults
             self.keeper.save(lambda folder, record=record: records.write_backend(folder, record))  # type: ignore[misc]  # as above, with defaults

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from compare_ag.problem import ProblemError
-from compare_ag.records import SaveError
+from compare_ag.records import SaveError, legible, remove_leftovers
 
 DEFAULT_PARENT = Path("reports") / "runs"
+PARTS = ("records", "arrays", "logs")
 
 
 T = TypeVar("T")
@@ -81,8 +82,9 @@ def make_folder(output: Path | None, problem_name: str) -> Path:
             folder = output
         else:
             folder = _fresh(problem_name)
-        for part in ("records", "arrays", "logs"):
+        for part in PARTS:
             (folder / part).mkdir()
+        _remove_leftovers(folder.parent)
     except OSError as error:
         raise SaveError(f"could not make the run directory: {error}; choose another with -o") from error
     return folder
@@ -90,7 +92,7 @@ def make_folder(output: Path | None, problem_name: str) -> Path:
 
 def _fresh(problem_name: str) -> Path:
     """A new directory named after moment and problem; two runs in one second get different ones."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{_safe(problem_name)}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{legible(problem_name)[:40] or 'problem'}"
     DEFAULT_PARENT.mkdir(parents=True, exist_ok=True)
     attempt = 1
     while True:
@@ -103,6 +105,9 @@ def _fresh(problem_name: str) -> Path:
             return folder
 
 
-def _safe(name: str) -> str:
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
-    return kept.strip(".-")[:40] or "problem"
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what killed hosts were writing in the runs beside this one."""
+    for run in parent.iterdir():
+        if all((run / part).is_dir() for part in PARTS):
+            for folder in (run, *(run / part for part in PARTS)):
+                remove_leftovers(folder)

@@ -38,6 +38,16 @@ TOUCHED = 0.25
 show no updates, where the same starts and tolerances show those of another backend."""
 
 
+KEPT_NUMBERS = 1 << 9
+KEPT_CLAIMS = 10
+"""Of each backend as many judged blocks are kept as hold so many numbers, but at least so many blocks."""
+
+
+def kept_claims(claim: Claim) -> int:
+    """How many blocks of a backend are kept."""
+    return max(KEPT_CLAIMS, KEPT_NUMBERS // (2 * len(claim.weights)))
+
+
 @dataclass
 class Counts:
     """Blocks of one backend, its twin's included."""
@@ -64,6 +74,8 @@ class JudgedBlocks:
     counts: dict[str, Counts] = field(default_factory=dict)
     seconds: float = 0.0
     """spent on judging, in all"""
+    kept: dict[str, list[Claim]] = field(default_factory=dict)
+    """claims of each backend: all wrong ones, and of others as many as `kept_claims` allows"""
 
     def __post_init__(self) -> None:
         started = time.perf_counter()
@@ -122,6 +134,7 @@ class JudgedBlocks:
                 except Exception as error:  # noqa: BLE001 - a bug of ours costs this contestant, not the run
                     found[name] = error
         for name, own_verdicts in each.items():
+            self._keep(backend_of(name), self._claims[name], own_verdicts)
             self._count(backend_of(name), own_verdicts)
             if any(verdict.status == "wrong" for verdict in own_verdicts):
                 found[name] = self._wrong(self._claims[name], own_verdicts)
@@ -130,6 +143,18 @@ class JudgedBlocks:
         self._round_seconds, self._launch_seconds = seconds / max(1, len(self._wanted)), launch_seconds
         self._claims = {}
         return found
+
+    def judge_again(self, name: str, claims: list[Claim]) -> list[BlockVerdict]:
+        """The verdicts on claims of a backend that were kept, counted like new ones."""
+        verdicts = self._judge.judge(claims)
+        self._count(name, verdicts)
+        return verdicts
+
+    def _keep(self, name: str, claims: list[Claim], verdicts: list[BlockVerdict]) -> None:
+        mine = self.kept.setdefault(name, [])
+        wrong = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict.status == "wrong"]
+        others = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict.status != "wrong"]
+        mine += [*wrong, *others[: max(0, kept_claims(claims[0]) - len(mine))]]
 
     def untouched(self, name: str) -> bool:
         """Whether no block of a backend shows that it made its updates, although another backend's blocks do."""

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ class Judge:
         elif self._reference is None or self._tolerance is None:
             facts |= {"status": "cancelled", "reason": "the run was interrupted before it could be judged"}
         else:
-            facts |= self._verdicts(training, arrays)
+            facts |= self.derived(training, arrays)
         return BackendRecord(**facts), arrays if len(arrays["losses"]) else {}
 
     def _facts(self, name: str, training: Training, folder: Path) -> dict[str, Any]:
@@ -170,8 +171,11 @@ class Judge:
                 )
         return facts
 
-    def _verdicts(self, training: Training, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Status, verdicts, convergence and the published table of a training that ran to its end."""
+    def derived(self, training: Training, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """Status, verdicts, convergence and the published table of a training that ran to its end.
+
+        The fields of its `BackendRecord` that follow from what the backend said. Needs a reference: see `prepare`.
+        """
         assert self._reference is not None
         assert self._tolerance is not None
         problem = self.problem
@@ -369,6 +373,11 @@ def problem_record(problem: Problem) -> ProblemRecord:
         published=list(problem.published),
         published_tolerance=problem.published_tolerance,
     )
+
+
+def run_exit_code(rows: Iterable[BackendRecord], others: Iterable[int]) -> int:
+    """The exit code of a run: of its records, and of what no record shows."""
+    return int(ExitCode.worst([*map(exit_code, rows), *map(ExitCode, others)]))
 
 
 def exit_code(record: BackendRecord) -> ExitCode:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 import compare_ag
-from compare_ag.records import RecordError, SaveError, Schema, read_json, write_record
+from compare_ag.records import RecordError, SaveError, Schema, read_json, record_bytes, write_bytes
 from compare_ag.records.sweeps import CELL_SCHEMA, SCHEMA, CellRecord, SweepCell
 from compare_ag.sweep.grid import Planned, SweepGrid
 from compare_ag.sweep.sums import check_sums, write_sums
@@ -99,7 +99,10 @@ class Ledger:
         except OSError as error:
             raise SaveError(f"could not make {folder}: {error.strerror}; choose another with -o") from error
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        write_record(folder / SWEEP_FILE, SweepFile(tool_version=compare_ag.__version__, created=created, grid=grid))
+        write_bytes(
+            folder / SWEEP_FILE,
+            record_bytes(SweepFile(tool_version=compare_ag.__version__, created=created, grid=grid)),
+        )
         return cls(folder, grid)
 
     @classmethod
@@ -210,7 +213,7 @@ def default_folder(grid: SweepGrid) -> Path:
 
 def keep_record(folder: Path, record: CellRecord) -> None:
     """Write the cell's record and the sums of all files into its folder. Raises `SaveError`."""
-    write_record(folder / CELL_FILE, record)
+    write_bytes(folder / CELL_FILE, record_bytes(record))
     write_sums(folder)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from compare_ag.host import machine_lock
-from compare_ag.records import RecordError, read_json, write_record
+from compare_ag.records import RecordError, read_json, record_bytes, write_bytes
 from compare_ag.records.sweeps import BackendRow, CellRecord, Limit
 from compare_ag.sweep.ledger import Ledger
 from compare_ag.sweep.limits import BUDGET_SECONDS, MachineLimits, measure_limits
@@ -35,7 +35,7 @@ def measure_missing_limits(ledger: Ledger, tell: Callable[[str], object]) -> boo
         tell(f"measuring the limits of this machine with {counted}")
         with machine_lock.hold("timing", tell=tell):
             limits = measure_limits(threads, ledger.grid.dtype, budget=min(BUDGET_SECONDS, seconds))
-        write_record(ledger.folder / FOLDER / f"{machine}-{threads}.json", limits)
+        write_bytes(ledger.folder / FOLDER / f"{machine}-{threads}.json", record_bytes(limits))
     return bool(missing)
 
 

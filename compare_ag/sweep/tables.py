@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from compare_ag.records import RecordError, read_json, write_bytes, write_record
+from compare_ag.records import RecordError, read_json, record_bytes, write_bytes
 from compare_ag.records.sweeps import Analysis, CellRecord, CrossoverRecord, latest
 from compare_ag.report.sweep.page import render_sweep
 from compare_ag.report.sweep.rows import csv_text, json_lines
@@ -31,7 +31,7 @@ def keep_tables(
     if changed or crossovers is not None or not all((folder / name).is_file() for name in FILES):
         searched = known.crossovers if crossovers is None else crossovers
         known = analyse(records, limits, searched)
-        write_record(folder / ANALYSIS_FILE, known)
+        write_bytes(folder / ANALYSIS_FILE, record_bytes(known))
         write_bytes(folder / CSV_FILE, csv_text(records).encode())
         write_bytes(folder / LINES_FILE, json_lines(records).encode())
         write_bytes(folder / PAGE_FILE, render_sweep(records, known).encode())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from compare_ag import records
 from compare_ag.cli import main
 
 
@@ -66,6 +67,7 @@ def test_a_run_with_nothing_to_draw_says_so(make_run, tmp_path, capsys):
     (tmp_path / "run" / "arrays" / "reference.npz").unlink()
     manifest = tmp_path / "run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"reference_sha256"', '"unknown"'))
+    records.seal(tmp_path / "run")
     code, _, err = call(capsys, tmp_path / "run", "--format", "png")
     assert code == 2
     assert "nothing to draw: no backend of this run has finite losses or was timed" in err

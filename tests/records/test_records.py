@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,17 +58,38 @@ def test_reals_survive_json(value):
 
 @pytest.fixture
 def copy(run, tmp_path):
-    import shutil
-
     return shutil.copytree(run.path, tmp_path / "copy")
 
 
-def test_a_flipped_bit_in_an_array_is_refused_by_name(copy):
-    path = copy / "arrays" / "numpy.npz"
+def change(folder, name, **fields):
+    """Change fields of a JSON file, "part.field" by "part__field", and renew all hashes."""
+    path = folder / name
+    document = json.loads(path.read_text())
+    for field, value in fields.items():
+        *parts, last = field.split("__")
+        place = document
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    path.write_text(json.dumps(document))
+    records.seal(folder)
+
+
+@pytest.mark.parametrize("name", ["arrays/numpy.npz", "manifest.json", "records/numpy.json", "arrays/reference.npz"])
+def test_a_flipped_bit_in_a_file_is_refused_by_name(copy, name):
+    path = copy / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(records.RecordError, match=r"numpy\.npz is damaged"):
+    with pytest.raises(records.RecordError, match=rf"{Path(name).name} is damaged"):
+        compare_ag.load_run(copy)
+
+
+def test_an_array_file_whose_hash_was_renewed_does_not_have_the_recorded_one(copy):
+    arrays = records.read_arrays(copy / "arrays/numpy.npz", None)
+    arrays["losses"][3] *= 2
+    records.write_arrays(copy, "arrays/numpy.npz", arrays)
+    with pytest.raises(records.RecordError, match=r"numpy\.npz is damaged: its sha256 is not the recorded one"):
         compare_ag.load_run(copy).arrays("numpy")
 
 
@@ -86,35 +109,28 @@ def test_a_flipped_bit_in_an_array_is_refused_by_name(copy):
 )
 def test_a_damaged_or_foreign_file_is_refused_by_name(copy, name, text, said):
     (copy / name).write_text(text)
+    records.seal(copy)
     with pytest.raises(records.RecordError, match=said):
         compare_ag.load_run(copy)
 
 
 @pytest.mark.parametrize("name", ["../manifest", "/x", "a/b", "..", "", "a\0b"])
-def test_a_name_that_is_a_path_is_refused(copy, name):
-    path = copy / "manifest.json"
-    document = json.loads(path.read_text())
-    document["backends"] = [name]
-    path.write_text(json.dumps(document))
-    with pytest.raises(records.RecordError, match="is no name of a backend"):
+@pytest.mark.parametrize("minor", [7, 8])
+def test_a_name_that_is_a_path_leads_nowhere(copy, name, minor):
+    change(copy, "manifest.json", backends=[name], baseline=name, speed=None, schema__minor=minor)
+    with pytest.raises(records.RecordError, match=r"cannot read .*/records/[^/]*\.json: No such"):
         compare_ag.load_run(copy)
 
 
 @pytest.mark.parametrize("file", ["../other/arrays/numpy.npz", "/x.npz", "", "a\0b"])
 def test_no_file_outside_the_run_is_read(copy, file):
-    path = copy / "records" / "numpy.json"
-    document = json.loads(path.read_text()) | {"arrays": file, "arrays_sha256": None}
-    path.write_text(json.dumps(document))
+    change(copy, "records/numpy.json", arrays=file, arrays_sha256=None)
     with pytest.raises(records.RecordError, match="which is not in it"):
         compare_ag.load_run(copy).arrays("numpy")
 
 
 def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
-    path = copy / "manifest.json"
-    document = json.loads(path.read_text())
-    document["schema"]["minor"] = 7
-    document["weather"] = "fine"
-    path.write_text(json.dumps(document))
+    change(copy, "manifest.json", schema__minor=99, weather="fine", state="resting")
     assert compare_ag.load_run(copy).manifest.problem.name == "seed"
 
 
@@ -122,10 +138,7 @@ def test_a_later_minor_version_is_read_and_its_new_fields_ignored(copy):
     ("part", "field", "value"), [("problem", "dtype", "x"), ("speed", "steps_per_block", -1), ("speed", "launches", -1)]
 )
 def test_what_no_number_can_be_read_with_is_refused(copy, part, field, value):
-    path = copy / "manifest.json"
-    document = json.loads(path.read_text())
-    document[part][field] = value
-    path.write_text(json.dumps(document))
+    change(copy, "manifest.json", **{f"{part}__{field}": value})
     with pytest.raises(records.RecordError, match=f"is damaged: .*{field}"):
         compare_ag.load_run(copy)
 
@@ -156,10 +169,10 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path, through):
 
 def test_a_missing_record_of_a_complete_run_is_an_error_and_of_a_running_one_is_not(copy):
     (copy / "records" / "numpy.json").unlink()
+    records.seal(copy)
     with pytest.raises(records.RecordError, match=r"cannot read .*numpy\.json"):
         compare_ag.load_run(copy)
-    path = copy / "manifest.json"
-    path.write_text(path.read_text().replace('"complete"', '"running"'))
+    change(copy, "manifest.json", state="running")
     assert compare_ag.load_run(copy)["numpy"].status == "not-run"
 
 
@@ -184,11 +197,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("minor", "readable"), [(6, False), (7, True)])
 def test_a_run_without_a_common_length_of_blocks_is_read_since_each_backend_has_its_own(copy, minor, readable):
-    path = copy / "manifest.json"
-    document = json.loads(path.read_text())
-    document["schema"]["minor"] = minor
-    document["speed"]["steps_per_block"] = 0
-    path.write_text(json.dumps(document))
+    change(copy, "manifest.json", schema__minor=minor, speed__steps_per_block=0)
     if readable:
         assert compare_ag.load_run(copy).manifest.speed.steps_per_block == 0
     else:
@@ -200,18 +209,24 @@ def test_a_run_without_a_common_length_of_blocks_is_read_since_each_backend_has_
 @given(
     file=st.sampled_from(["manifest.json", "records/numpy.json", "arrays/numpy.npz", "arrays/reference.npz"]),
     changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=3),
+    renewed=st.booleans(),
 )
-def test_any_changed_byte_is_read_or_refused_by_name(run, copy, file, changes):
+def test_any_changed_byte_is_read_or_refused_by_name(run, copy, file, changes, renewed):
     whole = (run.path / file).read_bytes()
     content = bytearray(whole)
     for place, value in changes:
         content[place % len(content)] = value
     (copy / file).write_bytes(content)
+    if renewed:
+        records.seal(copy)
     try:
         read = compare_ag.load_run(copy)
         assert read.arrays("numpy") is not None
         assert read.reference is not None
     except records.RecordError as error:
         assert str(error)  # noqa: PT017 - what is no error is right as well
+    else:
+        assert renewed or bytes(content) == whole  # nothing that is not what was written is read
     finally:
         (copy / file).write_bytes(whole)
+        records.seal(copy)

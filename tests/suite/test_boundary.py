@@ -16,8 +16,8 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.host.replies import Conversation
 from compare_ag.report.page import write_report
 from compare_ag.report.terminal import print_run
+from compare_ag.suite.conclusion import SpeedConclusion
 from compare_ag.suite.judging import Judge, exit_code
-from compare_ag.suite.timing import _Conclusion
 from compare_ag.worker import messages
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -273,7 +273,7 @@ def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monke
             Session, "renew", failing(Session.renew, lambda session, *_: session.offer.name == "broken")
         )
     else:
-        monkeypatch.setattr(_Conclusion, "_cost", failing(_Conclusion._cost, lambda _, name: name == "broken"))
+        monkeypatch.setattr(SpeedConclusion, "_cost", failing(SpeedConclusion._cost, lambda _, name: name == "broken"))
     run = run_with(good_plugin, timing=once)
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None

@@ -10,8 +10,8 @@ import pytest
 
 from compare_ag.host.session import TimedBlock
 from compare_ag.speed.trust import LEAST_BLOCKS, why_unranked
+from compare_ag.suite.conclusion import SpeedConclusion
 from compare_ag.suite.launches import Bench, Launches, LaunchResult
-from compare_ag.suite.timing import _Conclusion
 from compare_ag.worker.messages import Timed
 
 STEPS, LEAD_IN, STEP = 70, 84, 10_000
@@ -47,7 +47,7 @@ def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
 
 
 def whereabouts(mine: Bench, other: Bench, launches=3):
-    conclusion = object.__new__(_Conclusion)
+    conclusion = object.__new__(SpeedConclusion)
     conclusion._launches, conclusion._names = Launches(), ["mine", "other"]
     for i in range(launches):
         conclusion._launches.add(LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compare_ag.records import RecordError, Run, write_bytes
+from compare_ag.records import RecordError, Run, remove_leftovers, save_file, write_bytes
 from compare_ag.report.page.markup import render
 
 NAME = "report.html"
@@ -15,9 +15,13 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 
     Raises `SaveError` where it cannot be written, `RecordError` where the records cannot be read.
     """
-    target = run.path / NAME if path is None else path
-    write_bytes(target, render(run).encode())
-    return target
+    page = render(run).encode()
+    if path is None or path.resolve() == (run.path / NAME).resolve():
+        remove_leftovers(run.path)
+        save_file(run.path, NAME, page)  # with its line in SHA256SUMS
+    else:
+        write_bytes(path, page)
+    return path or run.path / NAME
 
 
 def keep_report(run: Run) -> str:

@@ -33,7 +33,7 @@ def varied(tmp_path_factory, make_run) -> records.Run:
     records.write_backend(path, crashed)
     trajectory = {key: array for key, array in run.arrays("torch").items() if not key.endswith("_ns")}
     trajectory["final_w"] = trajectory["final_w"] + 1e-15  # it differs from the reference, as real ones do
-    sha256 = records.write_arrays(path / run["torch"].arrays, trajectory)
+    sha256 = records.write_arrays(path, run["torch"].arrays, trajectory)
     records.write_backend(path, records.replace(run["torch"], arrays_sha256=sha256))
     return records.load_run(path)
 
