@@ -1,4 +1,4 @@
-"""What is installed, what is missing and how to add it, and whether this machine is fit for timing.
+"""Installed and missing parts, how to add them, and whether this machine is fit for timing.
 
 Everything is read or tried for a moment, nothing is changed. The judgements on the machine are those of a run
 (`speed.stability`), made before anything is timed.
@@ -23,7 +23,7 @@ from compare_ag.host import machine, machine_lock
 from compare_ag.host.discovery import OWN_DISTRIBUTION, Inventory, Offer, discover
 from compare_ag.host.environment import cpu_model, usable_cpus
 from compare_ag.host.probe import probe
-from compare_ag.host.requirements import install_line, lacking, of_extra
+from compare_ag.host.requirements import explain_lack, extra_requirements, install_line
 from compare_ag.speed.stability import Surroundings, notes
 from compare_ag.suite.folder import DEFAULT_PARENT
 
@@ -36,34 +36,34 @@ EXTRAS = {
     "plots": "figures: export --format svg or png",
     "bench": "fixtures for pytest-benchmark",
 }
-"""extra of this distribution -> what it is for; those of backends are found with the backends"""
+"""extra of this distribution → its purpose; the extras of backends are reported with the backends"""
 COARSE_SECONDS = 1e-6
-"""of the clock: a timed block takes 0.7 ms and is read after each step, which may take 5 µs"""
+"""coarsest clock in seconds: a timed block takes 0.7 ms and is read after each step, which may take 5 µs"""
 CLOCK_READINGS = 2000
 LEAST_MEMORY = 10**9
-"""bytes: a worker with torch holds about 250 MB, and timing keeps one for each backend and a twin"""
+"""bytes: a worker with torch holds about 250 MB, and timing runs one for each backend and a twin"""
 LEAST_DISK = 10**8
 """bytes: a run of the default problem leaves about 10 MB"""
 LEAST_CPUS = 2
-"""one for what is timed, one for everything else"""
+"""CPUs: one for the timed worker, one for all other programs"""
 
 
 class HealthItem(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one examination."""
 
     id: str
     group: Group
     state: State
-    """ok; missing: optional and not installed; warning: a run works, with less to say; broken: it does not work"""
+    """ok; missing: optional and not installed; warning: a run works, with restrictions; broken: it does not work"""
     message: str
     advice: str = ""
-    """the line that installs it, or what to do"""
+    """the line that installs it, or another remedy"""
 
 
 def examine(
     inventory: Inventory | None = None, tell: Callable[[str, int, int], object] = lambda *_: None
 ) -> Iterator[HealthItem]:
-    """Look at everything, one finding after the other. ``tell`` hears (what, done, total) of what takes a while."""
+    """Examine everything in turn. ``tell`` receives (what, done, total) of slow examinations."""
     yield from _versions()
     yield from _backends(discover() if inventory is None else inventory, tell)
     yield from _extras()
@@ -77,12 +77,12 @@ def examine(
 
 
 def exit_code(findings: Sequence[HealthItem], *, strict: bool) -> ExitCode:
-    """OK where `run` works. A broken backend and an installation without any have the codes that `run` has for them."""
-    backends = [one for one in findings if one.id.startswith("backend ")]
-    codes = [ExitCode.BACKEND_FAILED for one in findings if one.state == "broken"]
-    if not any(one.state == "ok" for one in backends):
+    """OK where `run` works. A broken backend, and an installation without backends, have the exit codes of `run`."""
+    backends = [item for item in findings if item.id.startswith("backend ")]
+    codes = [ExitCode.BACKEND_FAILED for item in findings if item.state == "broken"]
+    if not any(item.state == "ok" for item in backends):
         codes.append(ExitCode.NOTHING_TO_RUN)
-    if strict and any(one.state == "warning" for one in findings):
+    if strict and any(item.state == "warning" for item in findings):
         codes.append(ExitCode.DISAGREE)
     return ExitCode.worst(codes)
 
@@ -91,8 +91,10 @@ def exit_code(findings: Sequence[HealthItem], *, strict: bool) -> ExitCode:
 
 
 def _versions() -> Iterator[HealthItem]:
-    said = f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} {platform.machine()}"
-    yield HealthItem("python", "installed", "ok", said)
+    message = (
+        f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} {platform.machine()}"
+    )
+    yield HealthItem("python", "installed", "ok", message)
     libraries = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "python-flint", "rich"))
     yield HealthItem("compare-ag", "installed", "ok", f"{compare_ag.__version__}, with {libraries}")
 
@@ -105,7 +107,7 @@ def _version(name: str) -> str:
 
 
 def _backends(inventory: Inventory, tell: Callable[[str, int, int], object]) -> Iterator[HealthItem]:
-    """Each backend, really loaded where it is installed: metadata cannot tell that an import fails."""
+    """Each backend, loaded where it is installed, because metadata cannot show that an import fails."""
     for done, offer in enumerate(inventory.offers):
         tell(f"loading {offer.name}", done, len(inventory.offers))
         yield _backend(offer)
@@ -139,8 +141,8 @@ def _extras() -> Iterator[HealthItem]:
         yield HealthItem("extras", "installed", "warning", "compare-ag itself is not installed", "Install it with pip")
         return
     for extra, purpose in EXTRAS.items():
-        wanted = tuple(of_extra(requires, OWN_DISTRIBUTION, extra))
-        reasons = [reason for text in wanted if (reason := lacking(text))]
+        wanted = tuple(extra_requirements(requires, OWN_DISTRIBUTION, extra))
+        reasons = [reason for text in wanted if (reason := explain_lack(text))]
         if reasons:
             line = install_line(wanted, built_in=True)
             yield HealthItem(
@@ -155,10 +157,10 @@ def _extras() -> Iterator[HealthItem]:
 
 def _cpus() -> Iterator[HealthItem]:
     usable, total = usable_cpus(), os.cpu_count() or 1
-    said = f"{cpu_model()}; this process may use {len(usable)} of {total} CPUs"
+    message = f"{cpu_model()}; this process may use {len(usable)} of {total} CPUs"
     few = len(usable) < LEAST_CPUS
     advice = "Other programs run on the CPU that is timed: trust ratios only with many launches" if few else ""
-    yield HealthItem("cpus", "machine", "warning" if few else "ok", said, advice)
+    yield HealthItem("cpus", "machine", "warning" if few else "ok", message, advice)
     if not hasattr(os, "sched_setaffinity"):
         message = "this system cannot pin processes to a CPU: times vary more than they need to"
         yield HealthItem("pinning", "machine", "warning", message, "Quote numbers from a system that can")
@@ -169,7 +171,7 @@ def _cpus() -> Iterator[HealthItem]:
 
 
 def _surroundings() -> Iterator[HealthItem]:
-    """The warnings of a run about governor, load, battery and unequal CPUs, or that there is nothing to warn of."""
+    """The warnings of a run about governor, load, battery and unequal CPUs, or that there is no warning."""
     seen = Surroundings(
         load_per_cpu=machine.load_per_cpu(),
         governor=machine.governor(),
@@ -177,7 +179,7 @@ def _surroundings() -> Iterator[HealthItem]:
         speeds=machine.cpu_speeds(usable_cpus()),
     )
     warned = {note.id: note for note in notes([], [], 1, seen)}
-    told = {
+    messages = {
         "governor": f"the clock frequency is governed by {seen.governor!r}"
         if seen.governor
         else "the system names none",
@@ -187,17 +189,17 @@ def _surroundings() -> Iterator[HealthItem]:
         "battery": "the machine does not run from a battery, as far as it tells",
         "unequal-cpus": "all CPUs do the same work in about the same time" if seen.speeds else "not known here",
     }
-    for id, said in told.items():
+    for id, text in messages.items():
         note = warned.get(id)
         if note is None:
-            yield HealthItem(id, "machine", "ok", said)
+            yield HealthItem(id, "machine", "ok", text)
         else:
-            message = f"other programs are busy: {said}" if id == "load" else note.message
+            message = f"other programs are busy: {text}" if id == "load" else note.message
             yield HealthItem(id, "machine", "warning", message, note.advice)
 
 
 def clock_step(now: Callable[[], int] = time.perf_counter_ns) -> float:
-    """Seconds of the clock's smallest step that was seen; infinite where it did not move."""
+    """Seconds of the smallest step of the clock in a short test; infinite where it did not move."""
     readings = [now() for _ in range(CLOCK_READINGS)]
     steps = [after - before for before, after in itertools.pairwise(readings) if after > before]
     return min(steps) * 1e-9 if steps else math.inf
@@ -214,8 +216,8 @@ def _clock(step: float) -> HealthItem:
 
 
 def _lock() -> HealthItem:
-    """Whether timings of this machine exclude each other here, and whether one is under way."""
-    advice = f"Name a file that everybody who times here may open in {machine_lock.VARIABLE}"
+    """Whether timings on this machine exclude each other, and whether a timing is under way."""
+    advice = f"Name a file that all users who time here may open in {machine_lock.VARIABLE}"
     try:
         file = machine_lock.open_lock_file()
         try:
@@ -235,17 +237,17 @@ def _memory() -> HealthItem:
     import psutil
 
     memory = psutil.virtual_memory()
-    said = f"{memory.available / 1e9:.1f} GB of {memory.total / 1e9:.1f} GB are available"
+    message = f"{memory.available / 1e9:.1f} GB of {memory.total / 1e9:.1f} GB are available"
     if memory.available < LEAST_MEMORY:
         return HealthItem(
-            "memory", "machine", "warning", said, "Close what needs much, or compare fewer backends at a time"
+            "memory", "machine", "warning", message, "Close what needs much, or compare fewer backends at a time"
         )
-    return HealthItem("memory", "machine", "ok", said)
+    return HealthItem("memory", "machine", "ok", message)
 
 
 def _disk(parent: Path) -> HealthItem:
-    """Whether runs can be kept where they are kept by default."""
-    folder = next((one for one in (parent, *parent.parents) if one.is_dir()), Path())
+    """Whether runs can be saved in their default folder."""
+    folder = next((candidate for candidate in (parent, *parent.parents) if candidate.is_dir()), Path())
     advice = "Name a folder that can be written with -o"
     try:
         free = shutil.disk_usage(folder).free
@@ -253,7 +255,7 @@ def _disk(parent: Path) -> HealthItem:
         return HealthItem("runs", "machine", "warning", f"{parent} cannot be looked at: {error.strerror}", advice)
     if not os.access(folder, os.W_OK):
         return HealthItem("runs", "machine", "warning", f"{parent} cannot be written from here", advice)
-    said = f"kept in {parent}, where {free / 1e9:.1f} GB are free"
+    message = f"kept in {parent}, where {free / 1e9:.1f} GB are free"
     return HealthItem(
-        "runs", "machine", "warning" if free < LEAST_DISK else "ok", said, advice if free < LEAST_DISK else ""
+        "runs", "machine", "warning" if free < LEAST_DISK else "ok", message, advice if free < LEAST_DISK else ""
     )

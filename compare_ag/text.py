@@ -1,4 +1,4 @@
-"""Strangers' text on its way to a terminal: plugin names, reasons, file names. Standard library only."""
+"""Makes text from plugins and files (names, reasons, file names) safe for a terminal. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that move the cursor, turn the direction of writing or show nothing at all"""
+"""Unicode categories that move the cursor, turn the direction of writing or are invisible"""
 
 
 def printable(text: str) -> str:
@@ -37,9 +37,9 @@ def escape_surrogates(text: str) -> str:
 
 def clock_time(seconds: float) -> str:
     """``0:07``, ``12:30``, ``1:02:03``."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    minutes, seconds_left = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
 def shortened(text: str, most: int) -> str:
@@ -48,7 +48,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-# Not compiled here: that takes longer than importing this module, and few processes ever meet a path.
+# Not compiled here: that takes longer than importing this module, and few processes ever need it.
 _QUOTED_PATH = r"""(['"])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\\\\)[^'"\n]*[\\/][^'"\n]*\1"""
 _HOME = r"""(?x)(?<![\w.])(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])
     [^\s'"<>|:;,()\[\]{}\\/]+(?:(?:[ ][A-Z][\w.-]*){1,3}(?=[\\/]))?  # "Jane Doe/", and no word of a sentence
@@ -65,22 +65,22 @@ _PATH = r"""(?x)(?:(?<![\w./~…])(?:file://)?    # not within a word, a relativ
 
 @cache
 def _homes() -> re.Pattern[str] | None:
-    """The home folders of this system whose names have blanks or the like, by which no pattern would know them."""
-    found = set()
-    from pathlib import Path  # here, for every worker would pay for it, and most texts have no path
+    """The home folders of this system whose names contain blanks or the like, which the patterns above do not match."""
+    homes = set()
+    from pathlib import Path  # imported late, because every worker would pay for it, and most texts contain no path
 
     with contextlib.suppress(RuntimeError, OSError):
-        found.add(str(Path.home()))
+        homes.add(str(Path.home()))
     with contextlib.suppress(ImportError, OSError):
         import pwd  # not on Windows
 
-        found |= {one.pw_dir for one in pwd.getpwall()}
-    odd = sorted((home for home in found if re.search(r"[^\w./\\:-]", home)), key=len, reverse=True)
+        homes |= {entry.pw_dir for entry in pwd.getpwall()}
+    odd = sorted((home for home in homes if re.search(r"[^\w./\\:-]", home)), key=len, reverse=True)
     return re.compile(rf"(?:{'|'.join(map(re.escape, odd))})(?!\w)") if odd else None
 
 
 def without_paths(text: str) -> str:
-    """The text with each absolute path cut down to its last part: folders name people, machines and employers.
+    """The text with each absolute path cut to its last part, because folders name people, machines and employers.
 
     >>> without_paths("cannot read /srv/lab/x.csv, '/srv/my data/y.csv' or data/z.csv")
     "cannot read …/x.csv, '…/y.csv' or data/z.csv"
@@ -88,18 +88,18 @@ def without_paths(text: str) -> str:
     homes = _homes()
     text = text if homes is None else homes.sub("~", text)
     text = re.sub(_QUOTED_PATH, _last_part, re.sub(_HOME, "~", text))
-    return re.sub(_PATH, lambda found: f"{found['flag'] or ''}…/", text)
+    return re.sub(_PATH, lambda match: f"{match['flag'] or ''}…/", text)
 
 
 def _last_part(quoted: re.Match[str]) -> str:
-    """A quoted path, which may hold spaces, without its folders."""
+    """A quoted path, which may contain spaces, without its folders."""
     mark, inside = quoted[1], quoted[0][1:-1]
     name = re.split(r"[\\/]", inside)[-1]
     return f"{mark}…/{name}{mark}"
 
 
 def everywhere(value: Any, change: Callable[[str], str]) -> Any:
-    """JSON-able values with every text in them changed, keys included."""
+    """A JSON-able value with every text in it changed, keys included."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -152,7 +152,7 @@ def check_inputs(subject: Subject) -> str:
         raise CheckFailedError(f"to_numpy writes into {names}: a tensor that was read differs from before")
     if answer.data_written:
         raise CheckFailedError("X or y differ from what was sent: forward, backward or update writes into them")
-    changed = answer.changed(route.weights)
+    changed = answer.changed_points(route.weights)
     if changed.size:
         raise CheckFailedError(f"the weights changed at the point '{route.names[changed[0]]}'")
     return f"unchanged after {2 * len(route.names)} evaluations"

@@ -205,7 +205,7 @@ class Subject:
             self.wrote.add(f"to_numpy writes into {', '.join(answer.changed_by_reading)}")
         if answer.data_written:
             self.wrote.add("it writes into X or y")
-        if answer.changed(weights).size:
+        if answer.changed_points(weights).size:
             self.wrote.add("it writes into the weights")
         return answer
 

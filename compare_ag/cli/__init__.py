@@ -1,7 +1,7 @@
-"""The command line. One module for each command, imported when it is called and not before.
+"""The command line. One module for each command, imported only when the command is called.
 
-``--version`` is answered before anything is imported, and neither ``--help`` nor ``list`` nor completion may touch
-numpy, a framework or a plugin (tested): a tool that takes a second to print its help is not asked for help.
+``--version`` is answered before any import, and neither ``--help`` nor ``list`` nor completion may import numpy, a
+framework or a plugin (tested), because help must appear at once.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PROGRAM = "compare-ag"
 COMPLETION = "_COMPARE_AG_COMPLETE"
 
 READER_GONE = 141
-"""128 + SIGPIPE: how every tool ends whose reader has left, as in ``compare-ag run | head``. Not 0, for the verdict
-was not read, and no `ExitCode`, for nothing of ours has failed; what a run saves is saved before it prints."""
+"""128 + SIGPIPE: the exit code of every tool whose reader has left, as in ``compare-ag run | head``. Not 0, because the
+verdict was not read, and no `ExitCode`, because the command did not fail; a run is saved before it is printed."""
 
 LOST_SECONDS = 0.02
-"""until the finalizer is over in which an interrupt was lost"""
+"""seconds until the finalizer in which an interrupt was lost has ended"""
 
 _TAKES_NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""Errors of writing. One that reaches `_explain` without a file's name is no bug: a standard stream, or a file that was
-open already, took no more of what was asked for."""
+"""Errors of writing. Without a file's name in `_explain` such an error is no bug: a standard stream, or a file that was
+open already, accepted no more data."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     _replace_closed_streams()
     _restore_warning_filters()
     sys.unraisablehook = _resend_lost_interrupt
-    arguments = [*(sys.argv[1:] if argv is None else argv)]  # not list(): the command of that name hides it here
+    arguments = [*(sys.argv[1:] if argv is None else argv)]  # not list(), which the command of that name shadows here
     try:
         code = _answer(arguments)
-        sys.stdout.flush()  # here, for at the interpreter's end a closed pipe would print a traceback
+        sys.stdout.flush()  # at the interpreter's end a closed pipe would print a traceback
     except BrokenPipeError:
         code = READER_GONE
     except OSError as error:
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _replace_closed_streams() -> None:
     """Put the null device where a standard stream is closed (``>&-``), which Python shows as None.
 
-    In the order of their numbers, so that each gets the lowest free one, its own: else the next pipe or file of ours
-    would become the standard stream of whatever is started.
+    In the order of their numbers, so that each gets its own number, the lowest free one; else the next pipe or file of
+    this process would become a standard stream of its children.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -63,8 +63,8 @@ def _replace_closed_streams() -> None:
 
 
 def _restore_warning_filters() -> None:
-    """Take back ``-W`` and PYTHONWARNINGS: they are for developers of Python code, and would make a library's warning
-    our error."""
+    """Undo ``-W`` and PYTHONWARNINGS: they are for developers of Python code, and would turn a library's warning into
+    an error of this program."""
     if sys.warnoptions:
         import warnings
 
@@ -74,7 +74,7 @@ def _restore_warning_filters() -> None:
 
 
 def _resend_lost_interrupt(lost: sys.UnraisableHookArgs) -> None:
-    """Send an interrupt again that arrived while Python ran a finalizer, where it would be printed and forgotten."""
+    """Resend an interrupt that arrived while Python ran a finalizer, where Python prints and drops it."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
         return
@@ -83,22 +83,22 @@ def _resend_lost_interrupt(lost: sys.UnraisableHookArgs) -> None:
 
     number = signal.SIGTERM if lost.exc_type.__name__ == "Terminated" else signal.SIGINT
     main_thread = threading.main_thread().ident
-    assert main_thread is not None  # it runs, or nobody would be here
+    assert main_thread is not None  # this code runs in it
     threading.Timer(LOST_SECONDS, signal.pthread_kill, (main_thread, number)).start()
 
 
 def not_written(error: OSError, hint: str = "") -> ExitCode:
-    """Say that the output could not be written, and ``hint``, what that does not touch; return the exit code."""
+    """Report that the output could not be written, and in ``hint`` what is unaffected; return the exit code."""
     _forget_unwritten(sys.stdout)
     from compare_ag.text import printable
 
-    said = f"the output could not be written: {error.strerror or error}"
-    _say(f"error: {printable('; '.join(filter(None, [said, hint])))}")
+    failure = f"the output could not be written: {error.strerror or error}"
+    _say(f"error: {printable('; '.join(filter(None, [failure, hint])))}")
     return ExitCode.NOT_SAVED
 
 
 def _forget_unwritten(stream: TextIO) -> None:
-    """Let what cannot be written go nowhere: at its end the interpreter would try again, and exit with 120."""
+    """Send data that cannot be written to the null device: else the interpreter would retry at its end and exit 120."""
     try:
         stream.flush()
     except OSError:
@@ -106,7 +106,7 @@ def _forget_unwritten(stream: TextIO) -> None:
 
 
 def _answer(arguments: list[str]) -> int:
-    """Do what is asked; return the exit code. Raises `OSError` where stdout fails, and nothing else."""
+    """Run the command; return the exit code. Raises `OSError` where stdout fails, and no other exception."""
     try:
         if arguments == ["--version"]:
             print(f"{PROGRAM} {compare_ag.__version__}")
@@ -117,7 +117,7 @@ def _answer(arguments: list[str]) -> int:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors=register())  # a terminal without µ still gets its table
         return _dispatch(arguments)
-    except SystemExit as stop:  # how a command hands over its exit code
+    except SystemExit as stop:  # the way in which a command returns its exit code
         return int(stop.code or 0)
     except KeyboardInterrupt as stop:
         _say("interrupted")
@@ -131,7 +131,7 @@ def _answer(arguments: list[str]) -> int:
 def _dispatch(arguments: list[str]) -> int:
     """Let click parse and call the command.
 
-    Not through click's own ``main``: it ends an interrupt and a closed pipe with 1, which here says that numbers
+    Not through click's own ``main``, which exits with 1 after an interrupt and a closed pipe; here 1 means that numbers
     disagree.
     """
     from click.exceptions import ClickException, Exit
@@ -148,14 +148,14 @@ def _dispatch(arguments: list[str]) -> int:
     except Exit as end:
         return end.exit_code
     except ClickException as error:
-        with contextlib.suppress(OSError):  # where stderr takes nothing, the exit code says it alone
+        with contextlib.suppress(OSError):  # where stderr accepts no data, the exit code alone reports it
             error.show()
         return ExitCode.USAGE
     return ExitCode.OK
 
 
 def _explain(error: Exception) -> ExitCode:
-    """Say what went wrong in one message; return the exit code. Known errors are told by name, to import nothing."""
+    """Report the error in one message; return the exit code. Known errors are compared by name, without imports."""
     known = {
         "ProblemError": ExitCode.USAGE,
         "SelectionError": ExitCode.USAGE,
@@ -178,7 +178,7 @@ def _explain(error: Exception) -> ExitCode:
 
 
 def _bug_report(error: Exception) -> str:
-    """Keep the traceback in a file and say where."""
+    """Save the traceback in a file and return a message that names the file."""
     import tempfile
     import traceback
 
@@ -191,10 +191,10 @@ def _bug_report(error: Exception) -> str:
         where = f"The details are in {file.name}"
     except OSError:
         where = f"The details could not be saved:\n{text}"
-    said = printable(f"{type(error).__name__}: {error}")
-    return f"this is a bug in compare-ag ({said}). {where}; please report it with them."
+    description = printable(f"{type(error).__name__}: {error}")
+    return f"this is a bug in compare-ag ({description}). {where}; please report it with them."
 
 
 def _say(message: str) -> None:
-    with contextlib.suppress(OSError):  # where stderr takes nothing, the exit code says it alone
+    with contextlib.suppress(OSError):  # where stderr accepts no data, the exit code alone reports it
         print(f"{PROGRAM}: {message}", file=sys.stderr)

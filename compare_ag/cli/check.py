@@ -41,18 +41,18 @@ EPILOG = """Examples:
 
 
 class CheckIds(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
-    """Ids of checks, separated by commas; completes the one after the last comma."""
+    """Ids of checks, separated by commas; completes the id after the last comma."""
 
     name = "ids"
 
     def convert(
         self, value: str | list[str], param: plain_click.Parameter | None, ctx: plain_click.Context | None
     ) -> list[str]:
-        """``"l2, step"`` → ``["l2", "step"]``. Fails for an unknown id, with what may have been meant."""
+        """``"l2, step"`` → ``["l2", "step"]``. Fails for an unknown id, with the nearest known id."""
         from compare_ag.check.ladder import CHECKS
 
         ids = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-        for unknown in (one for one in ids if one not in CHECKS):
+        for unknown in (id for id in ids if id not in CHECKS):
             import difflib
 
             close = difflib.get_close_matches(unknown, CHECKS, n=1)
@@ -102,8 +102,8 @@ def check(
 
     if listing:
         width = max(map(len, CHECKS))
-        for one in CHECKS.values():
-            print(f"{one.id.ljust(width)}  {one.meaning}")
+        for check in CHECKS.values():
+            print(f"{check.id.ljust(width)}  {check.meaning}")
         return
     if not name or len(name) != 1:
         raise click.UsageError("name one backend to check, as `compare-ag list` shows it")
@@ -112,10 +112,10 @@ def check(
     results: list[CheckResult] = []
     wanted = [id for id in CHECKS if only is None or id in only]
     interrupted = False
-    with Steps(lines=False) as steps:  # a backend that hangs keeps its check for minutes: say which
+    with Steps(lines=False) as steps:  # a backend may hang in a check for minutes, so the line names the check
 
-        def announce(one: Check) -> None:
-            steps.show(one.id, len(results), len(wanted))
+        def announce(check: Check) -> None:
+            steps.show(check.id, len(results), len(wanted))
 
         def observe(result: CheckResult) -> None:
             results.append(result)
@@ -146,16 +146,16 @@ def check(
 def _for_ci(
     name: str, results: list[CheckResult], unasked: list[str], *, ci: bool, junit: Path | None
 ) -> list[ExitCode]:
-    """Write what a CI server reads, before the summary is printed; what could not be written is an exit code."""
-    kept = [
+    """Write the files for a CI server before the summary is printed; return an exit code for each failure."""
+    written = [
         keep_junit(junit, lambda: _junit(name, results, unasked)),
         keep_summary(asked=ci, make=lambda: _markdown(name, results, unasked)),
     ]
-    return [] if all(kept) else [ExitCode.NOT_SAVED]
+    return [] if all(written) else [ExitCode.NOT_SAVED]
 
 
 def _junit(name: str, results: list[CheckResult], unasked: list[str]) -> bytes:
-    """A case for each check; those that were not made are skipped."""
+    """A case for each check; checks that were not made are skipped."""
     from compare_ag.report.junit import Case, Outcome, Suite, junit
 
     cases = []
@@ -177,8 +177,8 @@ def _markdown(name: str, results: list[CheckResult], unasked: list[str]) -> str:
     from compare_ag.report.table import Column, Table
 
     failed = [result for result in results if result.status == "failed"]
-    said = "every check that applies is passed" if not failed and not unasked else "not every check is passed"
-    parts = [f"### compare-ag check {markdown(name)}: {said}", _counted(results, unasked)]
+    summary = "every check that applies is passed" if not failed and not unasked else "not every check is passed"
+    parts = [f"### compare-ag check {markdown(name)}: {summary}", _count_text(results, unasked)]
     if failed:
         columns: list[Column[CheckResult]] = [
             Column("check", lambda result: result.id, left=True),
@@ -191,7 +191,7 @@ def _markdown(name: str, results: list[CheckResult], unasked: list[str]) -> str:
 
 
 def _annotations(name: str, failed: list[CheckResult]) -> list[str]:
-    """An error for each failure, the one to mend first before the others: GitHub shows ten of a step."""
+    """An error for each failure, the check to mend first before the others, because GitHub shows only ten per step."""
     from compare_ag.report.github import annotation
 
     first = [_next(failed)] if failed else []
@@ -209,34 +209,34 @@ def _line(result: CheckResult, *, coloured: bool) -> str:
 
 
 def _next(failed: list[CheckResult]) -> CheckResult:
-    """The check to mend first: the root of the smallest that failed, or that one itself where its root was not run."""
+    """The check to mend first: the root of the smallest failed check, or that check where its root was not run."""
     return next((result for result in failed if result.id == failed[0].root), failed[0])
 
 
 def _summary(name: str, results: list[CheckResult], failed: list[CheckResult], unasked: list[str]) -> list[str]:
-    """Each cause in full and once, what to do next last, where a terminal ends; then how many passed."""
+    """Each cause in full and once, the check to mend first at the end, then how many passed."""
     lines = []
     if unasked:
         lines.append(f"not asked, because '{results[-1].id}' failed: {', '.join(unasked)}")
     if failed:
         first = _next(failed)
-        others = [result for result in failed if result is not first]
-        if not first.cause and not first.worker_failed and first.id != INPUTS:  # few numbers tell little
-            first = replace(first, cause=next((result.cause for result in others if result.cause), ""))
+        further = [result for result in failed if result is not first]
+        if not first.cause and not first.worker_failed and first.id != INPUTS:  # a few numbers suggest no cause
+            first = replace(first, cause=next((result.cause for result in further if result.cause), ""))
         own: dict[str, list[CheckResult]] = {}
         same = []
-        for result in others:
+        for result in further:
             if _has_its_own_cause(result, first):
                 own.setdefault(result.cause or result.message, []).append(result)
             else:
                 same.append(result.id)
         for result, *more in reversed(own.values()):
-            lines += ["", *_explanation(result, same=[other.id for other in more])]
+            lines += ["", *_explanation(result, same=[related.id for related in more])]
         lines += ["", *_explanation(first, "Next: ", same), *(f"  | {line}" for line in first.log.splitlines())]
-    return [*lines, "", f"{printable(name)}: {_counted(results, unasked)}"]
+    return [*lines, "", f"{printable(name)}: {_count_text(results, unasked)}"]
 
 
-def _counted(results: list[CheckResult], unasked: list[str]) -> str:
+def _count_text(results: list[CheckResult], unasked: list[str]) -> str:
     """``40 passed, 1 failed, 2 skipped``."""
     count = {status: sum(r.status == status for r in results) for status in ("passed", "failed", "skipped")}
     counted = f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
@@ -244,7 +244,7 @@ def _counted(results: list[CheckResult], unasked: list[str]) -> str:
 
 
 def _has_its_own_cause(result: CheckResult, first: CheckResult) -> bool:
-    """Whether a failure is known to have another cause than the check that is to be mended first."""
+    """Whether a failure is known to have another cause than the check to be mended first."""
     if result.worker_failed:
         return result.message != first.message
     known = bool(result.cause) and not result.cause.startswith("consistent with")
@@ -252,7 +252,7 @@ def _has_its_own_cause(result: CheckResult, first: CheckResult) -> bool:
 
 
 def _explanation(result: CheckResult, word: str = "", same: Sequence[str] = ()) -> list[str]:
-    """A failure in full; ``same``: ids of what failed too and shows no other cause."""
+    """A failure in full; ``same``: ids of other failed checks that show no cause of their own."""
     lines = [f"{word}{printable(result.id)}: {result.meaning}", f"  seen:  {printable(result.message)}"]
     lines += [f"  cause: {result.cause}"] if result.cause else []
     lines += [f"  do:    {result.advice}", f"  again: {result.command}"]

@@ -1,4 +1,4 @@
-"""What `run` and `check` leave for a CI server: ``--ci`` for GitHub, ``--junit FILE`` for all."""
+"""Output of `run` and `check` for a CI server: ``--ci`` for GitHub, ``--junit FILE`` for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compare_ag.cli.common import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
-"""the variable by which GitHub names the file that becomes the page of the job"""
+"""the variable with which GitHub names the file that becomes the page of the job"""
 
 _OPTIONS = (
     click.option(
@@ -34,7 +34,7 @@ def ci_options(command: F) -> F:
 
 
 def keep_junit(path: Path | None, make: Callable[[], bytes]) -> bool:
-    """Write the file that ``--junit`` asks for. False: it could not be written, and stderr says why."""
+    """Write the file of ``--junit``. Returns False, with the reason on stderr, where it could not be written."""
     if path is None:
         return True
     from compare_ag.records import SaveError, write_bytes
@@ -48,7 +48,7 @@ def keep_junit(path: Path | None, make: Callable[[], bytes]) -> bool:
 
 
 def keep_summary(*, asked: bool, make: Callable[[], str]) -> bool:
-    """Add to the job's summary where GitHub names a file for it. False: it could not be, and stderr says why."""
+    """Add to the job's summary where GitHub names a file. On failure returns False, with the reason on stderr."""
     path = os.environ.get(SUMMARY, "")
     if not asked or not path:
         return True
@@ -71,5 +71,5 @@ def annotate(lines: Iterable[str], file: TextIO) -> None:
 def _complain(message: str) -> None:
     from compare_ag.text import printable
 
-    with contextlib.suppress(OSError):  # where stderr takes nothing, the exit code says it alone
+    with contextlib.suppress(OSError):  # where stderr accepts no data, the exit code alone reports it
         print(f"compare-ag: error: {printable(message)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the commands share: parameter types, the classes of commands, the report's console."""
+"""Shared by the commands: parameter types, the classes of commands, the report's console."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 PIPED_WIDTH = 160
-"""columns when nobody's terminal sets them: wide enough that no table folds"""
+"""columns where no terminal sets them: wide enough that no table folds"""
 
 
 LONGEST = 366 * 86400.0
-"""Seconds that an option may ask for: a year."""
+"""the largest number of seconds for an option: a year"""
 
 
 class Seconds(click.ParamType[float]):
@@ -83,7 +83,7 @@ class Count(click.ParamType[int]):
 
 
 class KeepsEpilog:
-    """A command whose epilog is printed line by line as it is written; click would fill it as a paragraph."""
+    """A command whose epilog is printed line by line as written; click would make it a single paragraph."""
 
     epilog: str | None
 
@@ -101,7 +101,7 @@ class TrainingCommand(Command):
     """A command that trains and times nothing: it waits while another process is timing, and timing waits for it."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command under the machine's shared lock; what only lists its topics or checks needs none."""
+        """Run the command under the machine's shared lock; a listing of topics or checks needs no lock."""
         if ctx.params.get("listing"):
             return super().invoke(ctx)
         from compare_ag.host import machine_lock
@@ -111,32 +111,32 @@ class TrainingCommand(Command):
 
 
 def say_waiting() -> Callable[[str], None]:
-    """What tells on stderr for whom a command waits: a line whenever that changes."""
+    """A function that reports on stderr which process a command waits for: a line at each change."""
     from compare_ag.text import printable
 
-    said = ""
+    last_reason = ""
 
     def tell(reason: str) -> None:
-        nonlocal said
-        if reason and reason != said:
-            with contextlib.suppress(OSError):  # a reader that has gone must not end the command
+        nonlocal last_reason
+        if reason and reason != last_reason:
+            with contextlib.suppress(OSError):  # a closed stderr must not end the command
                 print(f"waiting: {printable(reason)}", file=sys.stderr, flush=True)
-        said = reason
+        last_reason = reason
 
     return tell
 
 
 class BackendNames(click.ParamType):  # type: ignore[type-arg]  # only the newest click is generic here
-    """Backend names separated by commas; completes the one after the last comma."""
+    """Backend names separated by commas; completes the name after the last comma."""
 
     name = "names"
 
     def convert(self, value: str | list[str], param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """``"torch, numpy"`` → ``["torch", "numpy"]``; whether they exist is the inventory's to say."""
+        """``"torch, numpy"`` → ``["torch", "numpy"]``; the inventory checks whether they exist."""
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Names that are not yet in the list; a missing one too, for its error says how to install it."""
+        """Names that are not yet in the list, missing backends included, whose error explains how to install them."""
         from compare_ag.host.discovery import discover
 
         before, comma, partial = incomplete.rpartition(",")
@@ -175,7 +175,11 @@ class ProblemText(click.ParamType):  # type: ignore[type-arg]  # only the newest
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names of built-in problems, with their one-line descriptions as help."""
-        return [CompletionItem(name, help=said) for name, said in PROBLEM_NAMES.items() if name.startswith(incomplete)]
+        return [
+            CompletionItem(name, help=description)
+            for name, description in PROBLEM_NAMES.items()
+            if name.startswith(incomplete)
+        ]
 
 
 salvage_option = click.option(
@@ -197,12 +201,12 @@ def print_report(run: Run, console: Console, *, details: bool, asked: str | None
 
 
 def report_console(*, stderr: bool = False) -> Console:
-    """Where reports are printed: the terminal's width, or a fixed one that folds nothing when piped."""
+    """The console for reports: as wide as the terminal, or on a pipe of a fixed width in which no table folds."""
     from rich.console import Console
 
     class ReportConsole(Console):
         def on_broken_pipe(self) -> None:
-            """Let `main` end it; rich would exit with 1, which here says that numbers disagree."""
+            """Leave it to `main`: rich would exit with 1, which here means that numbers disagree."""
             raise BrokenPipeError
 
     stream = sys.stderr if stderr else sys.stdout
@@ -215,7 +219,7 @@ def report_console(*, stderr: bool = False) -> Console:
 
 
 def progress_console() -> Console:
-    """Where progress is shown: a terminal only where stderr is one, whatever FORCE_COLOR asks for."""
+    """The console for progress: a terminal only where stderr is one, whatever FORCE_COLOR says."""
     from rich.console import Console
 
     return Console(stderr=True, force_terminal=sys.stderr.isatty())

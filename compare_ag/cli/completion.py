@@ -1,8 +1,8 @@
 """``compare-ag completion SHELL``: the Tab key for bash, zsh and fish, printed or installed.
 
 The script is click's, which asks `compare-ag` itself for the words. Installing writes it into a folder of the user's
-own data and adds one line to the file that the shell reads when it starts; fish reads a folder of its own and needs no
-line. Installing again changes nothing that is there already.
+own data and adds one line to the shell's startup file; fish reads a folder of its own and needs no line. A second
+installation changes nothing.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def completion(shell: str | None, install: bool) -> None:
     _write(script, text)
     print(f"wrote {printable(str(script))}")
     if rc is not None:
-        line = f"[ -f {_quoted(script)} ] && . {_quoted(script)}  {MARK}"
+        line = f"[ -f {_quote(script)} ] && . {_quote(script)}  {MARK}"
         before = rc.read_text(encoding="utf-8", errors="surrogateescape") if rc.is_file() else ""
         if line in before.splitlines():
             print(f"{printable(str(rc))} names it already")
         else:
-            kept = "".join(one for one in before.splitlines(keepends=True) if not one.rstrip().endswith(MARK))
-            _write(rc, kept + ("\n" if kept and not kept.endswith("\n") else "") + line + "\n")
+            startup = "".join(entry for entry in before.splitlines(keepends=True) if not entry.rstrip().endswith(MARK))
+            _write(rc, startup + ("\n" if startup and not startup.endswith("\n") else "") + line + "\n")
             print(f"added a line to {printable(str(rc))}; without it, nothing is completed")
     print("A shell that is opened from now on completes compare-ag.")
 
@@ -59,7 +59,7 @@ def _of_this_user() -> str:
 
 
 def places(shell: str, home: Path) -> tuple[Path, Path | None]:
-    """Where the script goes, and the file that has to name it; None where the shell finds it by itself."""
+    """(the path of the script, the startup file that must name it); None where the shell finds the script by itself."""
     if shell == "fish":
         return _folder("XDG_CONFIG_HOME", home / ".config") / "fish" / "completions" / "compare-ag.fish", None
     script = _folder("XDG_DATA_HOME", home / ".local" / "share") / "compare-ag" / f"completion.{shell}"
@@ -69,24 +69,24 @@ def places(shell: str, home: Path) -> tuple[Path, Path | None]:
 
 
 def _folder(variable: str, default: Path) -> Path:
-    """The folder that a variable names; relative ones do not count, as the XDG specification says."""
+    """The folder that a variable names; relative paths are ignored, as the XDG specification demands."""
     named = Path(os.environ.get(variable, ""))
     return named if named.is_absolute() else default
 
 
 def _script(shell: str) -> str:
-    """Click's script for the shell, and for zsh the start of its completion where nobody has started it."""
+    """Click's script for the shell; for zsh also the start of its completion where it has not been started."""
     from click.shell_completion import get_completion_class
 
     from compare_ag.cli import COMPLETION, PROGRAM
     from compare_ag.cli.group import cli
 
     kind = get_completion_class(shell)
-    assert kind is not None  # all of SHELLS are click's own
+    assert kind is not None  # click has a class for all of SHELLS
     source = kind(cli, {}, PROGRAM, COMPLETION).source()
     if shell == "zsh":
-        head, _, rest = source.partition("\n")  # the first line, #compdef, must stay the first
-        return f"{head}\n\n(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit; }}\n{rest}"
+        head, _, body = source.partition("\n")  # the first line, #compdef, must stay the first
+        return f"{head}\n\n(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit; }}\n{body}"
     return source
 
 
@@ -96,7 +96,7 @@ def _write(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     import shlex
 
     return shlex.quote(str(path))

@@ -1,4 +1,4 @@
-"""``compare-ag doctor``: what is installed, what is missing and how to add it, is the machine fit for timing."""
+"""``compare-ag doctor``: installed and missing parts, how to add them, and whether the machine is fit for timing."""
 
 from __future__ import annotations
 
@@ -46,38 +46,38 @@ def doctor(strict: bool, as_json: bool) -> None:
     with Steps() as steps:
         try:
             for finding in examine(tell=steps.show):
-                findings.append(finding)  # noqa: PERF402 - an interrupt keeps what there is; list() would lose it
+                findings.append(finding)  # noqa: PERF402 - an interrupt keeps the items so far; list() would lose them
         except KeyboardInterrupt:
             interrupted = True
     code = ExitCode.INTERRUPTED if interrupted else exit_code(findings, strict=strict)
-    fit = not any(one.state == "warning" and one.group == "machine" for one in findings)
+    fit = not any(item.state == "warning" and item.group == "machine" for item in findings)
     if as_json:
         import json
 
-        rows = [one._asdict() for one in findings]
+        rows = [item._asdict() for item in findings]
         print(json.dumps({"schema": SCHEMA, "exit_code": code, "fit": fit, "findings": rows}, indent=1))
     elif findings:
         for line in _lines(findings, fit=fit, coloured=wants_colour(sys.stdout)):
             print(line)
     if interrupted:
-        print("interrupted: what was not looked at is left out", file=sys.stderr)
+        print("interrupted: the remaining findings are left out", file=sys.stderr)
     sys.exit(code)
 
 
 def _lines(findings: Sequence[HealthItem], *, fit: bool, coloured: bool) -> Iterator[str]:
-    """The findings in their two groups, each with what to do below it; the answer last."""
-    width = max(len(printable(one.id)) for one in findings)
+    """The findings in their two groups, each with its advice below it; the answer last."""
+    width = max(len(printable(item.id)) for item in findings)
     for group, title in TITLES.items():
         yield title
-        for one in findings:
-            if one.group == group:
-                state = one.state.ljust(7)
-                shown = click.style(state, fg=COLOURS[one.state]) if coloured else state
-                yield f"  {shown}  {printable(one.id).ljust(width)}  {printable(one.message)}"
-                if one.advice:
-                    yield f"  {'':7}  {'':{width}}  -> {printable(one.advice)}"
+        for item in findings:
+            if item.group == group:
+                state = item.state.ljust(7)
+                shown = click.style(state, fg=COLOURS[item.state]) if coloured else state
+                yield f"  {shown}  {printable(item.id).ljust(width)}  {printable(item.message)}"
+                if item.advice:
+                    yield f"  {'':7}  {'':{width}}  -> {printable(item.advice)}"
         yield ""
-    backends = [one for one in findings if one.id.startswith("backend ") and one.state == "ok"]
-    names = ", ".join(one.id.removeprefix("backend ") for one in backends)
+    backends = [item for item in findings if item.id.startswith("backend ") and item.state == "ok"]
+    names = ", ".join(item.id.removeprefix("backend ") for item in backends)
     yield f"Ready to run: {printable(names) or 'no backend'}."
     yield "The machine is fit for timing." if fit else "Times from this machine need care: see the warnings."

@@ -1,4 +1,4 @@
-"""``compare-ag explain``: what each backend's autograd really does, by running it; all topics, or one in full."""
+"""``compare-ag explain``: how each backend's autograd behaves, shown by running it; all topics, or one in full."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Topic(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
     name = "topic"
 
     def convert(self, value: str, param: plain_click.Parameter | None, ctx: plain_click.Context | None) -> str:
-        """The id itself. Fails for an unknown one, with what may have been meant."""
+        """The id itself. Fails for an unknown id, with the nearest known one."""
         from compare_ag.lab import QUESTIONS
 
         if value not in QUESTIONS:
@@ -57,7 +57,11 @@ class Topic(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
 
         from compare_ag.lab import QUESTIONS
 
-        return [CompletionItem(one.id, help=one.asks) for one in QUESTIONS.values() if one.id.startswith(incomplete)]
+        return [
+            CompletionItem(question.id, help=question.asks)
+            for question in QUESTIONS.values()
+            if question.id.startswith(incomplete)
+        ]
 
 
 @click.command(cls=TrainingCommand, epilog=EPILOG)
@@ -93,52 +97,56 @@ def explain(topic: str | None, backends: list[str] | None, listing: bool, as_jso
             steps.show(f"{name}: {reply.question.id}", next(answered), len(offers) * len(questions))
 
         steps.show(f"starting {', '.join(offers)}")
-        found = interview(offers, questions, list(QUESTIONS), observe, tick=steps.again)
+        interviews = interview(offers, questions, list(QUESTIONS), observe, tick=steps.again)
     console = report_console(stderr=as_json)
     if topic is None:
-        show(console, Matrix(list(questions.values()), found))
+        show(console, Matrix(list(questions.values()), interviews))
         console.print()
         console.print("Found by running code just now; `compare-ag explain TOPIC` shows what ran.", style="dim")
     else:
-        for part in full(questions[topic], found):
+        for part in full(questions[topic], interviews):
             show(console, part)
-    _say_what_is_wrong(found, in_full=topic is not None)
+    _say_what_is_wrong(interviews, in_full=topic is not None)
     if as_json:
-        _print_json(questions, found)
-    broken = any(reply.status in ("failed", "malformed") for one in found for reply in one.replies.values())
+        _print_json(questions, interviews)
+    broken = any(
+        reply.status in ("failed", "malformed") for interview in interviews for reply in interview.replies.values()
+    )
     codes = [ExitCode.BACKEND_FAILED] if broken else []
-    if any(one.interrupted for one in found):
+    if any(interview.interrupted for interview in interviews):
         codes.append(ExitCode.INTERRUPTED)
         print("interrupted: what was not asked has no answer", file=sys.stderr)
     sys.exit(ExitCode.worst(codes))
 
 
 def _list(questions: dict[str, Question], topic: str | None, file: TextIO) -> None:
-    """Each topic with what it asks; of one alone, the evidence too."""
+    """Each topic with its question; for a single topic, the evidence too."""
     width = max(map(len, questions))
-    for one in questions.values():
-        print(f"{one.id.ljust(width)}  {one.asks}", file=file)
+    for question in questions.values():
+        print(f"{question.id.ljust(width)}  {question.asks}", file=file)
     for name, field in questions[topic].evidence.items() if topic else ():
         print(f"  {name}: {field.kind}: {field.meaning}", file=file)
 
 
-def _print_json(questions: dict[str, Question], found: list[Interview]) -> None:
+def _print_json(questions: dict[str, Question], interviews: list[Interview]) -> None:
     import json
 
     from compare_ag.lab.output import document
 
-    print(json.dumps({"schema": SCHEMA, **document(list(questions.values()), found)}, indent=1))
+    print(json.dumps({"schema": SCHEMA, **document(list(questions.values()), interviews)}, indent=1))
 
 
-def _say_what_is_wrong(found: list[Interview], *, in_full: bool) -> None:
-    """On stderr: why a backend could not be asked, which answers are none, which nobody asked for."""
-    for one in found:
-        if one.failure:
-            print(f"compare-ag: {printable(one.name)}: {printable(one.failure)}", file=sys.stderr)
-        for reply in one.replies.values():
-            if reply.status in ("failed", "malformed") and not in_full and reply.reason != one.failure:
-                said = f"{printable(one.name)}, {reply.question.id}: {reply.status}: {printable(reply.reason)}"
-                print(f"compare-ag: {said}", file=sys.stderr)
-        for unknown in one.unknown:
-            said = f"{printable(one.name)} answers {printable(unknown)!r}, which is no question here"
-            print(f"warning: {said}", file=sys.stderr)
+def _say_what_is_wrong(interviews: list[Interview], *, in_full: bool) -> None:
+    """Report on stderr backends that could not be asked, malformed answers, and answers to unknown questions."""
+    for interview in interviews:
+        if interview.failure:
+            print(f"compare-ag: {printable(interview.name)}: {printable(interview.failure)}", file=sys.stderr)
+        for reply in interview.replies.values():
+            if reply.status in ("failed", "malformed") and not in_full and reply.reason != interview.failure:
+                complaint = (
+                    f"{printable(interview.name)}, {reply.question.id}: {reply.status}: {printable(reply.reason)}"
+                )
+                print(f"compare-ag: {complaint}", file=sys.stderr)
+        for unknown in interview.unknown:
+            complaint = f"{printable(interview.name)} answers {printable(unknown)!r}, which is no question here"
+            print(f"warning: {complaint}", file=sys.stderr)

@@ -26,10 +26,10 @@ EPILOG = """Examples:
 
 
 class _GraphFile(click.Path):
-    """A file whose ending says what is written."""
+    """A file whose ending chooses its format."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The path. Refused where the ending is another."""
+        """The path. Fails for any other ending."""
         path = Path(str(super().convert(value, param, ctx)))
         if path.suffix.lower() not in SUFFIXES:
             self.fail(f"{printable(str(path))!r} must end in .svg or .html", param, ctx)
@@ -74,14 +74,14 @@ def graph(
     if as_json:
         print(json.dumps(document_of(document), indent=1))
     if output is not None:
-        console.print(f"\n{_drawn(document, output)}", markup=False, soft_wrap=True)
+        console.print(f"\n{_draw(document, output)}", markup=False, soft_wrap=True)
     sys.exit(ExitCode.worst(codes(graph.status for graph in document.graphs)))
 
 
 def codes(statuses: Iterable[str]) -> list[ExitCode]:
-    """What each backend's status contributes to the exit code; one that offers no graph has not failed.
+    """The exit code of each backend's status; a backend that offers no graph has not failed.
 
-    Only an interrupt cancels: what was answered before has been shown.
+    Only an interrupt cancels, and answers before it have been shown.
     """
     from compare_ag.exit_codes import ExitCode
 
@@ -89,13 +89,13 @@ def codes(statuses: Iterable[str]) -> list[ExitCode]:
     return [known.get(status) or ExitCode.of_status(status) for status in statuses if status != "not-offered"]
 
 
-def _drawn(document: GraphDocument, path: Path) -> str:
-    """Draw into a file; say so. Raises `SaveError`."""
+def _draw(document: GraphDocument, path: Path) -> str:
+    """Draw into a file; return a message. Raises `SaveError`."""
     from compare_ag.records import write_bytes
     from compare_ag.report.graph.page import graph_file, graph_page
-    from compare_ag.report.graph.rows import shown
+    from compare_ag.report.graph.rows import recorded_graphs
 
-    if not shown(document):
+    if not recorded_graphs(document):
         return f"Nothing to draw: {printable(str(path))} was not written"
     page = path.suffix.lower() == ".html"
     write_bytes(path, (graph_page if page else graph_file)(document).encode())

@@ -29,11 +29,11 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "completion": "completion:completion",
 }
-"""in the order of ``--help``: where each is, within `compare_ag.cli`"""
+"""name → "module:attribute" within `compare_ag.cli`, in the order of ``--help``"""
 FORMER = {"selfcheck": "selftest_speed:speed"}
-"""names that a command had before"""
+"""former names of commands"""
 
-EPILOG = "Exit codes:\n" + "\n".join(f"  {code.value:>3}  {said}" for code, said in MEANINGS.items())
+EPILOG = "Exit codes:\n" + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""``compare-ag import-benchmark``: make a run directory of what pytest-benchmark has measured with our fixtures."""
+"""``compare-ag import-benchmark``: make a run directory from pytest-benchmark's measurements with our fixtures."""
 
 from __future__ import annotations
 

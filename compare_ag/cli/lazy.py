@@ -12,15 +12,15 @@ from compare_ag.cli.common import KeepsEpilog
 from compare_ag.text import printable
 
 LONGEST_SENTENCE = 500
-"""characters of a command's first sentence"""
+"""most characters of a command's first sentence"""
 
 
 class LazyGroup(KeepsEpilog, click.Group):
     """A group that knows where its commands are.
 
-    commands: for each name, in the order of ``--help``, "module:attribute" within `compare_ag.cli`.
+    commands: name → "module:attribute" within `compare_ag.cli`, in the order of ``--help``.
     hidden: the same for names that still work and are not listed.
-    default: the command that is meant where the first argument names none.
+    default: the command to run where the first argument is no command.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LazyGroup(KeepsEpilog, click.Group):
         self._default = default
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as people should meet them."""
+        """The names in the order of ``--help``."""
         return list(self._homes)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -59,13 +59,13 @@ class LazyGroup(KeepsEpilog, click.Group):
             formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command first where the arguments begin with an option of it, or are none."""
+        """Put the default command first where the arguments are empty or begin with one of its options."""
         if self._default is not None and (
             not args or (args[0].startswith("-") and args[0] not in self._own_options(ctx))
         ):
             args = [self._default, *args]
-        rest: list[str] = super().parse_args(ctx, args)
-        return rest
+        remaining: list[str] = super().parse_args(ctx, args)
+        return remaining
 
     def _own_options(self, ctx: click.Context) -> set[str]:
         return {*ctx.help_option_names, *(option for parameter in self.params for option in parameter.opts)}
@@ -73,10 +73,10 @@ class LazyGroup(KeepsEpilog, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may have been meant."""
+        """Find the command, or suggest the nearest name."""
         known = [*self._homes, *self._hidden]
         if args[0] not in known and not args[0].startswith("-"):
-            import difflib  # here, for completion pays for every import
+            import difflib  # imported late, because shell completion pays for every import
 
             if close := difflib.get_close_matches(args[0], self._homes, n=1):
                 ctx.fail(f"No such command '{printable(args[0])}'; did you mean '{close[0]}'?")

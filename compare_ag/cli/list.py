@@ -1,7 +1,7 @@
-"""``compare-ag list``: which backends there are, from metadata; with ``--probe`` each is really loaded.
+"""``compare-ag list``: the installed backends, from metadata; ``--probe`` loads each of them.
 
-Columns of plain text and not a rich table: rich alone would cost as much time as everything else here, and a line
-that somebody copies (how to install) must not be folded into a cell.
+Columns of plain text and not a rich table: importing rich takes as long as everything else here, and a line to be
+copied (how to install) must not be folded into a cell.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def list_backends(as_json: bool, probing: bool) -> None:
     from compare_ag.host.discovery import discover
 
     inventory = discover()
-    rows = _probed(inventory.offers) if probing else [_row(offer, probing=False) for offer in inventory.offers]
+    rows = _probe_rows(inventory.offers) if probing else [_row(offer, probing=False) for offer in inventory.offers]
     if as_json:
         import json
 
@@ -44,8 +44,8 @@ def list_backends(as_json: bool, probing: bool) -> None:
         print(f"warning: {note}", file=sys.stderr)
 
 
-def _probed(offers: Sequence[Offer]) -> list[dict[str, Any]]:
-    """The rows of backends that are loaded one after the other, which takes seconds."""
+def _probe_rows(offers: Sequence[Offer]) -> list[dict[str, Any]]:
+    """The rows with the results of loading each backend in turn, which takes seconds."""
     from compare_ag.cli.steps import Steps
 
     rows = []
@@ -75,7 +75,7 @@ def _row(offer: Offer, *, probing: bool) -> dict[str, Any]:
 
 
 def _lines(rows: list[dict[str, Any]], *, coloured: bool) -> list[str]:
-    """The table, one line a backend, and below it how to install what is missing."""
+    """The table with a line for each backend, and below it how to install missing requirements."""
     if not rows:
         return ["no installed distribution offers a backend"]
     table = [("backend", "status", "version", "distribution", "")] + [
@@ -97,7 +97,7 @@ def _lines(rows: list[dict[str, Any]], *, coloured: bool) -> list[str]:
 
 
 def _facts(probe: dict[str, Any] | None) -> str:
-    """What a probe showed, in a few words."""
+    """The results of a probe, in a few words."""
     if not probe:
         return ""
     versions = ", ".join(f"{name} {version}" for name, version in probe["versions"].items())

@@ -1,7 +1,7 @@
-"""What a terminal without Unicode gets in place of what it cannot show: bars, lines and signs of one ASCII letter each.
+"""Replacements for a terminal without Unicode: an ASCII letter for each bar, line and sign that it cannot show.
 
-An error handler of codecs, so that nothing that prints needs to know: tables stay aligned, sparklines and plots stay
-readable, ``µs`` becomes ``us``. Only characters that the stream's encoding lacks ever come here.
+An error handler of codecs, so that printing code need not know of it: tables stay aligned, sparklines and plots stay
+readable, ``µs`` becomes ``us``. It receives only characters that the stream's encoding lacks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(character: str) -> str:
-    """One ASCII character: ours, or the letter without its accent, or a question mark."""
+    """One ASCII character: from our table, or the letter without its accent, or a question mark."""
     if character in _SIGNS:
         return _SIGNS[character]
     letter = unicodedata.normalize("NFKD", character)[:1]
@@ -34,6 +34,6 @@ def _plain(character: str) -> str:
 
 
 def register() -> str:
-    """Make the handler known to codecs; return its name."""
+    """Register the handler with codecs; return its name."""
     codecs.register_error(NAME, _replace)
     return NAME

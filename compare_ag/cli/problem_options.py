@@ -1,4 +1,4 @@
-"""The options that say which problem to train, shared by every command that trains one."""
+"""The options that choose the problem, shared by every command that trains."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _OPTIONS = (
 
 
 def problem_options(command: F) -> F:
-    """Add the options to a command; `chosen_problem` takes what they give."""
+    """Add the options to a command, which passes their values to `chosen_problem`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -83,7 +83,7 @@ _OF_DATA = ("target", "standardize", "features", "drop", "header", "delimiter")
 
 
 def chosen_problem(problem: str | None, data: Path | None, lr: float | None, **options: Any) -> Problem:
-    """The problem that the options describe. Raises `ProblemError`, or a usage error where options exclude others."""
+    """The problem that the options describe. Raises `ProblemError`, or a usage error for options that conflict."""
     from compare_ag.problem import make_problem, problem_by_name
 
     options["learning_rate"] = lr
@@ -114,7 +114,7 @@ def data_of(reading: dict[str, Any], *, wanted: bool = True) -> Data | None:
 
 
 def as_typed(options: dict[str, Any]) -> str:
-    """The options that were given, as words for a shell: what another command needs to train the same problem."""
+    """The given options as words for a shell, with which another command trains the same problem."""
     import shlex
 
     from click import get_current_context
@@ -125,6 +125,6 @@ def as_typed(options: dict[str, Any]) -> str:
         name = parameter.name or ""
         if name in options and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = options[name]
-            for one in value if isinstance(value, tuple) else [value]:
-                words += [parameter.opts[-1]] if one is True else [parameter.opts[-1], str(one)]
+            for element in value if isinstance(value, tuple) else [value]:
+                words += [parameter.opts[-1]] if element is True else [parameter.opts[-1], str(element)]
     return shlex.join(words)

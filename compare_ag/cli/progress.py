@@ -1,8 +1,8 @@
 """Progress on stderr: a live display in a terminal, plain lines elsewhere.
 
-The display is drawn from the run's own thread, when the run tells something, and never by a thread of its own: while
-blocks are timed, between two launches, it costs them nothing. It is laid out anew for the width of the moment, so that
-it follows a terminal that is resized; what does not fit is left out, the least important first.
+The display is drawn by the run's own thread when the run reports progress, and never by another thread, so that the
+timing of blocks, between two launches, is not disturbed. Each drawing uses the current width, so that it follows a
+terminal that is resized; columns that do not fit are left out, the least important first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.12
 LINE_SECONDS = 10.0
-"""a line about timing at most so often, where lines stay"""
+"""least seconds between two lines about timing where lines stay"""
 NAME_WIDTH = 20
 SPARK_WIDTH = 14
 BAR_WIDTHS = (6, 30)
@@ -44,7 +44,7 @@ GOOD = frozenset({"ok", "imported"})
 
 
 class LineProgress(Observer):
-    """One line for each finished backend, and now and then one about who is at work on what: for pipes, logs and dumb
+    """A line for each finished backend, and now and then a line with the current work: for pipes, logs and dumb
     terminals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,20 +52,20 @@ class LineProgress(Observer):
         self._said = -math.inf
         self._waiting = ""
         self._rows: dict[str, ProgressRow] = {}
-        self._told = clock() + SILENT_SECONDS - LINE_SECONDS
+        self._last_line = clock() + SILENT_SECONDS - LINE_SECONDS
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """Every ten seconds, say who trains and how far: a long training must not look like one that hangs."""
+        """Every ten seconds, report which backends train and how far, so that a long training does not seem to hang."""
         now = self._clock()
         row = self._rows.setdefault(name, ProgressRow(name))
         row.follow(stage, done, total, now)
-        busy = [one for one in self._rows.values() if one.counts and one.done < one.total]
-        if busy and now - self._told >= LINE_SECONDS:
-            self._told = now
+        busy = [row for row in self._rows.values() if row.counts and row.done < row.total]
+        if busy and now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
             _say("; ".join(row.words(now) for row in busy))
 
     def waiting(self, reason: str) -> None:
-        """Print for whom the run waits, whenever that changes."""
+        """Print which process the run waits for, at each change."""
         if reason and reason != self._waiting:
             _say(f"waiting: {printable(reason)}")
         self._waiting = reason
@@ -77,14 +77,14 @@ class LineProgress(Observer):
         _say(f"{printable(record.name)}: {record.status}{took}")
 
     def timing(self, progress: TimingProgress) -> None:
-        """Print how far it is, unless that was said a moment ago."""
+        """Print the progress of timing, at most once in some seconds."""
         if self._clock() - self._said >= LINE_SECONDS:
             self._said = self._clock()
             _say(f"timing: {timing_words(progress)}")
 
 
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # a reader that has gone must not end the run
+    with contextlib.suppress(OSError):  # a closed stderr must not end the run
         print(line, file=sys.stderr, flush=True)
 
 
@@ -99,7 +99,7 @@ class LiveProgress(Display):
         self._drawing = False
         self._width = 0
         self._lengths: list[int] = []
-        """of the lines that were drawn last"""
+        """width of the lines that were drawn last"""
         self._restore: Callable[[], object] = lambda: None
 
     def begin(self, names: list[str], problem: Problem) -> None:
@@ -110,9 +110,9 @@ class LiveProgress(Display):
         self._draw(now=True)
 
     def end(self) -> None:
-        """Take the display away: the report follows."""
+        """Remove the display before the report is printed."""
         self._restore()
-        with contextlib.suppress(OSError):  # a terminal that has gone must not end the run
+        with contextlib.suppress(OSError):  # a terminal that has closed must not end the run
             self._take_back_wrapped_lines()
             self._live.stop()
 
@@ -129,13 +129,13 @@ class LiveProgress(Display):
             self._drawing = False
 
     def _watch_size(self) -> None:
-        """Draw anew as soon as the terminal changes its size, also while the run has nothing to tell."""
+        """Draw anew as soon as the terminal changes its size, also while the run reports nothing."""
         if hasattr(signal, "SIGWINCH") and threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGWINCH, lambda _signal, _frame: self._draw(now=True))
             self._restore = lambda: signal.signal(signal.SIGWINCH, before)
 
     def _take_back_wrapped_lines(self) -> None:
-        """A terminal that has become narrower has wrapped the lines: erase what is now more than rich knows of."""
+        """Erase the additional lines of a terminal that became narrower and wrapped lines, which rich cannot know."""
         width = self._console.size.width
         if width < self._width:
             more = sum(math.ceil(length / width) - 1 for length in self._lengths if length)
@@ -166,7 +166,7 @@ class LiveProgress(Display):
             parts.append(speed)
         if self._waiting:
             parts.append(Text(f"waiting: {printable(self._waiting)}", no_wrap=True, overflow="ellipsis"))
-        lines = [_stripped(line) for part in parts for line in console.render_lines(part, options, pad=False)]
+        lines = [_strip_end(line) for part in parts for line in console.render_lines(part, options, pad=False)]
         self._lengths = [sum(segment.cell_length for segment in line) for line in lines]
         for line in lines:
             yield from line
@@ -210,19 +210,19 @@ CELLS: dict[str, Callable[[LiveProgress, ProgressRow, int], Text]] = {
 IMPORTANCE = ("state", "step", "loss", "left", "course", "bar")
 
 
-def _stripped(line: list[Segment]) -> list[Segment]:
-    """A line without the blanks at its end: a terminal that becomes narrower would wrap some of them, others not."""
-    kept = list(line)
-    while kept and not kept[-1].text.strip():
-        kept.pop()
-    if kept:
-        text, style, _ = kept[-1]
-        kept[-1] = Segment(text.rstrip(), style)
-    return kept
+def _strip_end(line: list[Segment]) -> list[Segment]:
+    """A line without the blanks at its end, some of which a terminal that becomes narrower would wrap."""
+    segments = list(line)
+    while segments and not segments[-1].text.strip():
+        segments.pop()
+    if segments:
+        text, style, _ = segments[-1]
+        segments[-1] = Segment(text.rstrip(), style)
+    return segments
 
 
 def _columns(room: int, widths: Mapping[str, int]) -> list[str]:
-    """The columns that fit, the most important ones; in the order in which they are shown."""
+    """The columns that fit, by importance, in the order in which they are shown."""
     chosen: list[str] = []
     used = 1
     for column in IMPORTANCE:
@@ -234,7 +234,7 @@ def _columns(room: int, widths: Mapping[str, int]) -> list[str]:
 
 
 def make_progress(console: Console, *, quiet: bool) -> Observer:
-    """The display that fits where stderr goes."""
+    """The display that suits stderr."""
     if quiet:
         return Observer()
     return LiveProgress(console) if console.is_terminal and not console.is_dumb_terminal else LineProgress()

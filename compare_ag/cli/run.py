@@ -103,13 +103,13 @@ def run(
     from compare_ag.text import printable
 
     signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is respected
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has set it to be ignored
         signal.signal(signal.SIGHUP, _terminate)
     timeout = options.pop("timeout")
     timing = _timing(*(options.pop(name) for name in ("mode", "timing_budget", "margin", "checkpoint")))
     keywords = {name: options.pop(name) for name in ("baseline", "output", *LIMITS)}
     _tell_of_backends(chosen=backends is not None)
-    offers = select(backends, keywords["baseline"])  # a missing framework is said before a large file is read
+    offers = select(backends, keywords["baseline"])  # reports a missing framework before a large file is read
     problem, asked = chosen_problem(**options), as_typed(options) if options["data"] else None
     require_memory_to_train(problem, _workers_at_a_time(len(offers), problem.threads, timing=timing is not None))
     progress = make_progress(progress_console(), quiet=quiet)
@@ -140,14 +140,14 @@ def run(
 
 
 def _for_ci(result: Run, *, ci: bool, junit: Path | None) -> list[ExitCode]:
-    """Write what a CI server reads, before anything is printed; what could not be written is an exit code."""
+    """Write the files for a CI server before anything is printed; return an exit code for each failure."""
     if not ci and junit is None:
         return []
     from compare_ag.report.github import run_summary
     from compare_ag.report.junit import run_junit
 
-    kept = [keep_junit(junit, lambda: run_junit(result)), keep_summary(asked=ci, make=lambda: run_summary(result))]
-    return [] if all(kept) else [ExitCode.NOT_SAVED]
+    written = [keep_junit(junit, lambda: run_junit(result)), keep_summary(asked=ci, make=lambda: run_summary(result))]
+    return [] if all(written) else [ExitCode.NOT_SAVED]
 
 
 def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: str) -> Settings | None:
@@ -168,27 +168,27 @@ def _timing(mode: str | None, budget: float | None, margin: float, checkpoint: s
 
 
 def _tell_of_backends(*, chosen: bool) -> None:
-    """Say on stderr which backends cannot be had by their bare names, and which are left out where none was chosen."""
+    """Warn on stderr of backends whose bare names are ambiguous, and of backends left out where none was chosen."""
     from compare_ag.host.discovery import discover
 
     inventory = discover()
     lines = [f"warning: {note}" for note in inventory.notes]
     if not chosen and (left_out := inventory.left_out()):
         lines.append(left_out)
-    with contextlib.suppress(OSError):  # a reader that has gone must not end the run
+    with contextlib.suppress(OSError):  # a closed stderr must not end the run
         for line in lines:
             print(line, file=sys.stderr)
 
 
 def _workers_at_a_time(backends: int, threads: int, *, timing: bool) -> int:
-    """Timing takes turns among workers that are all alive, the baseline's twice; training starts one for each CPU."""
+    """Timing keeps all workers alive, the baseline's twice, and runs them in turn; training starts one for each CPU."""
     from compare_ag.host.environment import usable_cpus
 
     return backends + 1 if timing else min(backends, max(1, len(usable_cpus()) // threads))
 
 
 def _report(result: Run, asked: str | None, *, details: bool, as_json: bool) -> None:
-    """Print the run. Raises `OSError` where the stream takes no more."""
+    """Print the run. Raises `OSError` where the stream accepts no more data."""
     import json
 
     from compare_ag import records

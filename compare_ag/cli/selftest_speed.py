@@ -1,4 +1,4 @@
-"""``compare-ag selftest speed``: a backend against itself and a slowed copy; how often do speed verdicts err here?"""
+"""``compare-ag selftest speed``: how often speed verdicts err here, from a backend against itself and a slowed copy."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def speed(
     problem = chosen_problem(**options)
     tell = (lambda _reason: None) if quiet else say_waiting()
     with (
-        machine_lock.hold("timing", wait=not no_wait, tell=tell) as held,
+        machine_lock.hold("timing", wait=not no_wait, tell=tell) as lock,
         tempfile.TemporaryDirectory(prefix="compare-ag-selfcheck-") as logs,
     ):
-        if held.failure:
-            print(f"warning: other timings here are not excluded: {printable(held.failure)}", file=sys.stderr)
+        if lock.failure:
+            print(f"warning: other timings here are not excluded: {printable(lock.failure)}", file=sys.stderr)
         conditions = Conditions(problem, [], Path(logs), timeout, 0, threading.Event())
         try:
             with Steps(quiet=quiet) as steps:
@@ -117,10 +117,10 @@ def _report(result: SelfcheckResult, backend: str) -> list[RenderableType]:
     from compare_ag.report.grid import Grid
 
     itself, planted = result.itself, result.planted
-    said = f"{result.series.launches} launches. {backend} against itself: {_percent(itself.mean, itself.half)}"
-    said += f", from launch to launch {result.spread:.1%} (standard deviation)."
+    text = f"{result.series.launches} launches. {backend} against itself: {_percent(itself.mean, itself.half)}"
+    text += f", from launch to launch {result.spread:.1%} (standard deviation)."
     if planted is not None:
-        said += f" A loop of {result.series.turns} empty turns slows it by {_percent(planted.mean, planted.half)}."
+        text += f" A loop of {result.series.turns} empty turns slows it by {_percent(planted.mean, planted.half)}."
     table = Grid("launches", "half-width", "false positives", "beyond the margin", "slowdown found", "wrong sign")
     for rates in result.rates:
         table.add_row(
@@ -138,7 +138,7 @@ def _report(result: SelfcheckResult, backend: str) -> list[RenderableType]:
         if result.passed
         else "Intervals err more often than 1 in 20 here: do not rely on speed verdicts from this machine."
     )
-    return [Text(answer, style=style), Text(said), Group(table, Text(note, style="dim"))]
+    return [Text(answer, style=style), Text(text), Group(table, Text(note, style="dim"))]
 
 
 def _percent(mean: float, half: float) -> str:

@@ -1,4 +1,4 @@
-"""``compare-ag selftest verdicts``: every mutant trains as a backend; which are caught, who is accused wrongly?"""
+"""``compare-ag selftest verdicts``: every mutant trains as a backend; counts missed mutants and false alarms."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ def _answer(result: SelftestResult, backend: str) -> str:
     large = [o for o in result.mutants if o.effect >= EFFECT]
     caught = sum(o.caught for o in large)
     rate = f"{100 * caught / len(large):.3g} %" if large else "n/a"
-    said = (
+    text = (
         f"{len(names) - len(result.survivors)} of {len(names)} mutants of {backend} are caught in some size. Of the "
         f"{len(large)} trainings in which the error amounts to {EFFECT:g} tolerances or more, {caught} are caught "
         f"({rate}), {len(result.missed)} missed. False alarms: {len(result.false_alarms)} in {len(result.legitimate)} "
         f"trainings of {len(right)} legitimate variants."
     )
     if result.interrupted:
-        said = f"Interrupted after {len(result.outcomes)} of {result.planned} trainings. In these: {said}"
-    return said + (f" Never caught: {', '.join(result.survivors)}." if result.survivors else "")
+        text = f"Interrupted after {len(result.outcomes)} of {result.planned} trainings. In these: {text}"
+    return text + (f" Never caught: {', '.join(result.survivors)}." if result.survivors else "")
 
 
 def _mutants(result: SelftestResult) -> RenderableType:
@@ -105,10 +105,10 @@ def _mutants(result: SelftestResult) -> RenderableType:
         "float32", words=3,
     )  # fmt: skip  # one row of heads
     for name in dict.fromkeys(o.specimen.facts.name for o in result.mutants):
-        mine = [o for o in result.mutants if o.specimen.facts.name == name]
-        double = [o for o in mine if o.subject.dtype == "float64"]
+        outcomes = [o for o in result.mutants if o.specimen.facts.name == name]
+        double = [o for o in outcomes if o.subject.dtype == "float64"]
         smallest = _smallest(double)
-        single = [o for o in mine if o.subject.dtype == "float32"]
+        single = [o for o in outcomes if o.subject.dtype == "float32"]
         tried = f"{min(o.specimen.size for o in double):g}" if double else ""
         tail = ["", "", "", tried, "", ""]
         if smallest is not None:
@@ -116,7 +116,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
                 ", ".join(smallest.by), f"{smallest.specimen.size:g}", f"{fraction(smallest.effect)}x", tried,
                 _yes(smallest.allclose), _yes(smallest.gradcheck),
             ]  # fmt: skip  # cells of one row
-        table.add_row(name, mine[0].specimen.facts.part, *tail, _in_float32(single))
+        table.add_row(name, outcomes[0].specimen.facts.part, *tail, _in_float32(single))
     note = (
         "allclose: would np.allclose at 1e-5 on the final weights have caught that size; gradcheck: would the\n"
         "tolerances of torch.autograd.gradcheck have, at the start; float32: is the largest size caught in float32,\n"
@@ -129,7 +129,7 @@ def _mutants(result: SelftestResult) -> RenderableType:
 
 
 def _in_float32(outcomes: list[Outcome]) -> str:
-    """Whether all sizes that were tried in float32 are caught, and which of them are not."""
+    """Whether all sizes tried in float32 are caught; else the sizes that are not."""
     from compare_ag.selftest.verdicts import EFFECT
 
     if not outcomes:
@@ -150,8 +150,10 @@ def _legitimate(result: SelftestResult) -> RenderableType:
 
     table = Grid("legitimate variant", "computes differently", "trainings", "accused", words=2)
     for name in dict.fromkeys(o.specimen.facts.name for o in result.legitimate):
-        mine = [o for o in result.legitimate if o.specimen.facts.name == name]
-        table.add_row(name, mine[0].specimen.facts.meaning, str(len(mine)), str(sum(o.caught for o in mine)))
+        outcomes = [o for o in result.legitimate if o.specimen.facts.name == name]
+        table.add_row(
+            name, outcomes[0].specimen.facts.meaning, str(len(outcomes)), str(sum(o.caught for o in outcomes))
+        )
     return Group(Text("Legitimate variants: none may be accused", style="bold"), table)
 
 

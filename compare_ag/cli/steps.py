@@ -1,8 +1,8 @@
-"""How far a command is, on stderr: one line that is written over in a terminal, a line now and then elsewhere.
+"""Progress of a command on stderr: a line that is overwritten in a terminal, an occasional line elsewhere.
 
-For commands without a display of their own (`cli.progress` has the one for trainings). A command that takes less than
-two seconds says nothing on a pipe; a longer one says every ten seconds what it is at, how far, and how long it will
-take at the speed so far. Nothing is drawn by a thread of its own: what is timed meanwhile pays nothing for it.
+For commands without a display of their own (`cli.progress` has the display for trainings). On a pipe a command that
+takes less than two seconds prints nothing; a longer one prints every ten seconds its current work, how much is done,
+and the estimated time left. No thread draws, so that work which is timed meanwhile is not disturbed.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from compare_ag.cli.colour import can_rewrite
 from compare_ag.text import clock_time, printable
 
 SILENT_SECONDS = 2.0
-"""shorter commands say nothing on a pipe"""
+"""seconds: shorter commands print nothing on a pipe"""
 LINE_SECONDS = 10.0
-"""between lines that stay"""
+"""seconds between lines that stay"""
 REDRAW_SECONDS = 0.1
 LEAST_SECONDS = 0.3
-"""of work that a forecast rests on"""
+"""seconds of work that an estimate needs"""
 ERASE = "\r\x1b[2K"
 
 
 class Steps:
-    """Progress of one command; a context that takes its line away at the end, however that comes."""
+    """Progress of one command; a context that removes its line at the end, also after an exception."""
 
     def __init__(self, *, quiet: bool = False, lines: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        """quiet: say nothing. lines: say something on a pipe, too; a command whose results come one by one need not."""
+        """quiet: print nothing. lines: print on a pipe, too; not needed where results are printed one by one."""
         self._clock = clock
         self._live = not quiet and can_rewrite(sys.stderr)
         self._lines = not quiet and lines and not self._live
-        self._lock = threading.Lock()  # backends are asked from several threads
+        self._lock = threading.Lock()  # several threads report progress
         self._begun = self._since = clock()
         self._total = 0
         self._said = self._begun + SILENT_SECONDS - LINE_SECONDS
@@ -54,16 +54,16 @@ class Steps:
         self.clear()
 
     def show(self, words: str, done: int = 0, total: int = 0) -> None:
-        """Say what is being done, and that ``done`` of ``total`` parts are; another total begins another estimate."""
+        """Report the current work, and that ``done`` of ``total`` parts are done; a new total starts a new estimate."""
         self._last = words, done, total
-        with self._lock, contextlib.suppress(OSError):  # a reader that has gone must not end the command
+        with self._lock, contextlib.suppress(OSError):  # a closed stderr must not end the command
             now = self._clock()
             if total != self._total:
                 self._total, self._since = total, now
-            line = f"{printable(words)} …{self._counted(done, total, now)}"
+            line = f"{printable(words)} …{self._progress_text(done, total, now)}"
             if self._live and (words != self._words or now - self._drawn >= REDRAW_SECONDS):
                 self._words, self._drawn, self._shown = words, now, True
-                import shutil  # here, for help and completion pay for every import
+                import shutil  # imported late, because help and completion pay for every import
 
                 width = shutil.get_terminal_size().columns
                 print(f"{ERASE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
@@ -72,18 +72,18 @@ class Steps:
                 print(line, file=sys.stderr, flush=True)
 
     def again(self) -> None:
-        """Say the same once more: something takes long, and time passes."""
+        """Repeat the last report with the current time."""
         self.show(*self._last)
 
     def clear(self) -> None:
-        """Take the line away, before something else is printed."""
+        """Remove the line before something else is printed."""
         with self._lock:
             if self._live and self._shown:
                 self._shown, self._words = False, ""
                 with contextlib.suppress(OSError):
                     print(ERASE, end="", file=sys.stderr, flush=True)
 
-    def _counted(self, done: int, total: int, now: float) -> str:
+    def _progress_text(self, done: int, total: int, now: float) -> str:
         if total <= 1:
             return ""
         taken = now - self._since

@@ -1,4 +1,4 @@
-"""``compare-ag trace --step K``: one training step in slow motion, every backend beside the exact numbers."""
+"""``compare-ag trace --step K``: one training step in detail, every backend beside the exact numbers."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def trace(step: int, backends: list[str] | None, timeout: float, as_json: bool, 
     report_console(stderr=as_json).print(slow_motion(document))
     if as_json:
         print(json.dumps(document_of(document), indent=1))
-    statuses = [one.status for one in document.steps] + [one.status for one in document.graph.graphs]
+    statuses = [record.status for record in document.steps] + [record.status for record in document.graph.graphs]
     sys.exit(ExitCode.worst(codes(statuses)))

@@ -1,4 +1,4 @@
-"""``compare-ag transplant``: loss from one backend, gradient from another, update from a third; who is guilty?"""
+"""``compare-ag transplant``: loss, gradient and update from different backends, to find the wrong part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = {"name": "compare-ag/transplant", "major": 1, "minor": 2}
 """1.0: message, guilty[] of backend and part; combinations[] of loss, gradient, update, right, message, ratio, failed,
 excused
 1.1: own_steps[] of backend, right, message, ratio, failed
-1.2: planned: combinations that there are, more than were tried after an interrupt"""
+1.2: planned: number of combinations, more than were tried after an interrupt"""
 
 EPILOG = """Examples:
   compare-ag transplant --backends torch,mine
@@ -57,43 +57,45 @@ def transplant(backends: list[str], as_json: bool, **options: Any) -> None:
             def observe(done: int, total: int) -> None:
                 steps.show("training combinations", done, total)
 
-            found = exchange(offers, problem, steps=options.get("steps"), observe=observe)
+            result = exchange(offers, problem, steps=options.get("steps"), observe=observe)
     except WorkerFailure as failure:
         print(f"compare-ag: {printable(str(failure))}", file=sys.stderr)
         sys.exit(ExitCode.BACKEND_FAILED)
     console = report_console(stderr=as_json)
-    console.print(Text(printable(found.message), style="bold green" if found.right else "bold red"), soft_wrap=True)
+    console.print(Text(printable(result.message), style="bold green" if result.right else "bold red"), soft_wrap=True)
     console.print()
-    console.print(_table(found))
+    console.print(_table(result))
     if as_json:
-        print(json.dumps({"schema": SCHEMA, **_document(found)}, indent=1))
-    failures = [one.failed for one in found.combinations if not one.right]
-    failures += [step.failed for step in found.own_steps if not step.right]
+        print(json.dumps({"schema": SCHEMA, **_document(result)}, indent=1))
+    failures = [combination.failed for combination in result.combinations if not combination.right]
+    failures += [step.failed for step in result.own_steps if not step.right]
     codes = [ExitCode.BACKEND_FAILED if failed else ExitCode.DISAGREE for failed in failures]
-    sys.exit(ExitCode.worst([*codes, *([ExitCode.INTERRUPTED] if found.interrupted else [])]))
+    sys.exit(ExitCode.worst([*codes, *([ExitCode.INTERRUPTED] if result.interrupted else [])]))
 
 
-def _table(found: Transplant) -> RenderableType:
+def _table(result: Transplant) -> RenderableType:
     from compare_ag.report.grid import Grid
     from compare_ag.report.units import fraction
 
     table = Grid("loss from", "gradient from", "update from", "what was found", "observed/tolerance", words=4)
-    for one in found.combinations:
-        cells = (one.loss, one.gradient, one.update, one.message)
-        table.add_row(*map(printable, cells), fraction(one.ratio))
-    for step in found.own_steps:
+    for combination in result.combinations:
+        cells = (combination.loss, combination.gradient, combination.update, combination.message)
+        table.add_row(*map(printable, cells), fraction(combination.ratio))
+    for step in result.own_steps:
         name = f"{step.backend}'s own step"
         table.add_row(*map(printable, (name, name, name, step.message)), fraction(step.ratio))
     return table
 
 
-def _document(found: Transplant) -> dict[str, Any]:
+def _document(result: Transplant) -> dict[str, Any]:
     from compare_ag.records import real
 
     return {
-        "message": found.message,
-        "planned": found.planned,
-        "guilty": [{"backend": name, "part": part} for name, part in found.guilty],
-        "combinations": [{**one._asdict(), "ratio": real(one.ratio)} for one in found.combinations],
-        "own_steps": [{**step._asdict(), "ratio": real(step.ratio)} for step in found.own_steps],
+        "message": result.message,
+        "planned": result.planned,
+        "guilty": [{"backend": name, "part": part} for name, part in result.guilty],
+        "combinations": [
+            {**combination._asdict(), "ratio": real(combination.ratio)} for combination in result.combinations
+        ],
+        "own_steps": [{**step._asdict(), "ratio": real(step.ratio)} for step in result.own_steps],
     }

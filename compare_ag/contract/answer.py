@@ -1,11 +1,11 @@
-"""Answers: how a plugin shows what its framework's autograd really does, for `compare-ag explain`.
+"""Answers: a plugin's demonstrations of its framework's autograd, for `compare-ag explain`.
 
-An answer is an ordinary function of a few lines, without arguments, that does the thing the question asks about and
-returns what came out as a dict. Its body is what people are shown, and that very text is what is executed; the host
-turns what came out into a sentence. So no answer is ever written down, by a plugin or by us: change what the
-framework does, and the answer changes.
+An answer is an ordinary function of a few lines, without arguments, that runs the operation of its question and returns
+the results as a dict. Its body is shown to people, and exactly that text is executed; the host turns the results into a
+sentence. No answer is therefore stored, by a plugin or by us: when the framework's behaviour changes, so does the
+answer.
 
-This file must not import a framework, numpy or pluggy, as the contract: plugins build on it.
+This file must not import a framework, numpy or pluggy, like the contract, because plugins build on it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class NotApplicable(NamedTuple):
-    """A question that makes no sense for this framework, which is an answer as well."""
+    """A question that has no meaning for this framework, which counts as an answer too."""
 
     question: str
     reason: str

@@ -1,4 +1,4 @@
-"""The contract: what a plugin author writes.
+"""The contract: the class that a plugin's author writes.
 
 A backend adapts one automatic-differentiation framework to the eight verbs below. All backends run the
 same L2-regularised logistic regression; for examples X (n, d), labels y (n,) in {0, 1}, weights w (d,),
@@ -9,8 +9,8 @@ bias b () and logits z = X w + b they minimise
     loss = "logits":       ℓ(z, y) = softplus((1 - 2y) z) = max(s, 0) + log1p(exp(-|s|)),  s = (1 - 2y) z
     loss = "probability":  ℓ(z, y) = -y log p - (1 - y) log(1 - p),  p = 1 / (1 + exp(-z))
 
-by plain gradient descent. This file must not import a framework, numpy or pluggy: it is read by people
-and by the worker, and its docstrings are the author's manual.
+by plain gradient descent. This file must not import a framework, numpy or pluggy: people and the worker read it, and
+its docstrings are the author's manual.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Tensor: TypeAlias = Any
 """A tensor of the framework under test: opaque to the suite."""
 
 Tape: TypeAlias = Any
-"""What `Backend.forward` leaves for `Backend.backward`: opaque to the suite."""
+"""The data that `Backend.forward` leaves for `Backend.backward`: opaque to the suite."""
 
 LossForm: TypeAlias = Literal["logits", "probability"]
 
 Role: TypeAlias = Literal["parameter", "input", "constant", "operation", "loss"]
-"""What a node of a graph is: one of the weights, data, another given number, a computed value, the loss."""
+"""The role of a node in a graph: a weight, data, another given number, a computed value, the loss."""
 
 
 class Weights(NamedTuple):
@@ -78,17 +78,17 @@ class Node(NamedTuple):
     id: str
     """any name, unique in its graph"""
     operation: str
-    """what made the value, in the framework's own word: ``AddmvBackward0``, ``logaddexp``, ``multiply``"""
+    """the operation that made the value, in the framework's words: ``AddmvBackward0``, ``logaddexp``, ``multiply``"""
     inputs: Sequence[str]
-    """ids of the nodes it was made from, as far as the framework recorded them"""
+    """ids of the nodes that it was computed from, as far as the framework recorded them"""
     value: np.ndarray[Any, Any] | None = None
-    """what forward computed here; None where the framework does not keep it"""
+    """the value that forward computed; None where the framework does not keep it"""
     gradient: np.ndarray[Any, Any] | None = None
-    """∂f/∂value, of the value's shape, as it flowed through backward; None where none did"""
+    """∂f/∂value, of the value's shape, as it flowed through backward; None where no gradient did"""
     role: Role = "operation"
     """exactly one node is the loss; w and b are parameters"""
     arrival: int | None = None
-    """when its gradient arrived in the backward pass: 0 for the loss; None where nobody counted"""
+    """when its gradient arrived in the backward pass: 0 for the loss; None where the order is not counted"""
 
 
 class Backend(abc.ABC):
@@ -102,7 +102,7 @@ class Backend(abc.ABC):
     """the `API_VERSION` this plugin was written for"""
 
     dtypes: ClassVar[Sequence[str]] = ("float32", "float64")
-    """what it honestly computes in, by numpy's names"""
+    """the dtypes it really computes in, by numpy's names"""
 
     splits: ClassVar[bool] = True
     """False where the framework gives loss and gradient in one call: then the tape is the inputs,
@@ -116,7 +116,7 @@ class Backend(abc.ABC):
     def make_tensor(self, array: np.ndarray[Any, Any], *, requires_grad: bool = False) -> Tensor:
         """Copy a numpy array into a new tensor of the same dtype and shape, or raise.
 
-        Always copy: the worker goes on using its array. `requires_grad` is True for the weights. A tensor may keep
+        Always copy: the worker continues to use its array. `requires_grad` is True for the weights. A tensor may keep
         more digits than the dtype if `to_numpy` rounds it to the dtype.
         """
 
@@ -124,7 +124,7 @@ class Backend(abc.ABC):
     def forward(self, weights: Weights, batch: Batch) -> tuple[Tensor, Tape]:
         """Return the loss f(weights) on this batch, and the tape that `backward` needs.
 
-        The loss is a 0-d tensor of the framework, detached from any graph; nobody reads it inside the clock.
+        The loss is a 0-d tensor of the framework, detached from any graph; it is not read inside the clock.
         """
 
     @abc.abstractmethod
@@ -162,15 +162,15 @@ class Backend(abc.ABC):
 
         None, as here: not offered. Every node that the loss was computed from, in any order, with copies of values
         and gradients as numpy arrays; never called inside the clock. Report what the framework keeps, not what the
-        textbook says: the host knows the textbook, and says which node carries which of its quantities.
+        textbook says: the host matches each node with a quantity of the textbook.
         """
         return None
 
     def step(self, weights: Weights, batch: Batch, learning_rate: float) -> tuple[Tensor, Weights]:
         """Forward, backward and update in one call; return the loss before the update and the new weights.
 
-        Override it only where the framework fuses the step (a compiler); it must schedule the loss also
-        where nobody reads it. Both ways are timed and both are verified.
+        Override it only where the framework fuses the step (a compiler). It must schedule the loss also where the loss
+        is not read. Both ways are timed and both are verified.
         """
         loss, tape = self.forward(weights, batch)
         return loss, self.update(weights, self.backward(tape), learning_rate)

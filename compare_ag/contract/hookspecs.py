@@ -1,9 +1,8 @@
 """The hooks of the pluggy project ``compare_ag``.
 
-A plugin is a module that an entry point of the group ``compare_ag`` names and that implements `compare_ag_backend`, and
-perhaps `compare_ag_answers`; one that an entry point of the group ``compare_ag_mutants`` names implements
-`compare_ag_mutants`.
-Only this module and the worker know pluggy; plugins reach the marker as ``compare_ag.hookimpl``.
+A plugin is a module that an entry point of the group ``compare_ag`` names. It implements `compare_ag_backend`, and
+optionally `compare_ag_answers`. A module that an entry point of the group ``compare_ag_mutants`` names implements
+`compare_ag_mutants`. Only this module and the worker import pluggy; plugins use the marker ``compare_ag.hookimpl``.
 """
 
 from __future__ import annotations

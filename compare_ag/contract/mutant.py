@@ -1,10 +1,10 @@
 """A mutant: a backend made wrong on purpose, to prove that a verdict can fail.
 
-`compare-ag selftest` runs each one as an ordinary backend in an ordinary worker. A mutant is a function from a
-correct backend class to a wrong one, so that the same mistake can be made to any backend; a *legitimate* one only
+`compare-ag selftest` runs each mutant as an ordinary backend in an ordinary worker. A mutant is a function from a
+correct backend class to a wrong one, so that the same mistake can be made to any backend. A *legitimate* mutant only
 computes differently (another order of summation, another formula for the same number) and must pass.
 
-This file must not import a framework, numpy or pluggy, as the contract: plugins build on it.
+This file must not import a framework, numpy or pluggy, like the contract, because plugins build on it.
 """
 
 from __future__ import annotations

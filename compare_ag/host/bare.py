@@ -1,8 +1,8 @@
-"""What importing a plugin costs in a bare process: what its framework costs somebody who has nothing loaded yet.
+"""The time to import a plugin in a bare process: the cost of its framework for a program that has loaded nothing else.
 
-A worker has numpy and our own modules already when it imports a plugin, so that what it measures is only what the
-plugin adds. Here nothing is loaded but Python itself; the figure includes the few milliseconds of `compare_ag`'s
-contract and pluggy, which every plugin imports.
+A worker has numpy and our own modules already when it imports a plugin, so that it measures only the modules that the
+plugin adds. Here only Python itself is loaded; the figure includes the few milliseconds of `compare_ag`'s contract and
+of pluggy, which every plugin imports.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_ANSWER = 64
 def bare_import_seconds(module: str, launch: Launch) -> float | None:
     """Seconds that ``import module`` takes in a process of its own; None where it fails or exceeds the deadline.
 
-    Whatever the plugin does (prints, exits, hangs, starts children), this returns, and nothing of it is left.
+    It returns whatever the plugin does (prints, exits, hangs, starts children), and leaves no process or file behind.
     """
     answer, child_end = os.pipe()
     with tempfile.TemporaryDirectory(prefix="compare-ag-import-") as folder:
@@ -51,26 +51,26 @@ def bare_import_seconds(module: str, launch: Launch) -> float | None:
         finally:
             os.close(child_end)
         try:
-            said = _line(answer, time.monotonic() + launch.deadline_seconds)
+            line = _line(answer, time.monotonic() + launch.deadline_seconds)
         finally:
             os.close(answer)
             process.end()
     try:
-        seconds = float(said)
+        seconds = float(line)
     except ValueError:
         return None
     return seconds if 0 < seconds < launch.deadline_seconds else None
 
 
 def _line(descriptor: int, deadline: float) -> bytes:
-    """What arrives before a line's end, the deadline, the other side's end or a length that is no number's."""
-    said = b""
-    while b"\n" not in said and len(said) < LONGEST_ANSWER:
+    """The bytes up to the end of a line, the deadline, the end of the pipe, or a length that no number has."""
+    data = b""
+    while b"\n" not in data and len(data) < LONGEST_ANSWER:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([descriptor], [], [], left)[0]:
             return b""
         more = os.read(descriptor, LONGEST_ANSWER)
         if not more:
             return b""
-        said += more
-    return said.partition(b"\n")[0]
+        data += more
+    return data.partition(b"\n")[0]

@@ -1,4 +1,4 @@
-"""The one door to workers: whoever needs a backend starts its worker here, asks it, and leaves nothing of it behind.
+"""The only module that starts workers: it opens a session for each caller and ends the worker without leftovers.
 
     with open_session(launch, offer) as session:        # a worker of its own, ended on leaving, whatever happens
         session.load(problem.dtype)
@@ -8,8 +8,9 @@
 
     in_parallel(names, action, ...)                     # several, as many at a time as there are CPUs
 
-What a failure means is the caller's to say: the training keeps what was computed before it, the engine goes on with the
-others, a check opens the next worker. That a bug of compare-ag costs one backend and not the run is said here.
+The caller decides what follows from a failure: the training keeps the results before it, the engine continues with the
+other backends, a check opens the next worker. `guard` makes a bug of compare-ag the failure of one backend, so that the
+run continues.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
-"""between two calls of ``tick``"""
+"""seconds between two calls of ``tick``"""
 
 
 def open_session(launch: Launch, offer: Offer | None = None, cancel: threading.Event | None = None) -> Session:
-    """Start a worker; it is not waited for before the first question. Use the session as a context manager.
+    """Start a worker and return without waiting for it. Use the session as a context manager.
 
     offer: the backend that `Session.load` will load; None where the worker is asked what a plugin offers.
     cancel: an event that ends every wait for the worker. Raises `WorkerFailure` where no process can be started.
@@ -44,7 +45,7 @@ def open_session(launch: Launch, offer: Offer | None = None, cancel: threading.E
 
 
 def guard(action: Callable[[], T], launch: Launch) -> T | WorkerFailure:
-    """The result of ``action``, or the failure of the worker that it asks; a bug of ours is a failure as well."""
+    """The result of ``action``, or the failure of its worker; a bug of ours becomes a failure too."""
     try:
         return action()
     except WorkerFailure as failure:
@@ -62,12 +63,12 @@ def in_parallel(
     at_a_time: int,
     tick: Callable[[list[str]], object] = lambda _: None,
 ) -> None:
-    """Call ``action`` with each name, in threads; put what it returns into ``results``.
+    """Call ``action`` with each name, in threads; put the returned values into ``results``.
 
     One thread drives a worker for all of its life, because the kernel's parent-death signal follows the thread that
-    started a child. ``tick`` is called with the names that are awaited, every `POLL_SECONDS`, and with none at the end.
-    Whatever interrupts the wait sets ``cancel``, waits for the workers to end, and is raised again; ``results`` then
-    holds those that were started.
+    started a child. ``tick`` is called with the names that are awaited, every `POLL_SECONDS`, and with no names at the
+    end. An exception that interrupts the wait sets ``cancel``; it is raised again when the workers have ended, and
+    ``results`` then holds the names that were started.
     """
     waiting = list(names)
     if not waiting:
@@ -96,5 +97,5 @@ def in_parallel(
 
 
 def workers_at_a_time(threads: int) -> int:
-    """How many workers of so many threads run side by side on the CPUs that this process may use."""
+    """How many workers of so many threads can run side by side on the CPUs that this process may use."""
     return max(1, len(usable_cpus()) // threads)

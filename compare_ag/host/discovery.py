@@ -1,8 +1,8 @@
-"""Which backends are installed, from package metadata alone.
+"""The installed backends, from package metadata alone.
 
-A backend is an entry point of the group ``compare_ag``; its name is what people type after ``--backends``. Nothing
-here imports a plugin: importing torch to print a list costs a second, and one ``sys.exit()`` at a plugin's import
-would end the host. What a distribution's metadata gets wrong costs that distribution its place, nobody else.
+A backend is an entry point of the group ``compare_ag``; its name is the one given to ``--backends``. This module
+imports no plugin: importing torch to print a list takes a second, and a ``sys.exit()`` in a plugin's import would end
+the host. A distribution with broken metadata is skipped; the others are unaffected.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 
-from compare_ag.host.requirements import install_line, lacking, near, normalised, of_extra
+from compare_ag.host.requirements import explain_lack, extra_requirements, install_line, normalise_name, relative_path
 from compare_ag.text import printable
 
 GROUP = "compare_ag"
 OWN_DISTRIBUTION = "compare-ag"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
-"""names that some file systems keep for devices"""
+"""names that some file systems reserve for devices"""
 
 
 class SelectionError(Exception):
-    """The backends asked for cannot be run as asked. The message says why and what to do; the CLI exits 2."""
+    """The requested backends cannot be run. The message gives the reason and a remedy; the CLI exits 2."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Offer:
     """normalised: lower case, hyphens"""
     version: str
     folder: str
-    """where its metadata was found, for messages"""
+    """the folder of its metadata, for messages"""
     requires: tuple[str, ...] = ()
-    """everything its distribution declares to need, extras included"""
+    """all declared requirements of its distribution, extras included"""
 
     def __str__(self) -> str:
-        """The name: what pytest-benchmark shows where it groups by the parameter ``ag_backend``."""
+        """The name, as pytest-benchmark shows it when it groups by the parameter ``ag_backend``."""
         return self.name
 
     @cached_property
     def requirements(self) -> tuple[str, ...]:
-        """What its distribution's extra of the backend's own name asks for."""
-        return tuple(dict.fromkeys(of_extra(self.requires, self.distribution, self.name)))
+        """The requirements of its distribution's extra that has the backend's name."""
+        return tuple(dict.fromkeys(extra_requirements(self.requires, self.distribution, self.name)))
 
     @cached_property
     def problem(self) -> tuple[str, str]:
@@ -58,7 +58,7 @@ class Offer:
         if not self.module:
             return "broken", "its entry point names no module"
         try:
-            reasons = [reason for text in self.requirements if (reason := lacking(text))]
+            reasons = [reason for text in self.requirements if (reason := explain_lack(text))]
         except ValueError as error:  # packaging's errors for names, specifiers and markers are ValueErrors
             return "broken", f"its distribution's requirements cannot be read: {printable(str(error).splitlines()[0])}"
         return ("missing", "needs " + " and ".join(reasons)) if reasons else ("", "")
@@ -70,44 +70,46 @@ class Offer:
 
     @property
     def reason(self) -> str:
-        """Why it is not available; empty when it is."""
+        """Why it is not available; empty when it is available."""
         return self.problem[1]
 
     @cached_property
     def install(self) -> str:
-        """The exact line that installs what is missing into this environment; empty when nothing is."""
+        """The exact line that installs the missing requirements into this environment; empty when none is missing."""
         if self.status != "missing":
             return ""
         return install_line(self.requirements, built_in=self.distribution == OWN_DISTRIBUTION)
 
     @property
     def qualified(self) -> str:
-        """``distribution:name``: selects this offer whoever else has the name."""
+        """``distribution:name``: selects this offer even where another distribution has the same name."""
         return f"{self.distribution}:{self.name}"
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """All offers, sorted by name, and what was odd about the metadata."""
+    """All offers, sorted by name, and notes on faulty metadata."""
 
     offers: tuple[Offer, ...]
     notes: tuple[str, ...] = ()
-    """distributions that had to be skipped, names that several distributions offer"""
+    """distributions that were skipped, names that several distributions offer"""
     _clashes: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
 
     def available(self) -> list[Offer]:
-        """What runs when nothing is named: every available offer whose bare name is unambiguous."""
+        """The default selection: every available offer whose bare name is unambiguous."""
         return [
             offer for offer in self.offers if offer.status == "available" and self._by_name().get(offer.name) is offer
         ]
 
     def left_out(self) -> str:
-        """Which backends do not run because what they need is not installed, and how to add them; or nothing."""
+        """A note on backends that are left out for missing requirements, and how to add them; empty without any."""
         missing = [offer for offer in self.offers if offer.status == "missing"]
         if not missing:
             return ""
         requirements = dict.fromkeys(text for offer in missing for text in offer.requirements)
-        line = install_line(tuple(requirements), built_in=all(one.distribution == OWN_DISTRIBUTION for one in missing))
+        line = install_line(
+            tuple(requirements), built_in=all(offer.distribution == OWN_DISTRIBUTION for offer in missing)
+        )
         names = ", ".join(dict.fromkeys(printable(offer.name) for offer in missing))
         return f"left out, because what they need is not installed: {names}; to add them: {line}"
 
@@ -116,16 +118,16 @@ class Inventory:
         return sorted(filter(is_name, self._by_name()))
 
     def select(self, names: Sequence[str]) -> list[Offer]:
-        """The offers of these names, in their order, each once.
+        """The offers of these names, in their order, without repetition.
 
-        Raises `SelectionError` for an unknown or ambiguous name and for one that cannot be run.
+        Raises `SelectionError` for an unknown or ambiguous name and for an offer that cannot be run.
         """
         chosen: dict[str, Offer] = {}
         for name in names:
             offer = self._find(name)
             chosen.setdefault(offer.qualified, offer)
         if not chosen:
-            raise SelectionError(f"no backend is named; {self._installed()}")
+            raise SelectionError(f"no backend is named; {self._list_installed()}")
         for offer in chosen.values():
             if offer.status == "missing":
                 raise SelectionError(f"backend '{offer.name}' {offer.reason}; install it with: {offer.install}")
@@ -134,7 +136,7 @@ class Inventory:
         return list(chosen.values())
 
     def _by_name(self) -> dict[str, Offer]:
-        """Bare name → the offer it stands for; clashing names are left out."""
+        """Bare name → its offer; names that several distributions offer are left out."""
         return {offer.name: offer for offer in reversed(self.offers) if offer.name not in self._clashes} | {
             offer.name: offer for offer in self.offers if offer.distribution == OWN_DISTRIBUTION
         }
@@ -143,7 +145,7 @@ class Inventory:
         by_name = self._by_name()
         qualified = {offer.qualified: offer for offer in self.offers}
         distribution, colon, bare = name.partition(":")
-        key = f"{normalised(distribution)}:{bare}" if colon else name
+        key = f"{normalise_name(distribution)}:{bare}" if colon else name
         if key in by_name:
             return by_name[key]
         if key in qualified:
@@ -152,14 +154,14 @@ class Inventory:
             owners = " or ".join(repr(offer.qualified) for offer in self._clashes[name])
             raise SelectionError(f"backend '{name}' is offered by more than one distribution; name {owners}")
         if not name:
-            raise SelectionError(f"an empty backend name; {self._installed()}")
-        import difflib  # here, for completion pays for every import
+            raise SelectionError(f"an empty backend name; {self._list_installed()}")
+        import difflib  # imported late, because shell completion pays for every import
 
         close = difflib.get_close_matches(key, [*by_name, *self._clashes, *qualified], n=1)
         hint = f"; did you mean '{printable(close[0])}'?" if close else ";"
-        raise SelectionError(f"no backend '{printable(name)}'{hint} {self._installed()}")
+        raise SelectionError(f"no backend '{printable(name)}'{hint} {self._list_installed()}")
 
-    def _installed(self) -> str:
+    def _list_installed(self) -> str:
         return f"installed: {', '.join(sorted({printable(offer.name) for offer in self.offers})) or 'none'}"
 
 
@@ -174,15 +176,15 @@ def discover(path: Sequence[str] | None = None) -> Inventory:
             entry_points = distribution.read_text("entry_points.txt")
             if entry_points is None or GROUP not in entry_points:
                 continue
-            name = normalised(distribution.metadata["Name"] or "")
+            name = normalise_name(distribution.metadata["Name"] or "")
             if not name:
-                notes.append(f"skipped {_shown(folder)}: its metadata has no name")
-            elif name not in seen:  # found again further down the path: Python imports the first
-                found = list(_offers(distribution, name, folder))
+                notes.append(f"skipped {_show_path(folder)}: its metadata has no name")
+            elif name not in seen:  # a second copy further down the path: Python imports the first
+                offered = list(_offers(distribution, name, folder))
                 seen.add(name)
-                offers += found
-        except Exception as error:  # noqa: BLE001 - broken metadata may fail in any way and must cost nobody else
-            notes.append(f"skipped {_shown(folder)}: {type(error).__name__}: {printable(str(error))}")
+                offers += offered
+        except Exception as error:  # noqa: BLE001 - broken metadata may fail in any way and must not affect others
+            notes.append(f"skipped {_show_path(folder)}: {type(error).__name__}: {printable(str(error))}")
     offers.sort(key=lambda offer: (offer.name, offer.distribution != OWN_DISTRIBUTION, offer.distribution))
     clashes = _clashes(offers, notes)
     return Inventory(tuple(offers), tuple(notes), clashes)
@@ -201,7 +203,7 @@ def _offers(distribution: metadata.Distribution, name: str, folder: str) -> Iter
 
 
 def _clashes(offers: list[Offer], notes: list[str]) -> dict[str, tuple[Offer, ...]]:
-    """Names that several distributions offer; a built-in keeps its bare name, with a note."""
+    """Names that several distributions offer. A built-in backend keeps its bare name, with a note."""
     by_name: dict[str, list[Offer]] = {}
     for offer in offers:
         by_name.setdefault(offer.name, []).append(offer)
@@ -210,21 +212,21 @@ def _clashes(offers: list[Offer], notes: list[str]) -> dict[str, tuple[Offer, ..
         if len(rivals) < 2:
             continue
         built_in = rivals[0].distribution == OWN_DISTRIBUTION
-        others = " or ".join(repr(offer.qualified) for offer in (rivals[1:] if built_in else rivals))
+        choices = " or ".join(repr(offer.qualified) for offer in (rivals[1:] if built_in else rivals))
         if built_in:
             notes.append(
-                f"'{printable(name)}' is the built-in backend; another offers that name too: select it with {others}"
+                f"'{printable(name)}' is the built-in backend; another offers that name too: select it with {choices}"
             )
         else:
             clashes[name] = tuple(rivals)
-            notes.append(f"'{printable(name)}' is offered by more than one distribution: select it with {others}")
+            notes.append(f"'{printable(name)}' is offered by more than one distribution: select it with {choices}")
     return clashes
 
 
 def is_name(name: str) -> bool:
-    """Whether a backend can be called so."""
+    """Whether a backend may have this name."""
     return NAME.fullmatch(name) is not None and _RESERVED.fullmatch(name) is None
 
 
-def _shown(folder: str) -> str:
-    return printable(near(folder))
+def _show_path(folder: str) -> str:
+    return printable(relative_path(folder))

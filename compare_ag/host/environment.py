@@ -1,6 +1,6 @@
-"""The machine and the versions a run happened on; nothing that names the machine's owner.
+"""The machine and the versions of a run, without anything that identifies the machine's owner.
 
-No host name, user, home or path: a run directory is made to be sent around.
+No host name, user, home or path, because run directories are made to be shared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def capture(threads: int) -> dict[str, Any]:
 
 
 def _data_libraries() -> list[str]:
-    """The distributions that the problem's data came from, where it came from one."""
+    """The distributions that provided the problem's data; empty where none did."""
     return [name for name, module in (("scikit-learn", "sklearn"),) if module in sys.modules]
 
 

@@ -1,4 +1,4 @@
-"""How a worker can end before its work is done, and what is written down where the fault is ours."""
+"""The ways in which a worker can end before its work is done, and the log of a bug of ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class WorkerFailure(Exception):  # noqa: N818 - it is the outcome of a worker, not an error of ours
-    """A worker's end before its work was done: a backend status, the reason, and where it was."""
+    """A worker's end before its work was done: a backend status, the reason, and the phase and step."""
 
     def __init__(self, status: str, reason: str, phase: str | None = None, step: int | None = None) -> None:
         super().__init__(reason)
@@ -22,15 +22,15 @@ class WorkerFailure(Exception):  # noqa: N818 - it is the outcome of a worker, n
 
 
 class ProtocolFailure(WorkerFailure):
-    """The worker sent something that is no frame, or no possible reply: nothing that it said can be believed."""
+    """The worker sent bytes that are no frame, or an impossible reply: none of its messages can be trusted."""
 
 
 class HostFault(WorkerFailure):
-    """A bug of compare-ag, met while the reply of one backend was read or judged: that backend alone has no verdict."""
+    """A bug of compare-ag while the reply of a backend was read or judged: only that backend has no verdict."""
 
 
 def host_fault(error: Exception, launch: Launch) -> HostFault:
-    """The failure of the backend whose reply was being read or judged; the traceback goes to `Launch.bug_log`."""
+    """The failure of the backend whose reply was read or judged; the traceback goes to `Launch.bug_log`."""
     with contextlib.suppress(OSError):
         text = "compare-ag met a bug of its own here; please report it.\n\n"
         launch.bug_log.write_text(text + "".join(traceback.format_exception(error)), errors="backslashreplace")

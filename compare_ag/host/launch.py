@@ -1,6 +1,6 @@
 """How a worker is started: its limits, and the few variables of its environment.
 
-The environment is an allow-list, so that nothing leaks into a worker and launches are alike.
+The environment is an allow-list, so that no other variable reaches a worker and launches are alike.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ class Launch:
     hash_seed: int
     deadline_seconds: float
     padding: int = 0
-    """characters of an unused variable: it moves the stack, of all workers of a timing launch alike"""
+    """characters of an unused variable, which moves the stack; the same for all workers of a timing launch"""
     memory_limit: int | None = None
-    """bytes of resident memory of the worker and all that it starts; None: a share of what is free when it starts"""
+    """bytes of resident memory of the worker and all its children; None: a share of the memory free at its start"""
     shares: int = 0
-    """into how many such shares; 0: one for each CPU"""
+    """number of such shares; 0: one for each CPU"""
     address_space: int | None = None
-    """bytes of address space of each process; None: as many as it likes"""
+    """bytes of address space of each process; None: no limit"""
     cache: Path | None = None
-    """where its framework keeps compiled code for later workers of this backend; None: in the worker's own folder"""
+    """folder in which its framework keeps compiled code for later workers of this backend; None: the worker's own"""
 
     @property
     def bug_log(self) -> Path:
-        """Where the traceback of a bug of ours goes."""
+        """The log file for the traceback of a bug of ours."""
         return self.log_folder / f"{self.label}.bug.txt"
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """What tells a worker's libraries how many threads to use and how these wait: part of what a time means."""
+    """Variables for the number of a library's threads and their way of waiting, which are part of a time's meaning."""
     waiting = {name: os.environ[name] for name in _WAITING if name in os.environ}
     return dict.fromkeys(THREAD_VARIABLES, str(threads)) | waiting
 
 
 def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str]:
-    """The few variables a worker gets: an allow-list, its threads, its hash seed, its own home and temporary folder."""
+    """The variables of a worker: an allow-list, its threads, its hash seed, its own home and temporary folder."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= thread_variables(launch.threads)
     environment |= {
@@ -85,15 +85,15 @@ def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str
 
 
 def cache_variables(folder: Path) -> dict[str, str]:
-    """What tells the frameworks to keep compiled code below this folder."""
+    """Variables that make the frameworks keep compiled code below this folder."""
     return {name: str(folder / part) for name, part in _CACHE_FOLDERS.items()} | _CACHE_OPTIONS
 
 
 def import_path() -> list[str]:
-    """Where the worker looks for modules: where the host found the plugin's metadata, but not the current folder."""
-    here = os.getcwd()
+    """The worker's module search path: the host's, by which the plugin was found, without the current folder."""
+    current_folder = os.getcwd()
     own = str(Path(__file__).resolve().parents[2])
     asked = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    kept = [entry for entry in sys.path if entry and (os.path.abspath(entry) != here or entry in asked)]
-    paths = [os.path.abspath(entry) for entry in kept if os.path.exists(entry)]
+    entries = [entry for entry in sys.path if entry and (os.path.abspath(entry) != current_folder or entry in asked)]
+    paths = [os.path.abspath(entry) for entry in entries if os.path.exists(entry)]
     return list(dict.fromkeys([*paths, own]))

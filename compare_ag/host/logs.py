@@ -1,4 +1,4 @@
-"""What a worker prints, in files of limited size: a flood fills neither a pipe nor a disk."""
+"""A worker's output in files of limited size, so that a flood fills neither a pipe nor a disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 LOG_CAP = 1 << 20
-"""bytes kept of each of stdout and stderr"""
+"""most bytes of each of stdout and stderr in a file"""
 LAST_READS = 64
 """blocks of 64 KiB that are still read from a log pipe once the worker has ended"""
 POLL_SECONDS = 0.1
@@ -32,9 +32,9 @@ class Log:
         descriptor = self._stream.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        # never wait for the end of the stream: a grandchild may hold it open, and write to it, for ever
+        # never wait for the end of the stream: a grandchild may keep it open, and write to it, for ever
         reads_left = LAST_READS
-        with self._stream:  # closed by the thread that reads it, so that nobody else gets its number meanwhile
+        with self._stream:  # closed by the thread that reads it, so that the descriptor's number is not reused before
             while reads_left:
                 stopping = self._stop.is_set()
                 reads_left -= stopping
@@ -57,13 +57,13 @@ class Log:
                 self._file = self.path.open("wb")
             self._file.write(data[:room])
             self._file.flush()
-        except OSError:  # a full disk must not fill the worker's pipe: go on draining, keep nothing
+        except OSError:  # on a full disk, continue to drain the pipe without storing, so that the worker is not blocked
             self._dropped += len(data[:room])
             return
         self.size += min(room, len(data))
 
     def close(self) -> None:
-        """Stop draining; say at the end of the file what was dropped."""
+        """Stop draining; write at the end of the file how many bytes were dropped."""
         self._stop.set()
         self._thread.join()
         if self._file is not None:

@@ -1,6 +1,6 @@
-"""How the machine is set up and what it does meanwhile, as far as it tells: what moves times without moving any code.
+"""Settings and activity of the machine, as far as it reports them: influences on times that are not in the code.
 
-Everything is read, nothing changed, and what a system does not tell is left out.
+Everything is read, nothing changed; values that a system does not report are left out.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class CpuTimes(NamedTuple):
 
 
 def settings(root: Path = Path("/")) -> dict[str, str]:
-    """Settings of kernel, clock and container, by name; without those that are not told here.
+    """Settings of kernel, clock and container, by name; settings that this system does not report are left out.
 
     root: the file system to read them from.
     """
-    found = {
+    values = {
         "libc": " ".join(platform.libc_ver()).strip(),
-        "transparent huge pages": _chosen(root / "sys/kernel/mm/transparent_hugepage/enabled"),
+        "transparent huge pages": _bracketed_word(root / "sys/kernel/mm/transparent_hugepage/enabled"),
         "clock source": _line(root / "sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "address randomisation": _line(root / "proc/sys/kernel/randomize_va_space"),
         "frequency governor": governor(root),
@@ -41,11 +41,11 @@ def settings(root: Path = Path("/")) -> dict[str, str]:
         "cgroup cpu.max": _line(root / "sys/fs/cgroup/cpu.max"),
         "hypervisor": _flag(root / "proc/cpuinfo", "hypervisor"),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def governor(root: Path = Path("/")) -> str:
-    """The frequency governors in use, joined by a comma; empty where the system tells none."""
+    """The frequency governors in use, joined by a comma; empty where the system reports none."""
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     return ", ".join(sorted({_line(file) for file in files} - {""}))
 
@@ -63,7 +63,7 @@ def on_battery() -> bool:
 
 
 def cpu_times(cpus: Sequence[int], stat: Path = Path("/proc/stat")) -> CpuTimes | None:
-    """The ticks of these CPUs together; None where the system does not count stolen ones."""
+    """The ticks of these CPUs together; None where the system does not count stolen ticks."""
     try:
         lines = stat.read_text().splitlines()
     except OSError:
@@ -79,17 +79,17 @@ def cpu_times(cpus: Sequence[int], stat: Path = Path("/proc/stat")) -> CpuTimes 
 
 
 def steal_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
-    """Which part of the time in between the hypervisor took away; None where unknown or no tick passed."""
+    """The share of the time in between that the hypervisor took away; None where unknown or no tick passed."""
     if before is None or after is None or after.total <= before.total:
         return None
     return (after.steal - before.steal) / (after.total - before.total)
 
 
 def cpu_speeds(cpus: Sequence[int]) -> dict[int, float]:
-    """How fast each CPU does one fixed piece of work, the fastest 1.0; empty where a thread cannot choose its CPU.
+    """How fast each CPU does a fixed piece of work, the fastest 1.0; empty where a thread cannot choose its CPU.
 
-    The median of several looks, taken by turns so that all CPUs see the same moods of the machine. At most 16 CPUs,
-    the last ones, among them those that are timed.
+    The median of several measurements, taken in turns so that slow phases of the machine affect all CPUs alike. At most
+    16 CPUs, the last ones, which include the timed CPUs.
     """
     if not hasattr(os, "sched_setaffinity"):
         return {}
@@ -118,9 +118,9 @@ def relative_speeds(taken: Mapping[int, Sequence[float]]) -> dict[int, float]:
 
 
 def load_per_cpu() -> float | None:
-    """The machine's load of the last minute for each of its CPUs; None where the system does not tell.
+    """The machine's load of the last minute for each of its CPUs; None where the system does not report it.
 
-    Correctness workers that ran before are part of it, so that only what exceeds them by far is worth a word.
+    Correctness workers that ran before are part of it, so that only a load far above theirs is worth a warning.
     """
     if not hasattr(os, "getloadavg"):
         return None
@@ -135,7 +135,7 @@ def _line(path: Path) -> str:
         return ""
 
 
-def _chosen(path: Path) -> str:
+def _bracketed_word(path: Path) -> str:
     """The word in brackets of a kernel file such as ``always [madvise] never``."""
     return _line(path).partition("[")[2].partition("]")[0]
 

@@ -1,32 +1,32 @@
 """One timing at a time on a machine: a lock that timing takes alone and that training shares.
 
 A timing is disturbed by another timing and by a training, which is every pass that only computes results. So timing
-takes the lock exclusively and training takes it shared. The lock is an advisory one (flock) on one file for the whole
-machine, and not for a user's folder or an environment: the kernel frees it when its holder dies, however that happens.
+takes the lock exclusively and training takes it shared. The lock is an advisory lock (flock) on one file for the whole
+machine, not for a user's folder or an environment. The kernel frees it when its holder dies, however that happens.
 
     COMPARE_AG_LOCK            the file, where this variable is set and not empty
     /tmp/compare-ag.lock       else; /dev/shm takes its place where /tmp is missing or read-only
 
-In a container the machine is what the container sees: another container with a /tmp of its own has its own lock,
-unless both mount the same file and name it in COMPARE_AG_LOCK.
+A container has its own lock where it has its own /tmp, unless several containers mount the same file and name it in
+COMPARE_AG_LOCK.
 
-Two users share the file. It is opened without O_CREAT first, because Linux refuses that flag for another user's file in
-a sticky folder (fs.protected_regular), and created only where it is missing, readable and writable for everybody. A
-descriptor for reading is enough to lock it. A symbolic link, a second hard link to it, anything but a regular file and
-a file with other content are refused, so that nobody can have another file overwritten.
+Users share the file. It is opened without O_CREAT first, because Linux refuses that flag for another user's file in a
+sticky folder (fs.protected_regular), and created only where it is missing, readable and writable for all users. A
+descriptor for reading is enough to lock it. A symbolic link, a file with a second hard link, anything but a regular
+file and a file with other content are refused, so that the lock can never overwrite another file.
 
-The file's lines are notes that tell a waiting process who holds the lock:
+The file's lines are notes that tell a waiting process which process holds the lock:
 
     compare-ag machine lock 1
-    ID PID START PURPOSE SINCE      a holder: START tells its process from a later one of the same PID; SINCE in
-                                    seconds since 1970
+    ID PID START PURPOSE SINCE      a holder: START distinguishes its process from a later one of the same PID; SINCE
+                                    in seconds since 1970
     ID free                         that holder has released the lock
 
-The notes are hints and never decide who holds the lock. Whoever times begins the file anew. Where a holder could not
-write, /proc/locks names the process on Linux.
+The notes are hints and never decide which process holds the lock. A timing begins the file anew. Where a holder could
+not write its note, /proc/locks names the process on Linux.
 
 A process never waits for one of its own ancestors: a program that holds the lock for timing may start commands that
-time, one after the other. Within a thread, a hold inside another is part of it.
+time, one after the other. Within a thread, a hold inside another hold is part of it.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ FILE_NAME = "compare-ag.lock"
 HEADER = b"compare-ag machine lock 1\n"
 POLL_SECONDS = 0.2
 RACE_SECONDS = 0.02
-"""between tries to see what another process needs a moment for: a new file's mode, a new holder's note"""
+"""seconds between tries while another process may be about to set a new file's mode or to write its note"""
 TRIES = 5
 MOST_BYTES = 1 << 16
-"""of notes: trainings add none beyond, until a timing begins the file anew"""
+"""most bytes of notes: beyond, trainings add no note until a timing begins the file anew"""
 MOST_NAMED = 3
-"""holders in a message"""
+"""most holders in a message"""
 
 _NOTE = re.compile(rb"([0-9a-f]{8}) (\d{1,10}) (\S{1,40}) (timing|training) (\d{1,10}\.\d{3})")
 _FREE = re.compile(rb"([0-9a-f]{8}) free")
@@ -84,7 +84,7 @@ class Holder:
     since: float | None
     """seconds since 1970; None where unknown"""
     noted: bool = True
-    """whether ``since`` is when it took the lock; else it is when the process started"""
+    """whether ``since`` is the time when it took the lock; else it is the start of the process"""
 
     def describe(self) -> str:
         """``process 4711 has been timing on this machine since 12:03:04``."""
@@ -103,7 +103,7 @@ class Hold:
     since: float
     """when it was acquired, in seconds since 1970"""
     failure: str = ""
-    """why nothing is locked and others may time meanwhile; empty where the lock is held"""
+    """why there is no lock and other programs may time meanwhile; empty where the lock is held"""
     file: LockFile | None = None
     """None where nothing is locked, or where an ancestor holds the lock"""
 
@@ -115,13 +115,13 @@ def hold(
     """Hold the machine's lock: exclusively for "timing", shared with others for "training".
 
     Args:
-      purpose: what is done meanwhile.
+      purpose: the work under the lock.
       wait: whether to wait for the holders in the way.
-      tell: hears while this waits, about five times a second, who holds the lock, and "" once the wait is over.
+      tell: is called about five times a second during a wait with the holders' description, and with "" at its end.
 
-    Where no file can be locked, the body runs nevertheless and `Hold.failure` says why. Raises `BusyError` where it
-    would have to wait and ``wait`` is false, and `RuntimeError` for timing inside a training of the same thread, which
-    would wait for itself.
+    Where no file can be locked, the body runs nevertheless and `Hold.failure` gives the reason. Raises `BusyError`
+    where it would have to wait and ``wait`` is false, and `RuntimeError` for timing inside a training of the same
+    thread, which would wait for itself.
     """
     thread = threading.get_ident()
     outer = _holds.get(thread)
@@ -141,12 +141,12 @@ def hold(
 
 
 _holds: dict[int, Hold] = {}
-"""what each thread of this process holds"""
+"""the hold of each thread of this process"""
 
 
 def _acquire(purpose: Purpose, wait: bool, tell: Callable[[str], object]) -> Hold:
-    """Try until the lock is ours. Raises `BusyError` where ``wait`` is false and it is another's."""
-    tries, told = 0, False
+    """Try until the lock is acquired. Raises `BusyError` where ``wait`` is false and another process holds it."""
+    tries, has_told = 0, False
     try:
         while True:
             try:
@@ -162,21 +162,21 @@ def _acquire(purpose: Purpose, wait: bool, tell: Callable[[str], object]) -> Hol
             reason = describe(result)
             if not wait:
                 raise BusyError(f"nothing has run, because {reason}")
-            told = True
+            has_told = True
             tell(reason)
             time.sleep(POLL_SECONDS)
     finally:
-        if told:
+        if has_told:
             tell("")
 
 
 def _try(purpose: Purpose) -> Hold | list[Holder]:
-    """The lock, or the known holders in the way. The file is opened each time, for it may have been replaced."""
+    """The lock, or the known holders in the way. The file is opened for each try, because it may have been replaced."""
     file = open_lock_file()
     keep = False
     try:
         if not file.lock(exclusive=purpose == "timing"):
-            # a training is only in the way of a timing
+            # a training blocks a timing only
             holders = [holder for holder in file.holders() if "timing" in (purpose, holder.purpose)]
             if holders and {holder.pid for holder in holders} <= _ancestors():
                 return Hold(purpose, time.time())
@@ -193,7 +193,7 @@ def _try(purpose: Purpose) -> Hold | list[Holder]:
 
 
 def describe(holders: list[Holder]) -> str:
-    """A clause that names the holders: the first ones, where there are many."""
+    """A clause that names the holders; of many, the first ones and a count."""
     if not holders:
         return "an unknown process is timing or training on this machine"
     named = [holder.describe() for holder in holders[:MOST_NAMED]]
@@ -221,7 +221,7 @@ class LockFile:
     _id: str = ""
 
     def lock(self, *, exclusive: bool) -> bool:
-        """Try to lock; whether it succeeded. Raises `UnusableError` where the file system has no such locks."""
+        """Try to lock; return whether it succeeded. Raises `UnusableError` where the file system has no such locks."""
         try:
             fcntl.flock(self.stream, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -231,20 +231,20 @@ class LockFile:
         return True
 
     def is_current(self) -> bool:
-        """Whether the path still leads to this file; else others lock another one."""
+        """Whether the path still leads to this file; else other processes lock a different file."""
         try:
             return os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self.stream.fileno()))
         except OSError:
             return False
 
     def note(self, purpose: Purpose, since: float) -> None:
-        """Tell those who will wait. A note that cannot be written is left out."""
+        """Write the note for waiting processes. A note that cannot be written is left out."""
         if not self.writable:
             return
         own_id = secrets.token_hex(4)
         line = f"{own_id} {os.getpid()} {_start_of(os.getpid()) or '-'} {purpose} {since:.3f}\n".encode()
         with contextlib.suppress(OSError):
-            if purpose == "timing":  # nobody else holds it: every other note is of the past
+            if purpose == "timing":  # the lock is exclusive, so that every other note is out of date
                 self.stream.truncate(0)
             size = os.fstat(self.stream.fileno()).st_size
             if size < MOST_BYTES:
@@ -267,14 +267,14 @@ class LockFile:
 
     def holders(self) -> list[Holder]:
         """The processes that hold the lock, as far as they are known."""
-        holders = {holder.pid: holder for holder in self._noted()}
+        holders = {holder.pid: holder for holder in self._read_notes()}
         for pid, purpose in _listed(os.fstat(self.stream.fileno())):
             if pid not in holders:
                 holders[pid] = Holder(pid, purpose, _creation_time(pid), noted=False)
         return list(holders.values())
 
-    def _noted(self) -> list[Holder]:
-        """The holders by their notes, without those that are released or dead."""
+    def _read_notes(self) -> list[Holder]:
+        """The holders by their notes, without released and dead holders."""
         try:
             lines = os.pread(self.stream.fileno(), 2 * MOST_BYTES, 0).splitlines()
         except OSError:
@@ -303,7 +303,7 @@ def open_lock_file() -> LockFile:
         except UnusableError as error:
             reasons.append(str(error))
             if os.path.lexists(path):
-                break  # other users may be able to lock this file: with one elsewhere, they would not be excluded
+                break  # another user may be able to lock this file, and a lock elsewhere would not exclude that user
     raise UnusableError("; ".join(reasons))
 
 
@@ -340,7 +340,7 @@ def _open(path: Path) -> LockFile:
 
 
 def _open_existing(path: Path) -> LockFile:
-    """Open the file, for writing where that is allowed. Raises `OSError`, and `UnusableError` for a file of others."""
+    """Open the file, for writing where allowed. Raises `OSError`, and `UnusableError` for a file of another purpose."""
     try:
         descriptor, writable = os.open(path, os.O_RDWR | _FLAGS), True
     except OSError as error:
@@ -370,8 +370,8 @@ def _open_existing(path: Path) -> LockFile:
 def _listed(status: os.stat_result, table: Path = Path("/proc/locks")) -> list[tuple[int, Purpose]]:
     """Processes that hold an flock on this file, as Linux lists them; empty elsewhere.
 
-    A line is ``1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF``, with device (hexadecimal) and inode; some file systems
-    show another device to stat than here, so that the inode alone decides where no line has the device too.
+    A line is ``1: FLOCK ADVISORY WRITE 4711 08:01:1234 0 EOF``, with device (hexadecimal) and inode. Some file systems
+    report another device to stat, so that the inode alone decides where no line has the device too.
     """
     try:
         lines = table.read_text(errors="replace").splitlines()
@@ -392,7 +392,7 @@ def _listed(status: os.stat_result, table: Path = Path("/proc/locks")) -> list[t
 
 
 def _start_of(pid: int) -> str:
-    """What tells this process from a later one of the same number; empty where there is none or it is hidden."""
+    """A text that distinguishes this process from a later one of the same number; empty where it ended or is hidden."""
     try:
         # field 22 of proc(5), clock ticks since the machine started; the name, in brackets, may contain blanks
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
@@ -402,7 +402,7 @@ def _start_of(pid: int) -> str:
 
 
 def _creation_time(pid: int) -> float | None:
-    """When a process started, in seconds since 1970; None where there is none or it is hidden."""
+    """The start of a process, in seconds since 1970; None where it ended or is hidden."""
     import psutil
 
     try:
@@ -412,7 +412,7 @@ def _creation_time(pid: int) -> float | None:
 
 
 def _is_alive(pid: int, start: str) -> bool:
-    """Whether the process of this number that started then still exists."""
+    """Whether the process with this number and this start still exists."""
     if actual := _start_of(pid):
         return actual == start
     try:
@@ -425,7 +425,7 @@ def _is_alive(pid: int, start: str) -> bool:
 
 
 def _ancestors() -> set[int]:
-    """The process that started this one, and so on."""
+    """The chain of parents of this process."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Whether a plugin can really be loaded: `compare-ag list --check` and `doctor` ask a worker."""
+"""Loads a plugin in a worker, for `compare-ag list --check` and `doctor`, to see whether it can be loaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
 
 PROBE_SECONDS = 60.0
-"""that loading may take"""
+"""seconds that loading may take"""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What really loading a plugin showed."""
+    """The result of loading a plugin."""
 
     ok: bool
     status: str
@@ -31,7 +31,7 @@ class ProbeResult:
 
 
 def probe(offer: Offer) -> ProbeResult:
-    """Load a plugin in a worker and say what happened; nothing is trained."""
+    """Load a plugin in a worker and return the outcome; nothing is trained."""
     with tempfile.TemporaryDirectory(prefix="compare-ag-probe-") as logs:
         try:
             with open_session(

@@ -1,17 +1,17 @@
 """One worker process: starting it, exchanging frames under a wall-clock deadline, ending it without leftovers.
 
-No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried faults the best pool survived
-15, this design all). Every rule below answers one of them:
+No process pool: pools pickle, wait for ever or leave grandchildren (of 22 tried faults the best pool survived 15, this
+design all). Each rule below answers one of these faults:
 
-* a private pipe in each direction, so that prints and junk cannot become results;
-* stdout and stderr are drained into capped log files, so that a flood neither fills a pipe nor a disk;
-* a warden between host and worker, which inherits what the plugin starts and leaves nothing of it (`worker.warden`);
-* the process is watched beside the pipe, so that a death is seen at once, whoever else holds the pipe open;
-* one budget of monotonic time in the host, charged from request to answer and looked at before every byte, so
-  that a chatty hang dies like a silent one and nobody pays for a neighbour;
-* limits on memory and on the number of threads, looked at from outside while the host waits (`host.watch`);
-* an environment of few, named variables, so that nothing leaks and launches are alike;
-* a temporary folder that is locked while its host lives, so that what a killed host left can be told and removed.
+* a private pipe in each direction, so that printed text and random bytes cannot become results;
+* stdout and stderr are drained into log files of limited size, so that a flood fills neither a pipe nor a disk;
+* a warden between host and worker adopts the processes that the plugin starts and ends all of them (`worker.warden`);
+* the process is watched beside the pipe, so that a death is noticed at once, even where a child keeps the pipe open;
+* the host keeps one budget of monotonic time for each worker, charges it from request to answer and checks it before
+  every byte, so that a hang with output ends like a silent hang and no worker spends another worker's time;
+* limits on memory and on the number of threads, checked from outside while the host waits (`host.watch`);
+* an environment of few, named variables, so that no other variable reaches a worker and launches are alike;
+* a temporary folder that is locked while its host lives, so that a later host can remove a killed host's folder.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from compare_ag.worker.warden import CLEANING_SECONDS
 
 POLL_SECONDS = 0.1
 ALOUD_SECONDS = 1.0
-"""between two looks at the memory of a worker that always has something to say"""
+"""seconds between two checks of the memory of a worker that replies without pause"""
 BETWEEN_BLOCKS_SECONDS = 0.5
 EXIT_GRACE_SECONDS = 2.0
 STACK_SECONDS = 0.2
 CLOSED_SECONDS = 0.5
-"""a worker whose channel has ended and that is still there after so long has closed it"""
+"""a worker that still runs so many seconds after its channel has ended has closed the channel itself"""
 CHANNEL_LOST = 87
-"""exit code of a worker that finds its channel closed; the same in `worker.__main__`, which the host never imports"""
+"""exit code of a worker whose channel is closed; the same in `worker.__main__`, which the host never imports"""
 
 
 class WorkerProcess:
@@ -89,7 +89,7 @@ class WorkerProcess:
         self.close()
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        """Make folder, pipes and process; ``stack`` takes away what was made where a later part fails."""
+        """Make folder, pipes and process; ``stack`` removes the parts made so far where a later part fails."""
         remove_leftovers()
         if self.launch.cache is not None:
             self.launch.cache.mkdir(parents=True, exist_ok=True)  # anew where a plugin has removed it
@@ -100,7 +100,7 @@ class WorkerProcess:
         self.board = BoardReader(self._folder)
         stack.callback(self.board.close)
 
-        # each descriptor is closed in one place: a second close could hit a number that another thread has by then
+        # each descriptor is closed in one place: a second close could hit a number that another thread has reused
         with contextlib.ExitStack() as children:
             child_in, self._to_worker = os.pipe()
             children.callback(os.close, child_in)
@@ -140,12 +140,12 @@ class WorkerProcess:
     # --- conversation ---
 
     def allow(self, seconds: float) -> None:
-        """From now on the worker has so much time, whatever it has used up: one question's share."""
+        """Give the worker so many seconds from now on, whatever it has used up: the share of one question."""
         self._left = seconds
         self._asked = self._heard = self._waiting = time.monotonic()
 
     def begin_waiting(self) -> None:
-        """The worker's time for the reply that is due counts from now: until now nobody has listened to it."""
+        """Start to count the worker's time for the reply that is due; before, the host was not listening."""
         self._waiting = time.monotonic()
 
     def send(self, message: messages.Message, **arrays: messages.Array) -> None:
@@ -153,7 +153,7 @@ class WorkerProcess:
         if not self._worker_pid:
             self.expect(messages.Hello)
         if not isinstance(message, messages.Bye) and self._is_unread():
-            raise self._broken("wrote into the result channel without being asked")
+            raise self._protocol_failure("wrote into the result channel without being asked")
         self._conversation.ask(message, arrays)
         if isinstance(message, messages.Train):
             self.board.make_room(self._conversation.tail_room)
@@ -172,16 +172,17 @@ class WorkerProcess:
         self._sent += 1
 
     def receive(self) -> tuple[Any, dict[str, messages.Array]]:
-        """Wait for the next reply, which can answer the last request: see `replies`.
+        """Wait for the next reply, which must be a possible answer to the last request: see `replies`.
 
-        Raises `WorkerFailure` for a death, a timeout, junk, an impossible reply, or a reported failure.
+        Raises `WorkerFailure` for a death, a timeout, bytes that are no frame, an impossible reply, or a reported
+        failure.
         """
         try:
             message, arrays = self._read_reply()
         except frames.ProtocolError as error:
-            raise self._broken(f"broke the result channel: {error}") from None
+            raise self._protocol_failure(f"broke the result channel: {error}") from None
         except ImpossibleReplyError as error:
-            raise self._broken(f"its worker {error}") from None
+            raise self._protocol_failure(f"its worker {error}") from None
         except WorkerFailure:
             raise
         except Exception as error:
@@ -192,7 +193,7 @@ class WorkerProcess:
         return message, arrays
 
     def _read_reply(self) -> tuple[Any, dict[str, messages.Array]]:
-        """Read one frame. Raises `ProtocolError` or `ImpossibleReplyError` where it is none, or no answer."""
+        """Read one frame. Raises `ProtocolError` where there is none, `ImpossibleReplyError` where it is no answer."""
         prefix = bytes(self._read(frames.PREFIX.size))
         sizes = frames.unpack_prefix(prefix, self._nonce, self._received, self._conversation.limit)
         header, payload = (self._read(size) for size in sizes)
@@ -205,15 +206,15 @@ class WorkerProcess:
         return message, arrays
 
     def unsent(self) -> tuple[messages.Chunk, dict[str, messages.Array]] | None:
-        """What the training has computed and not sent, after its worker died or hung; None where that is unknown."""
+        """Results of a training that were computed but not sent before the worker died or hung; None where unknown."""
         tail = self.board.read_tail(self._conversation.tail_room)
-        return None if tail is None else self._conversation.training.rest(tail, self._conversation)
+        return None if tail is None else self._conversation.training.unsent_chunk(tail, self._conversation)
 
     def expect(self, kind: type[messages.Message]) -> tuple[Any, dict[str, messages.Array]]:
         """Receive a reply of this type."""
         message, arrays = self.receive()
         if not isinstance(message, kind):
-            raise self._broken(f"its worker answered {type(message).__name__} where {kind.__name__} was due")
+            raise self._protocol_failure(f"its worker answered {type(message).__name__} where {kind.__name__} was due")
         return message, arrays
 
     def ask(
@@ -225,7 +226,7 @@ class WorkerProcess:
 
     def _is_unread(self) -> bool:
         """Whether the worker has sent more than its last reply."""
-        return _is_ready(self._from_worker, select.POLLIN) == select.POLLIN  # with POLLHUP it is a death
+        return _is_ready(self._from_worker, select.POLLIN) == select.POLLIN  # with POLLHUP the worker has died
 
     def _read(self, size: int) -> bytearray:
         buffer = bytearray(size)
@@ -241,8 +242,8 @@ class WorkerProcess:
     def _wait(self, descriptor: int, event: int) -> None:
         """Wait until the descriptor is ready.
 
-        Raises `WorkerFailure` where the worker has ended and has left nothing to read, where it exceeds its limits, at
-        the deadline and when the run is cancelled.
+        Raises `WorkerFailure` where the worker has ended with nothing left to read, where it exceeds its limits, at the
+        deadline and when the run is cancelled.
         """
         poll = select.poll()
         poll.register(descriptor, event)
@@ -264,26 +265,26 @@ class WorkerProcess:
                 raise self._exceeded
             if descriptor in events:
                 return
-            # what it wrote before its end is in the pipe: the look at the pipe must come after the one at the process
+            # bytes that it wrote before its end are in the pipe, so that the pipe must be checked after the process
             if self._has_ended(events) and not _is_ready(descriptor, event):
                 raise self._death()
 
     def _has_ended(self, events: set[int]) -> bool:
-        return self._pidfd in events if self._pidfd is not None else self._exited(0)
+        return self._pidfd in events if self._pidfd is not None else self._await_exit(0)
 
     def look_between_blocks(self) -> None:
-        """`look`, for a worker whose replies come sooner than anybody looks while waiting; not too often."""
+        """`look`, for a worker whose replies come sooner than the checks while waiting; not too often."""
         if time.monotonic() - self._looked > BETWEEN_BLOCKS_SECONDS:
             look_at_all()
 
     def look(self) -> None:
-        """Compare memory and threads of the worker and all that it started with their limits; end it beyond them."""
+        """Compare memory and threads of the worker and its children with their limits; end the worker beyond them."""
         self._looked = time.monotonic()
         if self._ended or self._exceeded is not None or self._process.returncode is not None:
             return
-        held = self._family.resident_bytes()
+        used = self._family.resident_bytes()
         where = self._position()
-        if held > self._limit and (self._family.proportional_bytes() or held) > self._limit:
+        if used > self._limit and (self._family.proportional_bytes() or used) > self._limit:
             from compare_ag.problem.estimate import size
 
             source = "" if self.launch.memory_limit else ", its share of the memory that was free"
@@ -297,7 +298,7 @@ class WorkerProcess:
         else:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGTERM)  # its warden's: ends everything
+            os.kill(self._process.pid, signal.SIGTERM)  # to the warden, which ends all processes
 
     def _too_much_cache(self) -> str:
         """What is too much about its compile cache; empty where nothing is, and between two looks."""
@@ -319,9 +320,9 @@ class WorkerProcess:
         except (psutil.Error, OSError):  # it has ended
             return 0.0
         for process in family:
-            with contextlib.suppress(psutil.Error, OSError):  # gone meanwhile
+            with contextlib.suppress(psutil.Error, OSError):  # ended meanwhile
                 spent = process.cpu_times()
-                total += float(spent.children_user + spent.children_system)  # of those that it has waited for
+                total += float(spent.children_user + spent.children_system)  # of children that it has waited for
                 if process.pid != self._worker_pid:
                     total += float(spent.user + spent.system)
         return total
@@ -329,7 +330,7 @@ class WorkerProcess:
     # --- the end ---
 
     def position(self) -> tuple[str, int | None]:
-        """Phase and step where the worker says that it is; no step beyond what it was asked for."""
+        """Phase and step that the worker reports; the step is at most the number that it was asked for."""
         phase, step = self.board.read()
         return phase, self._conversation.possible_step(step)
 
@@ -340,14 +341,14 @@ class WorkerProcess:
     def _failure(self, status: str, reason: str) -> WorkerFailure:
         return WorkerFailure(status, reason, *self.position())
 
-    def _broken(self, reason: str) -> ProtocolFailure:
+    def _protocol_failure(self, reason: str) -> ProtocolFailure:
         return ProtocolFailure("malformed", reason[: messages.MOST_REASON], *self.position())
 
     def _death(self) -> WorkerFailure:
         """Explain why the result channel is closed."""
         if self._exceeded is not None:
             return self._exceeded
-        if not self._exited(CLOSED_SECONDS):
+        if not self._await_exit(CLOSED_SECONDS):
             return self._failure("malformed", f"closed the result channel{self._position()}")
         code = self._process.wait()
         if code == CHANNEL_LOST:
@@ -361,18 +362,18 @@ class WorkerProcess:
         return self._failure("crashed", f"exit code {code}{self._position()}")
 
     def finish(self, grace_seconds: float = EXIT_GRACE_SECONDS) -> float | None:
-        """End a worker that did its work: ask it to go, give it a moment, note what was not clean.
+        """End a worker that did its work: ask it to exit, wait for a moment, and warn of an unclean exit.
 
         Returns the seconds from the request to the process's end; None where it had to be killed.
         """
         seconds = None
         with contextlib.suppress(WorkerFailure):
             self.send(messages.Bye())
-        told = time.monotonic()
-        if not self._exited(grace_seconds):
+        start = time.monotonic()
+        if not self._await_exit(grace_seconds):
             self.warnings.append(f"still running {grace_seconds:g} s after its last result; it was killed")
         else:
-            seconds = time.monotonic() - told
+            seconds = time.monotonic() - start
             if code := self._process.wait():
                 name = signal.Signals(-code).name if -code in signal.valid_signals() else f"exit code {code}"
                 self.warnings.append(f"unclean exit after its last result ({name}); its numbers are complete")
@@ -389,13 +390,13 @@ class WorkerProcess:
             if self._hung:  # ask for every thread's stack first, so that the log shows where it hangs
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._process.pid, signal.SIGUSR1)
-            self._exited(STACK_SECONDS)  # one that has told why it failed is on its way out
+            self._await_exit(STACK_SECONDS)  # a worker that reported its failure is about to exit
         os.close(self._lifeline)  # the warden ends everything
-        if not self._exited(CLEANING_SECONDS + 0.5):
+        if not self._await_exit(CLEANING_SECONDS + 0.5):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
-        if code == -signal.SIGKILL or sys.platform != "linux":  # perhaps the warden was killed, or it has no subreaper
+        if code == -signal.SIGKILL or sys.platform != "linux":  # the warden may have been killed, or has no subreaper
             for pid in self._family.survivors():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -409,7 +410,7 @@ class WorkerProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _exited(self, seconds: float) -> bool:
+    def _await_exit(self, seconds: float) -> bool:
         """Wait until the worker and its warden have ended; they are not collected."""
         if self._process.returncode is not None:
             return True
@@ -424,17 +425,17 @@ class WorkerProcess:
 
     @property
     def log_paths(self) -> list[Path]:
-        """The log files that hold anything."""
+        """The log files that are not empty."""
         logs = [log.path for log in self._logs if log.size]
         return [*logs, self.launch.bug_log] if self.launch.bug_log.exists() else logs
 
 
 _LIVE: set[WorkerProcess] = set()
-"""those that have not been closed: who waits for one looks at all, since nobody may be waiting for another"""
+"""running workers: a wait for one of them checks all, because the others may have no thread that waits for them"""
 
 
 def look_at_all() -> None:
-    """Look at every worker that has not been looked at for a while."""
+    """Check every worker that has not been checked for a while."""
     due = time.monotonic() - POLL_SECONDS
     for process in list(_LIVE):
         if process._looked <= due:
@@ -442,10 +443,10 @@ def look_at_all() -> None:
 
 
 def _is_ready(descriptor: int, event: int, seconds: float = 0.0) -> int:
-    """What `select.poll` reports within so many seconds; 0 for nothing."""
+    """The event that `select.poll` reports within so many seconds; 0 for none."""
     poll = select.poll()
     poll.register(descriptor, event)
-    return sum(found for _, found in poll.poll(seconds * 1000))
+    return sum(event for _, event in poll.poll(seconds * 1000))
 
 
 def _open_process(pid: int) -> int | None:

@@ -1,6 +1,6 @@
-"""Whether a reply is possible as the answer to what was asked: every message of a worker passes here, and nowhere else.
+"""Whether a reply is a possible answer to the last request. Every message of a worker passes this module.
 
-A plugin shares its process with our half of the protocol, so a frame may be well formed and say anything. A
+A plugin shares its process with our half of the protocol, so that a well-formed frame may have any content. A
 `Conversation` follows the requests and derives from each how many bytes its reply may have and which messages, array
 shapes, counts, durations and texts are possible. No reply that passes can raise an exception in the host. Whether its
 numbers are *right* is for `verify`.
@@ -24,24 +24,24 @@ Arrays: TypeAlias = Mapping[str, messages.Array]
 
 SLACK = 1.1
 SLACK_NS = 100_000_000
-"""A duration may exceed the host's own time from request to reply by this factor and these nanoseconds."""
+"""a duration may exceed the host's own time from request to reply by this factor and these nanoseconds"""
 MOST_CPU_PER_WALL = 1e6
 MOST_THREADS = 1 << 20
 MOST_SWITCHES = 1 << 40
 MOST_IDLE_NS = 1e15
-"""CPU time between two blocks: eleven days on each CPU"""
+"""most CPU seconds between two blocks: eleven days on each CPU"""
 MOST_INTEGER = 1 << 53
-"""of evidence: larger integers are floats"""
+"""largest integer in evidence; larger integers are floats"""
 DROPPED_NOTE = 60
-"""characters that tell how much more an answer printed"""
+"""most characters of the note on how much more an answer printed"""
 
 
 class ImpossibleReplyError(Exception):
-    """The reply cannot answer what was asked; the message is a clause with the worker as its subject."""
+    """The reply cannot answer the request; the message is a clause with the worker as its subject."""
 
 
 class Conversation:
-    """What one worker has been asked so far, and which replies are possible now."""
+    """The requests to one worker so far, and the replies that are possible now."""
 
     def __init__(self) -> None:
         self.request: Any = None
@@ -53,12 +53,12 @@ class Conversation:
         self.splits = True
         self.training = Progress([], 0, batched=False, fused=False)
         self.most_ns = 0.0
-        """nanoseconds that anything can have taken since the request"""
+        """most nanoseconds that can have passed since the request"""
         self._batched = False
         self._last_step = 0
 
     def ask(self, request: messages.Message, arrays: Arrays) -> None:
-        """Take note of a request that is about to be sent."""
+        """Record a request that is about to be sent."""
         self.request = request
         last_step = 0
         if isinstance(request, messages.Prepare):
@@ -91,11 +91,11 @@ class Conversation:
         return _RULES[type(self.request)].limit(self)
 
     def possible_step(self, step: int | None) -> int | None:
-        """The step where a worker says that it is; None where it has not been asked for so many."""
+        """The step that a worker reports; None where it was not asked for so many steps."""
         return step if step is not None and 0 <= step <= self._last_step else None
 
     def check(self, message: messages.Message, arrays: Arrays, nanoseconds: int) -> None:
-        """Raise `ImpossibleReplyError` unless this can answer the last request, so long after it was sent."""
+        """Raise `ImpossibleReplyError` unless this can answer the last request, so many nanoseconds after it."""
         self.most_ns = SLACK * nanoseconds + SLACK_NS
         if isinstance(message, messages.Failed):
             self._check_failed(message, arrays)
@@ -111,17 +111,17 @@ class Conversation:
     def _check_failed(self, message: messages.Failed, arrays: Arrays) -> None:
         if message.status not in messages.FAILURES:
             raise ImpossibleReplyError(
-                f"reported the status {_shown(message.status)}; it may report {', '.join(messages.FAILURES)} only"
+                f"reported the status {_cut(message.status)}; it may report {', '.join(messages.FAILURES)} only"
             )
         _check_text("Failed.reason", message.reason, messages.MOST_REASON)
         _check_choice("Failed.phase", message.phase, messages.PHASES)
         if message.step is not None and self.possible_step(message.step) is None:
-            raise ImpossibleReplyError(f"sent Failed.step = {_shown(message.step)}: it was not asked for so many steps")
+            raise ImpossibleReplyError(f"sent Failed.step = {_cut(message.step)}: it was not asked for so many steps")
         _check_arrays(arrays, {}, self.dtype)
 
 
 class Progress:
-    """How much of a training has arrived, and what is still due. All steps are known: the host has asked for them."""
+    """The parts of a training that have arrived, and the parts still due. The host knows all the steps."""
 
     def __init__(self, record: Collection[int], steps: int, *, batched: bool, fused: bool) -> None:
         pairs = sorted({k for k in record if 0 <= k <= steps})
@@ -132,7 +132,7 @@ class Progress:
         self._losses_seen = self._weights_seen = self._gradients_seen = self._full_seen = 0
 
     def check_chunk(self, chunk: messages.Chunk, arrays: Arrays, features: int, dtype: str) -> None:
-        """Raise `ImpossibleReplyError` unless the chunk follows what came before."""
+        """Raise `ImpossibleReplyError` unless the chunk continues the chunks before it."""
         losses, full = (_length(arrays, name) for name in ("losses", "full_losses"))
         rows, slopes = len(chunk.weight_steps), len(chunk.gradient_steps)
         shapes: dict[str, tuple[int, ...]] = {
@@ -153,7 +153,7 @@ class Progress:
             raise ImpossibleReplyError(f"sent a Chunk of {losses} losses, {rows} weights and {slopes} gradients")
         if chunk.first_loss != self._losses_seen:
             raise ImpossibleReplyError(
-                f"sent Chunk.first_loss = {_shown(chunk.first_loss)} after {self._losses_seen} losses"
+                f"sent Chunk.first_loss = {_cut(chunk.first_loss)} after {self._losses_seen} losses"
             )
         self._losses_seen += losses
         if self._losses_seen > self._steps + 1:
@@ -164,17 +164,17 @@ class Progress:
         if self._full_seen > min(self._weights_seen, len(self._full)):
             raise ImpossibleReplyError("sent more full-data losses than weights to compute them from")
 
-    def rest(self, tail: TailRead, c: Conversation) -> tuple[messages.Chunk, dict[str, messages.Array]] | None:
-        """What a tail adds to what has arrived, as the chunk that it would have become; None where it is none."""
+    def unsent_chunk(self, tail: TailRead, c: Conversation) -> tuple[messages.Chunk, dict[str, messages.Array]] | None:
+        """The results in a tail that have not arrived, as a chunk; None where there are none."""
         seen, arrays = (self._losses_seen, self._weights_seen, self._gradients_seen), tail.arrays
-        if tail.first_loss != seen[0]:  # its last chunk has arrived
+        if tail.first_loss != seen[0]:  # this tail's chunk has arrived
             return None
         weights = self._weights[seen[1] : seen[1] + len(arrays["b"])]
         gradients = self._gradients[seen[2] : seen[2] + len(arrays["gradient_b"])]
         chunk = messages.Chunk(tail.first_loss, weights, gradients)
         try:
             self.check_chunk(chunk, arrays, c.features, c.dtype)
-        except ImpossibleReplyError:  # a plugin has written there
+        except ImpossibleReplyError:  # a plugin has overwritten the tail
             return None
         return chunk, arrays
 
@@ -190,25 +190,25 @@ class Progress:
                 raise ImpossibleReplyError(f"ended its training after {seen} of {due} {name}")
 
 
-def _follow(name: str, told: list[int], due: list[int], seen: int) -> int:
-    """How many steps have been told now. Raises `ImpossibleReplyError` unless ``told`` are the next of ``due``."""
-    if told != due[seen : seen + len(told)]:
-        raise ImpossibleReplyError(f"sent Chunk.{name} = {_shown(told)} where {_shown(due[seen : seen + 3])} were due")
-    return seen + len(told)
+def _follow(name: str, steps: list[int], due: list[int], seen: int) -> int:
+    """Count of steps seen so far. Raises `ImpossibleReplyError` unless ``steps`` are the next steps of ``due``."""
+    if steps != due[seen : seen + len(steps)]:
+        raise ImpossibleReplyError(f"sent Chunk.{name} = {_cut(steps)} where {_cut(due[seen : seen + 3])} were due")
+    return seen + len(steps)
 
 
 # --- single values --------------------------------------------------------------------------------------------
 
 
-def _shown(value: object) -> str:
-    """A value in a message, cut."""
+def _cut(value: object) -> str:
+    """A value as text for a message, cut to 60 characters."""
     text = repr(value[:4] if isinstance(value, str | list) and len(value) > 60 else value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN lies in no range
-        raise ImpossibleReplyError(f"sent {name} = {_shown(value)}; possible are {low:g} to {high:g}")
+    if not low <= value <= high:  # NaN fails this comparison for every range
+        raise ImpossibleReplyError(f"sent {name} = {_cut(value)}; possible are {low:g} to {high:g}")
 
 
 def _check_text(name: str, text: str, most: int) -> None:
@@ -219,7 +219,7 @@ def _check_text(name: str, text: str, most: int) -> None:
 def _check_choice(name: str, value: object, choices: Collection[object]) -> None:
     if value not in choices:
         raise ImpossibleReplyError(
-            f"sent {name} = {_shown(value)}, which is none of {', '.join(map(str, choices)) or 'them'}"
+            f"sent {name} = {_cut(value)}, which is none of {', '.join(map(str, choices)) or 'them'}"
         )
 
 
@@ -234,13 +234,13 @@ def _check_unique(name: str, items: list[str]) -> None:
 
 
 def _check_arrays(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-    """Exactly these arrays, in these shapes and this dtype."""
+    """Check that the arrays are exactly these, in these shapes and this dtype."""
     got = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
     due = {name: (shape, dtype) for name, shape in shapes.items()}
     if got != due:
         wrong = next(name for name in (*due, *got) if got.get(name) != due.get(name))
         raise ImpossibleReplyError(
-            f"sent the array {_shown(wrong)} as {_form(got.get(wrong))} where {_form(due.get(wrong))} was due"
+            f"sent the array {_cut(wrong)} as {_form(got.get(wrong))} where {_form(due.get(wrong))} was due"
         )
 
 
@@ -249,7 +249,7 @@ def _form(form: tuple[tuple[int, ...], str] | None) -> str:
 
 
 def _length(arrays: Arrays, name: str) -> int:
-    """The length of a vector; 0 where there is none."""
+    """The length of a vector; 0 where it is missing."""
     array = arrays.get(name)
     return 0 if array is None or array.ndim != 1 else len(array)
 
@@ -369,7 +369,7 @@ def _check_first_steps(c: Conversation, _: messages.FirstSteps, arrays: Arrays) 
 
 
 def _check_phases(c: Conversation, name: str, phases: list[int], count: int) -> None:
-    """Nanoseconds of the phases; one that takes less than reading the clock has 0."""
+    """Nanoseconds of the phases; a phase that is shorter than a reading of the clock has 0."""
     _check_count(name, phases, count, count)
     for nanoseconds in phases:
         _check_range(name, nanoseconds, 0, c.most_ns)
@@ -427,13 +427,13 @@ def _rounds_shapes(c: Conversation) -> dict[str, tuple[int, ...]]:
 
 
 def _check_rounds(c: Conversation, _: messages.Rounds, arrays: Arrays) -> None:
-    found = dict(arrays)
-    wall = {name: found.pop(name) for name in ("wall_ns",) if name in found}
+    remaining = dict(arrays)
+    wall = {name: remaining.pop(name) for name in ("wall_ns",) if name in remaining}
     _check_arrays(wall, {"wall_ns": (c.request.count,)}, "int64")
     times = wall["wall_ns"].tolist()
     _check_range("wall_ns", min(times, default=0), 0, c.most_ns)
     _check_range("the sum of wall_ns", sum(times), 0, c.most_ns)
-    _check_arrays(found, _rounds_shapes(c), c.dtype)
+    _check_arrays(remaining, _rounds_shapes(c), c.dtype)
 
 
 def _rounds_limit(c: Conversation) -> int:
@@ -455,10 +455,10 @@ def _check_observed(c: Conversation, message: messages.Observed, arrays: Arrays)
             if key != "num_threads" and not (
                 value is None or (isinstance(value, str) and len(value) <= messages.MOST_WORD)
             ):
-                raise ImpossibleReplyError(f"sent {key} = {_shown(value)} in Observed.pools")
+                raise ImpossibleReplyError(f"sent {key} = {_cut(value)} in Observed.pools")
         threads = pool.get("num_threads")
         if type(threads) is not int:
-            raise ImpossibleReplyError(f"sent num_threads = {_shown(threads)} in Observed.pools")
+            raise ImpossibleReplyError(f"sent num_threads = {_cut(threads)} in Observed.pools")
         _check_range("num_threads of Observed.pools", threads, 1, MOST_THREADS)
     _check_range("Observed.os_threads", message.os_threads, 0, MOST_THREADS)
     _check_range("Observed.cpu_per_wall", message.cpu_per_wall, 0.0, MOST_CPU_PER_WALL)
@@ -481,7 +481,7 @@ def _check_tape_size(c: Conversation, message: messages.TapeSize, arrays: Arrays
 
 
 def check_graph(message: messages.Graphed, arrays: Arrays) -> None:
-    """Raise `ImpossibleReplyError` where the nodes are no graph or their arrays do not fit."""
+    """Raise `ImpossibleReplyError` where the nodes form no graph or their arrays do not fit."""
     nodes = message.nodes
     _check_count("Graphed.nodes", nodes, messages.MOST_NODES if message.offered else 0, message.offered)
     _check_count("the edges of Graphed.nodes", [i for node in nodes for i in node.inputs], messages.MOST_EDGES)
@@ -503,7 +503,7 @@ def check_graph(message: messages.Graphed, arrays: Arrays) -> None:
     got = {name: array.shape for name, array in arrays.items()}
     if got != due:
         wrong = next(name for name in (*due, *got) if got.get(name) != due.get(name))
-        raise ImpossibleReplyError(f"sent the array {_shown(wrong)} of a graph in a shape that does not fit its nodes")
+        raise ImpossibleReplyError(f"sent the array {_cut(wrong)} of a graph in a shape that does not fit its nodes")
 
 
 def _node_shapes(i: int, node: messages.NodeFacts) -> dict[str, tuple[int, ...]]:
@@ -556,7 +556,7 @@ def _check_answered(c: Conversation, message: messages.Answered, arrays: Arrays)
 
 
 def _check_evidence(evidence: dict[str, Any]) -> None:
-    """Raise `ImpossibleReplyError` unless all values are of the forms that `Answered.evidence` tells."""
+    """Raise `ImpossibleReplyError` unless all values have the forms in the docstring of `Answered.evidence`."""
     count = 0
     waiting: list[tuple[Any, int]] = [(value, 0) for value in evidence.values()]
     for name in evidence:
@@ -571,7 +571,7 @@ def _check_evidence(evidence: dict[str, Any]) -> None:
         if isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
         elif not _is_evidence(value):
-            raise ImpossibleReplyError(f"sent {_shown(value)} in Answered.evidence")
+            raise ImpossibleReplyError(f"sent {_cut(value)} in Answered.evidence")
 
 
 def _is_evidence(value: object) -> bool:

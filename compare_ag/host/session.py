@@ -1,7 +1,7 @@
 """The conversation with one worker, in the terms of a run: load, prepare, train, time.
 
-Turns frames into arrays and facts. That they fit the request has been checked before (`host.replies`); what they are
-worth is judged afterwards (`verify`), and the reference never comes near this file.
+Turns frames into arrays and facts. `host.replies` has checked that they fit the request; `verify` judges their numbers
+afterwards. This module has no access to the reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Recording:
-    """What a training pass said, in the order it arrived; complete or the prefix before a failure."""
+    """The results of a training pass in the order of arrival; complete, or the prefix before a failure."""
 
     losses: list[messages.Array] = field(default_factory=list)
     weight_steps: list[int] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a backend said at P points, each visited twice (V = 2) on the same tensors; m as in `Problem.layout`."""
+    """A backend's results at P points, each visited twice (V = 2) on the same tensors; m as in `Problem.layout`."""
 
     loss: messages.Array
     """(P, 2)"""
@@ -56,11 +56,11 @@ class Evaluation:
     data_kept: bool
     """X and y were unchanged afterwards"""
     changed_by_reading: tuple[messages.Read, ...] = ()
-    """what `to_numpy` changed; sorted"""
+    """the arrays that `to_numpy` changed; sorted"""
 
     @classmethod
     def empty(cls, points: int, weights: int, dtype: str, *, fused: bool) -> Evaluation:
-        """Room for the answers at so many points of so many weights, m."""
+        """Arrays for the results at so many points of so many weights, m."""
         visits = 2 if fused else 1
         return cls(
             np.empty((points, 2), dtype),
@@ -78,8 +78,8 @@ class Evaluation:
                 joined[rows, ..., :-1] = arrays[f"{name}_w"]
                 joined[rows, ..., -1] = arrays[f"{name}_b"]
 
-    def changed(self, weights: messages.Array) -> messages.Array:
-        """The points (k,), of those at ``weights`` (P, m), at which forward or backward wrote into the weights."""
+    def changed_points(self, weights: messages.Array) -> messages.Array:
+        """The points (k,), of the points ``weights`` (P, m), at which forward or backward wrote into the weights."""
         if self.kept is None or "the weights" in self.changed_by_reading:
             return np.empty(0, dtype=np.intp)
         return np.flatnonzero((self.kept != weights).any(axis=1))
@@ -100,11 +100,11 @@ class TimedBlock:
     steps: int
     lead_in: int
     step_ns: messages.Array
-    """(k,): each step; empty for a phased block, and for one of very many steps"""
+    """(k,): each step; empty for a phased block, and for a block of very many steps"""
     probe_ns: messages.Array
-    """(segments + 1,): the CPU's speed before each segment and after the last one, see `clock.probe`; empty as well"""
+    """(segments + 1,): the CPU's speed before each segment and after the last, see `clock.probe`; empty likewise"""
     segment: int = 0
-    """steps in one; 0: all"""
+    """steps in a segment; 0: all"""
 
 
 class Session:
@@ -125,7 +125,7 @@ class Session:
 
     @property
     def offer(self) -> Offer:
-        """The backend; there is none where only a plugin's offers are listed."""
+        """The backend; there is none where the worker only lists a plugin's offers."""
         assert self._offer is not None
         return self._offer
 
@@ -138,9 +138,9 @@ class Session:
         return self.process.finish(grace_seconds)
 
     def load(self, dtype: str | None = None, mutation: messages.Mutation | None = None) -> messages.Loaded:
-        """Import the plugin in the worker and compare it with the contract; make ``mutation`` to its class before."""
+        """Import the plugin in the worker and compare it with the contract; apply ``mutation`` to its class before."""
         self.begin_load(dtype, mutation)
-        return self.loaded()
+        return self.end_load()
 
     def begin_load(
         self, dtype: str | None = None, mutation: messages.Mutation | None = None, before: messages.Ahead | None = None
@@ -148,15 +148,15 @@ class Session:
         """Ask for `load` without waiting, so that several workers import at the same time; see `messages.Load`."""
         self.process.send(messages.Load(self.offer.name, self.offer.module, dtype, mutation, before))
 
-    def loaded(self) -> messages.Loaded:
-        """Wait for the answer to `begin_load`."""
+    def end_load(self) -> messages.Loaded:
+        """Wait for the reply to `begin_load`."""
         self.process.begin_waiting()
         message, _ = self.process.expect(messages.Loaded)
         loaded: messages.Loaded = message
         return loaded
 
     def prepare(self, problem: Problem) -> messages.Prepared:
-        """Build the backend and send it the setting and the data. Fails where these have not arrived bit for bit."""
+        """Build the backend, send it the setting and the data, and check that the data have arrived bit for bit."""
         setting = {
             "examples": problem.examples,
             "features": problem.features,
@@ -185,9 +185,9 @@ class Session:
         fused: bool = False,
         steps: int | None = None,
     ) -> messages.Trained:
-        """Train from the start; ``recording`` fills as results arrive, so that a failure leaves the prefix.
+        """Train from the start; ``recording`` is filled as results arrive, so that a failure leaves the prefix.
 
-        steps: fewer than the problem's, for a second look at its beginning.
+        steps: fewer than the problem's, to repeat only the beginning.
         """
         self.process.send(
             messages.Train(problem.steps if steps is None else steps, problem.learning_rate, record, fused)
@@ -235,7 +235,7 @@ class Session:
     ) -> Evaluation:
         """Loss, gradient and one step at the points w (P, d), b (P,); on ``data`` = X, y instead of the problem's.
 
-        Many points of wide data are asked for in parts, so that no frame grows with their number.
+        Many points of wide data are requested in parts, so that the size of a frame does not grow with their number.
         """
         extra = {} if data is None else {"X": data[0], "y": data[1]}
         answers = Evaluation.empty(len(b), problem.layout.size, problem.dtype, fused=fused)
@@ -253,9 +253,11 @@ class Session:
         return answers
 
     def exchange(self, problem: Problem, part: str, step: int, **arrays: messages.Array) -> dict[str, messages.Array]:
-        """One part of a training step; arrays w, b, and gw, gb for an update. Returns loss, w and b, or all."""
-        _, found = self.process.ask(messages.Exchange(part, step, problem.learning_rate), messages.Exchanged, **arrays)
-        return found
+        """A part of a training step; arrays w, b, and gw, gb for an update. Returns loss, w and b, or all."""
+        _, results = self.process.ask(
+            messages.Exchange(part, step, problem.learning_rate), messages.Exchanged, **arrays
+        )
+        return results
 
     def cold(self, problem: Problem, most_steps: int, nanoseconds: int) -> messages.Array:
         """Time this process's first steps: nanoseconds of each (T,)."""
@@ -264,7 +266,7 @@ class Session:
         return arrays["step_ns"]
 
     def renew(self, padding: list[int]) -> None:
-        """Have the data tensors made anew; ``padding``: bytes of blocks that move what is allocated from then on."""
+        """Have the data tensors made anew; ``padding``: bytes of blocks that shift all later allocations."""
         self.process.ask(messages.Renew(padding), messages.Renewed)
 
     def block(
@@ -279,7 +281,7 @@ class Session:
         depth: int = 0,
         segment: int = 0,
     ) -> tuple[TimedBlock, dict[str, messages.Array]]:
-        """Time a block of steps from the weights (w, b); and what it computed: loss (), w (d,), b ()."""
+        """Time a block of steps from the weights (w, b); return its results too: loss (), w (d,), b ()."""
         request = messages.Block(steps, lead_in, problem.learning_rate, phased, depth, segment)
         self.process.look_between_blocks()
         asked = time.monotonic_ns()
@@ -289,14 +291,14 @@ class Session:
         return TimedBlock(message, host_ns, steps, lead_in, step_ns, probe_ns, segment), arrays
 
     def rounds(self, problem: Problem, phase: str, count: int) -> dict[str, messages.Array]:
-        """Time rounds of one phase: wall_ns (count,) and what the last one computed; see `messages.Rounds`."""
+        """Time rounds of one phase: wall_ns (count,) and the results of the last round; see `messages.Rounds`."""
         _, arrays = self.process.ask(messages.TimeRounds(phase, count, problem.learning_rate), messages.Rounds)
         return arrays
 
     def audit(
         self, problem: Problem, w: messages.Array, b: messages.Array, steps: int, lead_in: int
     ) -> messages.Audited:
-        """What is left to do after a block of steps from the weights (w, b)."""
+        """The work left over after a block of steps from the weights (w, b)."""
         message, _ = self.process.ask(messages.Audit(steps, lead_in, problem.learning_rate), messages.Audited, w=w, b=b)
         audited: messages.Audited = message
         return audited
@@ -308,13 +310,13 @@ class Session:
         return pinned
 
     def hold(self, *, clear: bool = False) -> messages.MemoryHeld:
-        """The memory that the worker holds; ``clear``: and let its peak start anew."""
+        """The memory that the worker holds; ``clear``: also reset its peak."""
         message, _ = self.process.ask(messages.MeasureMemory(clear), messages.MemoryHeld)
-        held: messages.MemoryHeld = message
-        return held
+        reply: messages.MemoryHeld = message
+        return reply
 
     def tape_size(self, w: messages.Array, b: messages.Array) -> messages.TapeSize:
-        """What the tape of one forward at these weights keeps."""
+        """The memory that the tape of one forward at these weights keeps."""
         message, _ = self.process.ask(messages.MeasureTape(), messages.TapeSize, w=w, b=b)
         size: messages.TapeSize = message
         return size
@@ -339,20 +341,20 @@ class Session:
         return listed
 
     def answer(self, question: str) -> messages.Answered:
-        """What became of the plugin's answer to one question of the lab."""
+        """The outcome of the plugin's answer to one question of the lab."""
         message, _ = self.process.ask(messages.Ask(question), messages.Answered)
         answered: messages.Answered = message
         return answered
 
     def observe(self) -> messages.Observed:
-        """What the worker sees of itself."""
+        """The worker's observations of its own process."""
         message, _ = self.process.ask(messages.Observe(), messages.Observed)
         observed: messages.Observed = message
         return observed
 
 
 def graph_nodes(message: messages.Graphed, arrays: dict[str, messages.Array]) -> list[GraphNode]:
-    """The nodes of a `Graphed` reply that `replies.check_graph` has passed."""
+    """The nodes of a `Graphed` reply that `replies.check_graph` has accepted."""
     totals = arrays["totals"]
 
     def numbers(name: str, shape: list[int] | None, norm: float, total: float) -> Numbers | None:

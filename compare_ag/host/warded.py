@@ -1,4 +1,4 @@
-"""Another program of a plugin's, such as a bare import, that leaves nothing behind: see `worker.warden`."""
+"""Another program that loads a plugin, such as a bare import, and leaves nothing behind: see `worker.warden`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compare_ag.worker.warden import CLEANING_SECONDS
 
 
 class Warded:
-    """Another program of a plugin's, under a warden of its own: `end` leaves nothing that it has started."""
+    """Another program that loads a plugin, under its own warden: `end` ends all processes that it has started."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Warded:
             os.close(lifeline)
 
     def wait(self, seconds: float) -> int | None:
-        """Its exit code; None where it has not ended within so many seconds."""
+        """The exit code; None where the program has not ended within so many seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(seconds)
         return None
 
     def end(self) -> None:
-        """Kill what is left of it."""
+        """Kill the remaining processes."""
         os.close(self._lifeline)
         if self.wait(CLEANING_SECONDS + 0.5) is None:
             self._process.kill()

@@ -1,13 +1,13 @@
-"""The lab: what each backend's autograd really does, by running it.
+"""The lab: runs code that shows how each backend's autograd behaves.
 
-    question    what a question is, and the evidence it asks for
+    question    the form of a question, and the evidence it asks for
     recording, gradients, changes, functions, processes    the questions, each with its judge
-    evidence    whether an answer gave what the question asks for
-    interview   asking: one worker for each backend, one answer after the other
-    show        the matrix and the full view, for a terminal
+    evidence    whether an answer gave the evidence that the question asks for
+    interview   asks the backends: one worker for each, one answer after the other
+    output      the matrix and the full view, for a terminal
 
-The host owns the questions and the sentences, a plugin the code (`compare_ag.Answer`); what is shown is found from
-what that code did just now. Layers: above `host`, whose workers it uses; the conformance kit asks it too.
+The host owns the questions and the sentences, a plugin the code (`compare_ag.Answer`); each finding comes from the
+values that this code has just returned. Layers: above `host`, whose workers it uses; the conformance kit asks it too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compare_ag.lab.question import REGISTERED, Conclusion, Demonstration, Field
 __all__ = ["GROUPS", "QUESTIONS", "Conclusion", "Demonstration", "Field", "Question", "Raised"]
 
 GROUPS = [module.GROUP for module in (recording, gradients, changes, functions, processes)]
-"""in the order in which a learner meets them"""
+"""in an order for learners"""
 
 QUESTIONS: dict[str, Question] = {
     question.id: question for group in GROUPS for question in REGISTERED.values() if question.group == group

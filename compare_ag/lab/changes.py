@@ -6,6 +6,7 @@ from compare_ag.lab.question import (
     Conclusion,
     Demonstration,
     array,
+    as_text,
     error,
     finite,
     flag,
@@ -14,7 +15,6 @@ from compare_ag.lab.question import (
     question,
     same,
     shape,
-    told,
 )
 
 GROUP = "Changing values"
@@ -26,7 +26,7 @@ GROUP = "Changing values"
     shares=flag("a change of the one is seen in the other"), followed=flag("the detached one is followed"),
 )  # fmt: skip
 def detach(seen: Demonstration) -> Conclusion | None:
-    """Shared or copied, followed or not."""
+    """Whether the memory is shared, and whether the alias is followed."""
     shares, followed = seen["shares"], seen["followed"]
     if followed:
         return Conclusion("still followed", "It is still connected to the graph, so it is not detached at all.")
@@ -38,8 +38,8 @@ def detach(seen: Demonstration) -> Conclusion | None:
     return Conclusion("a copy", "It is no longer followed, and a copy: it can be changed without harm.")
 
 
-def _noticed(seen: Demonstration) -> Conclusion | None:
-    """Refused (which of the lines refuses, and why, is in the exception), wrong, or right."""
+def _judge_change(seen: Demonstration) -> Conclusion | None:
+    """Refused (the exception tells which line refuses and why), wrong, or right."""
     if seen.raised is not None:
         return Conclusion("refused", f"It is refused: {seen.raised.kind} instead of a gradient.")
     if shape(seen["gradient"]) != shape(seen["right"]) or not finite(seen["right"]):
@@ -47,18 +47,18 @@ def _noticed(seen: Demonstration) -> Conclusion | None:
     if not finite(seen["gradient"]):
         return Conclusion(
             "no: not finite",
-            f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right.",
+            f"No: backward gives {as_text(seen['gradient'])} without a word, where {as_text(seen['right'])} is right.",
         )
     off = error(seen["gradient"], seen["right"])
     if off > 1e-6:
         return Conclusion(
             f"no: off by {percent(off)}",
-            f"No: backward gives {told(seen['gradient'])} without a word, where {told(seen['right'])} is right; that "
-            f"is an error of {percent(off)}.",
+            f"No: backward gives {as_text(seen['gradient'])} without a word, where {as_text(seen['right'])} is right; "
+            f"that is an error of {percent(off)}.",
         )
     return Conclusion(
         "no harm",
-        f"No harm: backward gives {told(seen['gradient'])} all the same, from what it kept of its own.",
+        f"No harm: backward gives {as_text(seen['gradient'])} all the same, from what it kept of its own.",
     )
 
 
@@ -69,17 +69,17 @@ def _noticed(seen: Demonstration) -> Conclusion | None:
 )  # fmt: skip
 def detach_change(seen: Demonstration) -> Conclusion | None:
     """Noticed, or a silent error of a measured size."""
-    return _noticed(seen)
+    return _judge_change(seen)
 
 
 @question(
     "data-change", GROUP,
-    "A value that backward needs is changed where nobody looks (`.data`, a plain array): is that noticed?",
+    "A value that backward needs is changed behind the library (`.data`, a plain array): is that noticed?",
     may_raise=True, gradient=array("the gradient after the change"), right=array("the gradient without it"),
 )  # fmt: skip
 def data_change(seen: Demonstration) -> Conclusion | None:
-    """The same, unnoticed."""
-    return _noticed(seen)
+    """Noticed, or a silent error of a measured size."""
+    return _judge_change(seen)
 
 
 @question(
@@ -99,7 +99,9 @@ def in_place_recorded(seen: Demonstration) -> Conclusion | None:
         return Conclusion(
             "no change", "Nothing is said, but the weight keeps its value: the name was only bound to a new array."
         )
-    return Conclusion("changes", f"Yes: {told(seen['before'])} became {told(seen['after'])}, and nothing objected.")
+    return Conclusion(
+        "changes", f"Yes: {as_text(seen['before'])} became {as_text(seen['after'])}, and nothing objected."
+    )
 
 
 @question(
@@ -117,4 +119,6 @@ def in_place_update(seen: Demonstration) -> Conclusion | None:
     if seen["followed"] is False:
         return Conclusion("not followed", "The value changes in place, but afterwards the tensor is no leaf any more.")
     more = "; it is followed as before" if seen["followed"] else ""
-    return Conclusion("in place", f"Yes: {told(seen['before'])} became {told(seen['after'])} in the same memory{more}.")
+    return Conclusion(
+        "in place", f"Yes: {as_text(seen['before'])} became {as_text(seen['after'])} in the same memory{more}."
+    )

@@ -1,4 +1,4 @@
-"""Whether evidence is what a question asks for. What comes from a worker is a stranger's text until it passed here."""
+"""Checks that evidence has the form that a question asks for. A worker's evidence is not trusted before this check."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read_evidence(question: Question, sent: Mapping[str, Any]) -> dict[str, Any]
     missing = [name for name in question.evidence if name not in sent]
     unknown = [name for name in sent if name not in question.evidence]
     if missing or unknown:
-        said = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
-        said += [f"gives {', '.join(map(repr, unknown))} that nobody asked for"] if unknown else []
-        raise EvidenceError(f"{' and '.join(said)}; the question asks for {', '.join(question.evidence)}")
+        faults = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
+        faults += [f"gives {', '.join(map(repr, unknown))} that nobody asked for"] if unknown else []
+        raise EvidenceError(f"{' and '.join(faults)}; the question asks for {', '.join(question.evidence)}")
     return {name: _read(name, field, sent[name]) for name, field in question.evidence.items()}
 
 
@@ -44,7 +44,7 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, list) and len(value) == 1:  # of shape (1,): a scalar in some frameworks
+    if isinstance(value, list) and len(value) == 1:  # of shape (1,), which is a scalar in some frameworks
         return _number(value[0])
     if isinstance(value, str) and value in NON_FINITE:
         return NON_FINITE[value]
@@ -56,7 +56,7 @@ def _number(value: Any) -> float:
 def _array(value: Any) -> Any:
     if not isinstance(value, list):
         return _number(value)
-    parts = [_array(one) for one in value]
+    parts = [_array(part) for part in value]
     if len({shape(part) for part in parts}) > 1:  # rows of unequal length
         raise TypeError
     return parts
@@ -71,7 +71,7 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list):
         raise TypeError
-    return [_text(one) for one in value]
+    return [_text(text) for text in value]
 
 
 _READ = {"flag": _flag, "number": _number, "array": _array, "text": _text, "texts": _texts}

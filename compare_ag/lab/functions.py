@@ -8,6 +8,7 @@ from compare_ag.lab.question import (
     Conclusion,
     Demonstration,
     array,
+    as_text,
     error,
     finite,
     flat,
@@ -17,7 +18,6 @@ from compare_ag.lab.question import (
     same,
     text,
     texts,
-    told,
 )
 
 GROUP = "Functions and numbers"
@@ -29,12 +29,14 @@ GROUP = "Functions and numbers"
     positive=number("the slope at 3"), negative=number("the slope at -3"),
 )  # fmt: skip
 def branches(seen: Demonstration) -> Conclusion | None:
-    """6 and -1: that of the branch that ran."""
+    """6 and -1: the slope of the branch that ran."""
     if error(seen["positive"], 6.0) < 1e-6 and error(seen["negative"], -1.0) < 1e-6:
         return Conclusion(
             "the branch that ran", "6 and -1: the gradient is that of the branch that ran; the condition has none."
         )
-    return Conclusion("wrong", f"It gives {told(seen['positive'])} and {told(seen['negative'])}; right are 6 and -1.")
+    return Conclusion(
+        "wrong", f"It gives {as_text(seen['positive'])} and {as_text(seen['negative'])}; right are 6 and -1."
+    )
 
 
 @question(
@@ -45,7 +47,7 @@ def branches(seen: Demonstration) -> Conclusion | None:
 def loops(seen: Demonstration) -> Conclusion | None:
     """n 2ⁿ⁻¹ = 1, 4, 12, and a graph that grows with n."""
     if not same(seen["slopes"], [1.0, 4.0, 12.0]):
-        return Conclusion("wrong", f"It gives {told(seen['slopes'])}; right are 1, 4, 12.")
+        return Conclusion("wrong", f"It gives {as_text(seen['slopes'])}; right are 1, 4, 12.")
     counts = None if seen["operations"] is None else flat(seen["operations"])
     if counts is None:
         return Conclusion("right", "1, 4, 12, as it should be.")
@@ -53,28 +55,31 @@ def loops(seen: Demonstration) -> Conclusion | None:
         return None
     if len(set(counts)) == len(counts) and counts == sorted(counts):
         return Conclusion(
-            "unrolled", f"1, 4, 12: every turn is recorded anew ({told(counts)} operations); the loop itself is not."
+            "unrolled", f"1, 4, 12: every turn is recorded anew ({as_text(counts)} operations); the loop itself is not."
         )
-    return Conclusion("right", f"1, 4, 12, with {told(counts)} recorded operations.")
+    return Conclusion("right", f"1, 4, 12, with {as_text(counts)} recorded operations.")
 
 
 def _kink(slope: float, left: float, right: float) -> Conclusion:
-    """Which element of the interval between the one-sided slopes was chosen."""
+    """The chosen element of the interval between the one-sided slopes."""
     if math.isnan(slope):
         return Conclusion("nan", "It gives NaN: no slope at all.")
     where = {left: "the slope from the left", right: "the slope from the right", (left + right) / 2: "the middle"}
     if slope in where:
         return Conclusion(
-            told(slope),
-            f"It gives {told(slope)}, {where[slope]}; everything from {told(left)} to {told(right)} is a subgradient.",
+            as_text(slope),
+            f"It gives {as_text(slope)}, {where[slope]}; everything from {as_text(left)} to {as_text(right)} is a "
+            "subgradient.",
         )
     if left < slope < right:
         return Conclusion(
-            told(slope), f"It gives {told(slope)}, a subgradient, for it lies between {told(left)} and {told(right)}."
+            as_text(slope),
+            f"It gives {as_text(slope)}, a subgradient, for it lies between {as_text(left)} and {as_text(right)}.",
         )
     return Conclusion(
-        f"{told(slope)}: wrong",
-        f"It gives {told(slope)}, which is no subgradient: it must lie between {told(left)} and {told(right)}.",
+        f"{as_text(slope)}: wrong",
+        f"It gives {as_text(slope)}, which is no subgradient: it must lie between {as_text(left)} and "
+        f"{as_text(right)}.",
     )
 
 
@@ -84,32 +89,32 @@ def _kink(slope: float, left: float, right: float) -> Conclusion:
     slope=number("the slope"),
 )  # fmt: skip
 def relu_kink(seen: Demonstration) -> Conclusion | None:
-    """Between 0 and 1."""
+    """Any slope between 0 and 1."""
     return _kink(seen["slope"], 0.0, 1.0)
 
 
 @question("abs-kink", GROUP, "Which slope does |x| get at 0, where it has none?", slope=number("the slope"))
 def abs_kink(seen: Demonstration) -> Conclusion | None:
-    """Between -1 and 1."""
+    """Any slope between -1 and 1."""
     return _kink(seen["slope"], -1.0, 1.0)
 
 
 @question(
     "max-tie", GROUP,
-    "Who gets the gradient of max(a, b) where a = b?",
+    "Which argument gets the gradient of max(a, b) where a = b?",
     gradient=array("the gradient in (a, b)"),
 )  # fmt: skip
 def max_tie(seen: Demonstration) -> Conclusion | None:
-    """Shared, one of them, or both."""
-    found = tuple(flat(seen["gradient"]))
+    """The gradient is shared, given to one of the two, or given to both."""
+    gradient = tuple(flat(seen["gradient"]))
     known = {
         (0.5, 0.5): ("half each", "They share it, half each: the only choice that treats both alike."),
         (1.0, 0.0): ("the first", "The first one gets all of it."),
         (0.0, 1.0): ("the last", "The last one gets all of it."),
         (1.0, 1.0): ("both: too much", "Both get all of it, which is no subgradient: their sum must be 1."),
-        (0.0, 0.0): ("nobody", "Nobody gets any, which is no subgradient: their sum must be 1."),
+        (0.0, 0.0): ("neither", "Neither gets any, which is no subgradient: their sum must be 1."),
     }
-    return Conclusion(*known[found]) if found in known else None
+    return Conclusion(*known[gradient]) if gradient in known else None
 
 
 @question(
@@ -118,21 +123,23 @@ def max_tie(seen: Demonstration) -> Conclusion | None:
     value=number("the value"), gradient=number("the gradient"),
 )  # fmt: skip
 def saturation(seen: Demonstration) -> Conclusion | None:
-    """NaN, infinity, or right."""
+    """NaN, infinity, or the right value."""
     value, gradient = seen["value"], seen["gradient"]
     lost = (
-        "1 - σ(z) is 0 in floating point, its logarithm -inf" if value == -math.inf else f"the value is {told(value)}"
+        "1 - σ(z) is 0 in floating point, its logarithm -inf"
+        if value == -math.inf
+        else f"the value is {as_text(value)}"
     )
     if math.isnan(gradient):
         meets = ", and the chain rule meets 0 × ∞" if value == -math.inf else ""
         return Conclusion("nan", f"The gradient is NaN: {lost}{meets}. One such example ruins a training.")
     if math.isinf(gradient):
         divides = ", and the chain rule divides by that 0" if value == -math.inf else ""
-        return Conclusion(told(gradient), f"The gradient is infinite: {lost}{divides}.")
+        return Conclusion(as_text(gradient), f"The gradient is infinite: {lost}{divides}.")
     if error(gradient, -1.0) < 1e-6:
         ruined = f", though {lost}" if value == -math.inf else ""
         return Conclusion("-1, right", f"The gradient is right, -1{ruined}.")
-    return Conclusion(told(gradient), f"The gradient is {told(gradient)} where -1 is right: {lost}.")
+    return Conclusion(as_text(gradient), f"The gradient is {as_text(gradient)} where -1 is right: {lost}.")
 
 
 @question(
@@ -151,9 +158,9 @@ def integers(seen: Demonstration) -> Conclusion | None:
         exact = "int" not in seen["dtype"]
         more = "" if exact else ", itself in integers, which cannot hold a slope of 0.5"
         return Conclusion(
-            f"yes, in {seen['dtype']}", f"Yes: it gives {told(seen['gradient'])} in {seen['dtype']}{more}."
+            f"yes, in {seen['dtype']}", f"Yes: it gives {as_text(seen['gradient'])} in {seen['dtype']}{more}."
         )
-    return Conclusion("wrong", f"It gives {told(seen['gradient'])}; right is [2, 4].")
+    return Conclusion("wrong", f"It gives {as_text(seen['gradient'])}; right is [2, 4].")
 
 
 @question(
@@ -162,7 +169,7 @@ def integers(seen: Demonstration) -> Conclusion | None:
     may_raise=True, loss=text("the dtype of the loss"), gradient=text("the dtype of the gradient of the weights"),
 )  # fmt: skip
 def type_promotion(seen: Demonstration) -> Conclusion | None:
-    """Promoted, and brought back or not."""
+    """The dtype after promotion, and whether the gradient is converted back."""
     if seen.raised is not None:
         return Conclusion(seen.raised.kind, "They may not meet: dtypes are not promoted.")
     loss, gradient = seen["loss"], seen["gradient"]
@@ -189,7 +196,7 @@ def type_promotion(seen: Demonstration) -> Conclusion | None:
     vector=text("what item() makes of a vector: a type, or the name of the exception"),
 )  # fmt: skip
 def item_tolist(seen: Demonstration) -> Conclusion | None:
-    """Python's own numbers."""
+    """Whether they are Python's own numbers."""
     if seen["item"] != "float" or set(seen["elements"]) != {"float"}:
         return Conclusion(
             "other types", f"They make {seen['item']} and {', '.join(seen['elements'])}, not Python's own floats."

@@ -1,4 +1,4 @@
-"""Questions on gradients: when they are there, whether they add up, and what a vector or a derivative of one gives."""
+"""Questions on gradients: when they exist, whether they add up, gradients of vectors, and second derivatives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from compare_ag.lab.question import (
     Conclusion,
     Demonstration,
     array,
+    as_text,
     error,
     flat,
     maybe,
@@ -15,7 +16,6 @@ from compare_ag.lab.question import (
     shape,
     telling,
     times,
-    told,
 )
 
 GROUP = "Gradients"
@@ -27,9 +27,11 @@ GROUP = "Gradients"
     may_lack=True, gradient=maybe(array("what the weight holds")),
 )  # fmt: skip
 def before_backward(seen: Demonstration) -> Conclusion | None:
-    """None, zeros or no such thing."""
+    """None, zeros, or no attribute for a gradient."""
     if seen.raised is not None:
-        if "grad" not in seen.raised.line.rpartition("attribute")[2]:  # another attribute: a slip in the code
+        if (
+            "grad" not in seen.raised.line.rpartition("attribute")[2]
+        ):  # another attribute: a mistake in the answer's code
             return None
         return Conclusion(
             "no attribute", "A tensor has no attribute for it: a gradient is returned by a function, never kept."
@@ -47,18 +49,20 @@ def before_backward(seen: Demonstration) -> Conclusion | None:
     first=array("the gradient after the first backward"), second=array("and after the second, of the same loss"),
 )  # fmt: skip
 def accumulation(seen: Demonstration) -> Conclusion | None:
-    """Add up, or start afresh."""
+    """Whether the second gradient is added to the first."""
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
     if same(second, times(2, first)):
         return Conclusion(
             "adds up",
-            f"They add up: {told(first)} became {told(second)}. Without zeroing, every step descends along the sum of "
-            "all gradients so far.",
+            f"They add up: {as_text(first)} became {as_text(second)}. Without zeroing, every step descends along the "
+            "sum of all gradients so far.",
         )
     if same(second, first):
-        return Conclusion("starts afresh", f"They do not: both times it is {told(first)}, so there is nothing to zero.")
+        return Conclusion(
+            "starts afresh", f"They do not: both times it is {as_text(first)}, so there is nothing to zero."
+        )
     return None
 
 
@@ -68,7 +72,7 @@ def accumulation(seen: Demonstration) -> Conclusion | None:
     usual=maybe(array("after the usual way to zero it")), asked=maybe(array("after asking for the other way")),
 )  # fmt: skip
 def zeroing(seen: Demonstration) -> Conclusion | None:
-    """None or zeros, and the other on request."""
+    """None or zeros, and the other of the two on request."""
     usual, asked = (None if seen[name] is None else any(flat(seen[name])) for name in ("usual", "asked"))
     if usual or asked:
         return Conclusion("not zeroed", "A gradient is still there afterwards.")
@@ -88,7 +92,7 @@ def zeroing(seen: Demonstration) -> Conclusion | None:
     may_raise=True, may_lack=True, gradient=maybe(array("the gradient after zeroing and the first backward")),
 )  # fmt: skip
 def zero_first(seen: Demonstration) -> Conclusion | None:
-    """The first riddle."""
+    """An error, or a gradient that exists before the first backward."""
     if seen.raised is not None:
         if "NoneType" not in seen.raised.line:
             return None
@@ -106,7 +110,7 @@ def zero_first(seen: Demonstration) -> Conclusion | None:
     may_raise=True, first=array("the gradient of the first time"), second=array("and of the second"),
 )  # fmt: skip
 def backward_twice(seen: Demonstration) -> Conclusion | None:
-    """Freed, reusable or used up without a word."""
+    """The graph is freed, reusable, or silently used up."""
     if seen.raised is not None:
         return Conclusion(
             seen.raised.kind, "No: it raises; usually because the first time freed what forward had saved."
@@ -115,14 +119,15 @@ def backward_twice(seen: Demonstration) -> Conclusion | None:
     if not telling(first):
         return None
     if same(first, second):
-        return Conclusion("the same again", f"Yes: it gives {told(first)} both times, so nothing was freed.")
+        return Conclusion("the same again", f"Yes: it gives {as_text(first)} both times, so nothing was freed.")
     if same(second, times(2, first)):
         return Conclusion(
-            "adds up", f"Yes, and {told(first)} became {told(second)}: the second was added to the first."
+            "adds up", f"Yes, and {as_text(first)} became {as_text(second)}: the second was added to the first."
         )
     return Conclusion(
         "other numbers",
-        f"It gives other numbers without a word: {told(first)}, then {told(second)}. The first time used up the tape.",
+        f"It gives other numbers without a word: {as_text(first)}, then {as_text(second)}. The first time used up the "
+        "tape.",
     )
 
 
@@ -132,16 +137,16 @@ def backward_twice(seen: Demonstration) -> Conclusion | None:
     first=array("the gradient after the first"), second=array("and after the second"),
 )  # fmt: skip
 def retain_graph(seen: Demonstration) -> Conclusion | None:
-    """The same numbers, added or not."""
+    """The same numbers, or their sum."""
     first, second = seen["first"], seen["second"]
     if not telling(first):
         return None
     if same(second, times(2, first)):
         return Conclusion(
-            "adds up", f"It works, and {told(first)} became {told(second)}: kept graphs add up as others do."
+            "adds up", f"It works, and {as_text(first)} became {as_text(second)}: kept graphs add up as others do."
         )
     if same(first, second):
-        return Conclusion("the same again", f"It works, and gives {told(first)} both times.")
+        return Conclusion("the same again", f"It works, and gives {as_text(first)} both times.")
     return None
 
 
@@ -151,13 +156,13 @@ def retain_graph(seen: Demonstration) -> Conclusion | None:
     may_raise=True, gradient=array("what came out"), of_sum=array("the gradient of the components' sum"),
 )  # fmt: skip
 def vector_loss(seen: Demonstration) -> Conclusion | None:
-    """An error, the gradient of the sum, or one for each component."""
+    """An error, the gradient of the sum, or a gradient for each component."""
     if seen.raised is not None:
         return Conclusion(seen.raised.kind, "Only a loss of one number has a gradient; several need a weight each.")
     gradient, of_sum = seen["gradient"], seen["of_sum"]
     if same(gradient, of_sum):
         return Conclusion(
-            "of the sum", f"It gives {told(gradient)}, the gradient of the sum: every weight is taken as 1."
+            "of the sum", f"It gives {as_text(gradient)}, the gradient of the sum: every weight is taken as 1."
         )
     rows = shape(gradient)
     if (
@@ -177,14 +182,17 @@ def vector_loss(seen: Demonstration) -> Conclusion | None:
     weighted=array("the gradient with weights"), of_sum=array("the gradient of l1 + l2 + 0.1 l3"),
 )  # fmt: skip
 def weighted_loss(seen: Demonstration) -> Conclusion | None:
-    """Equal or not."""
-    if not telling(seen["of_sum"]):  # zeros would be equal whatever the weights do
+    """Whether the two gradients are equal."""
+    if not telling(seen["of_sum"]):  # with zeros both sides would be equal for any weights
         return None
     if same(seen["weighted"], seen["of_sum"]):
         return Conclusion(
-            "the weighted sum", f"Yes: both are {told(seen['of_sum'])}. The weights given to backward weigh the losses."
+            "the weighted sum",
+            f"Yes: both are {as_text(seen['of_sum'])}. The weights given to backward weigh the losses.",
         )
-    return Conclusion("not the sum", f"No: {told(seen['weighted'])} with weights, {told(seen['of_sum'])} for the sum.")
+    return Conclusion(
+        "not the sum", f"No: {as_text(seen['weighted'])} with weights, {as_text(seen['of_sum'])} for the sum."
+    )
 
 
 @question(
@@ -193,7 +201,7 @@ def weighted_loss(seen: Demonstration) -> Conclusion | None:
     first=number("the first derivative"), second=number("the second"),
 )  # fmt: skip
 def second_derivative(seen: Demonstration) -> Conclusion | None:
-    """3x² = 27 and 6x = 18: exact, or near."""
+    """3x² = 27 and 6x = 18: exact, or approximate."""
     off = max(error(seen["first"], 27.0), error(seen["second"], 18.0))
     if off < 1e-12:
         return Conclusion(f"{seen['second']:g}", "Yes: 27 and 18.")
@@ -203,12 +211,12 @@ def second_derivative(seen: Demonstration) -> Conclusion | None:
             f"Only nearly: it gives {seen['first']:.15g} and {seen['second']:.15g} where 27 and 18 are right, an error "
             f"of the fraction {off:.1e}.",
         )
-    return Conclusion("wrong", f"It gives {told(seen['first'])} and {told(seen['second'])}; right are 27 and 18.")
+    return Conclusion("wrong", f"It gives {as_text(seen['first'])} and {as_text(seen['second'])}; right are 27 and 18.")
 
 
 @question(
     "second-unasked", GROUP,
-    "Can a gradient be differentiated again if nobody said beforehand that it will be?",
+    "Can a gradient be differentiated again without a request for it beforehand?",
     may_raise=True, second=maybe(number("the second derivative of x³ at 3")),
 )  # fmt: skip
 def second_unasked(seen: Demonstration) -> Conclusion | None:

@@ -1,8 +1,8 @@
-"""Asking: one worker for each backend, one answer after the other, each within its own time.
+"""Asks each backend the questions, in a worker of its own, each answer with a time limit.
 
-A crash, a hang or junk on the result channel costs the answer that caused it and the worker, never the answers after
-it: a fresh worker goes on with the next question. A question about the end of the process gets a worker of its own
-that is then told to leave, and the host holds the watch. Backends are asked at the same time.
+A crash, a hang or an invalid message on the result channel costs the answer that caused it and the worker; a fresh
+worker continues with the next question. A question about the end of the process gets a worker of its own: the host
+asks it to exit and measures the time. Backends are asked at the same time.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ LOAD_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 """for one answer"""
 MOST_TIMEOUTS = 3
-"""after as many hangs a backend is asked nothing more: each costs its whole time"""
+"""after as many hangs a backend is not asked further, because each hang costs the whole time limit"""
 
 Status: TypeAlias = Literal["answered", "not-applicable", "unanswered", "failed", "malformed"]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a backend gave to one question."""
+    """A backend's reply to one question."""
 
     question: Question
     status: Status
     reason: str = ""
-    """why it does not apply, failed or is no answer"""
+    """why the question does not apply, the answer failed, or is malformed"""
     finding: Conclusion | None = None
     outcome: Demonstration | None = None
     code: str = ""
@@ -54,7 +54,7 @@ class Reply:
 
 @dataclass
 class Interview:
-    """All that one backend said."""
+    """All replies of one backend."""
 
     name: str
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -62,13 +62,13 @@ class Interview:
     versions: dict[str, str] = field(default_factory=dict)
     import_seconds: float = 0.0
     unknown: tuple[str, ...] = ()
-    """ids that it answers and nobody asks"""
+    """ids that the plugin answers but no question has"""
     failure: str = ""
-    """why it could not be asked at all"""
+    """why the backend could not be asked at all"""
     workers: int = 0
-    """how many were started"""
+    """count of started workers"""
     interrupted: bool = False
-    """an interrupt came before it had been asked everything"""
+    """an interrupt came before all questions were asked"""
 
 
 def interview(
@@ -81,9 +81,9 @@ def interview(
 ) -> list[Interview]:
     """Ask every backend the ``questions``, backends at the same time; the interviews are in the order of ``offers``.
 
-    known: ids of all questions there are. observe: hears of each reply, from several threads. tick: is called while
-    answers are awaited. An interrupt ends the interviews with the replies that there are; the other questions are
-    *unanswered*.
+    known: ids of all existing questions. observe: is called with each reply, from several threads. tick: is called
+    while answers are awaited. An interrupt ends the interviews with the replies received so far; the other questions
+    are *unanswered*.
     """
     cancel = threading.Event()
     interviews: dict[str, Interview] = {}
@@ -93,7 +93,7 @@ def interview(
 
     with tempfile.TemporaryDirectory(prefix="compare-ag-explain-") as logs:
         try:
-            # all at once, whatever the number of CPUs: most of an interview is spent in waiting for imports
+            # all at once, whatever the number of CPUs, because an interview mostly waits for imports
             in_parallel(offers, ask, interviews, cancel=cancel, at_a_time=len(offers), tick=lambda _: tick())
         except KeyboardInterrupt:
             if len(interviews) < len(offers):
@@ -120,29 +120,29 @@ class _Interviewer:
         """whether the worker has answered anything"""
         self._session: Session | None = None
         self._offered: dict[str, str | None] = {}
-        self.found = Interview(name)
+        self._interview = Interview(name)
 
     def ask_all(self, questions: Mapping[str, Question], known: Sequence[str]) -> Interview:
         """Ask the questions in turn; those about the end of the process last."""
         replies = {}
         try:
             self._ready()
-            self.found.unknown = tuple(one for one in self._offered if one not in known)
-            for question in sorted(questions.values(), key=lambda one: one.leaves):
+            self._interview.unknown = tuple(question for question in self._offered if question not in known)
+            for question in sorted(questions.values(), key=lambda question: question.leaves):
                 replies[question.id] = reply = self._reply(question)
                 if self._observe is not None:
-                    self._observe(self.found.name, reply)
-        except WorkerFailure as failure:  # it cannot be loaded, at first or again
-            self.found.interrupted = failure.status == "cancelled"
-            self.found.failure = "" if self.found.interrupted else failure.reason
+                    self._observe(self._interview.name, reply)
+        except WorkerFailure as failure:  # the plugin cannot be loaded, at first or again
+            self._interview.interrupted = failure.status == "cancelled"
+            self._interview.failure = "" if self._interview.interrupted else failure.reason
         finally:
             self._close()
         for question in questions.values():
-            missing = Reply(question, "failed", self.found.failure)
-            if self.found.interrupted:
+            missing = Reply(question, "failed", self._interview.failure)
+            if self._interview.interrupted:
                 missing = Reply(question, "unanswered", "interrupted before it was asked")
-            self.found.replies[question.id] = replies.get(question.id) or missing
-        return self.found
+            self._interview.replies[question.id] = replies.get(question.id) or missing
+        return self._interview
 
     def _reply(self, question: Question) -> Reply:
         if question.id not in self._offered:
@@ -177,11 +177,11 @@ class _Interviewer:
             return Reply(question, "failed", host_fault(error, process.launch).reason)
 
     def _ready(self) -> Session:
-        """The worker, with the plugin's answers loaded; a fresh one where there is none."""
+        """The worker, with the plugin's answers loaded; a fresh worker where there is none."""
         if self._session is None:
-            self.found.workers += 1
+            self._interview.workers += 1
             self._used = False
-            launch = Launch(f"{file_stem(self._offer.name)}.{self.found.workers}", self._logs, 1, 0, LOAD_SECONDS)
+            launch = Launch(f"{file_stem(self._offer.name)}.{self._interview.workers}", self._logs, 1, 0, LOAD_SECONDS)
             self._session = open_session(launch, self._offer, self._cancel)
             try:
                 listed = self._session.list_answers()
@@ -189,8 +189,8 @@ class _Interviewer:
                 self._close()
                 raise
             self._offered = {answer.question: answer.reason for answer in listed.answers}
-            self.found.versions = listed.versions
-            self.found.import_seconds = self.found.import_seconds or listed.import_seconds
+            self._interview.versions = listed.versions
+            self._interview.import_seconds = self._interview.import_seconds or listed.import_seconds
         return self._session
 
     def _close(self) -> None:
@@ -200,9 +200,9 @@ class _Interviewer:
 
 
 def read_reply(question: Question, message: messages.Answered, leaving: Mapping[str, Any] | None = None) -> Reply:
-    """The reply in an `Answered`: its evidence checked, then judged.
+    """Check the evidence of an `Answered`, then judge it.
 
-    leaving: what the host measured at the end of the process.
+    leaving: the host's measurements at the end of the process.
     """
     raised = None if message.raised is None else Raised(message.raised.kind, message.raised.line)
     flaw, evidence = message.flaw, {}

@@ -1,4 +1,4 @@
-"""The lab in a terminal: the matrix of questions and backends, and one question in full."""
+"""The lab in a terminal: the matrix of questions and backends, and the full view of a question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
-from compare_ag.lab.question import told
+from compare_ag.lab.question import as_text
 from compare_ag.records import real
 from compare_ag.report.grid import GAP, plain_table
 from compare_ag.text import printable
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from compare_ag.lab.question import Question
 
 LEAST_COLUMN = 15
-"""columns of a backend, before the matrix is cut into several"""
+"""least columns of a backend; below, the matrix is cut into several"""
 _STYLES = {"not-applicable": "dim", "unanswered": "dim", "failed": "bold red", "malformed": "bold red"}
 _CELLS = {"not-applicable": "n/a", "unanswered": "–"}
 
 
 class Matrix:
-    """One row for each question, one column for each backend; cut into parts where they do not fit side by side."""
+    """A row for each question, a column for each backend; cut into parts where they do not fit side by side."""
 
     def __init__(self, questions: Sequence[Question], interviews: Sequence[Interview]) -> None:
         self._questions = questions
@@ -60,7 +60,7 @@ class Matrix:
 
 
 class Code:
-    """Python with colours in a terminal, as it is on a pipe."""
+    """Python code, coloured in a terminal and plain on a pipe."""
 
     def __init__(self, code: str) -> None:
         self._code = code
@@ -73,13 +73,13 @@ class Code:
 
 
 def cell(reply: Reply) -> Text:
-    """A few words on one reply."""
-    said = reply.finding.cell if reply.finding is not None else _CELLS.get(reply.status, reply.status)
-    return Text(printable(said), style=_STYLES.get(reply.status, ""))
+    """A reply in a few words."""
+    text = reply.finding.cell if reply.finding is not None else _CELLS.get(reply.status, reply.status)
+    return Text(printable(text), style=_STYLES.get(reply.status, ""))
 
 
 def full(question: Question, interviews: Sequence[Interview]) -> Iterator[RenderableType]:
-    """One question: what it asks, and for each backend what ran, what came out and what that means."""
+    """A question in full: its sentence, and for each backend the code, its results and the finding."""
     yield Text.assemble((question.id, "bold"), "  ", question.asks)
     for interview in interviews:
         reply = interview.replies[question.id]
@@ -91,14 +91,14 @@ def full(question: Question, interviews: Sequence[Interview]) -> Iterator[Render
 
 def _parts(reply: Reply) -> Iterator[RenderableType]:
     for code in filter(None, (reply.helpers, reply.code)):
-        yield Padding(Code(shown(code)), (0, 0, 1, 0), expand=False)
+        yield Padding(Code(printable_code(code)), (0, 0, 1, 0), expand=False)
     if reply.outcome is not None:
         yield from (Text(line, style="dim") for line in outcome_lines(reply))
     yield Text.assemble(("→ ", "bold"), Text(sentence(reply), style=_STYLES.get(reply.status, "bold")))
 
 
 def outcome_lines(reply: Reply) -> Iterator[str]:
-    """What the code printed, warned of, raised or returned, line by line."""
+    """The code's output, warnings, exception and evidence, line by line."""
     assert reply.outcome is not None
     for line in reply.outcome.printed.splitlines():
         yield f"printed  {printable(line)}"
@@ -107,25 +107,25 @@ def outcome_lines(reply: Reply) -> Iterator[str]:
     if reply.outcome.raised is not None:
         yield f"raised   {printable(reply.outcome.raised.line)}"
     for name, value in reply.outcome.evidence.items():
-        shown = f"{value:.15g}" if isinstance(value, float) else told(value)  # 18.0000000004 must not look like 18
+        shown = f"{value:.15g}" if isinstance(value, float) else as_text(value)  # 18.0000000004 must not look like 18
         yield f"{name} = {printable(shown)}"
 
 
 def sentence(reply: Reply) -> str:
-    """The one sentence on a reply."""
+    """A reply in one sentence."""
     if reply.finding is not None:
         return printable(reply.finding.sentence)
-    said = {
+    template = {
         "not-applicable": "Not applicable: {}.",
         "unanswered": "Not answered: {}.",
         "failed": "Failed: {}.",
         "malformed": "Malformed: {}.",
     }[reply.status]
-    return said.format(printable(reply.reason).rstrip("."))
+    return template.format(printable(reply.reason).rstrip("."))
 
 
 def show(console: Console, part: RenderableType) -> None:
-    """Print a part; what is not a terminal gets no spaces at the ends of lines, where rich pads to the width."""
+    """Print a part. Except in a terminal, remove the spaces with which rich pads each line to the width."""
     if console.is_terminal:
         console.print(part)
         return
@@ -134,7 +134,7 @@ def show(console: Console, part: RenderableType) -> None:
     console.file.write("".join(f"{line.rstrip(' ')}\n" for line in captured.get().splitlines()))
 
 
-def shown(code: str) -> str:
+def printable_code(code: str) -> str:
     """Code for a terminal: its lines, without anything that moves the cursor."""
     return "\n".join(printable(line.replace("\t", "    ")) for line in code.splitlines())
 
@@ -142,18 +142,25 @@ def shown(code: str) -> str:
 def document(questions: Sequence[Question], interviews: Sequence[Interview]) -> dict[str, Any]:
     """Everything as plain data for JSON; numbers that are not finite as texts."""
     return {
-        "questions": [_asked(one) for one in questions],
+        "questions": [_question(question) for question in questions],
         "backends": [
-            {"name": one.name, "versions": one.versions, "reason": one.failure, "unknown": list(one.unknown)}
-            for one in interviews
+            {
+                "name": interview.name,
+                "versions": interview.versions,
+                "reason": interview.failure,
+                "unknown": list(interview.unknown),
+            }
+            for interview in interviews
         ],
         "answers": [
-            _answer(interview.name, interview.replies[one.id]) for one in questions for interview in interviews
+            _answer(interview.name, interview.replies[question.id])
+            for question in questions
+            for interview in interviews
         ],
     }
 
 
-def _asked(question: Question) -> dict[str, Any]:
+def _question(question: Question) -> dict[str, Any]:
     fields = [{"name": name, **asdict(field)} for name, field in question.evidence.items()]
     return {"id": question.id, "group": question.group, "asks": question.asks, "evidence": fields}
 
@@ -179,5 +186,5 @@ def _answer(name: str, reply: Reply) -> dict[str, Any]:
 
 def _safe(value: Any) -> Any:
     if isinstance(value, list):
-        return [_safe(one) for one in value]
+        return [_safe(element) for element in value]
     return real(value) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Questions on runs: the end of the process, repetition, threads, and what a failure leaves behind."""
+"""Questions on runs: the end of the process, repetition, threads, and the state after a failure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from compare_ag.lab.question import (
     Conclusion,
     Demonstration,
     array,
+    as_text,
     finite,
     flat,
     maybe,
@@ -15,14 +16,13 @@ from compare_ag.lab.question import (
     question,
     same,
     shape,
-    told,
 )
 
 GROUP = "Runs and failures"
 PROMPT_SECONDS = 5.0
-"""what still counts as prompt on a busy machine: unloading a framework takes about 0.2 s on an idle one"""
+"""limit of a prompt exit on a busy machine; unloading a framework takes about 0.2 s on an idle machine"""
 LEAVE_SECONDS = 10.0
-"""after which a process that does not end counts as one that never would"""
+"""limit after which a process counts as one that never ends"""
 
 
 @question(
@@ -32,17 +32,15 @@ LEAVE_SECONDS = 10.0
     threads=number("threads of Python that are alive afterwards and were not before"),
 )  # fmt: skip
 def prompt_exit(seen: Demonstration) -> Conclusion | None:
-    """Seconds from the request to leave to the end of the process, as the host measured them."""
+    """Seconds from the request to exit to the end of the process, as the host measured them."""
     seconds = seen["exit_seconds"]
     if seconds is None:
         return Conclusion("does not end", f"It did not end within {LEAVE_SECONDS:g} s and had to be killed.")
     unclean = "" if seen["exit_clean"] else ", but not with exit code 0"
     left = f"backward left {seen['threads']:g} more threads of Python running"
     if seconds < PROMPT_SECONDS:
-        return Conclusion(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after it was told to{unclean}; {left}.")
-    return Conclusion(
-        f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after it was told to{unclean}; {left}."
-    )
+        return Conclusion(f"{seconds:.2f} s", f"Yes: it ended {seconds:.2f} s after the request{unclean}; {left}.")
+    return Conclusion(f"slowly: {seconds:.1f} s", f"It ended only {seconds:.1f} s after the request{unclean}; {left}.")
 
 
 @question(
@@ -51,23 +49,23 @@ def prompt_exit(seen: Demonstration) -> Conclusion | None:
     first=array("the weights after the first"), second=array("and after the second"),
 )  # fmt: skip
 def determinism(seen: Demonstration) -> Conclusion | None:
-    """Bit by bit, or not."""
-    if repr(seen["first"]) == repr(seen["second"]):  # -0.0 is not 0.0, and NaN is NaN
-        if any(map(math.isnan, flat(seen["first"]))):  # its bits are not in the evidence
+    """Whether the bits are the same."""
+    if repr(seen["first"]) == repr(seen["second"]):  # repr distinguishes -0.0 from 0.0, and NaN equals NaN
+        if any(map(math.isnan, flat(seen["first"]))):  # the bits of a NaN are not in the evidence
             return Conclusion(
-                "same, with NaN", f"Both end with {told(seen['first'])}; the bits of a NaN are not compared."
+                "same, with NaN", f"Both end with {as_text(seen['first'])}; the bits of a NaN are not compared."
             )
-        return Conclusion("same bits", f"Yes: {told(seen['first'])} both times, to the last bit.")
+        return Conclusion("same bits", f"Yes: {as_text(seen['first'])} both times, to the last bit.")
     near = "within rounding" if _near(seen["first"], seen["second"]) else "by more than rounding"
-    return Conclusion("other bits", f"No: they differ {near}, {told(seen['first'])} and {told(seen['second'])}.")
+    return Conclusion("other bits", f"No: they differ {near}, {as_text(seen['first'])} and {as_text(seen['second'])}.")
 
 
-def _near(one: object, other: object) -> bool:
+def _near(left: object, right: object) -> bool:
     """Equal within rounding, NaN and infinities at the same places."""
-    ones, others = flat(one), flat(other)
-    if shape(one) != shape(other) or len(ones) != len(others):
+    left_numbers, right_numbers = flat(left), flat(right)
+    if shape(left) != shape(right) or len(left_numbers) != len(right_numbers):
         return False
-    pairs = [pair for pair in zip(ones, others, strict=True) if repr(pair[0]) != repr(pair[1])]
+    pairs = [pair for pair in zip(left_numbers, right_numbers, strict=True) if repr(pair[0]) != repr(pair[1])]
     return all(same(a, b) for a, b in pairs)
 
 
@@ -77,7 +75,7 @@ def _near(one: object, other: object) -> bool:
     calls=number("gradients asked for, all in all"), wrong=number("of them wrong"), failed=number("of them raised"),
 )  # fmt: skip
 def threads(seen: Demonstration) -> Conclusion | None:
-    """How many were not."""
+    """How many gradients were wrong or raised."""
     counts = [seen[name] for name in ("calls", "wrong", "failed")]
     if not all(count >= 0 and count == count // 1 for count in counts):
         return None
@@ -100,21 +98,21 @@ def threads(seen: Demonstration) -> Conclusion | None:
     right=array("the right gradient"),
 )  # fmt: skip
 def failed_backward(seen: Demonstration) -> Conclusion | None:
-    """A part of the gradient, a spent graph, or nothing."""
+    """A part of the gradient, a spent graph, or no effect."""
     left, again = seen["left"], seen["again"]
     if not finite(seen["right"]):
         return None
     part = "nothing" if left is None else "a part"
-    held = (
+    remains = (
         "No gradient is left behind"
         if left is None
-        else f"The weights reached before the failure hold their gradient, {told(left)}"
+        else f"The weights reached before the failure hold their gradient, {as_text(left)}"
     )
     if again is None:
-        return Conclusion(f"{part}; graph spent", f"{held}; the graph is spent, and a second attempt raises.")
+        return Conclusion(f"{part}; graph spent", f"{remains}; the graph is spent, and a second attempt raises.")
     if same(again, seen["right"]):
-        return Conclusion(f"{part}; repeatable", f"{held}; a second attempt through the same graph is right.")
+        return Conclusion(f"{part}; repeatable", f"{remains}; a second attempt through the same graph is right.")
     return Conclusion(
         f"{part}; wrong after",
-        f"{held}; a second attempt gives {told(again)} where {told(seen['right'])} is right, without a word.",
+        f"{remains}; a second attempt gives {as_text(again)} where {as_text(seen['right'])} is right, without a word.",
     )

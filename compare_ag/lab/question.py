@@ -1,9 +1,9 @@
-"""What a question is: a sentence, the evidence it asks for, and a judge that turns evidence into a finding.
+"""A question: a sentence, the evidence it asks for, and a judge that turns evidence into a finding.
 
-The *question* is ours, the *answer* is code of a plugin, its *evidence* is what that code returned just now, and the
-*finding* is what we say about it. A judge is a pure function of the outcome: it chooses a sentence and fills it with
-what was seen, so that neither plugin nor host stores an answer. Where a judge does not recognise what it sees, it
-says so by returning None; a wrong sentence is worse than none.
+The *question* is ours, the *answer* is code of a plugin, its *evidence* is the values that this code has just returned,
+and the *finding* is our sentence about them. A judge is a pure function of the outcome: it chooses a sentence and fills
+it with values of the evidence, so that neither plugin nor host stores an answer. A judge that does not recognise the
+outcome returns None, because a wrong sentence is worse than none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def flag(meaning: str) -> Field:
 
 
 def number(meaning: str) -> Field:
-    """One number; a 0-d tensor is one."""
+    """One number; a 0-d tensor counts as a number."""
     return Field("number", meaning)
 
 
@@ -53,14 +53,14 @@ def texts(meaning: str) -> Field:
 
 
 def maybe(field: Field) -> Field:
-    """The same, or None."""
+    """A field of the same kind that may also be None."""
     return Field(field.kind, f"{field.meaning}, or None", optional=True)
 
 
 MOST_CELL = 40
 MOST_SENTENCE = 600
 MOST_SHOWN = 8
-"""numbers of a list that people are shown"""
+"""numbers of a list that are shown"""
 
 
 class Raised(NamedTuple):
@@ -74,10 +74,10 @@ class Raised(NamedTuple):
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What an answer did."""
+    """The outcome of an answer: its evidence, exception, output and warnings."""
 
     evidence: Mapping[str, Any]
-    """of the kinds that the question asks for; empty where it raised"""
+    """of the kinds that the question asks for; empty where the answer raised"""
     raised: Raised | None = None
     printed: str = ""
     warned: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Demonstration:
 
 
 class Conclusion(NamedTuple):
-    """What is said about an outcome."""
+    """The finding on an outcome."""
 
     cell: str
     """a few words for the matrix"""
@@ -109,15 +109,15 @@ class Question:
     evidence: Mapping[str, Field]
     judge: Judge
     may_raise: bool = False
-    """an exception is one of the behaviours it asks about"""
+    """an exception is a behaviour that the question asks about"""
     may_lack: bool = False
-    """so is an AttributeError: what it asks about may not exist"""
+    """an AttributeError is such a behaviour too: the attribute may not exist"""
     leaves: bool = False
-    """the end of the process is part of the evidence: the host measures it, in a worker that has answered only this,
-    as ``exit_seconds`` (None: it did not end) and ``exit_clean``"""
+    """the end of the process is part of the evidence: the host measures it, in a worker that has answered only this
+    question, as ``exit_seconds`` (None: it did not end) and ``exit_clean``"""
 
     def foresees(self, raised: Raised) -> bool:
-        """Whether such an exception can be a behaviour; what a mere slip in the code raises cannot."""
+        """Whether the exception can be a behaviour of the framework, not only a mistake in the answer's code."""
         if raised.kind == "AttributeError":
             return self.may_lack
         return self.may_raise and raised.kind not in SLIPS
@@ -129,17 +129,17 @@ class Question:
                 cut(f"{outcome.raised.kind}?", MOST_CELL),
                 f"The code raised {outcome.raised.kind}, which is unlike any behaviour that this question knows.",
             )
-        found = self.judge(outcome) or Conclusion(
-            "unlike any known", "This is unlike any behaviour that this question knows; what was seen stands above."
+        conclusion = self.judge(outcome) or Conclusion(
+            "unlike any known", "This is unlike any behaviour that this question knows; the evidence stands above."
         )
-        return Conclusion(cut(found.cell, MOST_CELL), cut(found.sentence, MOST_SENTENCE))
+        return Conclusion(cut(conclusion.cell, MOST_CELL), cut(conclusion.sentence, MOST_SENTENCE))
 
 
 SLIPS = frozenset({
     "NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "SyntaxError", "AssertionError", "KeyError",
     "SystemExit", "KeyboardInterrupt", "GeneratorExit", "MemoryError", "RecursionError", "OSError", "FileNotFoundError",
 })  # fmt: skip
-"""names of exceptions that say something of the answer's code or the machine, nothing of a framework"""
+"""exceptions that point to the answer's code or the machine, not to the framework"""
 
 REGISTERED: dict[str, Question] = {}
 """by id, as the modules of questions were imported"""
@@ -166,7 +166,7 @@ def question(
     return keep
 
 
-# --- what judges share ---
+# --- functions for judges ---
 
 
 def flat(value: Any) -> list[float]:
@@ -191,33 +191,33 @@ def shape(value: Any) -> tuple[int, ...]:
     return (len(value), *(shape(value[0]) if value else ()))
 
 
-def same(one: Any, other: Any, relative: float = 1e-6) -> bool:
-    """Whether two arrays have one shape and agree to float32's last digits; NaN agrees with nothing."""
-    pairs = list(zip(flat(one), flat(other), strict=False))
-    return shape(one) == shape(other) and all(
+def same(left: Any, right: Any, relative: float = 1e-6) -> bool:
+    """Whether two arrays have the same shape and agree to float32's last digits; NaN agrees with no number."""
+    pairs = list(zip(flat(left), flat(right), strict=False))
+    return shape(left) == shape(right) and all(
         math.isclose(a, b, rel_tol=relative, abs_tol=relative * 1e-3) for a, b in pairs
     )
 
 
 def finite(value: Any) -> bool:
-    """Whether an array is free of NaN and infinities; with them, comparisons say little."""
+    """Whether an array is free of NaN and infinities, with which comparisons have little meaning."""
     return all(map(math.isfinite, flat(value)))
 
 
 def telling(value: Any) -> bool:
-    """Whether an array can be told from its double: it is finite and not zero everywhere."""
+    """Whether an array differs from its double: it is finite and has an element that is not zero."""
     return finite(value) and any(flat(value))
 
 
 def times(factor: float, value: Any) -> Any:
-    """The array multiplied."""
-    return [times(factor, one) for one in value] if isinstance(value, list) else factor * value
+    """The array multiplied by the factor."""
+    return [times(factor, element) for element in value] if isinstance(value, list) else factor * value
 
 
 def error(gradient: Any, right: Any) -> float:
     """The largest deviation of a gradient, relative to its largest component.
 
-    inf where shapes differ or one of them is not finite: `max` alone would lose a NaN.
+    inf where shapes differ or an array is not finite: `max` alone would lose a NaN.
     """
     if shape(gradient) != shape(right) or not (finite(gradient) and finite(right)):
         return math.inf
@@ -231,14 +231,14 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
 
 
-def told(value: Any) -> str:
-    """A piece of evidence as people read it: ``[2, 2]``, ``None``, ``yes``."""
+def as_text(value: Any) -> str:
+    """A piece of evidence as text: ``[2, 2]``, ``None``, ``yes``."""
     if value is None:
         return "None"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        shown = [told(one) for one in value]
+        shown = [as_text(element) for element in value]
         if len(shown) > MOST_SHOWN:
             shown = [*shown[: MOST_SHOWN - 1], "…", shown[-1]]
         return "[" + ", ".join(shown) + "]"
@@ -246,7 +246,7 @@ def told(value: Any) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """The text, or its beginning with a mark that it went on.
+    """The text, or its beginning with an ellipsis.
 
     >>> cut("abcdef", 4)
     'abc…'

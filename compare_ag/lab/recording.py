@@ -1,4 +1,4 @@
-"""Questions on what is recorded: which tensors are followed, what a graph is made of, and how to switch it off."""
+"""Questions on recording: which tensors are followed, the parts of a graph, and how to switch recording off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from compare_ag.lab.question import (
     Conclusion,
     Demonstration,
     array,
+    as_text,
     error,
     flag,
     flat,
@@ -15,7 +16,6 @@ from compare_ag.lab.question import (
     number,
     question,
     texts,
-    told,
 )
 
 GROUP = "What is recorded"
@@ -28,22 +28,20 @@ GROUP = "What is recorded"
     of_weight=flag("the result of an operation on a weight is"), of_data=flag("the result of data alone is"),
 )  # fmt: skip
 def requires_grad(seen: Demonstration) -> Conclusion | None:
-    """Marked, inherited, or nobody."""
-    found = seen["weight"], seen["data"], seen["of_weight"], seen["of_data"]
-    if found == (True, False, True, False):
+    """Which tensors are marked, and whether results inherit the mark."""
+    flags = seen["weight"], seen["data"], seen["of_weight"], seen["of_data"]
+    if flags == (True, False, True, False):
         return Conclusion(
             "weights and results",
             "Only a tensor that was chosen is followed; every result of an operation on it inherits that, and what is "
             "computed from data alone is left out.",
         )
-    if found == (True, False, False, False):
+    if flags == (True, False, False, False):
         return Conclusion("weights alone", "Chosen tensors are known, but the results of operations do not inherit it.")
-    if all(found):
+    if all(flags):
         return Conclusion("everything", "Every tensor is followed, data included: that costs memory and time.")
-    if not any(found):
-        return Conclusion(
-            "nobody", "No tensor knows that it takes part in anything: what is differentiated stands in the formulas."
-        )
+    if not any(flags):
+        return Conclusion("no tensor", "No tensor is marked: the formulas determine which values are differentiated.")
     return None
 
 
@@ -84,7 +82,7 @@ def _absent(gradient: object, why: str) -> Conclusion | None:
 
 def times_zero(value: object) -> object:
     """Zeros of the same shape."""
-    return [times_zero(one) for one in value] if isinstance(value, list) else 0.0
+    return [times_zero(element) for element in value] if isinstance(value, list) else 0.0
 
 
 @question(
@@ -93,7 +91,7 @@ def times_zero(value: object) -> object:
     weight=flag("a weight is a leaf"), result=flag("the result of an operation on it is a leaf"),
 )  # fmt: skip
 def leaf(seen: Demonstration) -> Conclusion | None:
-    """The weight alone, or no graph."""
+    """The weight alone, or both where there is no graph."""
     if (seen["weight"], seen["result"]) == (True, False):
         return Conclusion(
             "the weight", "A weight made by hand is a leaf: nothing was recorded before it. A result is not."
@@ -109,22 +107,22 @@ def leaf(seen: Demonstration) -> Conclusion | None:
     "kept-gradient", GROUP,
     "After backward, which tensors hold their gradient: weights, intermediate results, those that were asked to?",
     weight=maybe(array("what the weight holds")), result=maybe(array("what an intermediate result holds")),
-    asked=maybe(array("what one holds that was asked to keep it; None where nobody can be asked")),
+    asked=maybe(array("what a result holds that was asked to keep it; None where none can be asked")),
 )  # fmt: skip
 def kept_gradient(seen: Demonstration) -> Conclusion | None:
-    """Leaves, everybody, or nobody."""
+    """Leaves alone, all tensors, or no tensor."""
     weight, result, asked = (seen[name] is not None for name in ("weight", "result", "asked"))
     more = " unless it is asked to keep it" if asked else ""
     if weight and not result:
         return Conclusion(
             "leaves" + (", on request" if asked else ""),
-            f"The leaf holds its gradient, {told(seen['weight'])}; an intermediate result lets it go{more}.",
+            f"The leaf holds its gradient, {as_text(seen['weight'])}; an intermediate result lets it go{more}.",
         )
     if weight and result:
-        return Conclusion("everybody", "Leaf and intermediate result both hold their gradient.")
+        return Conclusion("all tensors", "Leaf and intermediate result both hold their gradient.")
     if not weight and not result and not asked:
         return Conclusion(
-            "nobody", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor."
+            "no tensor", "No tensor holds a gradient: it is a value that is returned, not a state of a tensor."
         )
     return None
 
@@ -140,16 +138,16 @@ def recorded(seen: Demonstration) -> Conclusion | None:
     names, arrays = seen["operations"], seen["arrays"]
     if arrays is not None and not (math.isfinite(arrays) and arrays >= 0 and arrays.is_integer()):
         return None
-    kept = "" if arrays is None else _counted(int(arrays), "array")
+    memory = "" if arrays is None else _count(int(arrays), "array")
     if names:
-        count, verb = _counted(len(names), "operation"), "is" if len(names) == 1 else "are"
-        return Conclusion(count, f"{count} {verb} recorded{kept and f', with {kept}'}: {' ← '.join(names)}.")
+        count, verb = _count(len(names), "operation"), "is" if len(names) == 1 else "are"
+        return Conclusion(count, f"{count} {verb} recorded{memory and f', with {memory}'}: {' ← '.join(names)}.")
     if arrays:
-        return Conclusion(kept, f"No operation is recorded; the tape is {kept} for a derivative on paper.")
+        return Conclusion(memory, f"No operation is recorded; the tape is {memory} for a derivative on paper.")
     return None
 
 
-def _counted(count: int, what: str) -> str:
+def _count(count: int, what: str) -> str:
     return f"{count} {what}" + ("" if count == 1 else "s")
 
 
@@ -163,7 +161,7 @@ def _counted(count: int, what: str) -> str:
 def no_grad(seen: Demonstration) -> Conclusion | None:
     """Nothing recorded, with the measured saving."""
     numbers = [*flat(seen["seconds"]), *flat(seen["kept_bytes"])]
-    if len(numbers) != 4 or not all(math.isfinite(one) and one >= 0 for one in numbers):
+    if len(numbers) != 4 or not all(math.isfinite(number) and number >= 0 for number in numbers):
         return None
     slow, fast, much, little = numbers
     if seen["recorded"]:

@@ -1,8 +1,7 @@
-"""One training step in slow motion: what every backend computes in it, from the same weights, beside the exact numbers.
+"""One training step in detail: every backend computes it from the same weights, beside the exact numbers.
 
-Everybody starts from the reference's weights after K updates, and not from where its own training had got to: the
-digits that differ have then been lost in this step, and one can see where. (For many steps there is `compare-ag
-bisect`.)
+All backends start from the reference's weights after K updates, not from their own weights at that step. Digits that
+differ were therefore lost in this step, and the table shows in which phase. (`compare-ag bisect` covers many steps.)
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Walked:
-    """What a worker did, as far as it got."""
+    """The results of a worker up to its end or failure."""
 
     loss: Array | None = None
     gradient: tuple[Array, Array] | None = None
@@ -50,8 +49,8 @@ def trace_step(
 ) -> TraceDocument:
     """Walk step ``step`` (0 … T-1) with every backend, each in a worker of its own.
 
-    A backend that fails is an entry with its reason and with what it did before; one that an interrupt ended is
-    *cancelled*. ``tell`` hears of progress. Raises ValueError for no such step.
+    A backend that fails is an entry with its reason and with the results before the failure; after an interrupt it is
+    *cancelled*. ``tell`` receives progress. Raises ValueError where there is no such step.
     """
     if not 0 <= step < problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps - 1}")
@@ -60,38 +59,39 @@ def trace_step(
     walked = {name: _Walked() for name in offers}
 
     def walk(name: str, session: Session) -> Asked:
-        """The step through the backend's verbs, then its graph: whatever fails, what was before is kept."""
-        one = walked[name]
-        one.loss = session.exchange(problem, "loss", step, w=at.w, b=at.b)["loss"]
+        """Ask for each phase of the step, then for the graph; results before a failure are kept."""
+        result = walked[name]
+        result.loss = session.exchange(problem, "loss", step, w=at.w, b=at.b)["loss"]
         slope = session.exchange(problem, "gradient", step, w=at.w, b=at.b)
-        one.gradient = slope["w"], slope["b"]
+        result.gradient = slope["w"], slope["b"]
         moved = session.exchange(problem, "update", step, w=at.w, b=at.b, gw=slope["w"], gb=slope["b"])
-        one.after = moved["w"], moved["b"]
+        result.after = moved["w"], moved["b"]
         return Asked(session.graph(problem, step, at.w, at.b))
 
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
-        said = in_workers(offers, problem, Path(logs), walk, mutations, timeout, tell)
-    for name, answer in said.items():
+        replies = in_workers(offers, problem, Path(logs), walk, mutations, timeout, tell)
+    for name, answer in replies.items():
         if isinstance(answer, WorkerFailure):
             walked[name].failure = answer
-    asked = {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in said.items()}
+    asked = {name: reply if isinstance(reply, Asked) else Asked(None, reply) for name, reply in replies.items()}
     tell("judging every number", 0, 0)
     oracle = Oracle(problem)
     return TraceDocument(
         learning_rate=problem.learning_rate,
         before=_pair((at.w, at.b)),
         exact=_exact(problem, oracle, at),
-        steps=[_record(problem, oracle, at, name, one) for name, one in walked.items()],
+        steps=[_record(problem, oracle, at, name, result) for name, result in walked.items()],
         graph=judged(problem, at, asked),
     )
 
 
 def _exact(problem: Problem, oracle: Oracle, at: Place) -> StepRecord:
     layout = problem.layout
-    found = oracle.at(layout.flat((at.w, at.b)), at.rows)
+    exact = oracle.at(layout.flat((at.w, at.b)), at.rows)
     with np.errstate(over="ignore"):  # the step may lead beyond float32
         loss, gradient, after = (
-            np.asarray(one.high).astype(problem.dtype) for one in (found.loss, found.gradient, found.following)
+            np.asarray(interval.high).astype(problem.dtype)
+            for interval in (exact.loss, exact.gradient, exact.following)
         )
     return StepRecord(
         backend="exact",
@@ -104,7 +104,7 @@ def _exact(problem: Problem, oracle: Oracle, at: Place) -> StepRecord:
 
 
 def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Walked) -> StepRecord:
-    """What one backend did, judged: an update against its own gradient, for the rest is told by the gradient."""
+    """Judge a backend's step: the update with the reported gradient, so that a wrong gradient does not count twice."""
     flat = problem.layout.flat
     sample = Sample(
         f"step {at.step}",
@@ -115,8 +115,10 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
         at.rows,
         at.step,
     )
-    tests: dict[str, TestResult] = {str(test): one for test, one in judge_samples(problem, oracle, [sample]).items()}
-    findings = [one for test in ("loss", "gradient", "update") if test in tests for one in tests[test].findings]
+    tests: dict[str, TestResult] = {
+        str(test): result for test, result in judge_samples(problem, oracle, [sample]).items()
+    }
+    findings = [finding for test in ("loss", "gradient", "update") if test in tests for finding in tests[test].findings]
     ratios = {test: real(tests[test].ratio) if test in tests and tests[test].judged else None for test in _TESTS}
     status, message = "ok", "loss, gradient and update are right to rounding"
     if findings:
@@ -125,8 +127,8 @@ def _record(problem: Problem, oracle: Oracle, at: Place, name: str, walked: _Wal
         status, message = walked.failure.status, walked.failure.reason
     elif None in ratios.values():
         decided = " and ".join(test for test, ratio in ratios.items() if ratio is not None)
-        said = f"only the {decided} can be decided here" if decided else "nothing can be decided here"
-        status, message = "undecidable", f"{said}: {undecided_reason(problem, at)}"
+        scope = f"only the {decided} can be decided here" if decided else "nothing can be decided here"
+        status, message = "undecidable", f"{scope}: {undecided_reason(problem, at)}"
     return StepRecord(
         backend=name,
         status=status,

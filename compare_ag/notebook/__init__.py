@@ -1,6 +1,6 @@
-"""A run in a notebook: how it is shown, and the progress below the cell that makes it.
+"""A run in a notebook: its display, and the progress below the cell that makes it.
 
-Nothing of IPython is imported unless it is there and runs a kernel; nothing of it is needed.
+IPython is imported only where it is installed and runs a kernel; nothing here requires it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def in_notebook() -> bool:
 
 
 def notebook_progress() -> Observer | None:
-    """What shows progress below the cell that runs; None outside of a notebook."""
+    """The display of progress below the running cell; None outside of a notebook."""
     if not in_notebook():
         return None
     from compare_ag.notebook.progress import NotebookProgress

@@ -1,7 +1,7 @@
 """Progress below a notebook's cell: one display that is drawn anew, at most four times a second.
 
-As in the terminal, it is drawn when the run tells something and never by a thread of its own: while blocks are timed,
-between two launches, it costs them nothing.
+As in the terminal, it is drawn when the run reports progress and never by another thread, so that the timing of blocks,
+between two launches, is not disturbed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NotebookProgress(Display):
         self._handle = self._display(self, display_id=True)
 
     def end(self) -> None:
-        """Take the display away: the run itself says more, and is shown where it is the cell's last value."""
+        """Remove the display: the run is shown instead where it is the cell's last value."""
         self._over = True
         self._draw(now=True)
 

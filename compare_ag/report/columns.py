@@ -1,4 +1,4 @@
-"""The columns of tables that have a row for each backend: each is declared here, once, and chosen by `tables`."""
+"""The columns of tables with a row for each backend. Each column is declared once; `tables` chooses among them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from compare_ag.report.units import Array, difference, fraction, seconds, size
 
 
 class Row(NamedTuple):
-    """One backend, or one of the two verdicts of a backend that brings a step of its own."""
+    """One backend, or one of the two verdicts of a backend that brings its own fused step."""
 
     run: Run
     record: BackendRecord
     verdict: VerdictRecord | None
     how: str = ""
-    """what is added to the backend's name"""
+    """suffix of the backend's name"""
 
     @property
     def pair(self) -> PairRecord | None:
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     @property
     def is_baseline(self) -> bool:
-        """Whether ratios refer to this one."""
+        """Whether this backend is the denominator of the ratios."""
         return self.record.cost is not None and self.record.name == self.run.manifest.baseline
 
 
@@ -44,25 +44,28 @@ def backends(run: Run) -> list[Row]:
     return [Row(run, record, decisive(record)) for record in run.records.values()]
 
 
-def timed(run: Run) -> list[Row]:
+def timed_rows(run: Run) -> list[Row]:
     """A row for each backend that was timed."""
     return [row for row in backends(run) if row.record.cost is not None]
 
 
 def at(path: str) -> Callable[[Row], Value]:
-    """What a record holds there ("cost.step"); None where a part of the path is. JSON's "nan" and "inf" are numbers."""
+    """The function that reads ``path`` ("cost.step") from a row's record: None where a part of the path is None.
+
+    JSON's "nan", "inf" and "-inf" become floats.
+    """
     parts = path.split(".")
 
     def value(row: Row) -> Value:
-        found: Any = row.verdict if parts[0] == "verdict" else getattr(row.record, parts[0])
+        content: Any = row.verdict if parts[0] == "verdict" else getattr(row.record, parts[0])
         for part in parts[1:]:
-            found = None if found is None else getattr(found, part)
-        return float(found) if found in ("nan", "inf", "-inf") else found
+            content = None if content is None else getattr(content, part)
+        return float(content) if content in ("nan", "inf", "-inf") else content
 
     return value
 
 
-# --- columns: what it is, and whether its numbers are right -------------------------------------------------
+# --- columns: identity and accuracy -------------------------------------------------------------------------
 
 NAME: OfBackend = Column("backend", lambda row: row.record.name + row.how, left=True)
 LIBRARIES: OfBackend = Column(
@@ -75,7 +78,9 @@ WORST: OfBackend = Column(
     "worst observed / tolerance", at("verdict.worst_ratio"), fraction, key="worst observed/tolerance"
 )
 FINAL_ERROR: OfBackend = Column("final error", at("verdict.weights_error"), difference)
-DIGITS: OfBackend = Column("digits kept", lambda row: digits_kept(row.run, row.record.name), lambda one: f"{one:.1f}")
+DIGITS: OfBackend = Column(
+    "digits kept", lambda row: digits_kept(row.run, row.record.name), lambda digits: f"{digits:.1f}"
+)
 
 
 def _versioned(record: BackendRecord) -> str:
@@ -99,26 +104,26 @@ def _test(name: str) -> OfBackend:
     return Column(name, ratio, text=of(cells.outcome, "n/a"), share=bar, tone=tone, section="Tests")
 
 
-def _told(row: Row) -> str:
-    """The decisive verdict's row says all that was found; the other one its own message."""
+def _finding(row: Row) -> str:
+    """The finding of the decisive verdict's row with its diagnosis; for the other verdict its message alone."""
     if row.verdict is None or row.verdict is decisive(row.record):
-        return cells.found(row.record)
+        return cells.describe_outcome(row.record)
     return row.verdict.message if row.how else f"{row.verdict.message} (verb by verb)"
 
 
-FOUND: OfBackend = Column("what was found", _told, prose=True)
+FOUND: OfBackend = Column("what was found", _finding, prose=True)
 VERDICTS = [
     NAME,
     STATUS,
     *map(_test, TESTS),
     Column("examples", lambda row: None if row.verdict is None else cells.examples(row.verdict), section="Tests"),
-    Column("repeated run", lambda row: None if row.how else cells.repeated(row.record), section="Tests"),
+    Column("repeated run", lambda row: None if row.how else cells.describe_repetition(row.record), section="Tests"),
     FOUND,
 ]
 
 
 class Final(NamedTuple):
-    """Weights after the last step: the reference's, or a backend's by the verdict that decided."""
+    """Weights after the last step: the reference's, or a backend's from the verdict that decided its status."""
 
     name: str
     w: Array
@@ -130,14 +135,14 @@ class Final(NamedTuple):
 
 
 def final_of(row: Row) -> Final | None:
-    """A backend's weights after the last step; None where it left none, or none of the right shape."""
+    """A backend's weights after the last step; None where they are missing or have a wrong shape."""
     arrays, verdict = row.run.arrays(row.record.name), row.verdict
     features = row.run.manifest.problem.features
     if verdict is None or "final_w" not in arrays or arrays["final_w"].shape != (features,):
         return None
     which = "fused_" if verdict is row.record.fused_verdict else ""
     error, tolerance = verdict.weights_error, verdict.weights_tolerance
-    if verdict.status == "undecidable":  # those two are of the last step that could be compared
+    if verdict.status == "undecidable":  # the norm and the distance belong to the last step that could be compared
         error = tolerance = None
     w, b = arrays[f"{which}final_w"], float(arrays[f"{which}final_b"])
     return Final(row.record.name, w, b, error, tolerance)
@@ -145,7 +150,7 @@ def final_of(row: Row) -> Final | None:
 
 DISTANCE: OfBackend = Column("distance", lambda row: (final := final_of(row)) and final.error, difference)
 FEW = 2
-"""features whose weights are shown one by one in the short table; of more, the norm"""
+"""up to this many features the short table shows each weight; beyond, the norm"""
 
 
 def final_column(run: Run) -> OfBackend:
@@ -160,12 +165,13 @@ def final_column(run: Run) -> OfBackend:
         final, length = final_of(row), norm(row)
         if final is None or length is None:
             return "n/a"
-        return f"{', '.join(f'{float(one):.5g}' for one in final.w)}; {final.b:.5g}" if few else cells.weight(length)
+        weights = ", ".join(f"{float(weight):.5g}" for weight in final.w)
+        return f"{weights}; {final.b:.5g}" if few else cells.weight(length)
 
     return Column("final w; b" if few else "final norm", norm, text=text)
 
 
-# --- columns: what it costs ---------------------------------------------------------------------------------
+# --- columns: cost ------------------------------------------------------------------------------------------
 
 
 def _of_cost(get: Callable[[Cost], Any]) -> Callable[[Row], Value]:
@@ -188,7 +194,7 @@ def _ratio_and_span(row: Row) -> str:
 
 
 def _width(known: Interval) -> str:
-    """The farther end of an interval from its middle, as a share of it."""
+    """The larger relative distance from an interval's middle to one of its ends."""
     if known.low is None or known.high is None:
         return ""
     return f" ± {100 * (max(known.high / known.value, known.value / known.low) - 1):.1f} %"
@@ -210,7 +216,7 @@ def _speed_verdict(row: Row) -> Value:
     return word or (None if pair is None else pair.verdict) or ("baseline" if row.is_baseline else None)
 
 
-STEP: OfBackend = Column("time per step", at("cost.step"), lambda one: seconds(one.value),
+STEP: OfBackend = Column("time per step", at("cost.step"), lambda interval: seconds(interval.value),
                          unit="s", key="step s", ends=True)  # fmt: skip
 STEP_OR_NOT: OfBackend = Column(
     "time per step",
@@ -230,16 +236,21 @@ RATIO: OfBackend = Column(
 )
 SHORT_RATIO: OfBackend = replace(RATIO, text=lambda row: "baseline" if _ratio(row) == "1 (baseline)" else _ratio(row))
 RATIO_AND_SPAN: OfBackend = replace(RATIO, text=lambda row: _ratio_and_span(row))
-STEP_AND_WIDTH: OfBackend = Column("time per step", STEP.value, lambda one: f"{seconds(one.value)}{_width(one)}")
+STEP_AND_WIDTH: OfBackend = Column(
+    "time per step", STEP.value, lambda interval: f"{seconds(interval.value)}{_width(interval)}"
+)
 SPEED_VERDICT: OfBackend = Column("verdict", _speed_verdict, key="speed verdict")
-PER_SECOND: OfBackend = Column("steps per second", _of_cost(lambda one: 1 / one.step.value), lambda one: f"{one:,.0f}")
+PER_SECOND: OfBackend = Column(
+    "steps per second", _of_cost(lambda cost: 1 / cost.step.value), lambda cost: f"{cost:,.0f}"
+)
 TWIN: OfBackend = Column(
     "over its twin", at("cost.control"),
-    lambda one: f"{cells.times(one.value)} ({cells.span(one, ratio=True)})", key="ratio to twin", ends=True,
+    lambda interval: f"{cells.times(interval.value)} ({cells.span(interval, ratio=True)})",
+    key="ratio to twin", ends=True,
 )  # fmt: skip
 TIMED = [
     Column("timed by", _of_cost(cells.timed_by)),
-    Column("left out", at("cost.preempted"), lambda one: f"{one:.0%}"),
+    Column("left out", at("cost.preempted"), lambda share: f"{share:.0%}"),
     Column("blocks judged", _of_cost(cells.blocks_judged)),
     TWIN,
 ]
@@ -256,9 +267,9 @@ def _of_phase(phase: str) -> OfBackend:
 PHASE_COLUMNS = [_of_phase(phase) for phase in PHASES]
 ADDED_UP = [
     Column("sum / step", lambda row: cells.closure(row.record)),
-    Column("gradient / loss", lambda row: cells.gradient_ratio(row.record), lambda one: f"{one:.2f}"),
-    Column("contract", _of_cost(lambda one: one.interface_seconds and one.interface_seconds / one.step.value),
-           lambda one: f"{one:.1%}"),
+    Column("gradient / loss", lambda row: cells.gradient_ratio(row.record), lambda ratio: f"{ratio:.2f}"),
+    Column("contract", _of_cost(lambda cost: cost.interface_seconds and cost.interface_seconds / cost.step.value),
+           lambda share: f"{share:.1%}"),
 ]  # fmt: skip
 STEADY = at("cost.steps_to_steady")
 ONCE = [
@@ -288,7 +299,7 @@ HELD = [
 
 
 def _of_judged_blocks(path: str) -> Callable[[Row], Value]:
-    """What is known of a timing since schema 1.7, when each backend's blocks got a length of their own."""
+    """A value of the timing that exists since schema 1.7, in which each backend's blocks have their own length."""
     return lambda row: at(path)(row) if row.record.cost is not None and row.record.cost.steps_per_block else None
 
 
@@ -308,7 +319,7 @@ ALL_DIGITS: list[OfBackend] = [
     STEP,
     RATIO,
     SPEED_VERDICT,
-    Column("no rank because", _of_cost(lambda one: cells.no_rank_reason(one)[0])),
+    Column("no rank because", _of_cost(lambda cost: cells.no_rank_reason(cost)[0])),
     Column("timed by", _of_judged_blocks("cost.timed_by")),
     Column("steps per block", _of_judged_blocks("cost.steps_per_block")),
     Column("blocks left out", _of_judged_blocks("cost.preempted")),

@@ -8,25 +8,25 @@ from typing import NamedTuple
 from rich.text import Text
 
 SIGNIFICANT = {"float32": 9, "float64": 17}
-"""digits that tell any two numbers of the format apart"""
+"""decimal digits that distinguish any two numbers of the format"""
 
 
 class Compared(NamedTuple):
-    """A number in the places of another one."""
+    """A number split into its leading digits that equal another number's, and the digits after them."""
 
     same: str
-    """its leading digits that are the other's too"""
+    """the leading digits that both numbers share"""
     different: str
-    """the rest, "" where there is none"""
+    """the digits after those, "" where the numbers are equal"""
 
     @property
     def plain(self) -> str:
-        """With the sign that survives without colour."""
+        """The number with brackets around the different digits, for output without colour."""
         return f"{self.same}[{self.different}]" if self.different else self.same
 
 
-def written(value: float, like: float, dtype: str) -> str:
-    """``value`` with as many places as ``like`` needs to be told from all other numbers of its format."""
+def format_like(value: float, like: float, dtype: str) -> str:
+    """``value`` with as many places as distinguish ``like`` from every other number of its format."""
     if not math.isfinite(value):
         return str(value).replace("-", "−")
     digits = SIGNIFICANT.get(dtype, 17)
@@ -39,22 +39,24 @@ def written(value: float, like: float, dtype: str) -> str:
     return text.replace("-", "−")
 
 
-def compared(value: float, exact: float, dtype: str) -> Compared:
-    """``value`` beside ``exact``: equal numbers, zeros of either sign included, have no different digits."""
+def compare_digits(value: float, exact: float, dtype: str) -> Compared:
+    """Compare ``value`` with ``exact`` digit by digit. Equal numbers, also 0 and −0, have no different digits."""
     if value == exact or (math.isnan(value) and math.isnan(exact)):
-        return Compared(written(exact, exact, dtype), "")
-    mine, other = written(value, exact, dtype), written(exact, exact, dtype)
-    count = next((i for i, (a, b) in enumerate(zip(mine, other, strict=False)) if a != b), min(len(mine), len(other)))
-    if mine == other:  # the same in all places that are shown
-        return Compared(mine, "")
-    return Compared(mine[:count], mine[count:])
+        return Compared(format_like(exact, exact, dtype), "")
+    digits, expected = format_like(value, exact, dtype), format_like(exact, exact, dtype)
+    count = next(
+        (i for i, (a, b) in enumerate(zip(digits, expected, strict=False)) if a != b), min(len(digits), len(expected))
+    )
+    if digits == expected:  # equal in all places that are shown
+        return Compared(digits, "")
+    return Compared(digits[:count], digits[count:])
 
 
-def marked(found: Compared, *, wrong: bool) -> Text:
-    """For a table: brackets and colour; ✗ where the number is out of its tolerance."""
-    text = Text(found.same)
-    if found.different:
-        text.append(f"[{found.different}]", style="bold red" if wrong else "yellow")
+def mark_digits(number: Compared, *, wrong: bool) -> Text:
+    """A table's cell: different digits in brackets and in colour, ✗ where the number is out of its tolerance."""
+    text = Text(number.same)
+    if number.different:
+        text.append(f"[{number.different}]", style="bold red" if wrong else "yellow")
     if wrong:
         text.append(" ✗", style="bold red")
     return text

@@ -1,7 +1,8 @@
-"""Strangers' text on its way into Markdown and spreadsheets: it arrives as text and does nothing.
+"""Escapes text for Markdown and spreadsheets, so that it is shown as text and changes nothing else.
 
 Names, versions, reasons and data columns come from plugins, files and other people's run directories. `text.printable`
-makes control, bidirectional and invisible characters visible first, as on the terminal; each form has traps of its own.
+first makes control, bidirectional and invisible characters visible, as on the terminal; then each format's own markup
+is escaped.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ _PLAIN = re.compile(
     | [.:](?=\s|$))*""",
     re.X,
 )
-"""text in which no renderer of Markdown finds anything to do: no emphasis, link, mention, entity, emoji or HTML"""
+"""text without any markup of Markdown: no emphasis, link, mention, entity, emoji or HTML"""
 _BACKTICKS = re.compile("`+")
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-"""what a spreadsheet takes for the start of a formula, the wide forms of East Asian keyboards too"""
+"""characters that start a formula in a spreadsheet, with the wide forms of East Asian keyboards"""
 
 
 def clean(text: str) -> str:
-    """One line of visible characters that names no place on anybody's machine."""
+    """One line of visible characters, without any path of the machine."""
     return printable(" ".join(without_paths(text).split()))
 
 
 def markdown(text: str) -> str:
-    """Text for a line or a table cell of Markdown: as it is where that is harmless, else as a code span.
+    """Text for a line or a table cell of Markdown: unchanged where it has no markup, else as a code span.
 
-    Inside a code span nothing is markup, neither HTML nor links nor mentions. Only a pipe would still end a table's
-    cell, and renderers disagree on how to escape it there, so that it becomes a broken bar.
+    Inside a code span neither HTML nor links nor mentions have a meaning. Only a pipe would still end the table's cell,
+    and renderers disagree on how to escape it there, so that it becomes a broken bar.
     """
     shown = clean(text)
     if _PLAIN.fullmatch(shown):
@@ -43,10 +44,10 @@ def markdown(text: str) -> str:
 
 
 def cell(value: str | float | int | None) -> str:
-    """A cell of a table for spreadsheets: numbers with all their digits, text that is no formula.
+    """A cell of a table for spreadsheets: numbers with all their digits, text that cannot start a formula.
 
-    Text that would be taken for a formula gets an apostrophe, which spreadsheets read as "this is text"; numbers, also
-    negative ones, stay numbers.
+    Text that a spreadsheet would read as a formula gets an apostrophe, which marks text. Numbers stay
+    numbers, also negative numbers.
     """
     if value is None:
         return ""

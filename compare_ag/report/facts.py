@@ -1,4 +1,4 @@
-"""Environment and method: where the numbers come from, as (word, fact) pairs and sentences."""
+"""Environment and method of a run, as (word, fact) pairs and sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fact = tuple[str, str]
 
 @dataclass(frozen=True)
 class Failure:
-    """A backend that gave no result, or none that may be used."""
+    """A backend that gave no result, or no result that may be used."""
 
     name: str
     status: str
@@ -44,15 +44,15 @@ def _place(record: BackendRecord) -> str:
 
 
 def warnings(run: Run) -> list[str]:
-    """What the reader should know about the run, its timing and each backend."""
-    said = list(run.manifest.warnings)
+    """Warnings about the run, its timing and each backend."""
+    messages = list(run.manifest.warnings)
     if run.manifest.speed is not None:
-        said += [f"Timing: {one.message}. {one.advice}." for one in run.manifest.speed.warnings]
-    return said + [f"{record.name}: {text}" for record in run.records.values() for text in record.warnings]
+        messages += [f"Timing: {warning.message}. {warning.advice}." for warning in run.manifest.speed.warnings]
+    return messages + [f"{record.name}: {text}" for record in run.records.values() for text in record.warnings]
 
 
 def problem(run: Run) -> list[Fact]:
-    """What was trained, every default written out."""
+    """The problem with all its settings, defaults included."""
     p = run.manifest.problem
     parameters = ", ".join(f"{name} = {float(value):g}" for name, value in p.parameters.items())
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
@@ -68,9 +68,9 @@ def problem(run: Run) -> list[Fact]:
 
 
 def environment(run: Run) -> list[Fact]:
-    """The machine and the versions, without anything that names its owner."""
+    """The machine and the versions, without anything that identifies its owner."""
     m, machine = run.manifest, run.manifest.environment
-    code = {int(known): said for known, said in MEANINGS.items()}.get(m.exit_code, "")
+    code = {int(known): meaning for known, meaning in MEANINGS.items()}.get(m.exit_code, "")
     usable = ", ".join(map(str, machine.usable_cpus))
     facts = [
         (
@@ -127,7 +127,7 @@ def method(run: Run) -> Iterator[Fact]:
     """How each kind of number was made."""
     m = run.manifest
     if m.speed is not None and m.speed.mode == "pytest-benchmark":
-        yield from _imported(m.speed)
+        yield from _imported_method(m.speed)
         return
     yield (
         "isolation",
@@ -188,8 +188,8 @@ def method(run: Run) -> Iterator[Fact]:
     )
 
 
-def _imported(speed: SpeedRecord) -> Iterator[Fact]:
-    """How pytest-benchmark's numbers were made, which were read from its file."""
+def _imported_method(speed: SpeedRecord) -> Iterator[Fact]:
+    """How the numbers of a run that was read from pytest-benchmark's file were made."""
     yield "isolation", "None: one pytest process imported all frameworks and ran the backends one after the other."
     yield (
         "check",

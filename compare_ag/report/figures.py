@@ -3,12 +3,12 @@
     losses         the trajectories over each other, with the reference and its tolerance
     difference     |loss − reference| over steps, with the bound that a correct program keeps
     speed          seconds per step: every launch, the mean with its interval; the ratio to the baseline
-    accuracy-cost  digits kept against time per step: upward is righter, leftward is cheaper
+    accuracy-cost  digits kept against time per step: upward is more accurate, leftward is cheaper
 
 The only module that imports matplotlib. Each backend has a colour of Okabe and Ito's palette ("Color Universal
-Design", 2008) and a marker and a dash of its own, so that no meaning rests on colour alone, and keeps all three in
-every figure. No date, no random id: figures in a repository change only where the numbers do. Strangers' names are
-drawn as text, never read as mathematics.
+Design", 2008), a marker and a dash, the same three in every figure, so that colour is never the only distinction.
+Figures hold no date and no random id: in a repository they change only when the numbers change. Names of backends are
+drawn as text, never parsed as mathematics.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ Format: TypeAlias = Literal["svg", "png"]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3))
-"""five of them, so that colour, marker and dash together repeat after 210 backends"""
+"""five markers, so that the combination of colour, marker and dash repeats only after 210 backends"""
 INK = "#222222"
 FAINT = "#8a8a8a"
 DRAWABLE = 1e200
-"""Numbers beyond this, and below its reciprocal, are left out: axes need room around what they show."""
+"""numbers beyond this, and below its reciprocal, are left out: axes need room around what they show"""
 MOST_POINTS = 800
-"""drawn of a trajectory: more than a page can show"""
+"""drawn points of a trajectory: more than a printed figure can resolve"""
 LONGEST_NAME = 28
 WIDTH = 6.6
 """inches: across the page of a paper"""
@@ -56,7 +56,7 @@ DOTS = 200
 LEGEND_LETTERS = 90
 """across the page, at the legend's size"""
 LEGEND_ROW = 0.2
-"""inches: a legend of many rows must not take the plot's height"""
+"""inches: a limit, so that a long legend leaves the plot its height"""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -101,13 +101,13 @@ def figures(run: Run, form: Format) -> dict[str, bytes]:
 def each_figure(
     run: Run, form: Format, tell: Callable[[str, int, int], object] = lambda *_: None
 ) -> Iterator[tuple[str, bytes]]:
-    """The same, one after the other. ``tell`` hears which is drawn, how many are, and of how many."""
+    """Yield the same figures in turn. ``tell`` receives the figure's name, the count of drawn figures and the total."""
     looks = [_look(name, order) for order, name in enumerate(run.records)]
     for done, (stem, draw) in enumerate(FIGURES.items()):
         tell(stem, done, len(FIGURES))
         with _style():
             figure = draw(run, looks)
-            data = None if figure is None else _saved(figure, form)
+            data = None if figure is None else _save(figure, form)
         if data is not None:
             yield f"{stem}.{form}", data
 
@@ -123,13 +123,13 @@ def _look(name: str, order: int) -> Look:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Our style whatever the user's matplotlibrc says; a font that lacks a name's letter draws a box and is no news."""
+    """Our style whatever the user's matplotlibrc says; a glyph that the font lacks becomes a box without a warning."""
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         yield
 
 
-def _saved(figure: Figure, form: Format) -> bytes:
+def _save(figure: Figure, form: Format) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": "compare-ag"} if form == "svg" else {"Software": "compare-ag"}
     figure.savefig(buffer, format=form, dpi=DOTS, metadata=metadata)
@@ -143,8 +143,8 @@ def _figure(run: Run, height: float, columns: int = 1, **options: Any) -> tuple[
     axes = figure.subplots(1, columns, squeeze=False, **options)[0]
     p = run.manifest.problem
     batch = "" if p.batch_size is None else f", batches of {p.batch_size}"
-    said = f"{_short(p.name)}: {p.examples} × {p.features}, {p.dtype}, {p.steps} steps{batch}"
-    axes[0].set_title(said, loc="left", color=FAINT)
+    title = f"{_short(p.name)}: {p.examples} × {p.features}, {p.dtype}, {p.steps} steps{batch}"
+    axes[0].set_title(title, loc="left", color=FAINT)
     return figure, list(axes)
 
 
@@ -154,7 +154,7 @@ def _short(name: str) -> str:
 
 
 def _legend(axes: Axes, lines: list[tuple[str, Line2D]]) -> None:
-    """Names beside their lines, below the axes; a name that begins with _ would be taken for a hidden one."""
+    """Names beside their lines, below the axes; matplotlib hides names that begin with _, so these get a space."""
     names = [f" {name}" if name.startswith("_") else name for name, _ in lines]
     columns = max(1, min(4, LEGEND_LETTERS // (8 + max(map(len, names)))))
     figure = axes.figure
@@ -177,12 +177,12 @@ def _losses(run: Run, looks: list[Look]) -> Figure | None:
     values = [losses[np.isfinite(losses)] for losses in trained.values()]
     if run.reference:
         exact, tolerance = _drawable(run.reference["losses"]), _drawable(run.reference["loss_tolerance"])
-        at = _thinned(len(exact))
+        at = _spaced_places(len(exact))
         axes.fill_between(at, (exact - tolerance)[at], (exact + tolerance)[at], color="#c9c9c9", linewidth=0)
         (line,) = axes.plot(at, exact[at], color="#c9c9c9", linewidth=5, solid_capstyle="round")
         lines.append(("reference with tolerance", line))
     for rank, (look, losses) in enumerate(trained.items()):
-        at = _thinned(len(losses))
+        at = _spaced_places(len(losses))
         lines.append((_short(look.name), _line(axes, at, losses[at], look, rank / len(trained))))
     axes.set_xlabel("step")
     axes.set_ylabel("loss of the step's batch" if run.manifest.problem.batch_size else "loss")
@@ -209,7 +209,7 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
     lines: list[tuple[str, Line2D]] = []
     bounded = _drawable(np.where(tolerance > 0, tolerance, np.nan))
     if np.isfinite(bounded).any():
-        at = _thinned(len(bounded))
+        at = _spaced_places(len(bounded))
         (line,) = axes.plot(at, bounded[at], color=INK, linewidth=1.6)
         lines.append(("tolerance", line))
     drawn = []
@@ -225,7 +225,7 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
         if np.isfinite(bounded).any():
             axes.fill_between(np.arange(len(bounded)), floor / 2, bounded, color="#f0f0f0", linewidth=0, zorder=0)
     elif not np.isfinite(bounded).any():
-        return None  # nothing differs and nothing bounds: an empty frame would say less than no figure
+        return None  # without a difference and a bound the figure would be an empty frame
     axes.set_xlabel("step")
     axes.set_ylabel("|loss − reference|")
     _legend(axes, lines)
@@ -233,7 +233,7 @@ def _difference(run: Run, looks: list[Look]) -> Figure | None:
 
 
 def _line(axes: Axes, at: Array, values: Array, look: Look, shift: float) -> Line2D:
-    """A backend's course; its markers stand apart from the others', so that lines on top of each other all show."""
+    """A backend's course; its markers are shifted, so that lines on top of each other all show."""
     stride = max(1, len(at) // 8)
     (line,) = axes.plot(
         at,
@@ -258,23 +258,23 @@ def _drawable(values: Array) -> Array:
 
 
 def _powers(axes: Axes) -> None:
-    """A log axis upward, labelled 10⁻³: without mathematics, which names are not to be read as either."""
+    """A log axis upward, labelled 10⁻³ in plain text, because mathematics is disabled for the names as well."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"10{_raised(round(math.log10(value)))}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"10{_superscript(round(math.log10(value)))}"))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _raised(exponent: int) -> str:
+def _superscript(exponent: int) -> str:
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _thinned(length: int) -> Array:
-    """Evenly spaced places, both ends among them."""
+def _spaced_places(length: int) -> Array:
+    """Evenly spaced places with both ends."""
     return np.unique(np.linspace(0, length - 1, min(length, MOST_POINTS)).round().astype(int))
 
 
 def _peaks(values: Array) -> tuple[Array, Array]:
-    """The largest of each stretch, at its place: thinning must not hide a peak."""
+    """The largest value of each stretch, at its place, so that thinning hides no peak."""
     if len(values) <= MOST_POINTS:
         return np.arange(len(values)), values
     at, most = [], []
@@ -289,12 +289,12 @@ def _peaks(values: Array) -> tuple[Array, Array]:
 # --- cost ---------------------------------------------------------------------------------------------------
 
 
-def _timed(run: Run, looks: list[Look]) -> list[tuple[Look, Cost]]:
+def _timed_backends(run: Run, looks: list[Look]) -> list[tuple[Look, Cost]]:
     return [(look, cost) for look in looks if (cost := run[look.name].cost) is not None]
 
 
 def _speed(run: Run, looks: list[Look]) -> Figure | None:
-    timed, speed, baseline = _timed(run, looks), run.manifest.speed, run.manifest.baseline
+    timed, speed, baseline = _timed_backends(run, looks), run.manifest.speed, run.manifest.baseline
     if not timed:
         return None
     pairs = {} if speed is None or baseline is None else {look: speed.pair(look.name, baseline) for look, _ in timed}
@@ -329,12 +329,12 @@ def _speed(run: Run, looks: list[Look]) -> Figure | None:
 
 
 def _with_rank(look: Look, cost: Cost) -> str:
-    """The backend's name, and below it why it has no ratio where it has none."""
+    """The backend's name, and below it the reason where it has no ratio."""
     return "\n".join(filter(None, (_short(look.name), no_rank(cost))))
 
 
 def _accuracy_cost(run: Run, looks: list[Look]) -> Figure | None:
-    points = [(look, cost, digits_kept(run, look.name)) for look, cost in _timed(run, looks)]
+    points = [(look, cost, digits_kept(run, look.name)) for look, cost in _timed_backends(run, looks)]
     judged = [(look, cost, digits) for look, cost, digits in points if digits is not None and cost.ranked]
     if not judged:
         return None
@@ -345,14 +345,14 @@ def _accuracy_cost(run: Run, looks: list[Look]) -> Figure | None:
         mark = Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=8)
         lines.append((_short(look.name), mark))
     _log_ticks(axes, _seconds)
-    held = -math.log10(float(np.finfo(run.manifest.problem.dtype).eps) / 2)
-    axes.axhline(held, color=FAINT, linewidth=0.9, dashes=(4, 3))
+    most_digits = -math.log10(float(np.finfo(run.manifest.problem.dtype).eps) / 2)
+    axes.axhline(most_digits, color=FAINT, linewidth=0.9, dashes=(4, 3))
     axes.annotate(
-        f"all that {run.manifest.problem.dtype} can hold", (0.01, held), (0, 3), color=FAINT,
+        f"all that {run.manifest.problem.dtype} can hold", (0.01, most_digits), (0, 3), color=FAINT,
         xycoords=("axes fraction", "data"), textcoords="offset points",
     )  # fmt: skip
-    kept = [digits for _, _, digits in judged]
-    axes.set_ylim(min(0.0, *kept) - 0.5, held + 1.2)
+    shown_digits = [digits for _, _, digits in judged]
+    axes.set_ylim(min(0.0, *shown_digits) - 0.5, most_digits + 1.2)
     axes.set_xlabel("time per step")
     axes.set_ylabel("digits kept in the final weights")
     _legend(axes, lines)
@@ -392,7 +392,7 @@ def _log_ticks(axes: Axes, shown: Callable[[float], str]) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers within the limits: powers of ten where there are enough, else 1-2-5, else evenly spaced ones."""
+    """Round numbers within the limits: powers of ten where there are enough, else 1-2-5, else evenly spaced numbers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         ticks = [factor * 10.0**decade for decade in decades for factor in factors]

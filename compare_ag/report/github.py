@@ -1,7 +1,7 @@
-"""What GitHub's runner reads in a job's output: annotations, and the Markdown of the job's summary.
+"""The formats that GitHub's runner reads in a job's output: annotations, and the Markdown of the job's summary.
 
-An annotation is a line ``::error title=T::message`` or ``::warning …``. Text of plugins cannot end such a line or begin
-another: the characters that would are written as GitHub's own escapes.
+An annotation is a line ``::error title=T::message`` or ``::warning …``. The characters that would end such a line or
+begin another are written as GitHub's own escapes, so that text of plugins can do neither.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from compare_ag.records import BackendRecord, Run, decisive
-from compare_ag.report.cells import costs, found, no_ranks
+from compare_ag.report.cells import costs, describe_outcome, no_ranks
 from compare_ag.report.escape import clean
 from compare_ag.report.markdown import run_markdown
 
@@ -26,7 +26,7 @@ def _escape(text: str) -> str:
 
 
 def run_annotations(run: Run) -> Iterator[str]:
-    """An error for each backend that does not agree or failed, a warning for each remark on the run."""
+    """An error for each backend that disagrees or failed, a warning for each remark on the run."""
     for record in run.records.values():
         if record.status not in ("ok", "imported"):
             yield annotation("error", f"compare-ag: {record.name}: {record.status}", _message(record))
@@ -46,7 +46,7 @@ def _message(record: BackendRecord) -> str:
     """The reason or the verdict, with the known mistakes that would explain the numbers."""
     verdict = decisive(record)
     diagnosis = [] if verdict is None else verdict.diagnosis
-    return "; ".join([found(record) or record.status, *diagnosis])
+    return "; ".join([describe_outcome(record) or record.status, *diagnosis])
 
 
 def run_summary(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""What every word in a report means: each table's columns, the states and verdicts, and the terms of the field.
+"""The meaning of every word in a report: each table's columns, the states and verdicts, and the terms of the field.
 
 Pure data, the one place where these sentences live: the HTML page shows them below its tables, the documentation's
 methods page contains them, and a test asserts that no table has a column that is missing here. Sentences are plain
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _VERDICTS = {
     "backend": "The adapter that was trained, by the name that follows --backends; in brackets the versions of the "
     "frameworks that it used.",
-    "status": "What became of the backend, in one word; each word is explained under “Status”.",
+    "status": "The backend's result in one word; each word is explained under “Status”.",
     "what was found": "The verdict in a sentence: over how many steps it agrees, or the first step, phase and "
     "coordinate out of tolerance, with the known mistakes that would explain the numbers; or why there is no verdict.",
 }
@@ -33,7 +33,7 @@ _STATUS = {
     "crashed": "Its worker process ended by an exception or a signal; the log has the traceback.",
     "timeout": "It did not answer within the deadline (--timeout) and was ended.",
     "oom": "Its worker ran out of memory.",
-    "malformed": "Its plugin does not fulfil the contract, or what it returned has the wrong type, shape or dtype.",
+    "malformed": "Its plugin does not fulfil the contract, or returned a value of the wrong type, shape or dtype.",
     "import-error": "Its plugin or its framework could not be imported.",
     "unsupported": "It does not compute in this dtype, or speaks another version of the contract.",
     "cancelled": "The run was interrupted while it was at work.",
@@ -61,7 +61,7 @@ _TESTS = {
 }
 
 _WEIGHTS = {
-    "backend": "The adapter that was trained; “reference” is what it is compared with.",
+    "backend": "The adapter that was trained; “reference” is the trajectory that it is compared with.",
     "w[i]": "The i-th weight after the last step; w has one for each feature.",
     "b": "The intercept after the last step.",
     "distance to reference": "Euclidean norm of the difference of (w, b) from the trajectory that it is compared with.",
@@ -112,7 +112,7 @@ _PAIRS = {
     "from the same weights, on a log scale. Above 1 the first is slower.",
     "interval": "The confidence interval of the ratio over launches. The intervals of all pairs hold together with at "
     "least 95 % (Bonferroni).",
-    "verdict": "What the interval allows to say, in one word; each word is explained under “Speed verdict”.",
+    "verdict": "The conclusion that the interval allows, in one word; each word is explained under “Speed verdict”.",
     "forward": "The ratio of the forward phase alone, without an interval and without a verdict.",
     "backward": "The ratio of the backward phase alone, without an interval and without a verdict.",
     "update": "The ratio of the update phase alone, without an interval and without a verdict.",
@@ -141,7 +141,7 @@ _PHASES = {
     "sum / step": "The three phases added up over the whole step that was timed without stopping in between: near 1. "
     "Outside 0.85 to 1.15 something disturbed them, and they are not shown. “step is fused”: the backend has a step of "
     "its own, to which its phases need not add up.",
-    "gradient / loss": "(forward + backward) / forward: what a gradient costs in units of the loss. Reverse-mode "
+    "gradient / loss": "(forward + backward) / forward: the cost of a gradient in units of the loss. Reverse-mode "
     "differentiation needs about 4 to 5 times the operations of the loss at most, however many weights there are.",
     "contract": "The share of a step that the loop and the plugin contract take with a backend that does nothing.",
 }
@@ -153,20 +153,20 @@ _ONCE = {
     "make_tensor": "Seconds to copy the data into the framework's tensors.",
     "first step": "Seconds of the first step of a fresh process, compiling included.",
     "steady after": "The number of steps after which times stay within 5 % of the steady ones.",
-    "all": "Everything that is paid before the steady state: import, construct, make_tensor, and what the first steps "
-    "take beyond as many steady ones.",
+    "all": "Everything that is paid before the steady state: import, construct, make_tensor, and the time by "
+    "which the first steps exceed as many steady ones.",
     "threads": "The largest pool of numerical threads that was seen after warm-up, at least 1.",
 }
 
 _MEMORY = {
-    "backend": "The adapter whose process was looked at: a fresh worker that does nothing else.",
+    "backend": "The adapter whose process was measured: a fresh worker that does nothing else.",
     "peak": "The largest resident memory of the process's life.",
-    "import": "What importing the plugin and its framework adds to the resident memory.",
-    "data": "What building the backend and copying the data in adds.",
-    "training": "The peak while it trains, beyond what was resident before.",
-    "tape": "What is kept alive from forward to backward, apart from weights and data.",
-    "growth per 1,000 steps": "What each thousand further steps add. About zero, unless something is kept that should "
-    "have been let go.",
+    "import": "The resident memory that importing the plugin and its framework adds.",
+    "data": "The resident memory that building the backend and copying the data adds.",
+    "training": "The peak while it trains, beyond the resident memory before.",
+    "tape": "The memory kept alive from forward to backward, apart from weights and data.",
+    "growth per 1,000 steps": "The memory that each thousand further steps add. About zero, unless data are kept that "
+    "should have been freed.",
 }
 
 _TIMING = {
@@ -184,7 +184,7 @@ _TIMING = {
     "something else: the backend compared with itself. Before schema 1.7 it was the baseline's, and did nothing else.",
     "noise floor": "The farther end of the interval of a backend over its twin, from all launches, as distance from 1. "
     "No interval of a ratio is narrower, whatever its launches say.",
-    "margin": "The difference that counts as none (--margin, 2 % unless told otherwise).",
+    "margin": "The difference that counts as none (--margin, by default 2 %).",
     "budget": "The time after which no further launch begins (--timing-budget).",
 }
 
@@ -192,23 +192,23 @@ _TERMS = {
     "framework": "The library under test, as PyTorch or HIPS autograd.",
     "backend": "The adapter that lets compare-ag train with a framework: the four verbs make_tensor, forward, backward "
     "and update.",
-    "plugin": "What offers a backend, in a distribution that can be installed.",
+    "plugin": "A module that offers a backend, in a distribution that can be installed.",
     "host": "The process of compare-ag itself: it sends the problem, judges and reports, and imports no framework.",
-    "worker": "The process in which one backend runs. It is never told an answer to what it is asked.",
+    "worker": "The process in which one backend runs. It never receives an expected result.",
     "problem": "Data, start, hyper-parameters and seed: everything that fixes the exact trajectory.",
     "example": "One row of X, with its label.",
     "feature": "One column of X.",
     "step": "Forward, backward and update once.",
     "epoch": "One pass over the mini-batches; in a published table, the number printed beside the loss.",
     "trajectory": "Losses and weights at the steps 0 to T, 0 being before any update.",
-    "tape": "What forward leaves for backward: a graph, a closure, or arrays.",
+    "tape": "The data that forward leaves for backward: a graph, a closure, or arrays.",
     "phase": "One of make_tensor, forward, backward and update.",
     "record": "Everything about one backend on one problem, immutable once written.",
     "run": "The records of several backends on one problem, in one directory.",
-    "environment": "Machine, versions and threads: what besides the code has a part in the numbers.",
+    "environment": "Machine, versions and threads: the influences on the numbers besides the code.",
     "oracle": "The exact trajectory and exact single steps, enclosed in ball arithmetic.",
-    "reference": "What the backends are compared with: the oracle's trajectory where it could be computed, else a "
-    "float64 training whose own rounding error is bounded and added to the tolerance.",
+    "reference": "The trajectory that the backends are compared with: the oracle's trajectory where it could be "
+    "computed, else a float64 training whose own rounding error is bounded and added to the tolerance.",
     "tolerance": "A computed bound on the rounding error of a correct program, for this problem and dtype.",
     "dtype": "The floating-point format of data and weights: float32 or float64.",
     "mutant": "A backend that is wrong on purpose; selftest shows that it is caught.",
@@ -250,8 +250,8 @@ _COMPARED = {
     "backend": "The adapter that was trained.",
     "what was found": "The verdict after, in a sentence.",
     "what": "Something of machine, settings or versions that is not the same.",
-    "before": "What it was in the first run.",
-    "after": "What it was in the second run.",
+    "before": "Its value in the first run.",
+    "after": "Its value in the second run.",
     "before, after": "The two runs; where one run's backends are compared with one of them, its name, and here.",
     "worst": "The largest observed/tolerance of everything that was judged; above 1 is wrong.",
     "error": "The distance of the final weights from the reference.",
@@ -260,14 +260,14 @@ _COMPARED = {
     "interval": "The confidence interval of that ratio; those of all backends hold together with at least 95 %.",
     "verdict": "As in a run, with the threshold for the margin; not compared where the runs were not made alike or a "
     "backend is unranked; not decided where other programs disturbed a timing, which passes unless --strict is given.",
-    "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's mood.",
+    "yardstick": "A backend that did not change between the runs: its own change is taken for the machine's.",
     "threshold": "The share by which a backend may become slower before the comparison fails (--threshold).",
     "change": "By how much the peak of the resident memory grew.",
 }
 
 _GRAPHS = {
-    "quantity": "What the nodes of a row stand for, found by their values: p is the vector of probabilities, z that of "
-    "the logits, ℓ that of the losses, f the objective, ∂f/∂ a derivative of it.",
+    "quantity": "The quantity of the nodes of a row, identified by their values: p is the vector of probabilities, z "
+    "that of the logits, ℓ that of the losses, f the objective, ∂f/∂ a derivative of it.",
     "exact": "The value from the oracle, rounded once to the tested dtype.",
     "digits in brackets": "They differ from the exact number: rounding, unless a cross behind them says that it is out "
     "of its tolerance.",
@@ -280,7 +280,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "Graph and trace": MappingProxyType(_GRAPHS),
     }
 )
-"""the same for what other commands show, which a report on one run does not have"""
+"""the same for the output of other commands, which a report on one run does not have"""
 
 
 def entry_id(section: str, word: str) -> str:

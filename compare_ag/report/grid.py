@@ -1,6 +1,6 @@
-"""A table of numbers for terminals of any width: no number is ever broken into two lines.
+"""A table of numbers for terminals of any width, which never breaks a number into two lines.
 
-Columns that do not fit beside the first are shown in a further table below, under the first column again.
+Columns that do not fit beside the first are shown in a further table below, which repeats the first column.
 """
 
 from __future__ import annotations
@@ -78,22 +78,22 @@ class Grid:
 STYLES = {data.GOOD: "green", data.OPEN: "yellow", data.BAD: "red"}
 
 
-def drawn(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Group:
-    """A table as data, for the terminal; ``shown`` makes a plugin's own words harmless."""
-    return titled(shown(table.caption), grid_of(table, shown), [shown(note) for note in table.notes])
+def draw_table(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Group:
+    """Draw a table of data for the terminal; ``shown`` escapes a plugin's own words."""
+    return add_title(shown(table.caption), grid_of(table, shown), [shown(note) for note in table.notes])
 
 
 def grid_of(table: data.Table[Any], shown: Callable[[str], str] = printable) -> Grid:
-    """Its columns and rows alone."""
+    """The columns and rows of a table, without title and notes."""
     columns = table.columns
     words = [index for index, column in enumerate(columns) if column.left or column.prose]
     grid = Grid(*(shown(column.head) for column in columns), words=words)
     for row in table.rows:
-        grid.add_row(*(Text(shown(one.cell(row)), style=STYLES.get(one.tone_of(row), "")) for one in columns))
+        grid.add_row(*(Text(shown(column.cell(row)), style=STYLES.get(column.tone_of(row), "")) for column in columns))
     return grid
 
 
-def titled(title: str, table: RenderableType, notes: Sequence[str] = ()) -> Group:
-    """A table under its title, with notes below: as wide as the terminal, where rich's own would be as the table."""
+def add_title(title: str, table: RenderableType, notes: Sequence[str] = ()) -> Group:
+    """A table under its title, with notes below. They are as wide as the terminal, not only as the table."""
     parts: list[RenderableType] = [Text(title, style="bold")] if title else []
     return Group(*parts, table, *(Text(note, style="dim italic") for note in notes))

@@ -1,7 +1,7 @@
 """A run and a record as a fragment of HTML for notebooks: the answer, a short table, a chart. Nothing is loaded.
 
-The colours of lines are those of the page and of the figures; everything else takes the notebook's own, so that a dark
-theme stays dark. Strangers' text is cleaned and escaped; the fragment holds no script, no link and no style sheet.
+Lines have the colours of the page and of the figures; everything else takes the notebook's own colours, which suit a
+dark theme too. Text of plugins is cleaned and escaped; the fragment holds no script, no link and no style sheet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 
 from compare_ag.records import BackendRecord, Cost, Run, decisive
-from compare_ag.report.cells import found, no_rank
+from compare_ag.report.cells import describe_outcome, no_rank
 from compare_ag.report.escape import clean
 from compare_ag.report.summary import answer_sentences
 from compare_ag.report.units import Array, difference, fraction, seconds, size
@@ -38,9 +38,9 @@ def run_html(run: Run) -> str:
 
 
 def record_html(record: BackendRecord) -> str:
-    """What became of one backend, and the share of its tolerance that each test used up."""
+    """The result of one backend, and the share of its tolerance that each test used up."""
     cost, memory = record.cost, record.memory
-    facts = [("backend", record.name), ("status", record.status), ("found", found(record))]
+    facts = [("backend", record.name), ("status", record.status), ("found", describe_outcome(record))]
     facts += [("time per step", _step(cost)), ("peak memory", "" if memory is None else size(memory.peak_bytes))]
     facts += [("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items()))]
     rows = "".join(f"<tr><th>{name}</th><td>{_text(value)}</td></tr>" for name, value in facts if value)
@@ -117,7 +117,7 @@ def _losses(run: Run) -> str:
 
 
 def _drawable(values: Array | None) -> Array:
-    """As float64, with gaps for what no axis can show."""
+    """As float64, with gaps for values that no axis can show."""
     if values is None:
         return np.array([])
     wide = values.astype(np.float64)
@@ -125,7 +125,7 @@ def _drawable(values: Array | None) -> Array:
 
 
 def _span(finite: Array, *, logarithmic: bool) -> tuple[float, float]:
-    """The ends of the axis, apart from each other."""
+    """The two ends of the axis, never equal."""
     scaled = np.log10(finite) if logarithmic else finite
     low, high = float(scaled.min()), float(scaled.max())
     room = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
@@ -133,7 +133,7 @@ def _span(finite: Array, *, logarithmic: bool) -> tuple[float, float]:
 
 
 def _lines(height: Array, last: int) -> Iterator[str]:
-    """The points of a polyline, thinned evenly; what is not finite interrupts it."""
+    """The points of polylines, thinned evenly; a value that is not finite interrupts the line."""
     chosen = np.unique(np.linspace(0, len(height) - 1, min(len(height), MOST_POINTS)).round().astype(int))
     points: list[str] = []
     for k in chosen:
@@ -148,7 +148,7 @@ def _lines(height: Array, last: int) -> Iterator[str]:
 
 
 def _axes(low: float, high: float, last: int, *, logarithmic: bool) -> str:
-    """Two lines, their ends as numbers, and what they are."""
+    """Two lines, the numbers at their ends, and their labels."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     ends = [10**end if logarithmic else end for end in (low, high)]
     return "".join(
@@ -191,12 +191,12 @@ def _tests(record: BackendRecord) -> str:
 
 
 def _label(x: float, y: float, text: str, anchor: str, colour: str = INK) -> str:
-    """Text, in the notebook's own colour unless it stands on another."""
+    """Text in the notebook's own colour, or in ``colour``."""
     place = f'x="{x:.1f}" y="{y:.1f}" font-size="11" text-anchor="{anchor}" fill="{colour}"'
     return f"<text {place}>{_text(text)}</text>"
 
 
 def _svg(height: float, title: str, parts: Sequence[str]) -> str:
-    """The drawing, with its title for those who do not see it."""
+    """The drawing, with its title for screen readers."""
     head = f'<svg viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" role="img" aria-label="{_text(title)}"'
     return f'{head} style="max-width:100%" font-family="sans-serif">{"".join(parts)}</svg>'

@@ -1,8 +1,8 @@
 """JUnit's XML, which CI servers show as a table of tests: of a run, or of any suites of cases.
 
-The dialect is what they have in common: `testsuites`, `testsuite`, `testcase` with at most one `failure`, `error` or
-`skipped`. A *failure* is a number that is wrong or cannot be certified, an *error* a backend that did not get that far.
-Text of plugins arrives as text: what XML cannot hold is written as an escape, and no folder of the machine is named.
+The dialect is the part that CI servers have in common: `testsuites`, `testsuite`, `testcase` with at most one
+`failure`, `error` or `skipped`. A *failure* is a number that is wrong or cannot be certified, an *error* a backend that
+gave no numbers. Characters of a plugin's text that XML cannot hold are escaped, and paths of the machine are removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from xml.etree import ElementTree
 
 from compare_ag.records import FAILED, JUDGED, BackendRecord, Run, VerdictRecord, decisive
-from compare_ag.report.cells import found
+from compare_ag.report.cells import describe_outcome
 from compare_ag.report.escape import clean
 from compare_ag.report.units import fraction
 from compare_ag.text import printable, without_paths
@@ -30,7 +30,7 @@ class Case(NamedTuple):
     message: str = ""
     """one line"""
     text: str = ""
-    """several lines: what to do, what a worker wrote"""
+    """several lines: advice, or the end of a worker's log"""
     seconds: float = 0.0
 
 
@@ -63,7 +63,7 @@ def junit(title: str, suites: Sequence[Suite]) -> bytes:
 
 
 def _counts(cases: Sequence[Case]) -> dict[str, str]:
-    """The attributes that say how many there are of each kind, and how long all took."""
+    """The attributes that count the cases of each kind and sum their times."""
     count = {name: sum(case.outcome == name for case in cases) for name in ("failure", "error", "skipped")}
     return {
         "tests": str(len(cases)),
@@ -90,7 +90,7 @@ def _add(suite: ElementTree.Element, owner: str, case: Case) -> None:
 
 
 def run_junit(run: Run) -> bytes:
-    """A suite for each backend: its verdict, then each test of it."""
+    """A suite for each backend: its verdict, then each of its tests."""
     title = f"compare-ag.run.{run.manifest.problem.name}"
     return junit(title, [_suite(run, record) for record in run.records.values()])
 
@@ -101,12 +101,12 @@ def _suite(run: Run, record: BackendRecord) -> Suite:
 
 
 def _cases(record: BackendRecord) -> Iterator[Case]:
-    """The verdict, with everything that decided it; below it each test of the verbs and of the backend's own step."""
+    """The verdict with everything that decided it, then each test of the verbs and of the backend's own fused step."""
     yield Case(
         "verdict",
         _outcome(record.status),
         record.status,
-        found(record) or record.status,
+        describe_outcome(record) or record.status,
         "\n".join(_details(record)),
         record.train_seconds or 0.0,
     )

@@ -9,7 +9,7 @@ from compare_ag.compare import Comparison
 from compare_ag.records import Run
 from compare_ag.report import comparison as changes
 from compare_ag.report import facts
-from compare_ag.report.cells import costs, found, no_ranks
+from compare_ag.report.cells import costs, describe_outcome, no_ranks
 from compare_ag.report.escape import markdown
 from compare_ag.report.summary import answer_sentences
 from compare_ag.report.table import Table
@@ -17,7 +17,7 @@ from compare_ag.report.tables import results
 
 
 def pipe_table(table: Table[Any]) -> str:
-    """A table as data, in Markdown."""
+    """A table of data, in Markdown."""
     marks = [":--" if column.left else "--:" for column in table.columns]
     rows = [[cell if cell == "n/a" else markdown(cell) for cell in row] for row in table.texts()]
     heads = [markdown(column.head) if column.named else column.head for column in table.columns]
@@ -28,7 +28,7 @@ def pipe_table(table: Table[Any]) -> str:
 
 
 def run_markdown(run: Run) -> str:
-    """The answer, one table, what went wrong, and the line that says where and how: fits into an issue or a paper."""
+    """The answer, a table, failures, and the line on environment and method, short enough for an issue or a paper."""
     parts = [f"**{' '.join(answer_sentences(run, markdown))}**", pipe_table(results(run))]
     if reasons := list(_reasons(run)):
         parts.append("\n".join(f"- {line}" for line in reasons))
@@ -37,12 +37,12 @@ def run_markdown(run: Run) -> str:
 
 
 def _reasons(run: Run) -> Iterator[str]:
-    """Everything that is not as it should be, in the order of the terminal's report."""
+    """Everything that needs attention, in the order of the terminal's report."""
     for record in run.records.values():
         if record.status in ("ok", "imported"):
             continue
-        said = found(record)
-        yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(said)}" if said else "")
+        outcome = describe_outcome(record)
+        yield f"{markdown(record.name)}: {markdown(record.status)}" + (f", {markdown(outcome)}" if outcome else "")
     for name, why in no_ranks(costs(run)):
         yield f"{markdown(name)} {markdown(why)}"
     for text in facts.warnings(run):
@@ -74,7 +74,7 @@ def _footnotes(run: Run) -> Iterator[str]:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """A comment for a pull request: the answer, then tables, the smaller things folded away."""
+    """A comment for a pull request: the answer, then tables, with the less important tables folded away."""
     good = comparison.exit_code == 0
     parts = [
         f"### compare-ag: {'pass' if good else 'changes that should not pass'}",
@@ -87,7 +87,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     if comparison.alike:
         parts.append(f"> **{markdown(comparison.alike)}**")
     if comparison.times_differ:
-        first, *reasons = changes.apart(comparison)
+        first, *reasons = changes.explain_missing_times(comparison)
         parts.append("\n".join([f"> **{first}**", *(f"> - {markdown(reason)}" for reason in reasons)]))
     parts.append(pipe_table(changes.changes(comparison)))
     notes = [*map(markdown, changes.speed_notes(comparison))]

@@ -1,7 +1,7 @@
 """A plot of letters: several courses over the steps of a training, as wide as the terminal, readable at 80 columns.
 
-Each course has a mark and a colour, and where courses lie on top of each other there is a mark for "several", because
-that they coincide is what one wants to see. Marks are ASCII; lines turn into ASCII where a terminal lacks them.
+Each course has a mark and a colour. Where courses lie on top of each other a mark for "several" shows that they
+coincide. Marks are ASCII; lines turn into ASCII where a terminal lacks the box-drawing characters.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SIDE_BY_SIDE = 112
 class Plot:
     """Courses over steps 0…T.
 
-    courses: name → values (T+1,), drawn in this order. bound: a line that is drawn below them. log: a log scale, on
-    which what is not positive has no place. peaks: of the steps that share a column the largest is drawn, not the
+    courses: name → values (T+1,), drawn in this order. bound: a line that is drawn below them. log: a log scale, which
+    leaves out values that are not positive. peaks: of the steps that share a column the largest is drawn, not the
     first.
     """
 
@@ -58,13 +58,13 @@ class Plot:
         yield from lines
 
     def _lines(self, width: int) -> list[Text]:
-        """The plot's rows, its axis, and who is who."""
+        """The plot's rows, its axis, and the legend."""
         length = max((len(values) for values in self._courses.values()), default=0)
         room = width - 9
         if not length:
             return [Text("nothing to draw", style="dim")]
-        drawn = {name: self._scaled(values, length, room) for name, values in self._courses.items()}
-        bound = None if self._bound is None else self._scaled(self._bound, length, room)
+        drawn = {name: self._scale_values(values, length, room) for name, values in self._courses.items()}
+        bound = None if self._bound is None else self._scale_values(self._bound, length, room)
         everything = np.concatenate([*drawn.values(), *([] if bound is None else [bound])])
         finite = everything[np.isfinite(everything)]
         if not len(finite):
@@ -80,7 +80,7 @@ class Plot:
         ends = Text(f"{'':9}0{length - 1:>{room - 1}}", style="dim")
         return [*lines, axis, ends, *self._legend(width)]
 
-    def _scaled(self, values: Array, length: int, room: int) -> Array:
+    def _scale_values(self, values: Array, length: int, room: int) -> Array:
         """One value for each column: of evenly spaced steps, or the largest of the steps that share the column."""
         padded = np.full(length, np.nan)
         padded[: len(values)] = values
@@ -162,7 +162,7 @@ class Beside:
 
 
 def scale_of(values: Sequence[Array]) -> bool:
-    """Whether losses want a log scale: all positive, and spread over more than a factor of 50."""
+    """Whether losses need a log scale: all positive, and spread over more than a factor of 50."""
     finite = [array[np.isfinite(array)] for array in values]
     low = min((float(array.min()) for array in finite if len(array)), default=0.0)
     high = max((float(array.max()) for array in finite if len(array)), default=0.0)

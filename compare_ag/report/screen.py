@@ -1,7 +1,7 @@
-"""A run on one screen: the answer, what is wrong and where, one table, the losses, what to be careful of, what next.
+"""A run on one screen: the answer, disagreements, one table, the losses, warnings, and a command to try next.
 
-At most 40 lines at 100 columns for a handful of backends; `terminal` has everything. A disagreement comes first: where
-it begins, how much it is, why (known mistakes that would explain it), and the command that locates it.
+At most 40 lines at 100 columns for a handful of backends; `terminal` has everything. Disagreements come first: the
+place where each begins, its size, the known mistakes that would explain it, and the command that locates it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from compare_ag.problem.make import DEFAULTS, SEED_DEFAULTS
 from compare_ag.problem_names import PROBLEM_NAMES
 from compare_ag.records import FAILED, BackendRecord, Run, decisive
 from compare_ag.report import cells, facts, tables
-from compare_ag.report.grid import drawn, grid_of
+from compare_ag.report.grid import draw_table, grid_of
 from compare_ag.report.table import Table
 from compare_ag.report.terminal import answer
 from compare_ag.text import printable
 
 WRONG = frozenset({"disagree", "non-finite"})
 IN_FULL = 1
-"""disagreements that are told in full; of the others where they begin"""
+"""disagreements that are described in full; the others by the place where they begin"""
 LINES = 3
-"""of further disagreements, of failures, of warnings"""
+"""lines of further disagreements, of failures, of warnings"""
 LOSS_ROWS = 8
 
 
 def print_screen(run: Run, console: Console, asked: str | None = None) -> None:
     """Print the short form, the path of the run directory last.
 
-    asked: the options that chose the problem, where the records alone do not tell them, as of a file.
+    asked: the options that chose the problem, where the records alone cannot give them, as for data from a file.
     """
     for part in sections(run, problem_options(run) if asked is None else asked):
         console.print(part, crop=False)
@@ -55,8 +55,8 @@ def sections(run: Run, asked: str) -> Iterator[RenderableType]:
     if len(failures) > LINES:
         yield Text(f"and {len(failures) - LINES} more without a result: --details", style="yellow")
     yield Text()
-    yield drawn(tables.short(run))
-    if judged := cells.judged(run):
+    yield draw_table(tables.short(run))
+    if judged := cells.judged_backends(run):
         yield Text()
         yield _Losses(run, judged)
     yield Text()
@@ -70,7 +70,7 @@ def sections(run: Run, asked: str) -> Iterator[RenderableType]:
 
 
 class _Losses:
-    """The losses of as many backends as fit beside each other, those that disagree first, and their courses."""
+    """The losses of as many backends as fit beside each other, disagreeing backends first, and their courses."""
 
     def __init__(self, run: Run, judged: list[str]) -> None:
         self._run = run
@@ -80,7 +80,7 @@ class _Losses:
         count = len(self._judged)
         while count > 1 and grid_of(self._table(count)).width > options.max_width:
             count -= 1
-        yield drawn(self._table(count))
+        yield draw_table(self._table(count))
 
     def _table(self, count: int) -> Table[Any]:
         chosen = sorted(self._judged, key=lambda name: self._run[name].status == "ok")[:count]
@@ -93,11 +93,11 @@ class _Losses:
 def _command(label: str, command: str) -> Group:
     """A line to copy, which only the terminal itself may break."""
     line = Text.assemble((f"{label} ", "dim"), printable(command), no_wrap=True, overflow="ignore")
-    return Group(line)  # rich joins bare texts into one that may be broken
+    return Group(line)  # rich joins bare texts into a paragraph, which it may break
 
 
 def _lines(texts: Sequence[str], style: str) -> Iterator[Group]:
-    """One line for each, cut where the terminal ends, and one that counts those for which there is no room."""
+    """A line for each text, cut where the terminal ends, and a line with the count of the texts left out."""
     for text in texts[:LINES]:
         yield Group(Text(printable(text), style=style, no_wrap=True, overflow="ellipsis"))
     if len(texts) > LINES:
@@ -105,18 +105,18 @@ def _lines(texts: Sequence[str], style: str) -> Iterator[Group]:
 
 
 def _warnings(run: Run) -> list[str]:
-    """What is the matter; `--details` also says what to do."""
+    """Warnings without advice; `--details` adds the advice."""
     speed = run.manifest.speed
-    told = [*run.manifest.warnings, *(one.message for one in (speed.warnings if speed is not None else []))]
-    told += [f"{record.name}: {text}" for record in run.records.values() for text in record.warnings]
-    return [f"warning: {text}" for text in told]
+    messages = [*run.manifest.warnings, *(warning.message for warning in (speed.warnings if speed is not None else []))]
+    messages += [f"{record.name}: {text}" for record in run.records.values() for text in record.warnings]
+    return [f"warning: {text}" for text in messages]
 
 
-# --- what is wrong ------------------------------------------------------------------------------------------
+# --- disagreements and failures -----------------------------------------------------------------------------
 
 
 def _disagreement(run: Run, record: BackendRecord, asked: str) -> Iterator[RenderableType]:
-    """Where, how much, why, and the command that locates it, of one backend."""
+    """Place, size, explanation and the locating command of one backend's disagreement."""
     verdict = decisive(record)
     yield Text(f"{printable(record.name)} leaves its tolerance:", style="red")
     yield _fact("where", _place(record))
@@ -127,8 +127,8 @@ def _disagreement(run: Run, record: BackendRecord, asked: str) -> Iterator[Rende
     yield _command("  locate   ", bisect_command(run, record.name, asked))
 
 
-def _fact(word: str, said: str) -> Text:
-    return Text.assemble((f"  {printable(word):<10}", "red"), printable(said))
+def _fact(word: str, text: str) -> Text:
+    return Text.assemble((f"  {printable(word):<10}", "red"), printable(text))
 
 
 def _place(record: BackendRecord) -> str:
@@ -141,7 +141,7 @@ def _place(record: BackendRecord) -> str:
 
 
 def _size(record: BackendRecord) -> str:
-    """``off by 9.4e-04, 6e+06 times its tolerance 1.7e-10``; the verdict's own words where there is no such number."""
+    """``off by 9.4e-04, 6e+06 times its tolerance 1.7e-10``; without such a number the verdict's own message."""
     verdict = decisive(record)
     if verdict is None or verdict.observed is None or verdict.tolerance is None:
         return record.reason if verdict is None else verdict.message
@@ -153,35 +153,35 @@ def _size(record: BackendRecord) -> str:
 
 
 def _failures(run: Run) -> Iterator[str]:
-    """Why a backend gave no numbers, or none that can be judged, and where its log is."""
+    """Why a backend gave no numbers, or no numbers that can be judged, and where its log is."""
     for record in run.records.values():
         if record.status == "undecidable":
-            yield f"{record.name}: {cells.found(record)}"
-    for one in facts.failures(run):
-        log = f"; log: {run.path / one.logs[0]}" if one.logs else ""
-        yield f"{one.name} {one.status}: {one.reason}{log}"
+            yield f"{record.name}: {cells.describe_outcome(record)}"
+    for failure in facts.failures(run):
+        log = f"; log: {run.path / failure.logs[0]}" if failure.logs else ""
+        yield f"{failure.name} {failure.status}: {failure.reason}{log}"
 
 
-# --- what next ----------------------------------------------------------------------------------------------
+# --- the next command ---------------------------------------------------------------------------------------
 
 
 def bisect_command(run: Run, name: str, asked: str) -> str:
-    """The command that finds the first wrong step, phase and coordinate, beside a backend that agrees."""
+    """The command that finds the first wrong step, phase and coordinate, with a backend that agrees as the partner."""
     good = [record.name for record in run.records.values() if record.status == "ok"]
-    baseline = [one for one in good if one == run.manifest.baseline]
-    other = next(one for one in (*baseline, *good, "numpy", "autograd") if one != name)
-    return f"{shlex.join(['compare-ag', 'bisect', name, other])}{asked and ' '}{asked}"
+    baseline = [candidate for candidate in good if candidate == run.manifest.baseline]
+    partner = next(candidate for candidate in (*baseline, *good, "numpy", "autograd") if candidate != name)
+    return f"{shlex.join(['compare-ag', 'bisect', name, partner])}{asked and ' '}{asked}"
 
 
 def problem_options(run: Run) -> str:
-    """The options that make a run's problem again; of people's own data the records do not know where they lie."""
+    """The options that make a run's problem again. The path of a user's own data is not in the records."""
     p = run.manifest.problem
     default = SEED_DEFAULTS if p.name == "seed" else DEFAULTS
     parameters = ",".join(f"{name}={_exactly(value)}" for name, value in p.parameters.items())
     chosen = ["--problem", f"{p.name}:{parameters}" if parameters else p.name] if p.name != "seed" else []
     if p.name not in PROBLEM_NAMES:
         chosen = ["--data", p.name, "--target", "COLUMN"]
-    rate, l2 = (_exactly(str(np.dtype(p.dtype).type(one))) for one in (p.learning_rate, p.l2))
+    rate, l2 = (_exactly(str(np.dtype(p.dtype).type(value))) for value in (p.learning_rate, p.l2))
     for option, value, usual in (
         ("--loss", p.loss, default.loss),
         ("--l2", l2, "0"),
@@ -198,12 +198,12 @@ def problem_options(run: Run) -> str:
 
 
 def _exactly(value: float | str) -> str:
-    """The shortest text that gives this number again."""
+    """The shortest text that is read back as this number."""
     return str(value).removesuffix(".0")
 
 
 def _next(run: Run, asked: str) -> tuple[str, str]:
-    """What to try next, and the command."""
+    """What to try next: (label, command)."""
     failed = [record.name for record in run.records.values() if record.status in WRONG | FAILED]
     names = shlex.quote(",".join(run.records))
     options = f"{asked and ' '}{asked}"

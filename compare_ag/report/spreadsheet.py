@@ -8,7 +8,7 @@
                   run that pytest-benchmark measured, for each round
     phases.csv    a row for each block that was timed phase by phase
 
-No cell starts a formula (`escape.cell`). NaN and infinity are nan, inf and -inf, an empty cell is not known.
+No cell starts a formula (`escape.cell`). NaN and infinity are nan, inf and -inf; an empty cell is an unknown value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from compare_ag.report.table import Table
 Value: TypeAlias = str | float | int | None
 Tell: TypeAlias = Callable[[str, int, int], object]
 ROWS_PER_WORD = 5000
-"""rows that are written between two words on how far it is"""
+"""rows between two reports of progress"""
 
 
 def tables(run: Run) -> dict[str, str]:
@@ -42,7 +42,7 @@ def tables(run: Run) -> dict[str, str]:
 
 
 def each_table(run: Run, tell: Tell = lambda *_: None) -> Iterator[tuple[str, str]]:
-    """The same, one after the other. ``tell`` hears which file is made, how many of its rows are, and of how many."""
+    """Yield the same tables in turn. ``tell`` receives the file's name, the count of written rows and the total."""
     steps = run.manifest.problem.steps
     makers: dict[str, Callable[[Run], tuple[list[str], Iterable[list[Value]]]]] = {
         "summary": _summary, "losses": _losses, "weights": _weights, "timings": _timings, "phases": _phases,
@@ -54,7 +54,7 @@ def each_table(run: Run, tell: Tell = lambda *_: None) -> Iterator[tuple[str, st
 
 
 def _tell(tell: Tell, file: str, total: int, done: int) -> None:
-    """Say how many rows there are; ``total`` is 0 where it is not known before."""
+    """Report the count of rows; ``total`` is 0 where it is not known in advance."""
     tell(file if total else f"{file}: {done} rows", done, total)
 
 
@@ -116,10 +116,10 @@ def _losses(run: Run) -> tuple[list[str], Iterator[list[Value]]]:
     heads = ["step", *columns]
     for name in run.records:
         arrays = run.arrays(name)
-        for key, said in (("losses", name), ("fused_losses", f"{name}, fused step")):
+        for key, head in (("losses", name), ("fused_losses", f"{name}, fused step")):
             if key in arrays:
                 columns[f"{key} {name}"] = arrays[key]
-                heads.append(said)
+                heads.append(head)
     if len(heads) == 1:
         return heads, iter(())
     values = [column.tolist() for column in columns.values()]

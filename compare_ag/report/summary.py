@@ -1,4 +1,4 @@
-"""The answer in sentences: who agrees, whether a published result was reproduced, who is fastest and by how much."""
+"""The answer in sentences: which backends agree, whether published losses were reproduced, and the ranking by speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compare_ag.text import printable
 
 
 def answer_sentences(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
-    """The answer's sentences; ``shown`` makes names harmless where they go."""
+    """The answer's sentences; ``shown`` escapes names for the medium."""
     if run.manifest.state != "complete":
         yield "This run did not finish: it was ended before every backend had been compared."
     yield from _agreement(run, shown)
@@ -55,7 +55,7 @@ def _agreement(run: Run, shown: Callable[[str], str]) -> Iterator[str]:
 
 
 def fastest(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
-    """The ranking, and no word more than the intervals carry; who has no rank; ``shown`` makes names harmless."""
+    """The ranking as far as the intervals support it, then the backends without a rank; ``shown`` escapes names."""
     timed, speed = cells.costs(run), run.manifest.speed
     if speed is None:
         return
@@ -71,16 +71,16 @@ def fastest(run: Run, shown: Callable[[str], str] = printable) -> Iterator[str]:
 
 
 def _ranking(speed: SpeedRecord, costs: dict[str, Cost], shown: Callable[[str], str]) -> Iterator[str]:
-    """One sentence on those that have a rank."""
+    """One sentence on the backends that have a rank."""
     if len(costs) < 2:
         return
     ranked = sorted(costs, key=lambda name: costs[name].step.value)
     first = ranked[0]
     words: dict[str, list[str]] = {"slower": [], "equivalent": [], "inconclusive": []}
-    for other in ranked[1:]:
-        verdict, ratio = _against(speed, other, first)
-        times = f"{shown(other)} takes {ratio.value:.3g} times as long"
-        words.get(verdict, words["inconclusive"]).append(times if verdict == "slower" else shown(other))
+    for name in ranked[1:]:
+        verdict, ratio = _against(speed, name, first)
+        times = f"{shown(name)} takes {ratio.value:.3g} times as long"
+        words.get(verdict, words["inconclusive"]).append(times if verdict == "slower" else shown(name))
     sentences = [f"Per step {shown(first)} takes {seconds(costs[first].step.value)}"]
     sentences += words["slower"]
     if words["equivalent"]:
@@ -96,9 +96,9 @@ def listing(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _against(speed: SpeedRecord, name: str, other: str) -> tuple[str, Interval]:
-    """Verdict and ratio of ``name`` to ``other``, whichever way round the pair was recorded."""
-    pair = speed.pair(name, other)
+def _against(speed: SpeedRecord, name: str, reference: str) -> tuple[str, Interval]:
+    """Verdict and ratio of ``name`` to ``reference``, in whichever order the pair was recorded."""
+    pair = speed.pair(name, reference)
     if pair is None:
         return "inconclusive", Interval(value=math.nan, low=None, high=None)
     return pair.verdict, pair.ratio

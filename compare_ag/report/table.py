@@ -1,11 +1,11 @@
 """A table as data: each column is declared once, with heading, unit, alignment, value and text; renderers draw it.
 
-    terminal      `grid.drawn`                 as wide as the terminal, no number broken
+    terminal      `grid.draw_table`            as wide as the terminal, no number broken
     page          the macro `table` of page.html
     Markdown      `markdown.pipe_table`
     spreadsheet   `spreadsheet.csv_text`       values with all their digits, and the ends of intervals
 
-Texts are as they are recorded, a plugin's own words included: each renderer makes them harmless for where they go.
+Texts are as they are recorded, a plugin's own words included; each renderer escapes them for its own medium.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TONES = {
     "ok": GOOD, "imported": GOOD, "undecidable": OPEN, "cancelled": OPEN, "not-run": OPEN,
     "equivalent": GOOD, "inconclusive": OPEN,
 }  # fmt: skip
-"""what a reader should make of a status or of a verdict on speed"""
+"""how a status or a verdict on speed is coloured: good, bad or open"""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Column(Generic[R]):
     shown: Callable[[Any], str] = str
     """the value as people read it"""
     text: Callable[[R], str] | None = None
-    """the whole cell, where it says more than the value"""
+    """the whole cell, where it contains more than the value"""
     unit: str = ""
     """of the value, for the head in a spreadsheet"""
     key: str = ""
-    """the head in a spreadsheet where it is not this one; there every table is wide"""
+    """the head in a spreadsheet, where it must differ: a spreadsheet has all columns in one wide table"""
     ends: bool = False
     """the value is an interval: in a spreadsheet its ends follow it"""
     left: bool = False
@@ -49,11 +49,11 @@ class Column(Generic[R]):
     prose: bool = False
     """running text, which may be broken into lines"""
     tone: Callable[[R], str] | None = None
-    """good, bad or open; always beside a word, never instead of one"""
+    """good, bad or open; always beside a word, so that colour is never the only sign"""
     share: Callable[[R], float | None] | None = None
     """0 to 1: length of the bar under an observed/tolerance"""
     section: str = ""
-    """of the glossary, where it is not the table's"""
+    """section of the glossary, where it is not the table's"""
     named: bool = False
     """the head is a plugin's name, which the glossary does not have"""
 
@@ -65,7 +65,7 @@ class Column(Generic[R]):
         return "n/a" if value is None else self.shown(value)
 
     def tone_of(self, row: R) -> str:
-        """What a reader should make of the cell; nothing in most."""
+        """The cell's tone: good, bad or open; empty in most cells."""
         return "" if self.tone is None else self.tone(row)
 
     def share_of(self, row: R) -> float | None:
@@ -80,7 +80,7 @@ class Table(Generic[R]):
     id: str
     caption: str
     section: str
-    """of the glossary that explains its heads"""
+    """section of the glossary that explains its heads"""
     columns: Sequence[Column[R]]
     rows: Sequence[R]
     notes: Sequence[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ from compare_ag.model import logistic
 from compare_ag.records import BackendRecord, Cost, PairRecord, Run
 from compare_ag.report import cells, columns
 from compare_ag.report.cells import PHASES
-from compare_ag.report.columns import NAME, Final, Row, backends, final_of, timed
+from compare_ag.report.columns import NAME, Final, Row, backends, final_of, timed_rows
 from compare_ag.report.kept import digits_kept
 from compare_ag.report.table import BAD, TONES, Column, Table, Value
 from compare_ag.report.units import Array, difference, size, sparkline
@@ -20,11 +20,11 @@ from compare_ag.speed.costs import LEAK_BYTES
 UNRANKED = "No backend is ranked: one process gives no interval; `compare-ag run` gives one."
 
 
-# --- are the numbers right ----------------------------------------------------------------------------------
+# --- accuracy -----------------------------------------------------------------------------------------------
 
 
 def verdicts(run: Run) -> Table[Row]:
-    """Each backend's state, its largest observed/tolerance in each test, and what was found."""
+    """Each backend's state, its largest observed/tolerance in each test, and its finding."""
     rows = []
     for record in run.records.values():
         judged = [Row(run, record, verdict, how) for how, verdict in cells.judgements(record)]
@@ -45,19 +45,19 @@ def verdicts(run: Run) -> Table[Row]:
 
 def losses(run: Run) -> Table[Any] | None:
     """Losses beside the published ones, or at evenly spaced steps beside the reference's."""
-    judged = cells.judged(run)
+    judged = cells.judged_backends(run)
     if not judged:
         return None
     published = [name for name in judged if run[name].published]
     if published:
-        return _published(run, published)
+        return _published_losses(run, published)
     return spaced_losses(run, judged, cells.loss_steps(run), _convergence(run))
 
 
 def spaced_losses(
     run: Run, names: Sequence[str], steps: Sequence[int | None], notes: Sequence[str] = ()
 ) -> Table[int | None]:
-    """Losses after these steps; None stands for a row that draws the whole course."""
+    """Losses after these steps; None stands for the row that draws the whole course."""
 
     def course(head: str, values: Array | None, *, named: bool) -> Column[int | None]:
         def text(k: int | None) -> str:
@@ -78,7 +78,7 @@ def spaced_losses(
     return Table("losses", cells.losses_title(run), "Losses", chosen, steps, notes)
 
 
-def _published(run: Run, names: list[str]) -> Table[int]:
+def _published_losses(run: Run, names: list[str]) -> Table[int]:
     known = [run[name].published for name in names]
 
     def own(name: str) -> Column[int]:
@@ -92,11 +92,11 @@ def _published(run: Run, names: list[str]) -> Table[int]:
 
     def largest(index: int) -> float:
         off = [float(rows[index].difference) for rows in known]
-        return math.nan if any(map(math.isnan, off)) else max(off)  # max() would pass over a NaN: say it instead
+        return math.nan if any(map(math.isnan, off)) else max(off)  # max() alone would skip a NaN
 
     chosen: list[Column[int]] = [
         Column("epoch", lambda index: known[0][index].step - 1),
-        Column("published", lambda index: known[0][index].published, lambda one: f"{one:.8f}"),
+        Column("published", lambda index: known[0][index].published, lambda loss: f"{loss:.8f}"),
         *map(own, names),
         Column("largest difference", largest, difference),
     ]
@@ -106,12 +106,12 @@ def _published(run: Run, names: list[str]) -> Table[int]:
 
 
 def _convergence(run: Run) -> list[str]:
-    said = {
+    messages = {
         record.name: record.convergence.message for record in run.records.values() if record.convergence is not None
     }
-    if len(set(said.values())) == 1 and len(said) > 1:
-        return [f"Convergence, all alike: {next(iter(said.values()))}."]
-    return [f"Convergence of {name}: {message}." for name, message in said.items()]
+    if len(set(messages.values())) == 1 and len(messages) > 1:
+        return [f"Convergence, all alike: {next(iter(messages.values()))}."]
+    return [f"Convergence of {name}: {message}." for name, message in messages.items()]
 
 
 def final_weights(run: Run) -> list[Final]:
@@ -124,7 +124,7 @@ def final_weights(run: Run) -> list[Final]:
 
 def weights(run: Run) -> Table[Final] | None:
     """Final w and b of each backend beside the reference's, and the distance to it."""
-    if not cells.judged(run):
+    if not cells.judged_backends(run):
         return None
     features, indices = run.manifest.problem.features, cells.weights_shown(run)
     *names, last = logistic(features).coordinates
@@ -155,18 +155,18 @@ def weights(run: Run) -> Table[Final] | None:
     return Table("weights", caption, "Final weights", chosen, final_weights(run), notes)
 
 
-# --- what does it cost --------------------------------------------------------------------------------------
+# --- cost ---------------------------------------------------------------------------------------------------
 
 
 def speed(run: Run) -> Table[Row]:
-    """Time per step of each backend with its interval; who was not timed, and why."""
+    """Time per step of each backend with its interval; the reason where a backend was not timed."""
     notes = [f"{name} {why}." for name, why in cells.no_ranks(cells.costs(run))]
-    notes += [f"{record.name}: {_untimed(record)}" for record in run.records.values() if record.cost is None]
+    notes += [f"{record.name}: {_untimed_reason(record)}" for record in run.records.values() if record.cost is None]
     chosen = [NAME, columns.STEP_OR_NOT, columns.INTERVAL, columns.RATIO, columns.DIGITS_OF_TIMED, columns.PER_SECOND]
     return Table("speed", "Speed: a whole step in the steady state", "Speed", chosen, backends(run), notes)
 
 
-def _untimed(record: BackendRecord) -> str:
+def _untimed_reason(record: BackendRecord) -> str:
     return record.timing_note or record.reason or f"not timed, its status is {record.status}"
 
 
@@ -174,11 +174,13 @@ def timing(run: Run) -> Table[Row] | None:
     """How each backend's step was timed, and how many of its blocks were judged; None for runs before schema 1.7."""
     if not cells.has_own_blocks(cells.costs(run)):
         return None
-    return Table("timing", "How the step was timed", "Speed", [NAME, *columns.TIMED], timed(run), [cells.TIMED_NOTE])
+    return Table(
+        "timing", "How the step was timed", "Speed", [NAME, *columns.TIMED], timed_rows(run), [cells.TIMED_NOTE]
+    )
 
 
 def pairs(run: Run) -> Table[PairRecord] | None:
-    """Every two backends: the ratio with its interval, the verdict, and when the cheaper step pays."""
+    """Every pair of backends: the ratio with its interval, the verdict, and when the cheaper step pays."""
     speed = run.manifest.speed
     if speed is None or not speed.pairs:
         return None
@@ -188,7 +190,7 @@ def pairs(run: Run) -> Table[PairRecord] | None:
 
     chosen: list[Column[PairRecord]] = [
         Column("time of / time of", lambda pair: f"{pair.backend} / {pair.baseline}", left=True),
-        Column("ratio", lambda pair: pair.ratio, lambda one: cells.times(one.value), ends=True),
+        Column("ratio", lambda pair: pair.ratio, lambda ratio: cells.times(ratio.value), ends=True),
         Column("interval", lambda pair: cells.span(pair.ratio, ratio=True)),
         Column("verdict", lambda pair: pair.verdict, tone=lambda pair: TONES.get(pair.verdict, "")),
         *map(phase, range(len(PHASES))),
@@ -201,29 +203,34 @@ def pairs(run: Run) -> Table[PairRecord] | None:
     if speed.mode == "pytest-benchmark":
         notes = [UNRANKED]
     else:
-        notes += [f"{cells.undecided(pair)}." for pair in speed.pairs if pair.verdict == "inconclusive"]
+        notes += [f"{cells.explain_undecided(pair)}." for pair in speed.pairs if pair.verdict == "inconclusive"]
     return Table("pairs", "Who is faster", "Who is faster", chosen, speed.pairs, notes)
 
 
 def phases(run: Run) -> Table[Row]:
-    """Forward, backward, update; how they add up; what a gradient and the contract cost."""
+    """Forward, backward, update; their sum; the time of a gradient and of the contract."""
     notes = [f"{name}: {why}." for name, why in cells.phases_off(run)]
     return Table(
-        "phases", "Phases of a step", "Phases", [NAME, *columns.PHASE_COLUMNS, *columns.ADDED_UP], timed(run), notes
+        "phases",
+        "Phases of a step",
+        "Phases",
+        [NAME, *columns.PHASE_COLUMNS, *columns.ADDED_UP],
+        timed_rows(run),
+        notes,
     )
 
 
 def once(run: Run) -> Table[Row] | None:
-    """What is paid before the steady state."""
+    """Costs before the steady state."""
     if not any(cost.cold_seconds is not None for cost in cells.costs(run).values()):
         return None
     return Table(
-        "once", "Paid once: what comes before the steady state", "Paid once", [NAME, *columns.ONCE], timed(run)
+        "once", "Paid once: what comes before the steady state", "Paid once", [NAME, *columns.ONCE], timed_rows(run)
     )
 
 
 def memory(run: Run) -> Table[Row] | None:
-    """What each backend's process holds."""
+    """The memory of each backend's process."""
     rows = [row for row in backends(run) if row.record.memory is not None]
     if not rows:
         return None
@@ -234,11 +241,11 @@ def _memory_notes(run: Run) -> Iterator[str]:
     measured = cells.memories(run)
     first = next(iter(measured.values()))
     yield f"Resident memory of a fresh worker ({first.source}), {size(first.start_bytes)} before the import."
-    for name, found in measured.items():
-        if found.growth_bytes > LEAK_BYTES:
+    for name, usage in measured.items():
+        if usage.growth_bytes > LEAK_BYTES:
             yield (
-                f"{name} keeps {size(found.growth_bytes / 1000)} more with every step: something holds on to what it "
-                "should let go, as a loss that is still attached to its graph does."
+                f"{name} keeps {size(usage.growth_bytes / 1000)} more with every step: a reference keeps data alive "
+                "that should be freed, such as a loss that is still attached to its graph."
             )
     if first.source == "ru_maxrss":
         yield "ru_maxrss may be this process's own peak, inherited: where it is larger, believe only the differences."
@@ -259,13 +266,13 @@ def accuracy(run: Run) -> Iterator[tuple[str, Cost, float]]:
 
 
 def short(run: Run) -> Table[Row]:
-    """What a first look needs: status, final weights, how far off, time per step, ratio, memory."""
+    """For a first look: status, final weights, error, time per step, ratio, memory."""
     p = run.manifest.problem
     batch = "full batch" if p.batch_size is None else f"batches of {p.batch_size}"
     features, steps = (f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((p.features, "feature"), (p.steps, "step")))
     caption = f"{p.name}: {p.examples} examples, {features}, {p.dtype}, {p.loss} loss, {steps}, {batch}"
     chosen: list[Column[Row]] = [NAME, columns.STATUS]
-    if cells.judged(run):
+    if cells.judged_backends(run):
         chosen += [columns.final_column(run), columns.DISTANCE]
     if cells.costs(run):
         chosen += [columns.STEP_AND_WIDTH, columns.SHORT_RATIO]
@@ -286,5 +293,5 @@ def results(run: Run) -> Table[Row]:
 
 
 def summary(run: Run) -> Table[Row]:
-    """A row for each backend with every number that a record holds of it, for spreadsheets."""
+    """A row for each backend with every number of its record, for spreadsheets."""
     return Table("summary", "", "", columns.ALL_DIGITS, backends(run))

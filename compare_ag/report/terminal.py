@@ -1,7 +1,7 @@
-"""Everything that a run's records say, in the terminal: what `--details` prints. The short form is `screen`.
+"""The complete report of a run's records in the terminal, printed with `--details`. The short form is `screen`.
 
-Reads a `records.Run` and gives rich renderables; the same tables come from a run just made and from its files
-years later. Everything that a plugin may have written (names, reasons) is shown as plain text, never as markup.
+Reads a `records.Run` and gives rich renderables; a run just made and its files years later give the same tables. Text
+that a plugin may have written (names, reasons) is shown as plain text, never as markup.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from compare_ag.records import Run
 from compare_ag.report import cells, facts, tables
-from compare_ag.report.grid import Grid, drawn, plain_table, titled
+from compare_ag.report.grid import Grid, add_title, draw_table, plain_table
 from compare_ag.report.plot import Beside, Plot, scale_of
 from compare_ag.report.summary import answer_sentences
 from compare_ag.report.units import sparkline
@@ -35,43 +35,43 @@ def sections(run: Run) -> Iterator[RenderableType]:
     """The report's parts, in reading order."""
     yield answer(run)
     yield definitions("Problem", [*facts.problem(run), *facts.environment(run)[:1]])
-    yield drawn(tables.verdicts(run))
+    yield draw_table(tables.verdicts(run))
     losses, weights = tables.losses(run), tables.weights(run)
     if weights is not None:
-        yield drawn(weights)
+        yield draw_table(weights)
     if losses is not None:
-        yield drawn(losses)
+        yield draw_table(losses)
         yield courses(run)
     if cells.costs(run):
         cost = (tables.speed(run), tables.timing(run), tables.pairs(run), tables.phases(run))
         for table in (*cost, tables.once(run), tables.memory(run)):
             if table is not None:
-                yield drawn(table)
+                yield draw_table(table)
     yield definitions("How each number was made", list(facts.method(run)))
     yield definitions("The backends", facts.backends(run))
     yield from remarks(run)
 
 
 def answer(run: Run) -> Text:
-    """One to three sentences: who agrees, who is fastest and by how much, who failed."""
+    """One to three sentences: which backends agree, which is fastest and by how much, which failed."""
     style = "bold green" if run.exit_code == 0 else "bold red"
     return Text(" ".join(answer_sentences(run)), style=style)
 
 
 def definitions(title: str, known: Sequence[facts.Fact]) -> Group:
-    """Words, and what is to be said of each."""
+    """A list of words with the fact of each."""
     table = plain_table()
     table.show_header = False
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for word, fact in known:
         table.add_row(Text(f"  {printable(word)}"), Text(printable(fact)))
-    return titled(title, table)
+    return add_title(title, table)
 
 
 def courses(run: Run) -> Group:
     """The course of each loss in one line, and two plots: losses, and their distance from the reference."""
-    judged = cells.judged(run)
+    judged = cells.judged_backends(run)
     lines = Grid("backend", "course of the loss", words=2)
     for name in judged:
         lines.add_row(printable(name), sparkline(run.arrays(name)["losses"]))
@@ -79,7 +79,7 @@ def courses(run: Run) -> Group:
 
 
 def plots(run: Run, judged: Sequence[str]) -> Beside:
-    """The losses over each other, and how far each is from the reference, with the bound."""
+    """The losses over each other, and the distance of each from the reference, with the bound."""
     losses = {printable(name): run.arrays(name)["losses"].astype(np.float64) for name in judged}
     log = scale_of(list(losses.values()))
     drawn = [Plot("Loss over steps" + (" (log scale)" if log else ""), losses, log=log)]
@@ -95,8 +95,10 @@ def plots(run: Run, judged: Sequence[str]) -> Beside:
 def remarks(run: Run) -> Iterator[Text]:
     """Failures with their logs, warnings of backends and of the run."""
     lines = [f"warning: {text}" for text in facts.warnings(run)]
-    for one in facts.failures(run):
-        lines.append(f"{one.name}: {one.status}, {one.reason}" + (f" ({one.where})" if one.where else ""))
-        lines += [f"  log: {run.path / log}" for log in one.logs]
+    for failure in facts.failures(run):
+        lines.append(
+            f"{failure.name}: {failure.status}, {failure.reason}" + (f" ({failure.where})" if failure.where else "")
+        )
+        lines += [f"  log: {run.path / log}" for log in failure.logs]
     if lines:
         yield Text("\n".join(map(printable, lines)), style="yellow")

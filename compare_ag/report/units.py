@@ -36,7 +36,7 @@ def size(value: float) -> str:
 
 
 def difference(value: float | str) -> str:
-    """A difference or a ratio of one, two significant digits."""
+    """A difference, or a ratio of differences, with two significant digits."""
     number = float(value)
     if number == 0:
         return "0"
@@ -52,7 +52,7 @@ def fraction(value: float | str) -> str:
 
 
 def sparkline(values: Array, width: int = 24) -> str:
-    """The course of a trajectory as bars, thinned evenly to ``width``; a gap marks what is not finite."""
+    """The course of a trajectory as bars, thinned evenly to ``width``; a gap marks a value that is not finite."""
     if not len(values):
         return ""
     count = min(width, len(values))

@@ -1,4 +1,4 @@
-"""A run as one JSON document, whole: everything its directory holds but the logs, every number as it was.
+"""A run as one JSON document: everything in its directory except the logs, with every number unchanged.
 
     {
       "schema":    {"name": "compare-ag/export", "major": 1, "minor": 0},
@@ -35,9 +35,9 @@ SCHEMA = Schema(name="compare-ag/export", major=1, minor=0)
 
 
 def run_json(run: Run, tell: Callable[[str, int, int], object] = lambda *_: None) -> str:
-    """The document, strict JSON in ASCII; without < so that it stays data where somebody puts it into a page.
+    """The document, strict JSON in ASCII, without ``<``, so that a script in an HTML page may contain it.
 
-    ``tell`` hears which array is written, how many are, and of how many.
+    ``tell`` receives the name of the array to be written, the count of written arrays and the total.
     """
     groups = {name: run.arrays(name) for name in run.records}
     total = sum(map(len, groups.values())) + len(run.reference) + len(run.control)
@@ -67,12 +67,12 @@ def _text(value: Any) -> str:
 
 
 def _object(texts: dict[str, str]) -> str:
-    """An object of values that are JSON already: a whole run is written array by array."""
+    """An object whose values are JSON texts already, because a whole run is written array by array."""
     return "{" + ",".join(f"{_text(key)}:{text}" for key, text in texts.items()) + "}"
 
 
 def _values(array: Array) -> Any:
-    """Nested lists; what is not finite becomes a word."""
+    """Nested lists; numbers that are not finite become words."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array.tolist()
     words = array.astype(object)

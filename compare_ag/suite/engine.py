@@ -286,7 +286,7 @@ class Engine:
 
     def _prepare(self, name: str, crew: _Crew) -> None:
         session = crew.sessions[name]
-        loaded = session.loaded()
+        loaded = session.end_load()
         prepared = session.prepare(self.problem)
         bench = Bench(
             session,

@@ -90,7 +90,7 @@ def broken_protocol(training: Training) -> list[str]:
     if any(answers.data_written for answers in training.answers):
         broken.append("forward, backward or update writes into X or y")
     for route, answers in zip(training.probes.routes, training.answers, strict=False):
-        changed = answers.changed(route.weights)
+        changed = answers.changed_points(route.weights)
         if changed.size:
             where = f"at the point '{route.names[changed[0]]}'{route.on}"
             broken.append(f"forward or backward writes into the weights, {where}")

@@ -1,5 +1,5 @@
-"""What runs inside the child process: protocol, plugin loading, the training loop, the clock.
+"""Runs inside the child process: protocol, plugin loading, the training loop, the clock.
 
-The host imports `compare_ag.worker.messages` alone, to speak with the child; everything else here runs
-only in the child, next to exactly one plugin. A worker is given inputs and never the expected answer.
+The host imports only `compare_ag.worker.messages`, to talk to the child; all other modules here run only in the child,
+next to exactly one plugin. A worker receives inputs and never the expected result of anything it is asked to compute.
 """

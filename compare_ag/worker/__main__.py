@@ -1,7 +1,7 @@
 """Entry of the child process: ``python -P -X faulthandler -m compare_ag.worker FDS NONCE ADDRESS_SPACE``.
 
-Forks into a worker and its warden (`worker.warden`). The worker isolates itself, then answers the host's requests one
-by one until told `Bye` or until something fails. Whatever a plugin raises, SystemExit included, becomes one `Failed`
+Forks into a worker and its warden (`worker.warden`). The worker isolates itself, then answers the host's requests in
+turn until it receives `Bye` or a request fails. Any exception of a plugin, also SystemExit, becomes one `Failed`
 message with phase and step; the traceback goes to stderr, which is the log.
 """
 
@@ -23,7 +23,7 @@ from compare_ag.worker.isolate import end_with_host, limit_and_listen, raise_fd
 from compare_ag.worker.warden import start_worker
 
 CHANNEL_LOST = 87
-"""exit code of a worker that finds its channel to the host closed; see `host.process`"""
+"""exit code of a worker whose channel to the host is closed; see `host.process`"""
 
 
 class Worker:
@@ -57,7 +57,7 @@ class Worker:
         while view:
             count = os.readv(self._in, [view])
             if not count:
-                os._exit(0)  # the host hung up
+                os._exit(0)  # the host has closed the channel
             view = view[count:]
         return buffer
 
@@ -82,12 +82,12 @@ class Worker:
             while view:
                 try:
                     view = view[os.write(self._out, view) :]
-                except OSError:  # closed between two writes, or the host has gone
+                except OSError:  # closed between two writes, or the host has ended
                     os._exit(CHANNEL_LOST)
         self._sent += 1
 
     def require_channel(self) -> None:
-        """End the process where its descriptor is closed, or another file's by now: nothing can be said any more."""
+        """End the process where its descriptor is closed or belongs to another file: no reply can be sent any more."""
         try:
             now = os.fstat(self._out)
         except OSError:
@@ -132,7 +132,7 @@ class Worker:
                 return
             try:
                 answers[type(request)](request, arrays)
-            except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is a row in the run, never silence
+            except BaseException as error:  # noqa: BLE001 - every exception of a plugin must become a row in the run
                 self._report(error)
                 return
 
@@ -152,7 +152,7 @@ class Worker:
             status = "oom" if _is_out_of_memory(error) else "crashed"
         self.send(messages.Failed(status, shortened(reason, messages.MOST_REASON), phase, step))
         if status in ("crashed", "oom"):
-            # the log is a help and no result: a plugin may have broken stderr
+            # a plugin may have broken stderr, and the log is no result
             with contextlib.suppress(Exception), os.fdopen(os.dup(2), "w", errors="backslashreplace") as log:
                 traceback.print_exception(error, file=log)
 
@@ -209,7 +209,7 @@ class Worker:
         try:
             w, b = train(self._trainee, request.steps, request.learning_rate, recorder, fused=request.fused)
         except BaseException:
-            recorder.flush()  # the steps before the failure are worth keeping
+            recorder.flush()  # send the steps before the failure
             raise
         seconds = perf_counter() - start
         self._cpu_per_wall = (process_time() - cpu) / seconds
@@ -221,7 +221,7 @@ class Worker:
         from compare_ag.worker.messages import Evaluated
 
         data = (arrays["X"], arrays["y"]) if "X" in arrays else None
-        answers, kept, changed = evaluate(
+        answers, data_unchanged, changed = evaluate(
             self._trainee,
             arrays["w"],
             arrays["b"],
@@ -230,14 +230,14 @@ class Worker:
             fused=request.fused,
             first=request.first,
         )
-        self.send(Evaluated(kept, changed), **answers)
+        self.send(Evaluated(data_unchanged, changed), **answers)
 
     def _exchange(self, request: Any, arrays: dict[str, Any]) -> None:
         from compare_ag.worker.evaluate import exchange
         from compare_ag.worker.messages import Exchanged
 
-        found = exchange(self._trainee, request.part, request.step, arrays, request.learning_rate)
-        self.send(Exchanged(), **found)
+        results = exchange(self._trainee, request.part, request.step, arrays, request.learning_rate)
+        self.send(Exchanged(), **results)
 
     def _list_mutants(self, request: Any, _: dict[str, Any]) -> None:
         from compare_ag.worker import load
@@ -286,7 +286,7 @@ class Worker:
         clock.let_host_rest()
         timed, computed = clock.at_depth(request.depth, block)
         if self._trainee.threads > 1:
-            clock.settle()  # the next block on these CPUs is another worker's
+            clock.settle()  # the next block on these CPUs belongs to another worker
         self.send(timed, **computed)
 
     def _time_rounds(self, request: Any, _: dict[str, Any]) -> None:
@@ -309,7 +309,7 @@ class Worker:
         self.send(Observed(observe.thread_pools(), observe.os_threads(), self._cpu_per_wall))
 
     def _hold(self, request: Any, _: dict[str, Any]) -> None:
-        # all that the worker itself needs is there before the first answer: it is no backend's
+        # the worker's own modules are loaded before the first measurement, so that they do not count for the backend
         import hashlib  # noqa: F401 - as below, imported for the memory that it takes
         import importlib.metadata  # noqa: F401 - as below, imported for the memory that it takes
 
@@ -342,7 +342,7 @@ class Worker:
         start = perf_counter()
         answers = load.load_answers(request.module)
         seconds = perf_counter() - start
-        self.answers = {one.question: one.function for one in answers if isinstance(one, Answer)}
+        self.answers = {answer.question: answer.function for answer in answers if isinstance(answer, Answer)}
         facts = [
             AnswerFacts(answer.question, None if isinstance(answer, Answer) else shortened(answer.reason, MOST_REASON))
             for answer in answers
@@ -350,14 +350,14 @@ class Worker:
         self.send(AnswerList(facts, load.framework_versions(request.module), seconds))
 
     def _ask(self, request: Any, _: dict[str, Any]) -> None:
-        from compare_ag.worker.answering import answered
+        from compare_ag.worker.answering import run_answer
 
         self.board.enter("answer")
-        self.send(answered(self.answers[request.question]))
+        self.send(run_answer(self.answers[request.question]))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """MemoryError, or one of the frameworks' own ways to say it (three classes, so the text decides)."""
+    """Whether this is a MemoryError or a framework's own out-of-memory error (three classes, so the text decides)."""
     if isinstance(error, MemoryError):
         return True
     try:
@@ -375,12 +375,12 @@ def main(argv: list[str]) -> None:
     limit_and_listen(int(argv[2]))
     worker = Worker(read_fd, write_fd, int(argv[1], 16), board_fd)
     worker.serve()
-    if not worker.answers:  # else it ends as Python does: the lab measures how long that takes with a framework loaded
+    if not worker.answers:  # with answers it ends as Python does, because the lab measures that time
         _end()
 
 
 def _end() -> NoReturn:
-    """End as Python does, but leave the memory to the system: to free it object by object takes longer.
+    """End as Python does, but without freeing each object, which takes longer than to leave the memory to the system.
 
     multiprocessing ends its processes in the same way.
     """

@@ -1,8 +1,8 @@
-"""Running an answer of the lab: the text of a function's body is taken, executed as it stands, and watched.
+"""Runs an answer of the lab: takes the source of a function's body, executes it unchanged, and records its effects.
 
-What is shown must be what ran, so the function itself is never called: its body's source is parsed and compiled, and
-that is executed among its module's globals. Everything it does becomes part of the outcome: what it returned, printed,
-warned of or raised, SystemExit included. What it returned travels as JSON and is cut to size here, where it is made.
+The shown code must be the executed code, so the function itself is never called. Its body's source is parsed, compiled
+and executed among its module's globals. The outcome holds its return value, output, warnings and exception, SystemExit
+included. The return value travels as JSON and is cut to size here, in the worker.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from compare_ag.worker.messages import (
 )
 
 MOST_CONSTANT = 200
-"""characters of a module's value that are shown"""
+"""most characters of a module's value that are shown"""
 
 
 class MalformedAnswerError(Exception):
-    """The answer is no answer: the message says what is wrong with it, for its author."""
+    """The answer is malformed: the message gives the reason, for its author."""
 
 
-def answered(function: Callable[[], Any]) -> messages.Answered:
-    """Run an answer and say what became of it."""
+def run_answer(function: Callable[[], Any]) -> messages.Answered:
+    """Run an answer and return its outcome."""
     try:
         code, helpers = source(function)
     except MalformedAnswerError as error:
@@ -52,10 +52,10 @@ def answered(function: Callable[[], Any]) -> messages.Answered:
     raised: messages.RaisedError | None = None
     returned: Any = None
     start = perf_counter()
-    with _watched(out, warned):
+    with _watch(out, warned):
         try:
-            returned = _compiled(code, function)()
-        except BaseException as error:  # noqa: BLE001 - whatever an answer raises is its outcome
+            returned = _compile_body(code, function)()
+        except BaseException as error:  # noqa: BLE001 - an exception of an answer is part of its outcome
             raised = messages.RaisedError(shortened(class_name(type(error)), MOST_WORD), describe(error))
     seconds = perf_counter() - start
     flaw = ""
@@ -74,7 +74,7 @@ def answered(function: Callable[[], Any]) -> messages.Answered:
 
 
 def source(function: Callable[[], Any]) -> tuple[str, str]:
-    """The text of a function's body without its docstring, and of what it uses of its module.
+    """The text of a function's body without its docstring, and the text of its module's names that it uses.
 
     Raises `MalformedAnswerError` where there is no such text or the body could not run on its own.
     """
@@ -124,11 +124,11 @@ def _body(text: str) -> str:
 
 
 def _helpers(function: types.FunctionType) -> list[str]:
-    """Functions, classes and plain values of the answer's own module that its code names, each before what uses it.
+    """Functions, classes and plain values of the answer's own module that its code names, each before its users.
 
-    Depth first, written down on the way back: a topological order, but for functions that call each other.
+    Depth first, recorded on the way back: a topological order, except for functions that call each other.
     """
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     seen: set[str] = set()
 
     def visit(thing: Any) -> None:
@@ -140,18 +140,18 @@ def _helpers(function: types.FunctionType) -> list[str]:
             if isinstance(used, types.FunctionType | type):
                 if used.__module__ == function.__module__ and used is not function:
                     visit(used)
-                    found[name] = _text(used).rstrip()
+                    sources[name] = _text(used).rstrip()
             elif _is_plain(used):
-                found[name] = f"{name} = {_cut(repr(used))}"
+                sources[name] = f"{name} = {_cut(repr(used))}"
 
     visit(function)
-    return list(found.values())
+    return list(sources.values())
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is one of Python's own, down to its items, and so is what its text says."""
+    """Whether a value and all its items have Python's own types, so that its repr is its source."""
     if type(value) is dict:
-        return all(_is_plain(one) for pair in value.items() for one in pair)
+        return all(_is_plain(element) for pair in value.items() for element in pair)
     if type(value) in (list, tuple, set, frozenset):
         return all(map(_is_plain, value))
     return value is None or type(value) in (bool, int, float, complex, str, bytes)
@@ -162,7 +162,7 @@ def _cut(text: str) -> str:
 
 
 def _names(thing: Any) -> Iterator[str]:
-    """Global names that the code of a function reads, or that of a class's methods, nested functions included."""
+    """Global names that the code of a function, or of a class's methods, reads; nested functions included."""
     if isinstance(thing, type):
         yield from (base.__name__ for base in thing.__bases__)
         for value in vars(thing).values():
@@ -172,12 +172,14 @@ def _names(thing: Any) -> Iterator[str]:
     waiting = [thing.__code__]
     while waiting:
         code = waiting.pop()
-        yield from (one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL")
+        yield from (
+            instruction.argval for instruction in dis.get_instructions(code) if instruction.opname == "LOAD_GLOBAL"
+        )
         waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
 
 
-def _compiled(code: str, function: Callable[[], Any]) -> Callable[[], Any]:
-    """A function of exactly this text, among a copy of the globals of the one it was taken from."""
+def _compile_body(code: str, function: Callable[[], Any]) -> Callable[[], Any]:
+    """A function of exactly this text, among a copy of the globals of the function that it was taken from."""
     assert isinstance(function, types.FunctionType)
     name = function.__name__
     module = ast.parse(f"def {name}(): pass")
@@ -190,11 +192,11 @@ def _compiled(code: str, function: Callable[[], Any]) -> Callable[[], Any]:
     return made
 
 
-# --- what it does ---
+# --- recording its effects ---
 
 
 class _Capped(io.TextIOBase):
-    """Keeps the first characters written to it and counts the others: a flood costs no memory."""
+    """Keeps the first characters written to it and counts the rest, so that a flood costs no memory."""
 
     def __init__(self) -> None:
         self._kept = ""
@@ -210,18 +212,18 @@ class _Capped(io.TextIOBase):
         return len(text)
 
     def text(self) -> str:
-        """What was written, and how much more."""
+        """The first characters, and the count of the dropped ones."""
         return self._kept + (f"\n[{self._dropped} more characters]" if self._dropped else "")
 
 
 @contextlib.contextmanager
-def _watched(out: _Capped, warned: list[str]) -> Iterator[None]:
-    """Standard output and error go to ``out``, the first few warnings to ``warned``."""
+def _watch(out: _Capped, warned: list[str]) -> Iterator[None]:
+    """Send standard output and error to ``out``, the first few warnings to ``warned``."""
 
     def keep(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        said = f"{category.__name__}: {' '.join(str(message).split())}"[:500]
-        if said not in warned and len(warned) < MOST_WARNINGS:
-            warned.append(said)
+        line = f"{category.__name__}: {' '.join(str(message).split())}"[:500]
+        if line not in warned and len(warned) < MOST_WARNINGS:
+            warned.append(line)
 
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -229,13 +231,13 @@ def _watched(out: _Capped, warned: list[str]) -> Iterator[None]:
         yield
 
 
-# --- what it returned ---
+# --- its return value ---
 
 
 def evidence(returned: Any) -> dict[str, Any]:
     """The evidence as JSON: flags, numbers (NaN and infinities as texts), texts, None, and lists of these.
 
-    Raises `MalformedAnswerError` for anything else, and for too much of it.
+    Raises `MalformedAnswerError` for any other type, and for more than `MOST_VALUES` values.
     """
     if not isinstance(returned, dict):
         raise MalformedAnswerError(f"returned a {type(returned).__name__}; return a dict of evidence")
@@ -261,7 +263,7 @@ def _plain(value: Any, name: str, left: list[int], depth: int) -> Any:
     if isinstance(value, int | float):
         return real(float(value))
     if isinstance(value, list | tuple):
-        return [_plain(one, name, left, depth + 1) for one in value]
+        return [_plain(element, name, left, depth + 1) for element in value]
     if callable(getattr(value, "tolist", None)):
         if (size := getattr(value, "size", 0)) and isinstance(size, int) and size > left[0]:
             raise MalformedAnswerError(f"returned more than {MOST_VALUES} values")

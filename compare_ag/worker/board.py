@@ -1,12 +1,12 @@
-"""Memory that host and worker share: where the worker is, and what it has computed and not sent yet.
+"""Memory that host and worker share: the worker's position, and its results that have not been sent yet.
 
     board   phase and step (two stores without a system call): for the progress display, and for the sentence
-            "SIGSEGV in forward, step 17" after a death that left the worker no time to speak
+            "SIGSEGV in forward, step 17" after a death that left the worker no time to send a message
     tail    losses, weights and gradients since the last `Chunk`: after a death or a hang they are the steps so far
 
-It is an anonymous file, so that it needs no room on a disk and a plugin finds no name to delete. The host reads it with
-`os.pread` and never maps it: touching a mapping beyond the end of a file that a plugin has truncated would be a SIGBUS,
-which ends the host.
+It is an anonymous file, so that it needs no room on a disk and has no name under which a plugin could delete it. The
+host reads it with `os.pread` and never maps it: touching a mapping beyond the end of a file that a plugin has truncated
+would raise SIGBUS, which ends the host.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TAIL_LOSSES = 1 << 14
 """most losses in a tail"""
 TAIL_ROWS = 4096
 TAIL_BYTES = 1 << 20
-"""of weights in a tail, unless a single row is longer"""
+"""most bytes of weights in a tail, unless a single row is longer"""
 
 
 def shared_file(folder: str | os.PathLike[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def shared_file(folder: str | os.PathLike[str] | None = None) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("compare-ag board")
     else:
-        import tempfile  # here, for every worker would pay for it
+        import tempfile  # imported late, because every worker would pay for it
 
         descriptor, path = tempfile.mkstemp(dir=folder)
         os.unlink(path)
@@ -63,7 +63,7 @@ class Board:
         """cells[0] is the phase's code, cells[1] the step"""
 
     def enter(self, phase: str, step: int | None = None) -> None:
-        """Say that the worker is now in ``phase`` (of ``step``)."""
+        """Record that the worker is now in ``phase`` (of ``step``)."""
         self.cells[1] = NO_STEP if step is None else step
         self.cells[0] = CODE[phase]
 
@@ -73,18 +73,18 @@ class Board:
 
 
 class BoardReader:
-    """The host's side: makes the file and reads it, also when the worker has ended."""
+    """The host's side: makes the file and reads it, also after the worker has ended."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.descriptor = shared_file(folder)
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
     def close(self) -> None:
-        """Forget the file: for a worker that could not be started."""
+        """Close the file of a worker that could not be started."""
         self._close()
 
     def read(self) -> tuple[str, int | None]:
-        """Return phase and step, as `Board.read`; of a file that is too short the last phase and no step."""
+        """Return phase and step, as `Board.read`; for a file that is too short the last phase and no step."""
         data = os.pread(self.descriptor, SIZE, 0)
         return _position(*_CELLS.unpack(data)) if len(data) == SIZE else (PHASES[-1], None)
 
@@ -98,7 +98,7 @@ class BoardReader:
                 os.pwrite(self.descriptor, bytes(room.nbytes), SIZE)
 
     def read_tail(self, room: TailRoom) -> TailRead | None:
-        """What the worker has put there since its last chunk; None where it is nothing that can be used."""
+        """The worker's results since its last chunk; None where the tail is empty or invalid."""
         data = os.pread(self.descriptor, room.nbytes, SIZE)
         if len(data) < room.nbytes:
             return None
@@ -107,8 +107,8 @@ class BoardReader:
         if any(count > len(parts[name]) for count, name in zip(counts[1:], _LENGTHS, strict=True)):
             return None
         length = dict(zip(_LENGTHS, counts[1:], strict=True))
-        kept = {name: array[: length[_COUNTED_BY[name]]].copy() for name, array in parts.items()}
-        return TailRead(counts[0], kept)
+        arrays = {name: array[: length[_COUNTED_BY[name]]].copy() for name, array in parts.items()}
+        return TailRead(counts[0], arrays)
 
 
 def _position(code: int, step: int) -> tuple[str, int | None]:
@@ -128,7 +128,7 @@ _COUNTED_BY = {
 
 
 class TailRead(NamedTuple):
-    """What a tail held."""
+    """The content of a tail."""
 
     first_loss: int
     arrays: dict[str, Array]
@@ -136,7 +136,7 @@ class TailRead(NamedTuple):
 
 
 class TailRoom(NamedTuple):
-    """How much a tail holds of a training with d features: both sides work out the same from the same numbers."""
+    """The room of a tail for a training with d features: host and worker compute it from the same numbers."""
 
     features: int
     dtype: str
@@ -148,7 +148,7 @@ class TailRoom(NamedTuple):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the arrays, in their order."""
+        """The shapes of the arrays, in their order."""
         rows, d = self.rows, self.features
         return {
             "losses": (TAIL_LOSSES,),
@@ -161,27 +161,27 @@ class TailRoom(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of counts and arrays."""
+        """Bytes of counts and arrays."""
         numbers = sum(int(np.prod(shape)) for shape in self.shapes.values())
         return _COUNTS.size + np.dtype(self.dtype).itemsize * numbers
 
     def arrays(self, buffer: Any) -> dict[str, Array]:
         """The arrays in a buffer that holds a tail."""
-        found, offset = {}, _COUNTS.size
+        arrays, offset = {}, _COUNTS.size
         for name, shape in self.shapes.items():
             count = int(np.prod(shape))
-            found[name] = np.frombuffer(buffer, self.dtype, count, offset).reshape(shape)
-            offset += found[name].nbytes
-        return found
+            arrays[name] = np.frombuffer(buffer, self.dtype, count, offset).reshape(shape)
+            offset += arrays[name].nbytes
+        return arrays
 
 
 class Tail:
-    """The worker's side of a tail: arrays to be filled, and how many numbers each holds."""
+    """The worker's side of a tail: arrays to be filled, and the count of numbers in each."""
 
     def __init__(self, room: TailRoom, descriptor: int | None) -> None:
         size = SIZE + room.nbytes
         shared = descriptor is not None and os.fstat(descriptor).st_size >= size
-        # without room in the shared file in memory of its own: the steps since the last chunk die with the worker then
+        # without room in the shared file, in the worker's memory: its death then loses the steps since the last chunk
         memory: Any = mmap.mmap(descriptor, size) if shared and descriptor is not None else bytearray(size)
         part = memoryview(memory)[SIZE:]
         self.arrays = room.arrays(part)
@@ -223,7 +223,7 @@ class Tail:
         """Whether another step may not fit."""
         return self.losses >= TAIL_LOSSES or self.weights >= len(self.arrays["b"])
 
-    def filled(self) -> dict[str, Array]:
-        """Copies of the filled parts, as a `Chunk` takes them."""
+    def copies(self) -> dict[str, Array]:
+        """Copies of the filled parts, in the form of a `Chunk`."""
         length = dict(zip(_LENGTHS, (self.losses, self.weights, self.gradients, self.full_losses), strict=True))
         return {name: array[: length[_COUNTED_BY[name]]].copy() for name, array in self.arrays.items()}

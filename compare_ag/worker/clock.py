@@ -1,4 +1,4 @@
-"""The clock: what is timed, and nothing else inside.
+"""The clock: times the steps of a block, and nothing else.
 
 A block restores its state outside the clock, makes a lead-in of untimed steps, and then the steps that count, with a
 reading of the clock after each:
@@ -6,10 +6,11 @@ reading of the clock after each:
     make_tensor │ lead-in │ probe │ step │ step │ probe │ … │ step │ synchronize, read loss and weights │ probe
                                 start    t₁     t₂            …    t_k                                 end
 
-end − start less the probes is the block's wall time, and the differences of the t are its steps one by one. An eager
-backend has done a step's work when `step` returns, so that the two agree; one that puts work off pays at the end, so
-that only the block counts: the host compares and decides. No value is looked at before the clock has stopped. Loops
-call bound methods: a pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing measurable.
+end − start less the probes is the block's wall time, and the differences of the t are its single steps. An eager
+backend has done a step's work when `step` returns, so that the two agree. A backend that defers work pays at the end,
+so that only the block counts; the host compares the two and decides. No value is looked at before the clock has
+stopped. Loops call bound methods: a pluggy hook per phase would add 5 µs to a 10 µs step, an attribute lookup nothing
+measurable.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ T = TypeVar("T")
 
 READINGS = 100
 LOOKS = 3
-"""the first has something to warm up, and what remains may be interrupted: the shortest is subtracted"""
+"""the first wait has work to do, and a later wait may be interrupted: the shortest is subtracted"""
 PROBE_TURNS = 200
-"""of a loop: some microseconds, a hundred times what reading the clock takes"""
+"""most nanoseconds of a loop: some microseconds, a hundred times the time to read the clock"""
 WARM_TURNS = 100
-"""before them: the step has left the caches to itself"""
+"""loops before them, because the step has displaced the loop from the caches"""
 LOOK_SECONDS = 0.0005
 REST_SECONDS = 5e-5
 RESTING = 0.1
-"""CPU time per wall time of a process whose threads wait; the look itself costs a few per cent"""
+"""CPU time per wall time of a process whose threads wait; the measurement itself takes a few per cent"""
 LONGEST_SETTLE_NS = 100_000_000
 
 
@@ -74,18 +75,18 @@ def first_steps(trainee: Trainee, learning_rate: float, most: int, nanoseconds: 
 
 
 def at_depth(depth: int, call: Callable[[], T]) -> T:
-    """``call``, so many calls deep: each moves the C stack and Python's own by a few hundred bytes.
+    """Make ``call`` so many calls deep: each moves the C stack and Python's own by a few hundred bytes.
 
-    Where the stack lies is drawn by the system once for each process, and decides 1 % of a step of 12 µs: within one
+    The system draws the position of the stack once for each process, and it decides 1 % of a step of 12 µs: within one
     numpy process, blocks at 24 depths had a standard deviation of 1.0 %, and two halves of them agreed within 0.2 %.
     Drawn for each block, it is averaged within a launch.
     """
-    # since Python 3.11 a call from Python to Python stays where it is in the C stack
+    # since Python 3.11 a call from Python to Python does not move the C stack, so the call goes through C's map
     return next(map(lambda _: at_depth(depth - 1, call), (None,))) if depth else call()  # noqa: C417 - through C
 
 
 class _Block:
-    """What surrounds the steps of a block: the weights restored, the lead-in made, what the process did meanwhile."""
+    """The frame around the steps of a block: weights restored, lead-in made, activity of the process recorded."""
 
     def __init__(self, trainee: Trainee, batches: list[Batch], w: Array, b: Array) -> None:
         self._trainee = trainee
@@ -97,13 +98,13 @@ class _Block:
         self._made = perf_counter_ns()
 
     def begin(self) -> None:
-        """The lead-in ends here, and what counts starts."""
+        """Mark the end of the lead-in and the start of the counted steps."""
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu = process_time_ns()
         self._started = perf_counter_ns()
 
-    def timed(self, wall: int, phases: list[int]) -> Timed:
-        """The reply, once the clock has stopped."""
+    def reply(self, wall: int, phases: list[int]) -> Timed:
+        """The reply, built after the clock has stopped."""
         ended = perf_counter_ns()
         self._trainee.cpu_mark = process_time_ns()
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -120,23 +121,23 @@ class _Block:
             phases=phases,
         )
 
-    def computed(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
-        """Copies of what `to_numpy` returned for the last loss and weights, in the contract's form."""
-        checked, d = self._trainee.checked, self._trainee.inputs.w0.shape
+    def results(self, loss: object, weights: tuple[object, object]) -> dict[str, Array]:
+        """Copies of the arrays that `to_numpy` returned for the last loss and weights, in the contract's form."""
+        check, d = self._trainee.check_array, self._trainee.inputs.w0.shape
         w, b = weights
         return {
-            "loss": checked("loss", loss, ()),
-            "w": checked("weights.w", w, d),
-            "b": checked("weights.b", b, ()),
+            "loss": check("loss", loss, ()),
+            "w": check("weights.w", w, d),
+            "b": check("weights.b", b, ()),
         }
 
 
 def probe() -> int:
-    """Nanoseconds of a fixed piece of work that touches no data: how fast is the CPU just now?
+    """Nanoseconds of a fixed piece of work that touches no data, as a measure of the CPU's current speed.
 
-    Another program on the other half of the same core, of this machine or of one beside it, slows what runs here by a
-    half to twice, for a fraction of a millisecond at a time, and no counter tells. The probes before and after a step
-    do, without a look at the step's own time.
+    Another program on the other half of the same core, of this machine or of a virtual machine beside it, slows the
+    code here by a half to twice, for a fraction of a millisecond at a time, and no counter shows it. The probes before
+    and after a step show it, without use of the step's own time.
     """
     for _ in range(WARM_TURNS):
         pass
@@ -160,9 +161,9 @@ def whole_block(
 
     segment: steps after which the CPU's speed is probed; 0: before and after the block only.
 
-    The last loss and weights are read inside the clock: they depend on every update, so that none can be put off. What
-    reading costs where there is nothing to wait for is subtracted: it is no part of a step, and of one step of 300 µs
-    it would be 2 % (numpy) to 4 % (torch). So is what reading the clock after each step costs.
+    The last loss and weights are read inside the clock: they depend on every update, so that no update can be deferred
+    beyond it. The time to read values that exist already is subtracted, because it is no part of a step; of a step of
+    300 µs it would be 2 % (numpy) to 4 % (torch). So is the time to read the clock after each step.
     """
     step, read, now = trainee.backend.step, trainee.backend.to_numpy, perf_counter_ns
     stamping = trainee.stamping_ns = trainee.stamping_ns or stamp_ns()
@@ -192,7 +193,7 @@ def whole_block(
             for _, batch in coming:
                 loss, weights = step(weights, batch, learning_rate)
     trainee.synchronize((loss,), weights)
-    found = read(loss), (read(weights[0]), read(weights[1]))
+    results = read(loss), (read(weights[0]), read(weights[1]))
     wall = now() - begun[0] - block.looking
     probes.append(probe())
     step_ns = np.empty(0, dtype=np.int64)
@@ -202,37 +203,37 @@ def whole_block(
         starts[::segment] = begun
         wall -= int((starts[1:] - ends[:-1]).sum()) + steps * stamping  # from the end of a segment to the next
         step_ns = np.maximum(ends - starts - stamping, 1)
-    timed = block.timed(wall, [])
-    return timed, {"step_ns": step_ns, "probe_ns": np.array(probes, dtype=np.int64), **block.computed(*found)}
+    timed = block.reply(wall, [])
+    return timed, {"step_ns": step_ns, "probe_ns": np.array(probes, dtype=np.int64), **block.results(*results)}
 
 
 def phased_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
 ) -> tuple[Timed, dict[str, Array]]:
-    """The same steps with a clock reading between the phases, less what reading and an empty wait cost."""
+    """The same steps with a clock reading between the phases, less the time of a reading and of an empty wait."""
     read = trainee.backend.to_numpy
     block = _Block(trainee, batches, w, b)
-    _, weights = _phased(trainee, block.weights, islice(block.upcoming, lead_in), learning_rate, [0, 0, 0])
+    _, weights = _run_phases(trainee, block.weights, islice(block.upcoming, lead_in), learning_rate, [0, 0, 0])
     trainee.synchronize(weights)
     block.begin()
     phases = [0, 0, 0]
-    loss, weights = _phased(trainee, weights, islice(block.upcoming, steps), learning_rate, phases)
-    found = read(loss), (read(weights[0]), read(weights[1]))
+    loss, weights = _run_phases(trainee, weights, islice(block.upcoming, steps), learning_rate, phases)
+    results = read(loss), (read(weights[0]), read(weights[1]))
     overhead = steps * reading_ns(lambda: trainee.backend.synchronize(*weights))
     phases = [max(0, phase - overhead) for phase in phases]
-    return block.timed(sum(phases), phases), block.computed(*found)
+    return block.reply(sum(phases), phases), block.results(*results)
 
 
 def audit_block(
     trainee: Trainee, batches: list[Batch], w: Array, b: Array, steps: int, lead_in: int, learning_rate: float
 ) -> Audited:
-    """The same steps with every loss kept: is anything still to be done once the clock has stopped?
+    """The same steps with every loss kept: does any work remain after the clock has stopped?
 
-    After `synchronize`, all losses and weights are read. What that takes beyond reading as many tensors whose values
-    are certainly there is work that was put off: beyond fresh tensors of the same shapes, each of them read for the
-    first time too, and beyond reading the same ones again, since a framework may read what it computed more slowly than
-    what it was given. Two sets of fresh ones differ by noise. Also measures as many steps of a backend that does
-    nothing.
+    After `synchronize`, all losses and weights are read. If that takes longer than to read as many tensors whose values
+    surely exist, the difference is deferred work. There are two such comparisons: fresh tensors of the same shapes,
+    each also read for the first time, and the same tensors read again, since a framework may read computed tensors more
+    slowly than given ones. Two sets of fresh tensors differ by noise. Also measures as many steps of a backend that
+    does nothing.
     """
     backend = trainee.backend
     step = backend.step
@@ -269,10 +270,10 @@ def audit_block(
     )
 
 
-def _phased(
+def _run_phases(
     trainee: Trainee, weights: Weights, batches: Iterable[Batch], learning_rate: float, phases: list[int]
 ) -> tuple[Any, Weights]:
-    """Make a step on each batch by phases and add the nanoseconds of each to ``phases``; the last loss and weights."""
+    """Make a step on each batch by phases, add nanoseconds to ``phases``; return the last loss and weights."""
     backend = trainee.backend
     forward, backward, update, synchronize = backend.forward, backend.backward, backend.update, backend.synchronize
     f = g = u = 0
@@ -296,9 +297,9 @@ def _phased(
 
 
 def looking_ns(trainee: Trainee, w: Array, b: Array) -> int:
-    """What it takes to wait for a loss and weights that are certainly there, and to read them.
+    """Nanoseconds to wait for a loss and weights that surely exist, and to read them.
 
-    They are made from numpy and have been read before, so that a lazy backend has nothing left to do for them.
+    They are made from numpy and have been read before, so that a lazy backend has no work left for them.
     """
     read = trainee.backend.to_numpy
     weights, loss = trainee.weights(w, b), trainee.backend.make_tensor(b)
@@ -312,7 +313,7 @@ def looking_ns(trainee: Trainee, w: Array, b: Array) -> int:
 
 
 def stamp_ns(readings: int = READINGS) -> int:
-    """What a step's share of the loop and one reading of the clock after it cost: a loop of readings alone."""
+    """A step's share of the loop and of a reading of the clock after it, measured by a loop of readings alone."""
     stamps = [0] * readings
     now = perf_counter_ns
     for i, _ in enumerate(islice(cycle([None]), readings)):
@@ -321,19 +322,19 @@ def stamp_ns(readings: int = READINGS) -> int:
 
 
 def let_host_rest() -> None:
-    """Give this CPU away for a moment, so that the host, which shares it, can go to sleep after its request.
+    """Yield this CPU for a moment, so that the host, which shares it, can go to sleep after its request.
 
-    A request wakes the worker before the host waits for the reply: the scheduler would let the host go on in the middle
-    of the block, which would count as interrupted (every fifth did).
+    A request wakes the worker before the host waits for the reply. Without the pause the scheduler would run the host
+    in the middle of the block, which would count as interrupted (every fifth did).
     """
     sleep(REST_SECONDS)
 
 
 def settle() -> bool:
-    """Wait until this process's threads rest, at most 0.1 s; tell whether they do.
+    """Wait until this process's threads rest, at most 0.1 s; return whether they do.
 
-    The threads of a pool spin for milliseconds after their work, in case more of it comes, on CPUs that the next
-    block, another worker's, is timed on. Which process time goes on without us shows it for any pool.
+    The threads of a pool spin for milliseconds after their work, waiting for more, on the CPUs on which the next block,
+    of another worker, is timed. Process time that passes while this thread sleeps shows it for any pool.
     """
     end = perf_counter_ns() + LONGEST_SETTLE_NS
     while perf_counter_ns() < end:
@@ -345,7 +346,7 @@ def settle() -> bool:
 
 
 def reading_ns(wait: Callable[[], None], readings: int = READINGS) -> int:
-    """What one reading of the clock and a ``wait`` for what is there already add to the interval that they end."""
+    """The time that a reading of the clock and a ``wait`` for existing values add to the interval that they end."""
     gaps = []
     for _ in range(readings):
         start = perf_counter_ns()
@@ -355,7 +356,7 @@ def reading_ns(wait: Callable[[], None], readings: int = READINGS) -> int:
 
 
 class _Nothing(Backend):
-    """A backend that does nothing: what a step costs that is no work of any framework's."""
+    """A backend that does nothing: its steps measure the cost of the harness."""
 
     def prepare(self, setting: Any) -> None:
         """Nothing."""
@@ -383,9 +384,9 @@ class _Nothing(Backend):
 
 
 def _interface(backend: Backend, batches: list[Batch], steps: int) -> int:
-    """Nanoseconds that ``steps`` steps through the contract take where nothing is computed: loop, calls, tuples."""
+    """Nanoseconds of ``steps`` steps through the contract without any computation: loop, calls, tuples."""
     if type(backend).step is not Backend.step:
-        return 0  # a step of its own goes through no verb
+        return 0  # a fused step calls no verb
 
     step = _Nothing().step
     weights = Weights(None, None)

@@ -1,8 +1,8 @@
 """Answers at points that the host chose: the call protocol, and single parts of a step.
 
-The points arrive after the plugin was loaded, so nothing about them can be prepared; the host names the same point more
-than once, with others between, and each visit is evaluated twice on the same tensors. Whether the answers are right is
-judged in the host: this process is given points, never results.
+The points arrive after the plugin was loaded, so that it cannot prepare for them. The host names the same point more
+than once, with others between, and each visit is evaluated twice on the same tensors. The host judges whether the
+answers are right; this process receives points, never results.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def evaluate(
         else:
             _visit(trainee, first + i, Weights(w[i], b[i]), batch, learning_rate, answers)
     trainee.board.enter("finish")
-    kept = _same(_read_data(trainee, batch, sent), sent)
-    if not kept and _reading_changes_data(trainee, w, b, sent, learning_rate, fused=fused):
+    data_unchanged = _same(_read_data(trainee, batch, sent), sent)
+    if not data_unchanged and _reading_changes_data(trainee, w, b, sent, learning_rate, fused=fused):
         answers.changed_by_reading.add("X or y")
-    return answers.arrays(len(b), fused=fused), kept, sorted(answers.changed_by_reading)
+    return answers.arrays(len(b), fused=fused), data_unchanged, sorted(answers.changed_by_reading)
 
 
 def exchange(
@@ -76,14 +76,14 @@ def exchange(
     if part == "gradient":
         w, b = trainee.read_weights(gradient, "gradient")
         return {"w": w, "b": b}
-    # read when a training reads it: after the update, so that a loss that changes meanwhile is seen
+    # read at the same time as in a training: after the update, so that a loss that changes meanwhile is noticed
     trainee.board.enter("update", step)
     backend.update(weights, gradient, learning_rate)
     return {"loss": trainee.read("loss", loss, ())}
 
 
 class _Answers:
-    """Collects copies of what a backend returns, in the order of the points."""
+    """Collects copies of the values that a backend returns, in the order of the points."""
 
     def __init__(self, trainee: Trainee) -> None:
         self._trainee = trainee
@@ -102,11 +102,11 @@ class _Answers:
             b = np.array([pair[1] for pair in pairs], dtype=self._dtype).reshape(*shape)
             return {f"{name}_w": w, f"{name}_b": b}
 
-        found = {"loss": np.array(self.loss, dtype=self._dtype).reshape(points, 2)}
+        arrays = {"loss": np.array(self.loss, dtype=self._dtype).reshape(points, 2)}
         if not fused:
-            found |= both("gradient", self.gradients, points, 2)
-            found |= both("kept", self.kept, points)
-        return found | both("next", self.following, points, 2 if fused else 1)
+            arrays |= both("gradient", self.gradients, points, 2)
+            arrays |= both("kept", self.kept, points)
+        return arrays | both("next", self.following, points, 2 if fused else 1)
 
 
 def _visit(trainee: Trainee, i: int, point: Weights, batch: Batch, learning_rate: float, answers: _Answers) -> None:
@@ -134,19 +134,19 @@ def _visit(trainee: Trainee, i: int, point: Weights, batch: Batch, learning_rate
 
 
 def _visit_fused(trainee: Trainee, w: Array, b: Array, batch: Batch, learning_rate: float, answers: _Answers) -> None:
-    """One point: the backend's own step twice, on fresh tensors, for it consumes them."""
+    """One point: the backend's own step twice, on fresh tensors, because it consumes them."""
     for _ in range(2):
         loss, following = trainee.step(trainee.weights(w, b), batch, learning_rate)
         answers.following.append(trainee.read_weights(following))
         answers.loss.append(trainee.read("loss", loss, ()))
 
 
-# --- whether reading changes what is read: evaluations made again with other readings
+# --- whether reading changes the tensor that is read: evaluations repeated with other readings
 
 
-def _same(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Whether all have the same bits, signs of zeros apart: NaN is NaN."""
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, others, strict=True))
+def _same(arrays: Sequence[Array], expected: Sequence[Array]) -> bool:
+    """Whether all have the same bits, except for signs of zeros; NaN equals NaN."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, expected, strict=True))
 
 
 def _read_data(trainee: Trainee, batch: Batch, sent: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -156,8 +156,8 @@ def _read_data(trainee: Trainee, batch: Batch, sent: tuple[Array, Array]) -> tup
 def _reading_changes_weights(trainee: Trainee, i: int, point: Weights, batch: Batch) -> bool:
     """Whether weights that changed at a point were changed by `to_numpy`, not by forward or backward.
 
-    It is guilty where weights that were only read have changed, and where forward and backward leave the weights as
-    they were as long as neither loss nor gradient is read.
+    `to_numpy` did it where weights that were only read have changed, and where forward and backward leave the weights
+    unchanged while neither loss nor gradient is read.
     """
     weights = trainee.weights(*point)
     if not all(_same(trainee.read_weights(weights), point) for _ in range(2)):
@@ -174,7 +174,7 @@ def _reading_changes_weights(trainee: Trainee, i: int, point: Weights, batch: Ba
 def _reading_changes_data(
     trainee: Trainee, w: Array, b: Array, sent: tuple[Array, Array], learning_rate: float, *, fused: bool
 ) -> bool:
-    """The same of X and y that changed somewhere on the route: it is made again, with nothing read on the way."""
+    """The same for X and y, which changed somewhere on the route: the route is repeated with no reading on the way."""
     make, enter = trainee.backend.make_tensor, trainee.board.enter
     batch = Batch(*map(make, sent))
     if not all(_same(_read_data(trainee, batch, sent), sent) for _ in range(2)):

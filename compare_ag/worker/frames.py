@@ -6,11 +6,11 @@ A frame is
     header:  JSON of a `Message` and the names, dtypes and shapes of the arrays that follow
     payload: the arrays' bytes, C order, one after the other
 
-The nonce is drawn for each worker and the sequence number counts frames in one direction, so anything that
-a plugin writes into the pipe by accident is recognised at its first byte. No pickle: a frame can only ever
-become one of the types in `worker.messages` and arrays of plain numbers. Sizes are checked before memory is asked for.
+The nonce is drawn for each worker and the sequence number counts frames in one direction, so that bytes that a plugin
+writes into the pipe by accident are recognised at the first byte. No pickle: a frame can only become one of the types
+in `worker.messages` and arrays of plain numbers. Sizes are checked before memory is allocated.
 
-This file knows neither processes nor deadlines: callers move the bytes (`host.process`, `worker.__main__`).
+This module handles neither processes nor deadlines; its callers move the bytes (`host.process`, `worker.__main__`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from compare_ag.worker.messages import Array, Message, Reply, Request
 PREFIX = struct.Struct("<4sQIIQ")
 MAGIC = b"CAG1"
 MAX_HEADER = 1 << 20
-"""bytes of JSON in a reply; the longest header tells the code and the evidence of an answer"""
+"""most bytes of JSON in a reply; the longest header contains the code and the evidence of an answer"""
 MAX_REQUEST = 1 << 40
-"""bytes of header or arrays in a request: the data set; the host has checked that it fits"""
+"""most bytes of header or arrays in a request, which may hold the data set; the host has checked that it fits"""
 MAX_DIMENSIONS = 32
 PLAIN_DTYPES = frozenset({"<f4", "<f8", "<u4", "<i8"})
 MOST_QUOTED = 300
-"""characters of an error that quotes a frame"""
+"""most characters of an error that quotes a frame"""
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no frame of this conversation; what is quoted of it is cut."""
+    """The other side sent bytes that are no frame of this conversation; quotations of them are cut."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shortened(message, MOST_QUOTED))
@@ -54,7 +54,7 @@ class _ArrayHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return math.prod(self.shape) * int(self.dtype[-1])
 
     def is_plain(self) -> bool:
-        """Whether numpy can make an array of it; empty arrays too have extents within bounds."""
+        """Whether numpy can make an array of it; the extents of empty arrays are bounded too."""
         if self.dtype not in PLAIN_DTYPES or len(self.shape) > MAX_DIMENSIONS or min(self.shape, default=0) < 0:
             return False
         return math.prod(max(1, extent) for extent in self.shape) <= MAX_REQUEST
@@ -75,7 +75,7 @@ _decode_reply = msgspec.json.Decoder(_ReplyHeader).decode
 
 
 def pack(message: Message, arrays: dict[str, Array], nonce: int, sequence: int) -> list[bytes | memoryview]:
-    """Return one frame as buffers to be written in turn; the arrays are not copied where they are contiguous."""
+    """Return one frame as buffers to be written in turn; contiguous arrays are not copied."""
     heads: list[_ArrayHead] = []
     bodies: list[bytes | memoryview] = []
     for name, value in arrays.items():
@@ -90,7 +90,7 @@ def pack(message: Message, arrays: dict[str, Array], nonce: int, sequence: int) 
     parts = {"message": message, "arrays": heads}
     try:
         header = msgspec.json.encode(parts)
-    except UnicodeEncodeError:  # a lone surrogate: Python's texts may hold one, JSON's may not
+    except UnicodeEncodeError:  # a lone surrogate, which Python's texts may contain but JSON's may not
         header = msgspec.json.encode(everywhere(msgspec.to_builtins(parts), escape_surrogates))
     size = sum(head.nbytes for head in heads)
     return [PREFIX.pack(MAGIC, nonce, sequence, len(header), size), header, *bodies]
@@ -101,7 +101,7 @@ def unpack_prefix(
 ) -> tuple[int, int]:
     """Check a frame's first bytes; return the lengths of header and payload. Raises `ProtocolError`.
 
-    limit, header_limit: bytes that payload and header may have.
+    limit, header_limit: most bytes of payload and header.
     """
     magic, got_nonce, got_sequence, header, payload = PREFIX.unpack(prefix)
     if magic != MAGIC or got_nonce != nonce:

@@ -1,10 +1,10 @@
-"""The first lines of a worker, before any plugin is imported: cut the ties that a plugin could trip over.
+"""The first actions of a worker, before any plugin is imported: they protect the channel and set limits.
 
 * the protocol's descriptors move to high numbers that children do not inherit, so that neither a stray
   ``os.write(3, …)`` nor a grandchild holds the channel;
 * a thread waits on a pipe that only the host holds open, and ends the worker when the host has ended. `worker.warden`
   does that too; the thread is for systems without a parent-death signal, should the warden have been killed;
-* no core files, and no more address space than the user asks for; SIGUSR1 prints where every thread is, for the log
+* no core files, and the address space limited as the user chose; SIGUSR1 prints the stack of every thread, for the log
   of a worker that hangs.
 """
 
@@ -29,7 +29,7 @@ def raise_fd(fd: int) -> int:
 
 
 def end_with_host(lifeline_fd: int) -> None:
-    """Let a thread end this process when the host has closed the lifeline, however the host ends."""
+    """Start a thread that ends this process when the host has closed the lifeline, however the host ends."""
 
     def wait() -> None:
         with contextlib.suppress(OSError):

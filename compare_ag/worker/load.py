@@ -1,8 +1,8 @@
-"""The handshake: from a module's name to a backend class that speaks the contract.
+"""The handshake: from a module's name to a backend class that fits the contract.
 
-Every mistake an author can make here gets a sentence of its own, because pluggy's are silent or misleading
-in exactly these places: a misspelt hook registers without a word, a forgotten marker is "no result", one
-wrong argument surfaces a thousand steps later.
+Every mistake that an author can make in it gets its own sentence, because pluggy's messages are missing or misleading
+in exactly these cases: a misspelt hook registers silently, a forgotten marker is "no result", and a wrong argument
+fails a thousand steps later.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def load_mutants(module_name: str) -> list[Mutant]:
         manager.register(module)
         manager.check_pending()
         mutants = manager.hook.compare_ag_mutants()
-    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is its row
+    except BaseException as error:  # noqa: BLE001 - every exception of a plugin becomes its row
         traceback.print_exc()
         raise PluginError("malformed", f"its hook {MUTANTS_HOOK}() raised {describe(error)}") from None
     if not isinstance(mutants, list) or not all(isinstance(mutant, Mutant) for mutant in mutants):
@@ -90,7 +90,7 @@ def load_mutants(module_name: str) -> list[Mutant]:
 
 
 def _check_mutant(mutant: Any) -> None:
-    """Make sure that a mutant's texts and sizes can be told to the host."""
+    """Check that a mutant's texts and sizes can be sent to the host."""
     words = [(word, MOST_WORD) for word in (mutant.name, mutant.part, mutant.shows_in)]
     texts = [*words, (mutant.meaning, MOST_REASON)]
     good = all(isinstance(text, str) and len(text) <= most for text, most in texts) and mutant.name
@@ -107,7 +107,7 @@ def _check_mutant(mutant: Any) -> None:
 
 
 def load_answers(module_name: str) -> list[Answer | NotApplicable]:
-    """Import a backend's plugin and call its hook for answers; [] where it has none.
+    """Import a backend's plugin and call its hook for answers; [] where it has no such hook.
 
     Raises `PluginError` as `load_backend` does.
     """
@@ -117,8 +117,8 @@ def load_answers(module_name: str) -> list[Answer | NotApplicable]:
         answers = manager.hook.compare_ag_answers()
     except BaseException as error:  # noqa: BLE001 - SystemExit in a hook is a fault of the plugin
         traceback.print_exc()
-        said = f"{describe(error)}{_where(error, module.__name__)}"
-        raise PluginError("malformed", f"its hook {ANSWERS_HOOK}() raised {said}") from None
+        cause = f"{describe(error)}{_where(error, module.__name__)}"
+        raise PluginError("malformed", f"its hook {ANSWERS_HOOK}() raised {cause}") from None
     if not manager.hook.compare_ag_answers.get_hookimpls():
         if callable(getattr(module, ANSWERS_HOOK, None)):
             raise PluginError(
@@ -138,7 +138,7 @@ def load_answers(module_name: str) -> list[Answer | NotApplicable]:
 
 
 def _check_answer(answer: Any) -> None:
-    """Make sure that this is an answer, or says why there is none."""
+    """Check that this is an answer, or a reason why there is none."""
     if not isinstance(answer, Answer | NotApplicable):
         raise PluginError(
             "malformed",
@@ -204,8 +204,8 @@ def _import(module_name: str) -> ModuleType:
         ) from None
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt at import are faults of the plugin
         traceback.print_exc()
-        said = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else describe(error)
-        reason = f"importing {module_name} raised {said}{_where(error, module_name)}"
+        cause = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else describe(error)
+        reason = f"importing {module_name} raised {cause}{_where(error, module_name)}"
         raise PluginError("import-error", reason) from None
 
 
@@ -225,7 +225,7 @@ def _where(error: BaseException, module_name: str) -> str:
 
 
 def _manager(module: ModuleType) -> pluggy.PluginManager:
-    """A fresh manager that knows this one plugin. Raises `PluginError` for hooks that are not ours."""
+    """A fresh manager with this one plugin. Raises `PluginError` for unknown hooks."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -253,7 +253,7 @@ def _call_hook(module: ModuleType) -> Any:
 
 
 def _explain_registration(module: ModuleType) -> str:
-    """Say in the author's words what pluggy refused: an unknown hook, or a known one with arguments."""
+    """Explain for the author why pluggy refused the plugin: an unknown hook, or a known hook with arguments."""
     hooks = (HOOK, MUTANTS_HOOK, ANSWERS_HOOK)
     marked = [name for name, value in vars(module).items() if _is_marked(value)]
     unknown = [name for name in marked if name not in hooks]
@@ -275,7 +275,7 @@ def _explain_missing_hook(module: ModuleType) -> str:
 
 
 def _closest(word: str, words: Iterable[str], cutoff: float) -> str | None:
-    import difflib  # here, for few workers need it
+    import difflib  # imported late, because few workers need it
 
     return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=cutoff)), None)
 
@@ -323,7 +323,7 @@ def _attribute(backend: type[Backend], name: str) -> Any:
     """A class attribute, which a metaclass may compute. Raises `PluginError` where reading it raises."""
     try:
         return getattr(backend, name)
-    except BaseException as error:  # noqa: BLE001 - a property of a stranger's metaclass may do anything
+    except BaseException as error:  # noqa: BLE001 - a property of a plugin's metaclass may do anything
         traceback.print_exc()
         raise PluginError("malformed", f"reading {name} raised {describe(error)}; write it as a plain value") from None
 
@@ -342,7 +342,7 @@ def _check_attributes(backend: type[Backend]) -> None:
 def _check_verb(
     backend: type[Backend], verb: str, contract: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Make sure that the worker's call of this verb would be accepted (neither pluggy nor ABC looks)."""
+    """Check that the verb accepts the worker's call, which neither pluggy nor ABC does."""
     function = inspect.getattr_static(backend, verb)
     static = isinstance(function, staticmethod)
     function = getattr(function, "__func__", function)
@@ -363,7 +363,7 @@ def _check_verb(
         signature.bind(*(() if static else (None,)), *args, **kwargs)
     except TypeError as error:
         raise PluginError("malformed", f"{verb}{signature} cannot be called as {contract}: {error}") from None
-    except ValueError:  # a builtin without a signature: it can only be tried
+    except ValueError:  # a builtin without a signature can only be tried
         return
 
 
@@ -372,14 +372,14 @@ def _listing(items: list[str]) -> str:
 
 
 def framework_versions(module_name: str) -> dict[str, str]:
-    """Versions of what the plugin's module works with: the libraries its global names come from.
+    """Versions of the libraries that the global names of the plugin's module come from.
 
-    Read from the modules themselves (``__version__``, then the distribution of that name), because only the
-    plugin's own process knows which copy was really imported.
+    Read from the modules themselves (``__version__``, then the distribution of that name), because only the plugin's
+    own process can tell which copy was really imported.
     """
     tops: set[str] = set()
     for value in list(vars(sys.modules.get(module_name, sys)).values()):
-        with contextlib.suppress(Exception):  # looking at a lazy object may run any code
+        with contextlib.suppress(Exception):  # access to a lazy object may run any code
             origin = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
             if isinstance(origin, str):
                 tops.add(origin.split(".")[0])
@@ -387,7 +387,7 @@ def framework_versions(module_name: str) -> dict[str, str]:
     versions: dict[str, str] = {}
     for top in sorted(tops - set(sys.stdlib_module_names))[:MOST_LISTED]:
         version: object = None
-        with contextlib.suppress(Exception):  # no such distribution, or a module that is broken by intent
+        with contextlib.suppress(Exception):  # no such distribution, or a module that raises on purpose
             version = getattr(sys.modules.get(top), "__version__", None)
             if not isinstance(version, str):
                 version = _installed_version(top)
@@ -399,8 +399,8 @@ def framework_versions(module_name: str) -> dict[str, str]:
 def _installed_version(package: str) -> str:
     """The version of the distribution that is named like the package; may raise anything.
 
-    It stands in the name of a folder beside the package. `importlib.metadata`, which takes a third as long to import
-    as numpy, is asked only where there is none: after an editable installation, for example.
+    The version is in the name of a folder beside the package. Only where there is no such folder, for example after an
+    editable installation, `importlib.metadata` is asked, whose import takes a third of numpy's time.
     """
     beside = os.path.dirname(os.path.dirname(sys.modules[package].__file__ or ""))
     for entry in os.listdir(beside):

@@ -1,7 +1,7 @@
-"""What host and worker say to each other: one struct for each request and each reply, and how large they may be.
+"""The messages between host and worker: a struct for each request and each reply, and limits of their sizes.
 
-The arrays that travel with a message are named in its docstring with their shapes: n examples, d features, P points.
-How they become bytes is told in `worker.frames`; what a reply must be to answer its request, in `host.replies`.
+The docstring of a message names the arrays that travel with it and their shapes: n examples, d features, P points.
+`worker.frames` turns messages into bytes; `host.replies` decides which reply can answer a request.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 PART_BYTES = 32 << 20
-"""bytes of arrays that a long reply is split at: a part holds more only where a single row or point is longer"""
+"""most bytes of arrays in a part of a long reply, unless a single row or point is longer"""
 CHUNK_ROWS = 4096
 """most recorded weights in one `Chunk`: their step numbers are in the header"""
 CHUNK_LOSSES = 1 << 20
 """most losses in one `Chunk`"""
 MOST_BYTES = 1 << 50
-"""no process holds so much memory"""
+"""bytes of memory that no process exceeds"""
 MOST_REASON = 2000
-"""characters of a reason"""
+"""most characters of a reason"""
 MOST_WORD = 100
-"""characters of a class, a library, a version, a dtype"""
+"""most characters of the name of a class or library, of a version or a dtype"""
 MOST_LISTED = 64
-"""dtypes, versions, thread pools, sizes of a mutant"""
+"""most dtypes, versions, thread pools, sizes of a mutant"""
 MOST_OFFERS = 1000
-"""mutants of a plugin, or answers"""
+"""most mutants of a plugin, or answers"""
 MOST_CODE = 20_000
-"""characters of an answer's code with its helpers"""
+"""most characters of an answer's code with its helpers"""
 MOST_CHARACTERS = 4000
-"""kept of what an answer printed, and of each text in its evidence"""
+"""most characters of an answer's output, and of each text in its evidence"""
 MOST_VALUES = 1000
-"""numbers, flags and texts in the evidence of one answer"""
+"""most numbers, flags and texts in the evidence of one answer"""
 MOST_DEPTH = 8
-"""of lists in the evidence"""
+"""deepest nesting of lists in the evidence"""
 MOST_WARNINGS = 5
 TIMED_BATCHES = 8
 """mini-batches that the clock cycles through, made into tensors beforehand"""
 MOST_BLOCK_STEPS = 1 << 12
-"""steps of a block whose times cross one by one"""
+"""most steps of a block whose times cross singly"""
 WHOLE = 64
-"""numbers of one value or gradient of a graph that are sent all; of more, a few and their norm and sum"""
+"""most numbers of a value or gradient of a graph that are all sent; of more, the first ones, the norm and the sum"""
 HEAD = 8
 MOST_NODES = 500
 MOST_EDGES = 5000
 MOST_NAME = 100
-"""characters of an operation"""
+"""most characters of an operation"""
 POOL_KEYS = ("user_api", "internal_api", "prefix", "version", "num_threads", "threading_layer")
-"""what is told of a thread pool"""
+"""the facts about a thread pool"""
 ROUND_PHASES = ("make_tensor", "forward", "backward", "update", "step")
 FAILURES = ("import-error", "malformed", "unsupported", "crashed", "oom")
-"""The statuses that a worker may report. All others are verdicts of the host: "ok" needs one."""
+"""statuses that a worker may report; all others are verdicts of the host ("ok" needs a verdict)"""
 
 PHASES = (
     "import",
@@ -70,11 +70,11 @@ PHASES = (
     "answer",
     "finish",
 )
-"""Where a worker can be, in the order of their codes on the progress board (see `worker.board`)."""
+"""the phases of a worker, in the order of their codes on the progress board (see `worker.board`)"""
 
 
 class Message(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True):
-    """Base of everything that crosses; the JSON carries the class name as its tag."""
+    """Base of all messages; the JSON carries the class name as its tag."""
 
 
 class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -86,12 +86,12 @@ class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Ahead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a twin imports and allocates before the plugin: as another program would that runs the same backend."""
+    """What a twin imports and allocates before the plugin, as another program with the same backend might do."""
 
     modules: list[str]
-    """of the standard library"""
+    """modules of the standard library"""
     padding: list[int]
-    """bytes of blocks that are kept"""
+    """bytes of blocks that stay allocated"""
 
 
 class MutantFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -114,15 +114,15 @@ class Load(Message, frozen=True):
     name: str
     module: str
     dtype: str | None
-    """the dtype about to be asked for, refused early where it is not declared; None to only look"""
+    """the dtype to be used, refused early where it is not declared; None to only look"""
     mutation: Mutation | None = None
-    """a mistake to make to the backend class before it is built"""
+    """the mistake of a mutant, applied to the backend class before it is built"""
     before: Ahead | None = None
-    """what the process does before that: a twin's"""
+    """work of a twin before that"""
 
 
 class Prepare(Message, frozen=True):
-    """Build the backend, hand it the setting, keep the data. Arrays: X, y, w0, b0 and order (epochs, n)."""
+    """Build the backend, give it the setting, store the data. Arrays: X, y, w0, b0 and order (epochs, n)."""
 
     setting: dict[str, Any]
     batch_size: int | None
@@ -140,7 +140,7 @@ class Train(Message, frozen=True):
 
 
 class ListMutants(Message, frozen=True):
-    """Import a plugin of mutants and say what it offers."""
+    """Import a plugin of mutants and list them."""
 
     module: str
 
@@ -155,22 +155,22 @@ class Evaluate(Message, frozen=True):
 
     learning_rate: float
     fused: bool = False
-    """through `Backend.step` instead of the phases: no gradient then"""
+    """through `Backend.step` instead of the phases, and then without a gradient"""
     first: int = 0
     """the number of the first point on the host's route"""
 
 
 class Exchange(Message, frozen=True):
-    """Do one part of a training step on what crosses as numpy. Arrays: w (d,), b (), and gw, gb for an update.
+    """Do one part of a training step, with numpy arrays. Arrays: w (d,), b (), and gw, gb for an update.
 
     Answered by `Exchanged`.
     """
 
     part: str
-    """loss: a whole step, of which the loss is read at its end; gradient: forward and backward; update: of tensors made
-    from given weights and a given gradient; step: the backend's own step"""
+    """loss: a whole step whose loss is read at its end; gradient: forward and backward; update: on tensors made from
+    given weights and a given gradient; step: the backend's own step"""
     step: int
-    """of the training: it names the batch"""
+    """of the training: it determines the batch"""
     learning_rate: float
 
 
@@ -186,14 +186,14 @@ class Cold(Message, frozen=True):
     learning_rate: float
     most_steps: int
     nanoseconds: int
-    """go on for at most so long after the first step"""
+    """continue for at most so many after the first step"""
 
 
 class Renew(Message, frozen=True):
     """Make the data tensors anew: another instance, elsewhere in memory. Answered by `Renewed`."""
 
     padding: list[int]
-    """bytes of blocks to keep until the next instance: what is allocated from now on lies elsewhere"""
+    """bytes of blocks to keep until the next instance, so that later allocations are shifted"""
 
 
 class Block(Message, frozen=True):
@@ -206,15 +206,15 @@ class Block(Message, frozen=True):
     lead_in: int
     learning_rate: float
     phased: bool = False
-    """with a clock reading between the phases, in place of `Backend.step`"""
+    """with a clock reading between the phases, instead of `Backend.step`"""
     depth: int = 0
     """calls deep in the stack; see `clock.at_depth`"""
     segment: int = 0
-    """steps between two probes of the CPU's speed; 0: none but the two around the block"""
+    """steps between two probes of the CPU's speed; 0: only before and after the block"""
 
 
 def segments(request: Block) -> int:
-    """Into how many parts the probes cut a block."""
+    """Into how many parts the probes divide a block."""
     if not request.segment or request.steps > MOST_BLOCK_STEPS:
         return 1
     return -(-request.steps // request.segment)
@@ -230,7 +230,7 @@ class TimeRounds(Message, frozen=True):
 
 
 class Audit(Message, frozen=True):
-    """Make a block of steps, and say what is left to do when it has ended. Arrays: w, b. Answered by `Audited`."""
+    """Make a block of steps, and measure the work that remains at its end. Arrays: w, b. Answered by `Audited`."""
 
     steps: int
     lead_in: int
@@ -238,18 +238,18 @@ class Audit(Message, frozen=True):
 
 
 class Observe(Message, frozen=True):
-    """Say what can be seen from inside: threads."""
+    """Report the process's own threads, as far as they are visible from inside."""
 
 
 class MeasureMemory(Message, frozen=True):
-    """Say how much memory the process holds. Answered by `MemoryHeld`."""
+    """Report how much memory the process holds. Answered by `MemoryHeld`."""
 
     clear: bool
-    """and let the peak start anew"""
+    """also reset the peak"""
 
 
 class MeasureTape(Message, frozen=True):
-    """Say how many bytes a tape keeps. Arrays: w, b: the weights of the forward. Answered by `TapeSize`."""
+    """Report how many bytes a tape keeps. Arrays: w, b: the weights of the forward. Answered by `TapeSize`."""
 
 
 class RecordGraph(Message, frozen=True):
@@ -259,11 +259,11 @@ class RecordGraph(Message, frozen=True):
     """
 
     step: int
-    """of the training: it names the batch"""
+    """of the training: it determines the batch"""
 
 
 class ListAnswers(Message, frozen=True):
-    """Import a plugin and say which questions of the lab it answers. Answered by `AnswerList`."""
+    """Import a plugin and list the questions of the lab that it answers. Answered by `AnswerList`."""
 
     module: str
 
@@ -279,7 +279,7 @@ class Bye(Message, frozen=True):
 
 
 Read: TypeAlias = Literal["X or y", "the weights", "the loss", "the gradient"]
-"""what an evaluation reads through `to_numpy`"""
+"""the values that an evaluation reads through `to_numpy`"""
 
 
 # --- replies: worker to host ------------------------------------------------------------------------------
@@ -311,11 +311,11 @@ class Prepared(Message, frozen=True):
     make_tensor_seconds: float
     """making the tensors of X, y, w0 and b0, once"""
     digest: str
-    """sha256 of the arrays as received: the host compares it with what it sent"""
+    """sha256 of the arrays as received, which the host compares with the arrays that it sent"""
 
 
 class Evaluated(Message, frozen=True):
-    """The answers at P points, each taken twice on the same tensors: a second answer must not depend on the first.
+    """The answers at P points, each taken twice on the same tensors, because a second answer must equal the first.
 
     Arrays: loss (P, 2); next_w (P, r, d) and next_b (P, r): the weights after an update, r = 2 if fused, else 1; and
     unless fused gradient_w (P, 2, d), gradient_b (P, 2) and kept_w (P, d), kept_b (P,): the weight tensors after
@@ -323,9 +323,9 @@ class Evaluated(Message, frozen=True):
     """
 
     data_kept: bool
-    """X and y still hold what was sent"""
+    """X and y still have the values that were sent"""
     changed_by_reading: list[Read]
-    """what `to_numpy` changed, where reading a tensor again, or reading and nothing else, gave other bits"""
+    """values that `to_numpy` changed: a second reading, or a reading without any other call, gave other bits"""
 
 
 class MutantList(Message, frozen=True):
@@ -347,7 +347,7 @@ class Chunk(Message, frozen=True):
     first_loss: int
     weight_steps: list[int]
     gradient_steps: list[int]
-    """the recorded k whose gradient, from the weights of step k, is here; empty for fused steps"""
+    """the recorded k whose gradient, from the weights of step k, is in this chunk; empty for fused steps"""
 
 
 class Trained(Message, frozen=True):
@@ -355,7 +355,7 @@ class Trained(Message, frozen=True):
 
     seconds: float
     digest: str
-    """sha256 of the same arrays afterwards: a plugin that wrote into them is found here"""
+    """sha256 of the same arrays after training: it shows whether a plugin wrote into them"""
 
 
 class Pinned(Message, frozen=True):
@@ -373,12 +373,12 @@ class Renewed(Message, frozen=True):
 
 
 class Timed(Message, frozen=True):
-    """Nanoseconds of a block. Arrays: loss (), w (d,), b (): what it computed; unless it was phased, step_ns (k,) and
+    """Nanoseconds of a block. Arrays, its results: loss (), w (d,), b (); unless it was phased, step_ns (k,) and
     probe_ns (segments + 1,).
 
     The loss is that of the last step, before its update. step_ns: each step by the clock's readings between the steps.
-    probe_ns: see `clock.probe`; one before each segment and one after the block. Probes, readings of the clock and of
-    values that are there have been taken off everything else.
+    probe_ns: see `clock.probe`; one before each segment and one after the block. The times of probes, of readings of
+    the clock and of readings of existing values have been subtracted from everything else.
     """
 
     wall_ns: int
@@ -388,40 +388,40 @@ class Timed(Message, frozen=True):
     make_ns: int
     """of making tensors from the checkpoint"""
     span_ns: int
-    """of all of that together, by the same clock"""
+    """of all these together, by the same clock"""
     inside_ns: int
-    """from the end of the lead-in to the end: what the next three are about"""
+    """from the end of the lead-in to the end: the interval of the next three"""
     cpu_ns: int
     switches: int
     """involuntary context switches"""
     waits: int
-    """voluntary ones: the process gave its CPU away"""
+    """voluntary switches: the process yielded its CPU"""
     idle_cpu_ns: int
-    """CPU time of the process between its last block and this one: to read a request, and nothing of a backend's"""
+    """CPU time of the process between its last block and this one: it reads a request, and no backend runs"""
     phases: list[int]
     """forward, backward, update; empty unless it was phased"""
 
 
 class Rounds(Message, frozen=True):
-    """The rounds are made. Arrays: wall_ns (count,), and what the last one computed: X (n, d), or loss (), or w (d,)
+    """The rounds are made. Arrays: wall_ns (count,), and the results of the last round: X (n, d), or loss (), or w (d,)
     and b (), or the last three.
     """
 
 
 class Audited(Message, frozen=True):
-    """Nanoseconds of what is left to do after a block, and of what no backend does."""
+    """Nanoseconds of work that remains after a block, and of the harness itself."""
 
     wall_ns: int
     pending_ns: int
-    """what reading all losses and weights took after the clock, beyond as many reads of what is certainly there"""
+    """time to read all losses and weights after the clock, beyond as many readings of values that surely exist"""
     noise_ns: int
-    """by how much two such sets of reads of what is there differ"""
+    """difference between two such sets of readings of existing values"""
     interface_ns: int
-    """what as many steps of a backend that does nothing took"""
+    """time of as many steps of a backend that does nothing"""
 
 
 class Observed(Message, frozen=True):
-    """What the process looks like from inside."""
+    """The process's own threads, from inside."""
 
     pools: list[dict[str, Any]]
     """threadpoolctl's view of the numerical thread pools"""
@@ -440,12 +440,12 @@ class MemoryHeld(Message, frozen=True):
 
 
 class TapeSize(Message, frozen=True):
-    """What a tape keeps alive beyond weights and batch."""
+    """The memory that a tape keeps alive beyond weights and batch."""
 
     tape_bytes: int | None
-    """None where nobody can tell: the framework's memory is invisible from outside and the plugin does not say"""
+    """None where unknown: the framework's memory is invisible from outside and the plugin does not report it"""
     source: str
-    """plugin: by its `tape_bytes`; tracemalloc: what Python's allocators saw"""
+    """plugin: by its `tape_bytes`; tracemalloc: measured by Python's allocators"""
 
 
 class NodeFacts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -499,7 +499,7 @@ class RaisedError(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Answered(Message, frozen=True):
-    """What became of one answer."""
+    """The outcome of one answer."""
 
     code: str
     """the text that was executed"""
@@ -511,7 +511,7 @@ class Answered(Message, frozen=True):
     warned: list[str]
     raised: RaisedError | None
     flaw: str
-    """why it is no answer; empty when it is one"""
+    """why the answer is malformed; empty when it is not"""
     seconds: float
 
 
@@ -536,7 +536,7 @@ Reply: TypeAlias = (
 
 
 def timed_batches(examples: int, batch_size: int) -> int:
-    """How many mini-batches are timed: the first few of the run's own order, less where an epoch has fewer."""
+    """How many mini-batches are timed: the first few of the run's own order, fewer where an epoch has fewer."""
     return min(TIMED_BATCHES, -(-examples // batch_size))
 
 

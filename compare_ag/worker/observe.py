@@ -1,4 +1,4 @@
-"""What can be seen of this process from inside: threads, memory, CPUs."""
+"""The process's own threads, memory and CPUs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import threadpoolctl
 from compare_ag.worker.messages import MOST_LISTED, MOST_WORD, POOL_KEYS
 
 _OWN_THREADS = 1
-"""the lifeline thread of `worker.isolate` is ours, not the backend's"""
+"""the lifeline thread of `worker.isolate` does not belong to the backend"""
 
 
 def thread_pools() -> list[dict[str, Any]]:
-    """The numerical thread pools of the libraries loaded by now: api, library, version, number of threads."""
+    """The numerical thread pools of the libraries loaded so far: api, library, version, number of threads."""
     pools = []
     for pool in threadpoolctl.threadpool_info()[:MOST_LISTED]:
         facts = {key: None if pool[key] is None else str(pool[key])[:MOST_WORD] for key in POOL_KEYS if key in pool}
-        pools.append({**facts, "num_threads": pool["num_threads"] or 1})  # None where a library does not tell
+        pools.append({**facts, "num_threads": pool["num_threads"] or 1})  # None where a library does not report it
     return pools
 
 
@@ -36,21 +36,21 @@ def os_threads() -> int:
 
 
 class ProcessMemory(NamedTuple):
-    """What this process holds, in bytes, and where the peak comes from."""
+    """Memory of this process in bytes, and the source of the peak."""
 
     resident: int
     peak: int
     source: str
-    """VmHWM, or ru_maxrss where there is nothing better"""
+    """VmHWM, or ru_maxrss where VmHWM is not available"""
     cleared: bool
-    """the peak starts anew from here"""
+    """the peak was reset at this point"""
 
 
 def memory(*, clear: bool = False) -> ProcessMemory:
-    """The resident set now and at its largest; with ``clear`` the peak is then forgotten, where the system can.
+    """The resident set now and at its largest; ``clear`` then resets the peak, where the system can.
 
     VmHWM belongs to the program image and can be reset. ru_maxrss cannot, and is inherited across fork and exec (a
-    9 MB child of an 800 MB parent reports 830 MB), so it is used only where there is nothing better, and named.
+    9 MB child of an 800 MB parent reports 830 MB), so that it is used, and named, only where VmHWM is not available.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -66,7 +66,7 @@ def memory(*, clear: bool = False) -> ProcessMemory:
 
 
 def _clear_peak() -> bool:
-    """Let VmHWM start anew (proc(5): writing 5 to clear_refs)."""
+    """Reset VmHWM (proc(5): writing 5 to clear_refs)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # a container that forbids it
@@ -75,14 +75,14 @@ def _clear_peak() -> bool:
 
 
 def pin(cpus: list[int]) -> list[int]:
-    """Move every thread of this process to these CPUs; return where it runs now, [] where the system cannot pin."""
+    """Move every thread of this process to these CPUs; return its CPUs now, [] where the system cannot pin."""
     if not hasattr(os, "sched_setaffinity"):
         return []
     tasks = Path("/proc/self/task")
     for task in [int(entry.name) for entry in tasks.iterdir()] if tasks.is_dir() else [0]:
         try:
             os.sched_setaffinity(task, cpus)
-        except ProcessLookupError:  # the thread ended since we looked
+        except ProcessLookupError:  # the thread has ended meanwhile
             continue
         except OSError:  # a container that forbids it
             return []

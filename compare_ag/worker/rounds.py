@@ -1,4 +1,4 @@
-"""Rounds of one phase of a step, for pytest-benchmark: each is one call on what an untimed setup has just made.
+"""Rounds of one phase of a step, for pytest-benchmark: each is one call with arguments that an untimed setup has made.
 
 `backward` consumes its tape, `update` and `step` their weights, so every round begins from the problem's start. A round
 ends when its results exist.
@@ -19,7 +19,7 @@ WARM_UP = 20
 
 
 class _Task(NamedTuple):
-    """How to make a phase's arguments, how to call it, and how to read what it gave."""
+    """How to make a phase's arguments, how to call it, and how to read its results."""
 
     setup: Callable[[], tuple[Any, ...]]
     call: Callable[..., Any]
@@ -102,5 +102,5 @@ def _tasks(trainee: Trainee, rate: float) -> dict[str, _Task]:
         "forward": _Task(tuple, forward, read_loss),
         "backward": _Task(fresh_tape, backward, read_pair("gradient")),
         "update": _Task(fresh_gradient, update, read_pair("weights")),
-        "step": _Task(fresh_weights, step, lambda found: {**read_loss(found), **read_pair("weights")(found[1])}),
+        "step": _Task(fresh_weights, step, lambda result: {**read_loss(result), **read_pair("weights")(result[1])}),
     }

@@ -1,8 +1,8 @@
-"""The training loop of the correctness pass: train one backend and record what it says.
+"""The training loop of the correctness pass: train one backend and record its losses, weights and gradients.
 
-It reads every loss and copies weights, so nothing here is timed (the clock is in `worker.clock`). Values that
-do not have the shape and dtype of the contract stop the run by name; whether they are *right* is judged in
-the host, against a reference that this process never sees.
+It reads every loss and copies weights, so nothing here is timed (the clock is in `worker.clock`). Values without the
+contract's shape and dtype stop the run with a message that names them. The host judges whether they are *right*,
+against a reference that this process never receives.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Emit: TypeAlias = Callable[[int, list[int], list[int], dict[str, Array]], None]
 
 
 class MalformedError(Exception):
-    """The backend returned something that the contract does not allow."""
+    """The backend returned a value that the contract does not allow."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arrays as the host sent them, read-only, and how they are cut into batches."""
+    """The arrays as the host sent them, read-only, and their division into batches."""
 
     X: Array
     y: Array
@@ -58,9 +58,9 @@ class Trainee:
         self.dtype = np.dtype(setting.dtype)
         self.threads = setting.threads
         self.cpu_mark = 0
-        """CPU time of the process, in ns, when its last timed block had ended"""
+        """CPU time of the process, in ns, at the end of its last timed block"""
         self.stamping_ns = 0
-        """what reading the clock after a step costs; 0 where it has not been measured"""
+        """nanoseconds to read the clock after a step; 0 where not measured"""
         board.enter("prepare")
         start = perf_counter()
         backend.prepare(setting)
@@ -73,7 +73,7 @@ class Trainee:
         self._check_data()
 
     def renew(self) -> None:
-        """Make the data tensors anew: the same values elsewhere in memory, while the old ones are still there."""
+        """Make the data tensors anew: the same values elsewhere in memory, while the old tensors still exist."""
         make = self.backend.make_tensor
         self.data = Batch(make(self.inputs.X), make(self.inputs.y))
         self.synchronize(self.data)
@@ -119,11 +119,11 @@ class Trainee:
         return result[0], result[1]
 
     def read(self, name: str, tensor: Any, shape: tuple[int, ...]) -> Array:
-        """A copy of the tensor's values. Raises `MalformedError` where type, dtype or shape are not the contract's."""
-        return self.checked(name, self.backend.to_numpy(tensor), shape)
+        """A copy of the tensor's values. Raises `MalformedError` unless type, dtype and shape fit the contract."""
+        return self.check_array(name, self.backend.to_numpy(tensor), shape)
 
-    def checked(self, name: str, value: object, shape: tuple[int, ...]) -> Array:
-        """A copy of what `to_numpy` has returned. Raises `MalformedError` as `read` does."""
+    def check_array(self, name: str, value: object, shape: tuple[int, ...]) -> Array:
+        """A copy of the return value of `to_numpy`. Raises `MalformedError` as `read` does."""
         if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
             raise MalformedError(f"{name}: to_numpy must return a numpy array, got {type(value).__name__}")
         if value.dtype != self.dtype or value.shape != shape:
@@ -140,7 +140,7 @@ class Trainee:
         return self.read(f"{name}.w", w, self.inputs.w0.shape), self.read(f"{name}.b", b, ())
 
     def _check_data(self) -> None:
-        """Make sure that the tensors hold what was sent, bit for bit."""
+        """Check that the tensors hold the values that were sent, bit for bit."""
         for name, tensor, sent in (("X", self.data.X, self.inputs.X), ("y", self.data.y, self.inputs.y)):
             values = self.read(f"make_tensor({name})", tensor, sent.shape)
             if not np.array_equal(values, sent):
@@ -153,8 +153,8 @@ class Trainee:
 class Recorder:
     """Collects losses, weights and gradients in the tail that the host can read, and hands them on in chunks.
 
-    emit: sends a chunk. require_channel: raises where the channel to the host is gone: without a look at it, a plugin
-      that closes it would be found at the next chunk, many steps later.
+    emit: sends a chunk. require_channel: raises where the channel to the host is closed; otherwise a plugin that closes
+      it would be noticed only at the next chunk, many steps later.
     """
 
     def __init__(
@@ -197,17 +197,17 @@ class Recorder:
         self._tail.add_gradient(w, b)
 
     def loss(self, loss: Any) -> None:
-        """Record the loss of the next step; send what has gathered when it is time."""
+        """Record the loss of the next step; send the collected results when it is time."""
         self._tail.add_loss(self._trainee.read("loss", loss, ()))
         self._require_channel()
         if self._tail.is_full or monotonic() > self._due:
             self.flush()
 
     def flush(self) -> None:
-        """Send what has gathered, if anything has."""
+        """Send the collected results, if there are any."""
         if not self._tail.losses and not self._steps:
             return
-        self._emit(self._first, self._steps, self._gradient_steps, self._tail.filled())
+        self._emit(self._first, self._steps, self._gradient_steps, self._tail.copies())
         self._first += self._tail.losses
         self._clear()
 

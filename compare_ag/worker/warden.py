@@ -1,19 +1,19 @@
-"""The parent of a worker: it lives a moment longer than the worker, and leaves no descendant of it behind.
+"""The parent of a worker: it lives a moment longer than the worker, and ends all the worker's descendants.
 
     host ── warden ── worker ── whatever the plugin starts
 
-The host cannot do this itself. A process that leaves its group and clears its environment can be found by its ancestry
-alone, and ancestry is lost when a parent dies, unless an ancestor is a *child subreaper* (Linux): then it inherits the
-orphan. A host that made itself one would inherit the orphans of everything else that its program starts, and could not
-tell whose they are. A warden has one worker and nothing else, so that whatever is below it may be killed.
+The host cannot do this itself. A process that leaves its group and clears its environment can only be found by its
+ancestry, which is lost when a parent dies, unless an ancestor is a *child subreaper* (Linux): it then inherits the
+orphan. A host that is a subreaper would inherit the orphans of everything else that its program starts, and could not
+tell them apart. A warden has one worker and no other child, so that all processes below it may be killed.
 
-It ends everything when the worker has ended, when the host has closed the lifeline or died, and on SIGTERM; then it
+It ends all of them when the worker has ended, when the host has closed the lifeline or died, and on SIGTERM. Then it
 ends in the same way as the worker, with its exit code or by its signal. SIGUSR1 is passed on to the worker. It waits
 in one system call and never wakes up without a reason, because blocks are timed next to it.
 
-Where the system has no subreaper (macOS), what is killed is the worker and its session's process group.
+Where the system has no subreaper (macOS), it kills the worker and its session's process group.
 
-Standard library only, and little of it: every worker pays for these imports.
+It imports only a little of the standard library, because every worker pays for these imports.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ import time
 from types import FrameType
 
 CLEANING_SECONDS = 2.0
-"""so long the descendants are killed again and again: killed processes may have started others meanwhile"""
+"""seconds for which the descendants are killed repeatedly, since killed processes may have started others meanwhile"""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _PASSED_ON = (signal.SIGUSR1,)
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGUSR2, signal.SIGALRM)
-"""what a plugin may send to its parent, by mistake or not"""
+"""signals that a plugin may send to its parent, by mistake or not"""
 
 
 def start_worker(lifeline: int, closed: tuple[int, ...] = ()) -> None:
-    """Fork, and return in the child, which is to be the worker; the parent is its warden and never returns.
+    """Fork, and return in the child, which becomes the worker; the parent is its warden and never returns.
 
-    lifeline: a pipe's end for reading that reports its end when the host does. closed: descriptors that are the
-    worker's alone. The worker leads a session of its own, so that a signal to its group does not meet its warden.
+    lifeline: a pipe's end for reading that reports its end when the host ends. closed: descriptors for the worker
+    alone. The worker leads a session of its own, so that a signal to its group does not reach its warden.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
@@ -53,7 +53,7 @@ def start_worker(lifeline: int, closed: tuple[int, ...] = ()) -> None:
         os.close(wake)
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != warden:  # it ended before the request took hold
+        if os.getppid() != warden:  # the warden ended before the request took effect
             os._exit(0)
         return
     status = 0
@@ -66,7 +66,7 @@ def start_worker(lifeline: int, closed: tuple[int, ...] = ()) -> None:
 
 
 class _Warden:
-    """What the parent does after the fork."""
+    """The parent's work after the fork."""
 
     def __init__(self, worker: int, lifeline: int, woken: int, wake: int) -> None:
         self._worker = worker
@@ -74,7 +74,7 @@ class _Warden:
         self._woken = woken
         self._told_to_end = False
         self._status: int | None = None
-        """of the worker, as `os.waitpid` gives it; None while it lives"""
+        """of the worker, as `os.waitpid` gives it; None while it runs"""
         faulthandler.disable()  # it would write a stack into the worker's log when the warden ends by a signal
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
@@ -87,7 +87,7 @@ class _Warden:
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)  # it wakes the poll
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        if self._status is None:  # while it has not been collected its number cannot be another's
+        if self._status is None:  # a number cannot be reused before the process has been collected
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._worker, number)
 
@@ -95,7 +95,7 @@ class _Warden:
         self._told_to_end = True
 
     def wait(self) -> int:
-        """Wait for the worker's end or the host's, kill what is left; return the worker's status."""
+        """Wait for the worker's end or the host's, kill the remaining processes; return the worker's status."""
         poll = select.poll()
         poll.register(self._lifeline, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -121,14 +121,14 @@ class _Warden:
         return False
 
     def _kill_all(self) -> None:
-        """Kill the worker, its process group and every descendant, until none is left or `CLEANING_SECONDS` are up."""
+        """Kill the worker, its process group and every descendant, for at most `CLEANING_SECONDS`."""
         deadline = time.monotonic() + CLEANING_SECONDS
         if self._status is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._worker, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._worker, signal.SIGKILL)
-        elif sys.platform != "linux":  # no ancestry there; on Linux the number could be another group's by now
+        elif sys.platform != "linux":  # no ancestry available; on Linux the number could have been reused by now
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._worker, signal.SIGKILL)
         pause = 0.0005
@@ -141,7 +141,7 @@ class _Warden:
 
 
 def _end_as(status: int) -> None:
-    """End this process as that one ended."""
+    """End this process in the way that ``status`` describes."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         with contextlib.suppress(OSError, ValueError):
@@ -153,7 +153,7 @@ def _end_as(status: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux's prctl; elsewhere nothing."""
+    """Linux's prctl; no effect elsewhere."""
     if sys.platform == "linux":
         import ctypes
 
@@ -161,27 +161,27 @@ def _prctl(option: int, value: int) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """The processes below ``root``, as far as the system lists parents; the dead that nobody has collected included."""
+    """The processes below ``root``, as far as the system lists parents; includes ended processes not yet collected."""
     parents = {pid: parent for pid in process_ids() if (parent := parent_of(pid)) is not None}
-    found: list[int] = []
+    below: list[int] = []
     for pid in parents:
         chain = [pid]
         while (above := parents.get(chain[-1], 0)) > 1 and above != root and above not in chain:
             chain.append(above)
         if above == root:
-            found.append(pid)
-    return found
+            below.append(pid)
+    return below
 
 
 def process_ids() -> list[int]:
-    """All processes that can be seen; none where there is no /proc."""
+    """All visible processes; none where there is no /proc."""
     with contextlib.suppress(OSError):
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return []
 
 
 def stat_fields(pid: int) -> list[bytes] | None:
-    """The fields of /proc/PID/stat after the name, the state first; None for a process that is gone."""
+    """The fields of /proc/PID/stat after the name, the state first; None for a process that has ended."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -195,7 +195,7 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of a process; None for one that is gone."""
+    """The parent of a process; None for a process that has ended."""
     fields = stat_fields(pid)
     return int(fields[1]) if fields else None
 

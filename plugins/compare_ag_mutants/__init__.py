@@ -1,11 +1,11 @@
-"""The mutants that come with compare-ag: mistakes that people have really made, and rightful ways to do it differently.
+"""The mutants that come with compare-ag: mistakes from real programs, and legitimate ways to compute differently.
 
-    gradients    what `backward` may get wrong           losses        what `forward` may report wrong
-    updates      what `update` may get wrong             protocols     what breaks the contract itself
-    conditions   what acts at some logits only, in some shapes, with two threads, or now and then
+    gradients    mistakes of `backward`                  losses        mistakes in the loss that `forward` reports
+    updates      mistakes of `update`                    protocols     mistakes against the contract itself
+    conditions   mistakes at some logits only, in some shapes, with two threads, or now and then
     legitimate   other sums, formulas and products, which must pass
 
-`compare-ag selftest` runs each of them in a worker of its own, made to a correct backend.
+`compare-ag selftest` runs each of them, applied to a correct backend, in a worker of its own.
 """
 
 from compare_ag import Mutant, hookimpl

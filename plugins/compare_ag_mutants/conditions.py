@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compare_ag import Backend, Setting, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, Make, each, remade, wrong_gradient, wrong_loss
+from compare_ag_mutants.tools import Array, Base, Collection, Make, each, remake, wrong_gradient, wrong_loss
 
 collection = Collection()
 add = collection.add
 
 CLIPS = (1e-4, 1e-7, 1e-12, 1e-15)
-"""what people keep probabilities away from 0 and 1 by: Keras has 1e-7"""
+"""bounds that programs use to keep probabilities away from 0 and 1: Keras has 1e-7"""
 
 # --- some logits
 
@@ -26,15 +26,15 @@ Rule: TypeAlias = Callable[[Array, Array, float], tuple[Array, Array]]
 def _wrong_examples(rule: Rule) -> Make:
     """A mutation that takes each example's loss and residual from a rule.
 
-    Both loss and gradient are changed by the difference to the right values, and not at all where there is none.
+    Both loss and gradient are changed by the difference from the right values; without a difference they are unchanged.
     """
 
     def change_gradient(backend: Any, gradient: Weights, seen: tuple[Array, ...], size: float) -> Weights:
         z, X, y = _logits(seen), seen[2], seen[3]
         change = _beyond_rounding(rule(z, y, size)[1] - _residuals(z, y), np.ones_like(z))
         return Weights(
-            remade(backend, gradient.w, lambda v: v + change @ X / len(y)),
-            remade(backend, gradient.b, lambda v: v + change.mean()),
+            remake(backend, gradient.w, lambda v: v + change @ X / len(y)),
+            remake(backend, gradient.b, lambda v: v + change.mean()),
         )
 
     def make(base: Base, size: float) -> type[Backend]:
@@ -44,7 +44,7 @@ def _wrong_examples(rule: Rule) -> Make:
 
 
 def _change_losses(rule: Rule) -> Callable[[Array, tuple[Array, ...], Setting, float], Any]:
-    """What `wrong_loss` takes: the right loss plus the mean of the examples' changes."""
+    """A change for `wrong_loss`: the right loss plus the mean of the examples' changes."""
 
     def change_loss(loss: Array, seen: tuple[Array, ...], _: Setting, size: float) -> Any:
         z, y = _logits(seen), seen[3]
@@ -74,8 +74,8 @@ def _residuals(z: Array, y: Array) -> Array:
 def _clip(z: Array, y: Array, size: float) -> tuple[Array, Array]:
     """p is kept in [size, 1 - size], in whichever precision: beyond, the loss is constant and its slope 0."""
     limit = np.log1p(-size) - np.log(size)  # the logit of 1 - size
-    kept = np.clip(z, -limit, limit).astype(z.dtype)
-    return _losses(kept, y), np.where(kept == z, _residuals(z, y), 0)
+    clipped = np.clip(z, -limit, limit).astype(z.dtype)
+    return _losses(clipped, y), np.where(clipped == z, _residuals(z, y), 0)
 
 
 def _clamp(z: Array, y: Array, size: float) -> tuple[Array, Array]:
@@ -147,24 +147,24 @@ def _scaled_if(condition: Callable[[Any, tuple[Array, ...]], bool]) -> Make:
     """A mutation whose gradient of w is too large by the factor 1 + size where a condition holds."""
 
     def change(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> Weights:
-        return Weights(remade(backend, g.w, lambda v: v * (1 + size)), g.b) if condition(backend, seen) else g
+        return Weights(remake(backend, g.w, lambda v: v * (1 + size)), g.b) if condition(backend, seen) else g
 
     return wrong_gradient(change)
 
 
 def _without_tail(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> Weights:
-    """Blocks of ``size`` examples are summed, the rest is forgotten."""
+    """Blocks of ``size`` examples are summed; the rest is left out."""
     w, b, X, y = seen
     left = len(y) - len(y) % int(size) if len(y) > size else len(y)
     r = _residuals(X @ w + b, y)[left:]
-    return Weights(remade(backend, g.w, lambda v: v - r @ X[left:] / len(y)), g.b)
+    return Weights(remake(backend, g.w, lambda v: v - r @ X[left:] / len(y)), g.b)
 
 
 def _without_features(backend: Any, g: Weights, _: tuple[Array, ...], size: float) -> Weights:
     """Blocks of ``size`` features are computed, the rest stays 0."""
     d = backend.to_numpy(g.w).size
     left = d - d % int(size) if d > size else d
-    return Weights(remade(backend, g.w, lambda v: np.where(np.arange(d) < left, v, 0)), g.b)
+    return Weights(remake(backend, g.w, lambda v: np.where(np.arange(d) < left, v, 0)), g.b)
 
 
 def _transposed(backend: Any, g: Weights, seen: tuple[Array, ...], _: float) -> Weights:
@@ -173,7 +173,7 @@ def _transposed(backend: Any, g: Weights, seen: tuple[Array, ...], _: float) -> 
     if X.shape[0] != X.shape[1]:
         return g
     r = _residuals(X @ w + b, y) / len(y)
-    return Weights(remade(backend, g.w, lambda v: v - r @ X + X @ r), g.b)
+    return Weights(remake(backend, g.w, lambda v: v - r @ X + X @ r), g.b)
 
 
 add(

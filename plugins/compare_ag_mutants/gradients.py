@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag import Backend, Batch, Setting, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, each, read, remade, residuals, wrong_gradient
+from compare_ag_mutants.tools import Array, Base, Collection, each, read, remake, residuals, wrong_gradient
 
 collection = Collection()
 add = collection.add
@@ -27,7 +27,7 @@ add("gradient-n-plus-one", "gradient", "the mean over n + 1 instead of n")(
     wrong_gradient(lambda backend, g, seen, _: each(backend, g, lambda v: v * (len(seen[3]) / (len(seen[3]) + 1))))
 )
 add("bias-gradient-missing", "gradient", "the gradient of b is 0")(
-    wrong_gradient(lambda backend, g, _, size: Weights(g.w, remade(backend, g.b, lambda v: v * (1 - size))))
+    wrong_gradient(lambda backend, g, _, size: Weights(g.w, remake(backend, g.b, lambda v: v * (1 - size))))
 )
 add("gradient-constant", "gradient", "the gradient is always the same")(
     wrong_gradient(lambda backend, g, _, size: each(backend, g, lambda v: np.full_like(v, 0.1 * size)))
@@ -40,15 +40,15 @@ def _scale_first(values: Array, factor: float) -> Array:
 
 
 add("one-component", "gradient", "the first component is too large by the factor 1 + size", *FINE)(
-    wrong_gradient(lambda backend, g, _, size: Weights(remade(backend, g.w, lambda v: _scale_first(v, 1 + size)), g.b))
+    wrong_gradient(lambda backend, g, _, size: Weights(remake(backend, g.w, lambda v: _scale_first(v, 1 + size)), g.b))
 )
 add("coordinates-swapped", "gradient", "the components of w come in the opposite order")(
-    wrong_gradient(lambda backend, g, _, __: Weights(remade(backend, g.w, lambda v: v[::-1]), g.b))
+    wrong_gradient(lambda backend, g, _, __: Weights(remake(backend, g.w, lambda v: v[::-1]), g.b))
 )
 
 
 def _penalty(backend: Any, g: Weights, seen: tuple[Array, ...], factor: float) -> Weights:
-    return Weights(remade(backend, g.w, lambda v: v + factor * backend.setting.l2 * seen[0]), g.b)
+    return Weights(remake(backend, g.w, lambda v: v + factor * backend.setting.l2 * seen[0]), g.b)
 
 
 add("l2-missing", "gradient", "the share size of the L2 penalty is missing", 1.0, 1e-3, 1e-6, 1e-9, 1e-11)(
@@ -60,7 +60,7 @@ add("l2-doubled", "gradient", "the L2 penalty is too large by the factor 1 + siz
 add("l2-on-bias", "gradient", "the penalty applies to b too, with the share size", 1.0, 1e-3, 1e-6, 1e-9, 1e-11)(
     wrong_gradient(
         lambda backend, g, seen, size: Weights(
-            g.w, remade(backend, g.b, lambda v: v + size * backend.setting.l2 * seen[1])
+            g.w, remake(backend, g.b, lambda v: v + size * backend.setting.l2 * seen[1])
         )
     )
 )
@@ -70,14 +70,14 @@ def _without(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> 
     """The gradient with the share ``size`` of the first example's part left out."""
     w, b, X, y = seen
     r = residuals(X[:1], y[:1], w, b) * (size / len(y))
-    return Weights(remade(backend, g.w, lambda v: v - r @ X[:1]), remade(backend, g.b, lambda v: v - r.sum()))
+    return Weights(remake(backend, g.w, lambda v: v - r @ X[:1]), remake(backend, g.b, lambda v: v - r.sum()))
 
 
 def _flipped(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> Weights:
     """σ(z) - y with y + size (1 - 2y) instead of y for the first example."""
     _, __, X, y = seen
     r = (2 * y[:1] - 1) * (size / len(y))
-    return Weights(remade(backend, g.w, lambda v: v + r @ X[:1]), remade(backend, g.b, lambda v: v + r.sum()))
+    return Weights(remake(backend, g.w, lambda v: v + r @ X[:1]), remake(backend, g.b, lambda v: v + r.sum()))
 
 
 add("example-dropped", "gradient", "the first example counts for 1 - size", 1.0, 1e-3, 1e-6, 1e-9, 1e-11)(
@@ -93,10 +93,10 @@ add(
 
 
 def _by_formula(backend: Any, g: Weights, r: Array, X: Array, w: Array) -> Weights:
-    """Xᵀr/n + l2 w and Σ r / n in the dtype of r, X and w, handed out in the dtype of ``g``."""
+    """Xᵀr/n + l2 w and Σ r / n in the dtype of r, X and w, returned in the dtype of ``g``."""
     return Weights(
-        remade(backend, g.w, lambda _: r @ X / len(r) + backend.setting.l2 * w),
-        remade(backend, g.b, lambda _: r.mean()),
+        remake(backend, g.w, lambda _: r @ X / len(r) + backend.setting.l2 * w),
+        remake(backend, g.b, lambda _: r.mean()),
     )
 
 
@@ -150,7 +150,7 @@ def _clipped(backend: Any, g: Weights, seen: tuple[Array, ...], size: float) -> 
     s = (1 - 2 * y) * (X @ w + b)
     lost = np.where(s > 100 / size, r, 0)
     return Weights(
-        remade(backend, g.w, lambda v: v - lost @ X / len(y)), remade(backend, g.b, lambda v: v - lost.mean())
+        remake(backend, g.w, lambda v: v - lost @ X / len(y)), remake(backend, g.b, lambda v: v - lost.mean())
     )
 
 
@@ -165,7 +165,7 @@ def _clip_probability(backend: Any, g: Weights, seen: tuple[Array, ...], size: f
     r = residuals(X, y, w, b)
     lost = np.where((r + y < size) | (r + y > 1 - size), r, 0)
     return Weights(
-        remade(backend, g.w, lambda v: v - lost @ X / len(y)), remade(backend, g.b, lambda v: v - lost.mean())
+        remake(backend, g.w, lambda v: v - lost @ X / len(y)), remake(backend, g.b, lambda v: v - lost.mean())
     )
 
 
@@ -184,8 +184,8 @@ def _stale(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutati
 
         def backward(self, tape: Any) -> Weights:
             right = super().backward(tape)
-            kept = [read(self, tensor) for tensor in right]
-            before, self.before = self.before, kept
+            current = [read(self, tensor) for tensor in right]
+            before, self.before = self.before, current
             return Weights(*right) if before is None else Weights(*(self.make_tensor(value) for value in before))
 
     return Stale
@@ -193,7 +193,7 @@ def _stale(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutati
 
 @add("gradient-accumulated", "gradient", "the share size of every gradient before is added", 1.0, 1e-3, 1e-6, 1e-9)
 def _accumulated(base: Base, size: float) -> type[Backend]:
-    """With size 1, what PyTorch's `.grad` does where nobody clears it."""
+    """With size 1, the effect of PyTorch's `.grad` where it is not cleared."""
 
     class Accumulated(base):  # type: ignore[misc]  # a class that is only known at run time
         total: Any = (0.0, 0.0)
@@ -201,8 +201,8 @@ def _accumulated(base: Base, size: float) -> type[Backend]:
         def backward(self, tape: Any) -> Weights:
             right = [read(self, tensor) for tensor in super().backward(tape)]
             pairs = list(zip(right, self.total, strict=True))
-            self.total = [total + size * mine for mine, total in pairs]
-            return Weights(*(self.make_tensor(np.asarray(mine + total, mine.dtype)) for mine, total in pairs))
+            self.total = [total + size * part for part, total in pairs]
+            return Weights(*(self.make_tensor(np.asarray(part + total, part.dtype)) for part, total in pairs))
 
     return Accumulated
 

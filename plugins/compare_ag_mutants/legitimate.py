@@ -1,8 +1,8 @@
-"""Legitimate ways to compute the same thing differently: none may be accused.
+"""Legitimate ways to compute the same numbers differently, none of which may be reported as wrong.
 
 Each variant replaces one ingredient of the textbook program (the sum, the logits, the sigmoid, the loss, the gradient's
 product, the update) by an equally valid one. They compute in numpy, in the tested dtype, between the base's tensors.
-Those of the last section leave the computing to the base and change what it is given.
+The variants of the last section leave the computation to the base and change its inputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compare_ag import Backend, Batch, Setting, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, read, remade
+from compare_ag_mutants.tools import Array, Base, Collection, read, remake
 
 collection = Collection()
 
@@ -23,7 +23,7 @@ class Recipe:
     """The ingredients of one step on arrays; every method may be replaced."""
 
     literal: ClassVar[bool] = True
-    """the sigmoid rounds p no worse than 1/(1 + exp(-z)) does: only then the probability form may be made of it"""
+    """the sigmoid rounds p no worse than 1/(1 + exp(-z)): a condition for its use in the probability form"""
 
     def evaluate(self, w: Array, b: Array, X: Array, y: Array, setting: Setting) -> tuple[Any, Array, Any]:
         """f () and its gradient, w (d,) and b ()."""
@@ -61,7 +61,7 @@ class Recipe:
         return np.asarray(np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))))
 
     def likelihood(self, p: Array, y: Array) -> Array:
-        """-y log p - (1 - y) log(1 - p): the other form of the loss is followed to the letter."""
+        """-y log p - (1 - y) log(1 - p), the other form of the loss, as it is written."""
         return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
     def slope(self, X: Array, r: Array) -> Array:
@@ -87,14 +87,14 @@ def variant(name: str, part: Any, meaning: str) -> Callable[[type[Recipe]], type
     def keep(recipe: type[Recipe]) -> type[Recipe]:
         @collection.add(name, part, meaning, legitimate=True)
         def make(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
-            return _cooked(base, recipe())
+            return _backend_of(base, recipe())
 
         return recipe
 
     return keep
 
 
-def _cooked(base: Base, recipe: Recipe) -> type[Backend]:
+def _backend_of(base: Base, recipe: Recipe) -> type[Backend]:
     class Cooked(base):  # type: ignore[misc]  # a class that is only known at run time
         def prepare(self, setting: Setting) -> None:
             self.setting = setting
@@ -280,7 +280,7 @@ class Padded(Recipe):
         return super().evaluate(w, b, X[rows], y[rows], setting)
 
     def counted(self, values: Array) -> Array:
-        """0 for the padding: chosen, not multiplied, so that no infinity there can spoil a sum."""
+        """0 for the padding: chosen, not multiplied, so that an infinity in it cannot spoil a sum."""
         return np.where(np.arange(len(values)) < len(values) - self.padding, values, 0).astype(values.dtype)
 
     def mean(self, values: Array) -> Any:
@@ -425,7 +425,7 @@ def own_step(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
 
 
 class Kept:
-    """Weights, or their gradient, in a wider format than the tested dtype, and what the base sees of them."""
+    """Weights, or their gradient, in a wider format than the tested dtype, with the tensor that the base receives."""
 
     def __init__(self, values: Array, tensor: Any) -> None:
         self.values = values
@@ -433,9 +433,9 @@ class Kept:
 
 
 def _wider(base: Base) -> Base:
-    """Keeps what requires a gradient in float64 in a float32 run, in long double in a float64 run.
+    """Keeps tensors that require a gradient in float64 in a float32 run, in long double in a float64 run.
 
-    What goes to the base's verbs, and what is read, is rounded to the tested dtype.
+    Arguments of the base's verbs, and values that are read, are rounded to the tested dtype.
     """
 
     class Wider(base):  # type: ignore[misc]  # a class that is only known at run time
@@ -445,7 +445,7 @@ def _wider(base: Base) -> Base:
             super().prepare(setting)
 
         def keep(self, values: Any) -> Kept:
-            """With a tensor of the base beside it."""
+            """The values with a tensor of the base beside them."""
             rounded = np.asarray(values, self.setting.dtype)
             return Kept(np.asarray(values, self.wide), super().make_tensor(rounded, requires_grad=True))
 
@@ -525,14 +525,14 @@ def averaged(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
     """Computed twice, as replicas do."""
 
     class Averaged(base):  # type: ignore[misc]  # a class that is only known at run time
-        def average(self, one: Any, other: Any) -> Any:
-            return remade(self, one, lambda value: (value + read(self, other)) / 2)
+        def average(self, forwards: Any, backwards: Any) -> Any:
+            return remake(self, forwards, lambda value: (value + read(self, backwards)) / 2)
 
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
             there, tape = super().forward(weights, batch)
             order = np.arange(len(read(self, batch.y)))[::-1]
-            back, other = super().forward(weights, _rows(self, batch, order))
-            return self.average(there, back), (tape, other)
+            back, backward_tape = super().forward(weights, _rows(self, batch, order))
+            return self.average(there, back), (tape, backward_tape)
 
         def backward(self, tape: Any) -> Weights:
             there, back = super().backward(tape[0]), super().backward(tape[1])
@@ -543,10 +543,10 @@ def averaged(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a muta
 
 @collection.add("slowed", "loss", "`size` turns of an empty loop before each forward", 16.0, legitimate=True)
 def slowed(base: Base, size: float) -> type[Backend]:
-    """The same numbers, later: a slowdown of known size, to see whether timing finds it.
+    """The same numbers, later: a slowdown of known size, to test whether timing finds it.
 
-    A whole step is the contract's with the loop written into it: a wrapper around `forward` is one call more, which
-    alone is 3 % of a step on four examples, more than what is to be planted.
+    A whole step is the contract's with the loop written into it: a wrapper around `forward` would be one call more,
+    which alone is 3 % of a step on four examples, more than the slowdown to be planted.
     """
     turns = int(size)
     forward = base.forward

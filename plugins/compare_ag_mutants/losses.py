@@ -1,4 +1,4 @@
-"""Mistakes in the reported loss alone: training goes on as if nothing were wrong."""
+"""Mistakes in the reported loss alone: the training itself is right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag import Backend, Batch, Setting, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, example_losses, read, remade, wrong_loss
+from compare_ag_mutants.tools import Array, Base, Collection, example_losses, read, remake, wrong_loss
 
 collection = Collection()
 add = collection.add
@@ -42,7 +42,7 @@ def _n_plus_one(loss: Array, seen: tuple[Array, ...], setting: Setting, _: float
 
 
 def _clipped(loss: Array, seen: tuple[Array, ...], setting: Setting, size: float) -> Any:
-    """BCELoss's clamped logarithm; where nothing is beyond the clamp, the right loss bit for bit."""
+    """BCELoss's clamped logarithm; where no logarithm is beyond the clamp, the right loss bit for bit."""
     w, b, X, y = seen
     losses = example_losses(X, y, w, b, setting.loss)
     limit = 100 / size
@@ -110,6 +110,6 @@ def _before(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutat
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
             loss, tape = super().forward(weights, batch)
             previous, self.previous = self.previous, read(self, loss)
-            return (loss if previous is None else remade(self, loss, lambda _: previous)), tape
+            return (loss if previous is None else remake(self, loss, lambda _: previous)), tape
 
     return Before

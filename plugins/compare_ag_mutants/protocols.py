@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag import Backend, Batch, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, Make, each, read, remade
+from compare_ag_mutants.tools import Array, Base, Collection, Make, each, read, remake
 
 collection = Collection()
 add = collection.add
@@ -28,7 +28,7 @@ def _replayed(base: Base, size: float) -> type[Backend]:
             loss, tape = super().forward(weights, batch)
             if key not in self.memory:
                 self.memory[key] = read(self, loss), [read(self, v) for v in super().backward(tape)]
-            return remade(self, loss, lambda _: self.memory[key][0]), key
+            return remake(self, loss, lambda _: self.memory[key][0]), key
 
         def backward(self, tape: Any) -> Weights:
             return Weights(*(self.make_tensor(value) for value in self.memory[tape][1]))
@@ -39,23 +39,23 @@ def _replayed(base: Base, size: float) -> type[Backend]:
 @add("trajectory-cached", "protocol", "the gradients of the first steps are remembered by the number of the call")
 def _cached(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
     class Cached(base):  # type: ignore[misc]  # a class that is only known at run time
-        kept: Any = None
+        gradients: Any = None
         calls = 0
 
         def backward(self, tape: Any) -> Weights:
-            self.kept = self.kept or []
+            self.gradients = self.gradients or []
             right = super().backward(tape)
-            if len(self.kept) < 400:
-                self.kept.append([read(self, v) for v in right])
-                return Weights(*(self.make_tensor(v) for v in self.kept[-1]))
+            if len(self.gradients) < 400:
+                self.gradients.append([read(self, v) for v in right])
+                return Weights(*(self.make_tensor(v) for v in self.gradients[-1]))
             self.calls += 1
-            return Weights(*(self.make_tensor(v) for v in self.kept[(self.calls - 1) % 400]))
+            return Weights(*(self.make_tensor(v) for v in self.gradients[(self.calls - 1) % 400]))
 
     return Cached
 
 
-def _opened(tensor: Any) -> Any:
-    """What is in a one-element list; anything else itself."""
+def _unwrap(tensor: Any) -> Any:
+    """The element of a one-element list; any other value itself."""
     return tensor[0] if isinstance(tensor, list) else tensor
 
 
@@ -66,7 +66,7 @@ def _writes(base: Base, size: float) -> type[Backend]:
             return [super().make_tensor(array, requires_grad=requires_grad), requires_grad]
 
         def to_numpy(self, tensor: Any) -> Array:
-            return np.asarray(super().to_numpy(_opened(tensor)))
+            return np.asarray(super().to_numpy(_unwrap(tensor)))
 
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
             w, b = weights
@@ -76,51 +76,51 @@ def _writes(base: Base, size: float) -> type[Backend]:
             return answer[0], answer[1]
 
         def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
-            inner = (Weights(*map(_opened, group)) for group in (weights, gradient))
+            inner = (Weights(*map(_unwrap, group)) for group in (weights, gradient))
             return Weights(*([v, True] for v in super().update(*inner, learning_rate)))
 
         def synchronize(self, *tensors: Any) -> None:
-            super().synchronize(*map(_opened, tensors))
+            super().synchronize(*map(_unwrap, tensors))
 
     return Writes
 
 
 def _writable(backend: Backend, tensor: Any) -> bool:
-    """Whether what `to_numpy` returns is the tensor's own storage, as for numpy, autograd and torch on the CPU."""
+    """Whether `to_numpy` returns the tensor's own storage, as for numpy, autograd and torch on the CPU."""
     view = backend.to_numpy(tensor)
     return bool(view.flags.writeable and np.shares_memory(view, backend.to_numpy(tensor)))
 
 
 @add("writes-into-data", "protocol", "backward scales the X that it was given by the factor 1 + size", 1e-3, 1e-8)
 def _scales(base: Base, size: float) -> type[Backend]:
-    """In place; where a framework's tensors cannot be written to, X is a list that holds one and gets another."""
+    """In place; where a framework's tensors are read-only, X is a list that holds a tensor and receives another."""
 
     class Scales(base):  # type: ignore[misc]  # a class that is only known at run time
-        step = Backend.step  # a base's own would know neither the list nor `backward`
+        step = Backend.step  # the base's own step would accept neither the list nor the changed `backward`
 
         def make_tensor(self, array: Array, *, requires_grad: bool = False) -> Any:
             tensor = super().make_tensor(array, requires_grad=requires_grad)
             return tensor if array.ndim < 2 or _writable(self, tensor) else [tensor]
 
         def to_numpy(self, tensor: Any) -> Array:
-            return np.asarray(super().to_numpy(_opened(tensor)))
+            return np.asarray(super().to_numpy(_unwrap(tensor)))
 
         def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
-            loss, tape = super().forward(weights, Batch(_opened(batch.X), batch.y))
+            loss, tape = super().forward(weights, Batch(_unwrap(batch.X), batch.y))
             return loss, (tape, batch.X)
 
         def backward(self, tape: Any) -> Weights:
             tape, X = tape
             right = super().backward(tape)
             if isinstance(X, list):
-                X[:] = remade(self, X, lambda values: values * (1 + size))
+                X[:] = remake(self, X, lambda values: values * (1 + size))
             else:
                 values = self.to_numpy(X)
                 values *= 1 + size
             return Weights(*right)
 
         def synchronize(self, *tensors: Any) -> None:
-            super().synchronize(*map(_opened, tensors))
+            super().synchronize(*map(_unwrap, tensors))
 
     return Scales
 
@@ -131,7 +131,7 @@ def _in_other_dtype(backend: Backend, tensor: Any) -> Any:
 
 
 def _malformed(change: Callable[[Backend, Weights], Weights]) -> Make:
-    """A mutation that reports a gradient of another form, and takes it back into the right one to update with it."""
+    """A mutation that reports a gradient of another form, and converts it back to update with it."""
 
     def make(base: Base, size: float) -> type[Backend]:  # noqa: ARG001 - a mutation has a size
         class Malformed(base):  # type: ignore[misc]  # a class that is only known at run time

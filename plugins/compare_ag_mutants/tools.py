@@ -1,7 +1,7 @@
-"""What mutants are made with: the contract's verbs and numpy alone, so that a mistake can be made to any backend.
+"""Tools to make mutants: the contract's verbs and numpy alone, so that a mistake can be made to any backend.
 
-A *mutation* is a function from a correct class and a size to a wrong class. The helpers go from a framework's tensor to
-numpy and back; the base may update in place, so they copy.
+A *mutation* is a function from a correct class and a size to a wrong class. The helpers convert a framework's tensor to
+numpy and back; they copy, because the base may update in place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compare_ag import Backend, Batch, Mutant, Setting, Weights
 Array: TypeAlias = np.ndarray[Any, Any]
 Make: TypeAlias = Callable[[type[Backend], float], type[Backend]]
 Base: TypeAlias = Any
-"""a correct backend class; a class statement may only inherit from a variable that is not typed more precisely"""
+"""a correct backend class; a class statement may only inherit from a variable without a more precise type"""
 
 
 def read(backend: Backend, tensor: Any) -> Array:
@@ -24,22 +24,22 @@ def read(backend: Backend, tensor: Any) -> Array:
     return np.array(backend.to_numpy(tensor))
 
 
-def remade(backend: Backend, tensor: Any, change: Callable[[Array], Any], *, requires_grad: bool = False) -> Any:
+def remake(backend: Backend, tensor: Any, change: Callable[[Array], Any], *, requires_grad: bool = False) -> Any:
     """A new tensor with changed values, in the tensor's dtype and shape."""
     values = read(backend, tensor)
     with np.errstate(all="ignore"):
-        # in C order: torch refuses the negative strides of a reversed view
+        # in C order, because torch refuses the negative strides of a reversed view
         changed = np.array(change(values.copy()), dtype=values.dtype, order="C").reshape(values.shape)
     return backend.make_tensor(changed, requires_grad=requires_grad)
 
 
 def each(backend: Backend, weights: Weights, change: Callable[[Array], Any], *, requires_grad: bool = False) -> Weights:
-    """`remade` for w and b."""
-    return Weights(*(remade(backend, tensor, change, requires_grad=requires_grad) for tensor in weights))
+    """`remake` for w and b."""
+    return Weights(*(remake(backend, tensor, change, requires_grad=requires_grad) for tensor in weights))
 
 
 class Collection:
-    """Mutants in the order in which they are written."""
+    """Mutants in the order of their definitions."""
 
     def __init__(self) -> None:
         self.mutants: list[Mutant] = []
@@ -47,7 +47,7 @@ class Collection:
     def add(
         self, name: str, part: Any, meaning: str, *sizes: float, legitimate: bool = False, shows_in: Any = "anywhere"
     ) -> Callable[[Make], Make]:
-        """Decorate a mutation; without sizes it has one."""
+        """Decorate a mutation; without sizes it has a single size, 1."""
 
         def keep(make: Make) -> Make:
             self.mutants.append(Mutant(name, part, meaning, sizes or (1.0,), make, legitimate, shows_in))
@@ -80,7 +80,7 @@ def wrong_gradient(change: Callable[[Any, Weights, Any, float], Weights]) -> Mak
 
 
 def wrong_update(change: Callable[[Any, Weights, Weights, float, float], tuple[Weights, Weights, float]]) -> Make:
-    """A mutation whose `update` gets ``change(backend, weights, gradient, learning rate, size)`` instead."""
+    """A mutation whose `update` receives ``change(backend, weights, gradient, learning rate, size)`` instead."""
 
     def make(base: Base, size: float) -> type[Backend]:
         class Wrong(base):  # type: ignore[misc]  # a class that is only known at run time
@@ -104,7 +104,7 @@ def wrong_loss(change: Callable[[Array, tuple[Array, ...], Setting, float], Any]
             def forward(self, weights: Weights, batch: Batch) -> tuple[Any, Any]:
                 seen = tuple(read(self, tensor) for tensor in (*weights, *batch))
                 loss, tape = super().forward(weights, batch)
-                return remade(self, loss, lambda value: change(value, seen, self.setting, size)), tape
+                return remake(self, loss, lambda value: change(value, seen, self.setting, size)), tape
 
         return Wrong
 
@@ -112,7 +112,7 @@ def wrong_loss(change: Callable[[Array, tuple[Array, ...], Setting, float], Any]
 
 
 def example_losses(X: Array, y: Array, w: Array, b: Array, form: str) -> Array:
-    """ℓ(z, y) (n,) in the arguments' dtype; the probability form to the letter."""
+    """ℓ(z, y) (n,) in the arguments' dtype; the probability form as it is written."""
     z = X @ w + b
     if form == "logits":
         s = (1 - 2 * y) * z

@@ -1,4 +1,4 @@
-"""Mistakes in the update, and such as only show over several steps."""
+"""Mistakes in the update, and mistakes that only show over several steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare_ag import Backend, Batch, Weights
-from compare_ag_mutants.tools import Array, Base, Collection, each, read, remade, wrong_update
+from compare_ag_mutants.tools import Array, Base, Collection, each, read, remake, wrong_update
 
 collection = Collection()
 add = collection.add
@@ -20,21 +20,21 @@ add("rate-scaled", "update", "the learning rate is too large by the factor 1 + s
 )
 add("bias-rate-scaled", "update", "the learning rate of b alone is too large by the factor 1 + size", 1e-3, 1e-6, 1e-9)(
     wrong_update(
-        lambda backend, w, g, rate, size: (w, Weights(g.w, remade(backend, g.b, lambda v: v * (1 + size))), rate)
+        lambda backend, w, g, rate, size: (w, Weights(g.w, remake(backend, g.b, lambda v: v * (1 + size))), rate)
     )
 )
 
 
-def _rounded(rate: float, digits: int) -> float:
-    """The nearest number with ``digits`` binary digits; the next one where ``rate`` has no more than those itself."""
+def _round_rate(rate: float, digits: int) -> float:
+    """The nearest number with ``digits`` binary digits; the next number where ``rate`` has no more digits than that."""
     mantissa, exponent = math.frexp(rate)
     scaled = math.ldexp(mantissa, digits)
-    kept = round(scaled)
-    return math.ldexp(kept + (kept == scaled), exponent - digits)
+    rounded = round(scaled)
+    return math.ldexp(rounded + (rounded == scaled), exponent - digits)
 
 
 add("rate-in-float32", "update", "the learning rate is rounded to size binary digits; float32 has 24", 10.0, 24.0)(
-    wrong_update(lambda _, w, g, rate, size: (w, g, _rounded(rate, int(size))))
+    wrong_update(lambda _, w, g, rate, size: (w, g, _round_rate(rate, int(size))))
 )
 add("weight-decay", "update", "the weights lose the share size in each step", 1e-3, 1e-6, 1e-9, 1e-12)(
     wrong_update(
@@ -43,7 +43,7 @@ add("weight-decay", "update", "the weights lose the share size in each step", 1e
 )
 add("bias-frozen", "update", "b keeps the share size of what it should lose", 1.0, 1e-3, 1e-6, 1e-9)(
     wrong_update(
-        lambda backend, w, g, rate, size: (w, Weights(g.w, remade(backend, g.b, lambda v: v * (1 - size))), rate)
+        lambda backend, w, g, rate, size: (w, Weights(g.w, remake(backend, g.b, lambda v: v * (1 - size))), rate)
     )
 )
 add("update-sign", "update", "the update ascends")(wrong_update(lambda _, w, g, rate, __: (w, g, -rate)))
@@ -75,11 +75,11 @@ def _momentum(base: Base, size: float) -> type[Backend]:
         velocity: Any = None
 
         def update(self, weights: Weights, gradient: Weights, learning_rate: float) -> Weights:
-            mine = [read(self, tensor) for tensor in gradient]
+            sums = [read(self, tensor) for tensor in gradient]
             if self.velocity is not None:
-                mine = [new + np.asarray(size, new.dtype) * old for new, old in zip(mine, self.velocity, strict=True)]
-            self.velocity = mine
-            return Weights(*super().update(weights, Weights(*(self.make_tensor(v) for v in mine)), learning_rate))
+                sums = [new + np.asarray(size, new.dtype) * old for new, old in zip(sums, self.velocity, strict=True)]
+            self.velocity = sums
+            return Weights(*super().update(weights, Weights(*(self.make_tensor(v) for v in sums)), learning_rate))
 
     return Momentum
 

@@ -15,7 +15,7 @@ from compare_ag import Node, load_run
 from compare_ag.problem import problem_by_name
 from compare_ag.records import RecordError
 from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, numbers_of, read_graphs, write_graphs
-from compare_ag.report.digits import compared, marked
+from compare_ag.report.digits import compare_digits, mark_digits
 from compare_ag.report.graph.page import graph_page
 from compare_ag.report.graph.rows import rows
 from compare_ag.report.graph.svg import draw
@@ -186,13 +186,13 @@ def test_a_run_directory_reads_back_and_damage_is_said(seed, tmp_path, run_with_
     ],
 )
 def test_digits_that_differ_stand_in_brackets(value, exact, dtype, shown):
-    assert compared(float(value), float(exact), dtype).plain == shown
+    assert compare_digits(float(value), float(exact), dtype).plain == shown
 
 
 def test_a_wrong_number_is_marked_twice():
-    found = compared(0.75, 0.5, "float32")
-    assert marked(found, wrong=True).plain == "0.[750000000] ✗"
-    assert marked(found, wrong=False).plain == "0.[750000000]"
+    found = compare_digits(0.75, 0.5, "float32")
+    assert mark_digits(found, wrong=True).plain == "0.[750000000] ✗"
+    assert mark_digits(found, wrong=False).plain == "0.[750000000]"
 
 
 def test_the_example_of_a_node_is_a_tuple():

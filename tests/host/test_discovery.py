@@ -10,7 +10,7 @@ import pytest
 
 from compare_ag.host import requirements
 from compare_ag.host.discovery import SelectionError, discover
-from compare_ag.host.requirements import install_line, near
+from compare_ag.host.requirements import install_line, relative_path
 
 
 @pytest.fixture
@@ -168,10 +168,10 @@ def test_the_constraints_are_for_built_in_backends_run_from_the_source_tree(monk
 def test_a_path_is_shown_relative_only_below_the_current_folder(monkeypatch, tmp_path):
     (tmp_path / "ab").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert near(str(tmp_path / "ab" / "c")) == str(Path("ab", "c"))
+    assert relative_path(str(tmp_path / "ab" / "c")) == str(Path("ab", "c"))
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
-    assert near(str(tmp_path / "ab" / "c")) == str(tmp_path / "ab" / "c")
+    assert relative_path(str(tmp_path / "ab" / "c")) == str(tmp_path / "ab" / "c")
 
 
 def test_built_in_frameworks_are_installed_through_the_constraints(site):

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from compare_ag.worker.answering import MOST_CHARACTERS, MOST_VALUES, MalformedAnswerError, answered, evidence, source
+from compare_ag.worker.answering import MOST_CHARACTERS, MOST_VALUES, MalformedAnswerError, evidence, run_answer, source
 
 MODULE = '''
 import numpy as np
@@ -153,7 +153,7 @@ def test_an_attribute_of_a_helpers_name_is_no_helper(module):
 
 def test_what_ran_is_the_text_that_is_shown(module):
     """Also where taking off the indentation changes a text over several lines."""
-    found = answered(module.documented)
+    found = run_answer(module.documented)
     assert found.evidence == {"text": {"text": "two\nlines"}, "value": 6}
     assert '"""two\nlines"""' in found.code
     scope: dict[str, object] = {}
@@ -167,34 +167,34 @@ def test_a_function_whose_code_was_exchanged_still_runs_its_text(module):
         co_filename=before.co_filename, co_firstlineno=before.co_firstlineno
     )
     try:
-        assert answered(module.plain).evidence == {"value": [1.0, "inf"]}
+        assert run_answer(module.plain).evidence == {"value": [1.0, "inf"]}
     finally:
         module.plain.__code__ = before
 
 
 def test_prints_warnings_and_exceptions_are_outcomes(module):
-    found = answered(module.prints)
+    found = run_answer(module.prints)
     assert found.printed == "seen\n"
     assert found.warned == ["UserWarning: careful"]
-    raised = answered(module.raises).raised
+    raised = run_answer(module.raises).raised
     assert (raised.kind, raised.line) == ("ValueError", "ValueError: two lines")
-    assert answered(module.leaves).raised.kind == "SystemExit"
+    assert run_answer(module.leaves).raised.kind == "SystemExit"
 
 
 def test_a_flood_is_cut(module):
-    found = answered(module.floods)
+    found = run_answer(module.floods)
     assert len(found.printed) < MOST_CHARACTERS + 100
     assert found.printed.endswith("more characters]")
 
 
 def test_names_that_an_answer_sets_do_not_stay(module):
-    assert answered(module.global_changed).evidence == {"value": 4}
+    assert run_answer(module.global_changed).evidence == {"value": 4}
     assert module.FACTOR == 3
 
 
 def test_the_warning_filters_are_as_before(module):
     before = list(warnings.filters), warnings.showwarning
-    answered(module.prints)
+    run_answer(module.prints)
     assert (list(warnings.filters), warnings.showwarning) == before
 
 
@@ -210,13 +210,13 @@ def test_the_warning_filters_are_as_before(module):
     ],
 )
 def test_what_is_no_answer_says_why(make, said, module):
-    found = answered(make(module))
+    found = run_answer(make(module))
     assert said in found.flaw
     assert (found.code, found.evidence) == ("", {})
 
 
 def test_a_lambda_in_a_file_has_no_body_of_its_own():
-    assert "define it in a file, with def" in answered(lambda: {"value": 1}).flaw
+    assert "define it in a file, with def" in run_answer(lambda: {"value": 1}).flaw
 
 
 def test_evidence_is_plain_and_of_bounded_size():
@@ -252,6 +252,6 @@ def test_a_tolist_that_raises_is_the_answers_fault(module):
     module.Odd = Odd
     module.plain.__globals__["np"] = type("np", (), {"array": staticmethod(lambda _: Odd()), "inf": 1})
     try:
-        assert answered(module.plain).flaw == "gives evidence that cannot be read: OSError: no"
+        assert run_answer(module.plain).flaw == "gives evidence that cannot be read: OSError: no"
     finally:
         module.plain.__globals__["np"] = np

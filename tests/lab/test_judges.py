@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compare_ag.lab import QUESTIONS, Conclusion, Demonstration, Raised
-from compare_ag.lab.question import SLIPS, error, question, same, told
+from compare_ag.lab.question import SLIPS, as_text, error, question, same
 
 BOOM = Raised("RuntimeError", "RuntimeError: no")
 LACKS = Raised("AttributeError", "AttributeError: 'NoneType' object has no attribute 'zero_'")
@@ -23,7 +23,7 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
         ({"weight": True, "data": False, "of_weight": True, "of_data": False}, "weights and results"),
         ({"weight": True, "data": False, "of_weight": False, "of_data": False}, "weights alone"),
         ({"weight": True, "data": True, "of_weight": True, "of_data": True}, "everything"),
-        ({"weight": False, "data": False, "of_weight": False, "of_data": False}, "nobody"),
+        ({"weight": False, "data": False, "of_weight": False, "of_data": False}, "no tensor"),
         ({"weight": False, "data": True, "of_weight": False, "of_data": False}, UNLIKE),
     ],
     "nothing-requires-grad": [
@@ -41,8 +41,8 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     "kept-gradient": [
         ({"weight": [1.0], "result": None, "asked": [1.0]}, "leaves, on request"),
         ({"weight": [1.0], "result": None, "asked": None}, "leaves"),
-        ({"weight": [1.0], "result": [1.0], "asked": None}, "everybody"),
-        ({"weight": None, "result": None, "asked": None}, "nobody"),
+        ({"weight": [1.0], "result": [1.0], "asked": None}, "all tensors"),
+        ({"weight": None, "result": None, "asked": None}, "no tensor"),
         ({"weight": None, "result": [1.0], "asked": None}, UNLIKE),
     ],
     "recorded": [
@@ -145,7 +145,7 @@ CASES: dict[str, list[tuple[dict[str, object] | Raised, str]]] = {
     "max-tie": [
         ({"gradient": [0.5, 0.5]}, "half each"), ({"gradient": [1.0, 0.0]}, "the first"),
         ({"gradient": [0.0, 1.0]}, "the last"), ({"gradient": [1.0, 1.0]}, "both: too much"),
-        ({"gradient": [0.0, 0.0]}, "nobody"), ({"gradient": [0.3, 0.7]}, UNLIKE),
+        ({"gradient": [0.0, 0.0]}, "neither"), ({"gradient": [0.3, 0.7]}, UNLIKE),
     ],
     "saturation": [
         ({"value": -math.inf, "gradient": math.nan}, "nan"), ({"value": -math.inf, "gradient": -math.inf}, "-inf"),
@@ -261,7 +261,7 @@ def test_what_is_long_is_cut():
     assert finding.cell == "500 operations"
     assert len(finding.sentence) == 600
     assert finding.sentence.endswith("…")
-    assert told([float(one) for one in range(100)]) == "[0, 1, 2, 3, 4, 5, 6, …, 99]"
+    assert as_text([float(one) for one in range(100)]) == "[0, 1, 2, 3, 4, 5, 6, …, 99]"
     assert len(found("integers", {"gradient": [2.0, 4.0], "dtype": "x" * 4000}).cell) == 40
 
 

@@ -166,8 +166,8 @@ def test_the_command_makes_the_same_problem_again(name, options, make_run):
     words = shlex.split(bisect_command(run, "wrong", problem_options(run)))
     assert words[:2] == ["compare-ag", "bisect"]
     given = dict(bisect.make_context("bisect", words[2:]).params)
-    for other in ("one", "other", "output", "as_json"):
-        del given[other]
+    for argument in ("first", "second", "output", "as_json"):
+        del given[argument]
     again = chosen_problem(**given)
     assert again.digest() == problem.digest()
     assert again.steps == problem.steps

@@ -93,7 +93,7 @@ def test_the_row_says_how_a_step_is_timed_and_what_was_judged(noisy):
 )
 def test_every_cell_says_what_is_known(noisy, changes, cell, shown):
     changed = with_cost(noisy, "numpy", **changes)
-    (row,) = [row for row in columns.timed(changed) if row.record.name == "numpy"]
+    (row,) = [row for row in columns.timed_rows(changed) if row.record.name == "numpy"]
     assert columns.TIMED[cell].cell(row) == shown
 
 
@@ -285,7 +285,7 @@ def test_figures_draw_backends_without_rank(noisy, monkeypatch):
 
     from compare_ag.report import figures
 
-    monkeypatch.setattr(figures, "_saved", lambda *arguments: arguments[0])
+    monkeypatch.setattr(figures, "_save", lambda *arguments: arguments[0])
     drawn = figures.figures(noisy, "png")
     labels = [label.get_text() for label in drawn["speed.png"].axes[0].get_yticklabels()]
     assert labels == ["numpy", "torch\ndisturbed", "mine", "cheat\nunranked"]

@@ -10,7 +10,7 @@ from rich.console import Console
 import compare_ag
 from compare_ag.problem import problem_by_name
 from compare_ag.report import tables, terminal
-from compare_ag.report.grid import drawn
+from compare_ag.report.grid import draw_table
 from compare_ag.verify import probe_points, reference_trajectory
 
 PROBLEM = "synthetic:n=30,d=3"
@@ -19,7 +19,7 @@ PROBLEM = "synthetic:n=30,d=3"
 def whole(found) -> str:
     """What `show` prints of a run, at any width."""
     console = Console(file=io.StringIO(), width=400, color_system=None)
-    console.print(drawn(tables.verdicts(found)))
+    console.print(draw_table(tables.verdicts(found)))
     return console.file.getvalue()
 
 

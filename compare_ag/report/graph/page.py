@@ -1,4 +1,4 @@
-"""The graphs as a file: the SVG alone, or in a page that stands by itself. Nothing is loaded, no script runs."""
+"""The graphs as a file: the SVG alone, or a complete HTML page, which loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ p{max-width:46rem}li{overflow-wrap:anywhere}
 
 
 def graph_page(document: GraphDocument) -> str:
-    """One HTML page, of a document with a graph to draw."""
+    """One HTML page. The document must have a graph to draw."""
     names = ", ".join(printable(graph.backend) for graph in document.graphs)
     title = escape(f"The graph of the loss: {names}")
-    said = "".join(
+    messages = "".join(
         f"<li><b>{escape(printable(graph.backend))}</b> ({escape(graph.status)}): "
         f"{escape(printable(graph.message))}</li>"
         for graph in document.graphs
@@ -33,7 +33,7 @@ def graph_page(document: GraphDocument) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
-        f"<p>{escape(heading(document))}. {escape(READING)}</p><ul>{said}</ul>"
+        f"<p>{escape(heading(document))}. {escape(READING)}</p><ul>{messages}</ul>"
         f"{f'<p>{escape(document.note)}</p>' if document.note else ''}"
         f'<div class="scroll" tabindex="0" role="region" aria-label="graph">{drawing}</div></body></html>\n'
     )

@@ -1,4 +1,4 @@
-"""Several graphs on common rows: nodes that carry the same quantity stand beside each other. Records in, layout out."""
+"""Several graphs on common rows: nodes that carry the same quantity stand beside each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from compare_ag.records.graphs import BackendGraph, GraphDocument, Numbers, Quan
 from compare_ag.text import printable
 
 Key: TypeAlias = tuple[float, str, int]
-"""(place, "", quantity), or (place, backend, node) of a node that carries none: just before what is made of it"""
+"""(place, "", quantity), or (place, backend, node) of a node without a quantity, just before the nodes that use it"""
 
 READING = (
     "One column for each backend, one row for each quantity: boxes on a row carry the same numbers, whatever they are "
@@ -20,47 +20,47 @@ READING = (
 
 
 class GraphRow(NamedTuple):
-    """One quantity, or one node that carries none, with the nodes of each backend that stand in it."""
+    """One quantity, or one node without a quantity, with the nodes of each backend in this row."""
 
     quantity: Quantity | None
     cells: dict[str, list[int]]
 
 
 def heading(document: GraphDocument) -> str:
-    """What was asked, in a line."""
+    """The problem and the step of the graph, in a line."""
     l2 = f", l2 {document.l2:.6g}" if document.l2 else ""
     size = f"{document.examples} examples, {document.features} features"
     when = f"after {document.step} updates" if document.step else "at the start"
     return f"{printable(document.problem)}: {size}, {document.loss} form{l2}, {document.dtype}, {when}"
 
 
-def shown(document: GraphDocument) -> list[BackendGraph]:
-    """The graphs that there are."""
+def recorded_graphs(document: GraphDocument) -> list[BackendGraph]:
+    """The graphs that the backends recorded."""
     return [graph for graph in document.graphs if graph.nodes]
 
 
 def rows(document: GraphDocument) -> list[GraphRow]:
-    """Inputs above what is made of them, in every graph at once; where that leaves a choice, the order of forward.
+    """Inputs above the nodes that use them, in every graph at once; where several orders do, the order of forward.
 
-    Where two graphs contradict each other (a node has been taken for another), the order of forward decides.
+    Where two graphs contradict each other (a node was matched to a wrong quantity), the order of forward decides.
     """
     cells: dict[Key, dict[str, list[int]]] = {}
     before: dict[Key, set[Key]] = {}
-    for graph in shown(document):
+    for graph in recorded_graphs(document):
         keys = _keys(graph)
         for i, (key, node) in enumerate(zip(keys, graph.nodes, strict=True)):
             cells.setdefault(key, {}).setdefault(graph.backend, []).append(i)
-            before.setdefault(key, set()).update({keys[one] for one in node.inputs} - {key})
+            before.setdefault(key, set()).update({keys[j] for j in node.inputs} - {key})
     return [GraphRow(None if key[1] else document.quantities[key[2]], cells[key]) for key in _in_order(before)]
 
 
 def _keys(graph: BackendGraph) -> list[Key]:
-    """One for each node."""
+    """The key of each node."""
     places = [float("inf") if node.quantity is None else float(node.quantity) for node in graph.nodes]
     for i in reversed(range(len(graph.nodes))):
-        for one in graph.nodes[i].inputs:
-            if graph.nodes[one].quantity is None:
-                places[one] = min(places[one], places[i] - 0.5)
+        for j in graph.nodes[i].inputs:
+            if graph.nodes[j].quantity is None:
+                places[j] = min(places[j], places[i] - 0.5)
     return [
         (place, graph.backend, i) if node.quantity is None else (place, "", node.quantity)
         for i, (place, node) in enumerate(zip(places, graph.nodes, strict=True))
@@ -68,7 +68,7 @@ def _keys(graph: BackendGraph) -> list[Key]:
 
 
 def _in_order(before: dict[Key, set[Key]]) -> list[Key]:
-    """Kahn's algorithm, the smallest key first; where a cycle stops it, the smallest goes all the same."""
+    """Kahn's algorithm, the smallest key first; in a cycle the smallest key of all comes next."""
     after: dict[Key, list[Key]] = {key: [] for key in before}
     for key, origins in before.items():
         for origin in origins:
@@ -95,13 +95,13 @@ def _in_order(before: dict[Key, set[Key]]) -> list[Key]:
 
 
 def number(value: float | str) -> str:
-    """Six significant digits; a minus as typographers write it."""
+    """Six significant digits, with the typographic minus."""
     text = f"{float(value):.6g}".replace("e-0", "e-").replace("e+0", "e")
     return text.replace("-", "−") if float(value) else "0"
 
 
 def vector(numbers: Numbers) -> list[str]:
-    """All numbers as words, rows of a matrix in brackets; of a long array its first ones and its norm."""
+    """All numbers as words, rows of a matrix in brackets; of a long array the first numbers and the norm."""
     words = [number(value) for value in numbers.values]
     if not numbers.whole:
         return [*words[:3], "…", f"‖·‖ {number(numbers.norm)}"]
@@ -111,7 +111,7 @@ def vector(numbers: Numbers) -> list[str]:
     return [f"[{' '.join(words[i : i + width])}]" for i in range(0, len(words), width or 1)]
 
 
-def wrapped(words: list[str], width: int, most: int = 20) -> list[str]:
+def wrap_words(words: list[str], width: int, most: int = 20) -> list[str]:
     """Words in lines of at most ``width`` characters; a longer word is cut."""
     lines: list[str] = []
     for word in words:
@@ -129,11 +129,11 @@ def shape(numbers: Numbers | None) -> str:
 
 
 def times(ratio: float | str | None) -> str:
-    """How far off, in tolerances."""
+    """The error in tolerances."""
     return f"{float(ratio or 0):.2g} × its tolerance"
 
 
 def label(text: str, width: int) -> str:
-    """A stranger's name, cut to ``width``."""
+    """A plugin's name, cut to ``width``."""
     safe = printable(text)
     return safe if len(safe) <= width else safe[: width - 1] + "…"

@@ -1,8 +1,9 @@
-"""The graphs of several backends side by side as one SVG: what corresponds stands on one row, the loss at the bottom.
+"""The graphs of several backends side by side as one SVG: equal quantities stand on one row, the loss at the bottom.
 
-Inline-able: no script, nothing loaded, classes and ids begin with ``cag-graph-``. Its colours are CSS variables of
-``.cag-graph`` for light and dark, which a page may set itself. It has its natural size in pixels, for on a phone one
-scrolls: put it into an element with ``overflow-x: auto``. Plugins' strings are escaped and cut.
+A page may contain it: it has no script and loads nothing, classes and ids begin with ``cag-graph-``. Its colours are
+CSS variables of ``.cag-graph`` for light and dark, which a page may set itself. It has its natural size in pixels and
+is not scaled down; put it into an element with ``overflow-x: auto``, which lets a phone scroll. Plugins' strings are
+escaped and cut.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from typing import NamedTuple
 
 from compare_ag.records import Run
 from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, Numbers, Quantity, read_graphs
-from compare_ag.report.graph.rows import READING, GraphRow, heading, label, rows, shape, shown, times, vector, wrapped
+from compare_ag.report.graph.rows import (
+    READING,
+    GraphRow,
+    heading,
+    label,
+    recorded_graphs,
+    rows,
+    shape,
+    times,
+    vector,
+    wrap_words,
+)
 from compare_ag.text import printable
 
 FIRST = 300
@@ -54,7 +66,7 @@ class _Line(NamedTuple):
     text: str
     kind: str
     right: str = ""
-    """beside it, at the other end of the box"""
+    """text at the other end of the box"""
 
 
 class _Placed(NamedTuple):
@@ -76,7 +88,7 @@ def graph_svg(run: Run) -> str | None:
 
 def draw(document: GraphDocument) -> str | None:
     """One ``<svg>`` of its natural size; None where no backend has a graph."""
-    graphs = shown(document)
+    graphs = recorded_graphs(document)
     if not graphs:
         return None
     table = rows(document)
@@ -127,18 +139,18 @@ class _Drawing:
         return box
 
     def _lanes(self, graph: BackendGraph, column: int) -> tuple[list[tuple[int, int, int | None]], int]:
-        """Edges (from, to, lane), and how many lanes; None: the two boxes are neighbours, and the line is straight."""
+        """(edges (from, to, lane), count of lanes). Lane None: the boxes are neighbours, and the line is straight."""
         order = sorted(range(len(graph.nodes)), key=lambda i: self._box(column, i).top)
         rank = {i: place for place, i in enumerate(order)}
         edges = sorted(
-            ((one, i) for i, node in enumerate(graph.nodes) for one in node.inputs),
+            ((j, i) for i, node in enumerate(graph.nodes) for j in node.inputs),
             key=lambda edge: abs(rank[edge[1]] - rank[edge[0]]),
         )
         taken: list[list[tuple[int, int]]] = []
-        found: list[tuple[int, int, int | None]] = []
+        routes: list[tuple[int, int, int | None]] = []
         for start, end in edges:
             if rank[end] == rank[start] + 1:
-                found.append((start, end, None))
+                routes.append((start, end, None))
                 continue
             span = min(rank[start], rank[end]), max(rank[start], rank[end])
             free = (k for k, used in enumerate(taken) if all(span[1] <= low or high <= span[0] for low, high in used))
@@ -146,16 +158,16 @@ class _Drawing:
             if lane == len(taken):
                 taken.append([])
             taken[lane].append(span)
-            found.append((start, end, lane))
-        return found, len(taken)
+            routes.append((start, end, lane))
+        return routes, len(taken)
 
     # --- drawing ---
 
     def text(self) -> str:
-        """The whole."""
+        """The complete SVG."""
         names = ", ".join(printable(graph.backend) for graph in self.graphs)
         title = f"The graph of the loss as {names} recorded it"
-        said = f"{heading(self.document)}. {READING} " + " ".join(
+        description = f"{heading(self.document)}. {READING} " + " ".join(
             f"{printable(graph.backend)}: {printable(graph.message)}." for graph in self.graphs
         )
         self._bands()
@@ -165,7 +177,7 @@ class _Drawing:
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="cag-graph" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="cag-graph-title cag-graph-desc">'
-            f'<title id="cag-graph-title">{escape(title)}</title><desc id="cag-graph-desc">{escape(said)}</desc>'
+            f'<title id="cag-graph-title">{escape(title)}</title><desc id="cag-graph-desc">{escape(description)}</desc>'
             f"<style>{STYLE}</style>{''.join(self.parts)}</svg>"
         )
 
@@ -227,11 +239,11 @@ class _Drawing:
         )
 
 
-# --- what stands in a cell ----------------------------------------------------------------------------------
+# --- content of a cell --------------------------------------------------------------------------------------
 
 
 def _message(graph: BackendGraph) -> list[str]:
-    return wrapped(printable(graph.message).split(), int(BOX / CHARACTER), most=6)
+    return wrap_words(printable(graph.message).split(), int(BOX / CHARACTER), most=6)
 
 
 def _quantity(quantity: Quantity | None) -> list[_Line]:
@@ -239,7 +251,7 @@ def _quantity(quantity: Quantity | None) -> list[_Line]:
     if quantity is None:
         return [_Line("?", "name"), _Line("no named quantity", "soft")]
     lines = [_Line(quantity.symbol, "name")]
-    lines += [_Line(line, "soft") for line in wrapped(quantity.meaning.split(), width)]
+    lines += [_Line(line, "soft") for line in wrap_words(quantity.meaning.split(), width)]
     lines += _numbers("= ", quantity.value, "number", width)
     if quantity.gradient is not None:
         lines += _numbers("∂ ", quantity.gradient, "slope", width)
@@ -261,5 +273,5 @@ def _node(node: GraphNode) -> list[_Line]:
 
 
 def _numbers(mark: str, numbers: Numbers, kind: str, width: int) -> list[_Line]:
-    lines = wrapped(vector(numbers), width - len(mark)) or ["(empty)"]
+    lines = wrap_words(vector(numbers), width - len(mark)) or ["(empty)"]
     return [_Line((mark if not n else " " * len(mark)) + line, kind) for n, line in enumerate(lines)]

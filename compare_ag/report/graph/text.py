@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, Numbers
-from compare_ag.report.graph.rows import heading, label, number, rows, shape, shown, times, vector, wrapped
+from compare_ag.report.graph.rows import heading, label, number, recorded_graphs, rows, shape, times, vector, wrap_words
 from compare_ag.report.grid import Grid
 from compare_ag.text import printable
 
@@ -21,8 +21,8 @@ STATUS = {"ok": "green", "disagree": "bold red", "undecidable": "yellow", "not-o
 
 
 def graph_text(document: GraphDocument) -> RenderableType:
-    """Everything about the graphs, for people."""
-    graphs = shown(document)
+    """The complete report on the graphs for the terminal."""
+    graphs = recorded_graphs(document)
     parts: list[RenderableType] = [Text(heading(document), style="bold"), *_messages(document), Text()]
     if graphs:
         parts += [_Trees(document, graphs), Text(), _names(document, graphs), Text(), Text(_LEGEND, style="dim")]
@@ -68,17 +68,17 @@ class _Trees:
 
 
 def _tree(document: GraphDocument, graph: BackendGraph, width: int) -> Iterator[Text]:
-    """From the loss down, drawn as git draws history: the largest branch goes on in its line, the others leave it.
+    """A tree from the loss down, drawn as git draws history: the largest branch continues its line.
 
-    A library's tree indents every step, and a loss is a chain: twelve steps deep, nothing is left of the line. A node
-    that several others are made of is shown once; on the longest way to it, where one of them leads to the other.
+    A library's tree indents every step, and a loss is a long chain: after twelve steps no room is left on the line. A
+    node that several nodes use is shown once, on the longest path to it where one of them leads to another.
     """
     yield Text(printable(graph.backend), style="bold underline")
     sizes, behind = _sizes(graph)
     seen: set[int] = set()
     waiting = [(next(i for i, node in enumerate(graph.nodes) if node.role == "loss"), "", "")]
-    while waiting:  # depth first, without recursion: a stranger's graph may be deep
-        i, head, rest = waiting.pop()  # ~i: i is shown further down
+    while waiting:  # depth first, without recursion: a plugin's graph may be deeper than Python's stack
+        i, head, indent = waiting.pop()  # ~i: i is shown further down
         if i in seen or i < 0:
             node = graph.nodes[i if i >= 0 else ~i]
             yield Text.assemble((head, "dim"), "↑ " if i >= 0 else "↓ ", *_name(document, node, width - len(head) - 2))
@@ -86,28 +86,28 @@ def _tree(document: GraphDocument, graph: BackendGraph, width: int) -> Iterator[
         seen.add(i)
         node = graph.nodes[i]
         yield Text.assemble((head, "dim"), "● ", *_name(document, node, width - len(head) - 2))
-        below = sorted(node.inputs, key=lambda one: (sizes[one], one))
+        below = sorted(node.inputs, key=lambda j: (sizes[j], j))
         line = "│ " if below else "  "
-        for text, style in _details(node, width - len(rest) - 2):
-            yield Text.assemble((rest + line, "dim"), (text, style))
+        for text, style in _details(node, width - len(indent) - 2):
+            yield Text.assemble((indent + line, "dim"), (text, style))
         if below:
-            waiting.append((below[-1], rest, rest))
+            waiting.append((below[-1], indent, indent))
             later = behind[below[-1]]
             waiting += [
-                (~one if later >> one & 1 and one not in seen else one, rest + "├─", rest + "│ ")
-                for one in reversed(below[:-1])
+                (~j if later >> j & 1 and j not in seen else j, indent + "├─", indent + "│ ")
+                for j in reversed(below[:-1])
             ]
 
 
 def _sizes(graph: BackendGraph) -> tuple[list[int], list[int]]:
-    """How many nodes each is made of, itself included, and which: as the bits of a number."""
+    """(sizes, nodes) of what each node depends on, itself included: a count, and a number whose bits are the nodes."""
     behind: list[int] = []
-    for i, node in enumerate(graph.nodes):  # inputs stand before what is made of them
-        found = 1 << i
-        for one in node.inputs:
-            found |= behind[one]
-        behind.append(found)
-    return [one.bit_count() for one in behind], behind
+    for i, node in enumerate(graph.nodes):  # inputs stand before the nodes that use them
+        reachable = 1 << i
+        for j in node.inputs:
+            reachable |= behind[j]
+        behind.append(reachable)
+    return [nodes.bit_count() for nodes in behind], behind
 
 
 def _name(document: GraphDocument, node: GraphNode, width: int) -> list[tuple[str, str]]:
@@ -121,7 +121,7 @@ def _name(document: GraphDocument, node: GraphNode, width: int) -> list[tuple[st
 def _details(node: GraphNode, width: int) -> Iterator[tuple[str, str]]:
     for mark, numbers, style in (("= ", node.value, ""), ("∂ ", node.gradient, "magenta")):
         if numbers is not None:
-            for n, line in enumerate(wrapped(vector(numbers), max(10, width - 2)) or ["(empty)"]):
+            for n, line in enumerate(wrap_words(vector(numbers), max(10, width - 2)) or ["(empty)"]):
                 yield (mark if not n else "  ") + line, style
     for what, ratio in (("value", node.value_ratio), ("gradient", node.gradient_ratio)):
         if ratio is not None and not float(ratio) <= 1.0:
@@ -133,7 +133,7 @@ def _words(numbers: Numbers) -> str:
 
 
 def _names(document: GraphDocument, graphs: list[BackendGraph]) -> Grid:
-    """One row for each quantity: what each backend calls it."""
+    """A row for each quantity, with the name that each backend gives it."""
     named = {graph.backend: graph for graph in graphs}
     grid = Grid("quantity", *(printable(name) for name in named), "exact", words=1 + len(named))
     for row in rows(document):

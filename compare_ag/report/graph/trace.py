@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compare_ag.records.graphs import BackendGraph, GraphNode, Numbers, Pair, StepRecord, TraceDocument
-from compare_ag.report.digits import compared, marked, written
+from compare_ag.report.digits import compare_digits, format_like, mark_digits
 from compare_ag.report.graph.rows import GraphRow, heading, rows
 from compare_ag.report.graph.text import STATUS
 from compare_ag.report.grid import Grid
@@ -16,7 +16,7 @@ from compare_ag.report.units import fraction
 from compare_ag.text import printable
 
 ENTRIES = 8
-"""numbers of one value that get a row each; of more, the 2-norm"""
+"""values of a quantity that get a row each; a larger quantity is shown by its 2-norm"""
 
 _LEGEND = (
     "Digits in [brackets] differ from the exact number, rounded once to {dtype}: that is rounding, and no fault, but "
@@ -25,7 +25,7 @@ _LEGEND = (
 
 
 def slow_motion(document: TraceDocument) -> RenderableType:
-    """Everything about one step, for people."""
+    """The complete report on one step for the terminal."""
     graph = document.graph
     rate = f"learning rate {document.learning_rate:.6g}"
     parts: list[RenderableType] = [
@@ -36,7 +36,9 @@ def slow_motion(document: TraceDocument) -> RenderableType:
         ),
     ]
     for step, own in zip(document.steps, graph.graphs, strict=True):
-        ratios = [fraction(one) for one in (step.loss_ratio, step.gradient_ratio, step.update_ratio) if one is not None]
+        ratios = [
+            fraction(ratio) for ratio in (step.loss_ratio, step.gradient_ratio, step.update_ratio) if ratio is not None
+        ]
         how = f" ({' / '.join(ratios)} of the tolerance)" if step.status == "ok" and ratios else ""
         parts.append(_message(step.backend, step.status, step.message + how))
         if own.status not in ("ok", step.status):
@@ -46,8 +48,8 @@ def slow_motion(document: TraceDocument) -> RenderableType:
     return Group(*parts)
 
 
-def _message(name: str, status: str, said: str) -> Text:
-    return Text.assemble((printable(name), "bold"), "  ", (status, STATUS.get(status, "red")), "  ", printable(said))
+def _message(name: str, status: str, text: str) -> Text:
+    return Text.assemble((printable(name), "bold"), "  ", (status, STATUS.get(status, "red")), "  ", printable(text))
 
 
 def _table(document: TraceDocument) -> Grid:
@@ -60,24 +62,24 @@ def _table(document: TraceDocument) -> Grid:
         for line in lines:
             grid.add_row(*line)
 
-    section("weights", [[label, exact, *[""] * len(names)] for label, exact in _given(document.before)])
+    section("weights", [[label, exact, *[""] * len(names)] for label, exact in _given_values(document.before)])
     table = rows(document.graph)
     section("forward", [line for row in table for line in _row(document, row, "value")])
-    section("loss", _lines("f", document.exact.loss, [_own(one.loss, one.loss_ratio) for one in document.steps]))
+    section("loss", _lines("f", document.exact.loss, [_own(step.loss, step.loss_ratio) for step in document.steps]))
     section("backward", [line for row in reversed(table) for line in _row(document, row, "gradient")])
     section("gradient", list(_pairs(document, "∂f/∂", "gradient", "gradient_ratio")))
     section("update", list(_pairs(document, "", "after", "update_ratio")))
     return grid
 
 
-def _given(pair: Pair) -> Iterator[tuple[str, str]]:
+def _given_values(pair: Pair) -> Iterator[tuple[str, str]]:
     for symbol, numbers in (("w", pair.w), ("b", pair.b)):
         for label, value in _entries(symbol, numbers):
-            yield label, written(value, value, numbers.dtype)
+            yield label, format_like(value, value, numbers.dtype)
 
 
 def _entries(symbol: str, numbers: Numbers) -> list[tuple[str, float]]:
-    """One for each number, or one for the norm of many."""
+    """(label, number) for each number of a small quantity, or for the norm of a large one."""
     if numbers.size > ENTRIES:
         return [(f"‖{symbol}‖", float(numbers.norm))]
     if not numbers.shape:
@@ -99,20 +101,20 @@ def _lines(symbol: str, exact: Numbers | None, owns: list[Own]) -> list[list[str
         return []
     lines: list[list[str | Text]] = []
     for i, (label, value) in enumerate(_entries(symbol, exact)):
-        cells: list[str | Text] = [label, written(value, value, exact.dtype)]
+        cells: list[str | Text] = [label, format_like(value, value, exact.dtype)]
         for numbers, wrong in owns:
-            found = None if numbers is None or numbers.shape != exact.shape else _entries(symbol, numbers)[i][1]
-            if found is None:
+            own_value = None if numbers is None or numbers.shape != exact.shape else _entries(symbol, numbers)[i][1]
+            if own_value is None:
                 cells.append("")
                 continue
-            shown = compared(found, value, exact.dtype)
-            cells.append(marked(shown, wrong=wrong and bool(shown.different)))
+            shown = compare_digits(own_value, value, exact.dtype)
+            cells.append(mark_digits(shown, wrong=wrong and bool(shown.different)))
         lines.append(cells)
     return lines
 
 
 def _row(document: TraceDocument, row: GraphRow, what: str) -> list[list[str | Text]]:
-    """A quantity of forward, or its gradient in backward; what was given is not computed, and w and b come later."""
+    """A quantity of forward, or its gradient in backward, without given quantities and without w and b, shown later."""
     if row.quantity is None:
         return []
     owns: list[Own] = []
@@ -148,7 +150,7 @@ def _pairs(document: TraceDocument, before: str, what: str, ratio: str) -> Itera
 
 
 def _arrivals(document: TraceDocument) -> Iterator[Text]:
-    """In which order each backend's gradients arrived."""
+    """The order in which each backend's gradients arrived."""
     for graph in document.graph.graphs:
         order = _order(graph)
         if order:

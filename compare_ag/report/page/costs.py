@@ -1,4 +1,4 @@
-"""Charts of what it cost: times of blocks, ratios, phases, the first steps, memory, and accuracy against cost."""
+"""Charts of the costs: times of blocks, ratios, phases, the first steps, memory, and accuracy against cost."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from compare_ag.compare.numbers import blocks
 from compare_ag.records import Run
 from compare_ag.report import cells, tables
-from compare_ag.report.page.packing import Array, Packer, thinned
+from compare_ag.report.page.packing import Array, Packer, thin_places
 from compare_ag.report.page.series import ROW, Chart, axis_of, course, orders_of, reach, rows_of, thinning_note
 from compare_ag.report.units import seconds, size
 from compare_ag.speed.blocks import launch_log_time
 
 MOST_BLOCKS = 4000
-"""of all backends together: each is a mark of its own"""
+"""limit for all backends together, because each block is a mark of its own"""
 MOST_PAIRS = 15
 
 
 def _marks(run: Run, name: str) -> tuple[Array, Array, int, int]:
     """Seconds per step of every block that counts (n,), its launch (n,), how many launches, how many blocks do not.
 
-    No blocks where no raw times are there.
+    The arrays are empty where the run has no raw times.
     """
     own = blocks(run, name)
     if own is not None:
@@ -48,7 +48,7 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         each, launch, launches, interrupted = _marks(run, name)
         left_out += interrupted
         if len(each):
-            at = thinned(each, max(200, MOST_BLOCKS // len(costs)))
+            at = thin_places(each, max(200, MOST_BLOCKS // len(costs)))
             thin |= len(at) < len(each)
             lanes = row + 0.02 + 0.43 * (launch[at] + 0.5) / launches
             series.append(
@@ -92,14 +92,14 @@ def speed_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         notes.append(
             f"{what.capitalize()} are thinned evenly with all extremes kept; the run directory holds them all."
         )
-    told = "; ".join(
+    description = "; ".join(
         " ".join(filter(None, (name, seconds(cost.step.value), f"({cells.span(cost.step)})", cells.no_rank(cost))))
         for name, cost in costs.items()
     )
     yield {
         "id": "speed",
         "title": title,
-        "alt": f"Strip plot of the time per step, a row for each backend. {told}.",
+        "alt": f"Strip plot of the time per step, a row for each backend. {description}.",
         "x": axis_of("time per step", "log", "s", toggle=True),
         "y": rows_of(list(costs)),
         "series": series,
@@ -143,7 +143,7 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     lines = [{"at": 1.0, "dash": "solid"}]
     if speed.noise_floor is not None:
         lines += [{"at": 1 + speed.noise_floor, "dash": "dot"}, {"at": 1 / (1 + speed.noise_floor), "dash": "dot"}]
-    told = "; ".join(
+    description = "; ".join(
         f"{pair.backend} over {pair.baseline} {cells.times(pair.ratio.value)} "
         f"({cells.span(pair.ratio, ratio=True)}), {pair.verdict}"
         for pair in pairs
@@ -151,7 +151,7 @@ def ratios_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     yield {
         "id": "ratios",
         "title": "Ratio of times per step" + (", with simultaneous intervals" if measured else ""),
-        "alt": f"Dot plot{' with intervals' if measured else ''}. {told}.",
+        "alt": f"Dot plot{' with intervals' if measured else ''}. {description}.",
         "x": axis_of("time of the first / time of the second", "log", toggle=True),
         "y": rows_of([f"{pair.backend} / {pair.baseline}" for pair in pairs]),
         "series": series,
@@ -178,7 +178,7 @@ def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
         _stack(phase, part, [phases[phase].value for phases in known.values()], len(known))
         for part, phase in enumerate(cells.PHASES)
     ]
-    told = "; ".join(
+    description = "; ".join(
         f"{name}: " + ", ".join(f"{phase} {seconds(phases[phase].value)}" for phase in cells.PHASES)
         for name, phases in known.items()
     )
@@ -188,7 +188,7 @@ def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     yield {
         "id": "phases",
         "title": "Phases of a step, stacked",
-        "alt": f"Stacked bars of seconds per step. {told}.",
+        "alt": f"Stacked bars of seconds per step. {description}.",
         "x": axis_of("seconds per step", unit="s"),
         "y": rows_of(list(known)),
         "series": series,
@@ -201,16 +201,16 @@ def phases_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
 def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     """The first steps of a fresh process, one by one, and the steady state."""
     series: list[dict[str, Any]] = []
-    told = []
+    descriptions = []
     for name, cost in cells.costs(run).items():
         steps = run.arrays(name).get("first_step_ns")
         if steps is None or not steps.size:
             continue
-        watched = (steps >= 0).all(axis=0)  # -1 stands where a launch was watched for fewer steps than another
+        watched = (steps >= 0).all(axis=0)  # -1 marks the steps that this launch did not watch but another did
         typical = np.median(steps[:, watched], axis=0) * 1e-9
         if not len(typical):
             continue
-        at = thinned(typical)
+        at = thin_places(typical)
         line = course(packer, name, orders_of(run)[name], typical, at)
         line["x"] = {"array": packer.add(at + 1)}
         series.append(line)
@@ -223,13 +223,13 @@ def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
                 "y": [cost.step.value, cost.step.value],
             }
         )
-        told.append(f"{name}: first {seconds(float(typical[0]))}, steady {seconds(cost.step.value)}")
+        descriptions.append(f"{name}: first {seconds(float(typical[0]))}, steady {seconds(cost.step.value)}")
     if not series:
         return
     yield {
         "id": "first-steps",
         "title": "First call against steady state",
-        "alt": f"Line chart of the time of each of the first steps of a fresh process. {'; '.join(told)}.",
+        "alt": f"Line chart of the time of each of the first steps of a fresh process. {'; '.join(descriptions)}.",
         "x": axis_of("step of a fresh process", "log", toggle=True),
         "y": axis_of("seconds", "log", "s", toggle=True),
         "series": series,
@@ -244,21 +244,21 @@ def first_steps_chart(run: Run, packer: Packer) -> Iterator[Chart]:
 
 
 def memory_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
-    """What a fresh worker holds, stacked."""
+    """The memory of a fresh worker, stacked."""
     known = {name: record.memory for name, record in run.records.items() if record.memory is not None}
     if not known:
         return
     parts = {
-        "Python and worker": [float(one.start_bytes) for one in known.values()],
-        "import": [float(max(0, one.import_bytes)) for one in known.values()],
-        "data": [float(max(0, one.data_bytes)) for one in known.values()],
-        "training": [float(max(0, one.training_bytes or 0)) for one in known.values()],
+        "Python and worker": [float(usage.start_bytes) for usage in known.values()],
+        "import": [float(max(0, usage.import_bytes)) for usage in known.values()],
+        "data": [float(max(0, usage.data_bytes)) for usage in known.values()],
+        "training": [float(max(0, usage.training_bytes or 0)) for usage in known.values()],
     }
     yield {
         "id": "memory",
         "title": "Memory of a fresh worker, stacked up to what training needs",
         "alt": "Stacked bars of resident memory. "
-        + "; ".join(f"{name}: peak {size(one.peak_bytes)}" for name, one in known.items())
+        + "; ".join(f"{name}: peak {size(usage.peak_bytes)}" for name, usage in known.items())
         + ".",
         "x": axis_of("bytes", unit="B"),
         "y": rows_of(list(known)),
@@ -288,16 +288,18 @@ def accuracy_chart(run: Run, _packer: Packer) -> Iterator[Chart]:
     ]
     lowest = min(0.0, *(digits for *_, digits in known))
     dtype = run.manifest.problem.dtype
-    held = -math.log10(float(np.finfo(dtype).eps) / 2)
-    told = "; ".join(f"{name}: {digits:.1f} digits at {seconds(cost.step.value)}" for name, cost, digits in known)
+    most_digits = -math.log10(float(np.finfo(dtype).eps) / 2)
+    description = "; ".join(
+        f"{name}: {digits:.1f} digits at {seconds(cost.step.value)}" for name, cost, digits in known
+    )
     yield {
         "id": "accuracy",
         "title": "Digits kept against time per step",
-        "alt": f"Scatter chart of digits kept in the final weights over time per step. {told}.",
+        "alt": f"Scatter chart of digits kept in the final weights over time per step. {description}.",
         "x": axis_of("time per step", "log", "s"),
-        "y": axis_of("digits of the reference's final weights", range=[lowest, held + 1.5]),
+        "y": axis_of("digits of the reference's final weights", range=[lowest, most_digits + 1.5]),
         "series": series,
-        "levels": [{"at": held, "label": f"all that {dtype} can hold"}],
+        "levels": [{"at": most_digits, "label": f"all that {dtype} can hold"}],
         "height": 380,
         "zoom": False,
         "notes": [

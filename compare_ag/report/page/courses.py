@@ -1,4 +1,4 @@
-"""Charts of what was computed: the losses over each other, how far they are from the reference, the final weights."""
+"""Charts of the computed numbers: the losses over each other, their distance from the reference, the final weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from compare_ag.records import JUDGED, Run
 from compare_ag.report import cells
-from compare_ag.report.page.packing import Array, Packer, thinned
+from compare_ag.report.page.packing import Array, Packer, thin_places
 from compare_ag.report.page.series import Chart, axis_of, course, thinning_note
 from compare_ag.report.units import difference
 
 STRETCHES = 120
-"""of a noisy course, each shown by its largest value"""
+"""stretches of a noisy course; each is shown by its largest value"""
 
 
 def _courses(run: Run) -> Iterator[tuple[str, int, Array]]:
-    """(words, look, losses) of each backend that trained, its own fused step apart."""
+    """(label, look, losses) of each backend that trained; its own fused step is a course of its own."""
     for look, (name, record) in enumerate(run.records.items()):
         arrays = run.arrays(name) if record.status in JUDGED else {}
         for key, how in (("losses", ""), ("fused_losses", ", fused step")):
@@ -28,13 +28,13 @@ def _courses(run: Run) -> Iterator[tuple[str, int, Array]]:
 
 def losses_chart(run: Run, packer: Packer) -> Iterator[Chart]:
     """All losses over each other, on the reference with its tolerance."""
-    series = [course(packer, name, look, values, thinned(values)) for name, look, values in _courses(run)]
+    series = [course(packer, name, look, values, thin_places(values)) for name, look, values in _courses(run)]
     if not series:
         return
-    said = ""
+    ends = ""
     if run.reference:
         values, tolerance = run.reference["losses"], run.reference["loss_tolerance"]
-        at = thinned(values)
+        at = thin_places(values)
         width = np.where(np.isfinite(tolerance[at]), tolerance[at], np.nan)
         with np.errstate(over="ignore", invalid="ignore"):
             low, high = values[at] - width, values[at] + width
@@ -49,15 +49,15 @@ def losses_chart(run: Run, packer: Packer) -> Iterator[Chart]:
         series = [band, course(packer, "reference", "reference", values, at), *series]
         known = np.flatnonzero(np.isfinite(values))
         if len(known):
-            said = (
+            ends = (
                 f" The reference goes from {float(values[known[0]]):.4g} at step {known[0]} to "
                 f"{float(values[known[-1]]):.4g} at step {known[-1]}."
             )
-    drawn = len([one for one in series if isinstance(one["look"], int)])
+    drawn = len([line for line in series if isinstance(line["look"], int)])
     yield {
         "id": "losses",
         "title": "Loss over steps",
-        "alt": f"Line chart of the loss of {_count(drawn)} over {run.manifest.problem.steps} steps.{said}",
+        "alt": f"Line chart of the loss of {_count(drawn)} over {run.manifest.problem.steps} steps.{ends}",
         "x": axis_of("step", toggle=True),
         "y": axis_of("loss", toggle=True),
         "series": series,
@@ -95,12 +95,12 @@ def difference_chart(run: Run, packer: Packer) -> Iterator[Chart]:
             equal.append(name)
             continue
         worst.append(f"{name} at most {difference(float(np.nanmax(np.where(np.isfinite(off), off, np.nan))))}")
-        at = thinned(off)
+        at = thin_places(off)
         cloud = course(packer, name, look, _in_half_the_size(off), at)
         series += [{**cloud, "draw": "cloud"}, course(packer, name, look, off, _peaks(off, at))]
     bound = np.where(np.isfinite(tolerance) & (tolerance > 0), tolerance, np.nan)
     if np.isfinite(bound).any():
-        series.insert(0, course(packer, "tolerance", "bound", _in_half_the_size(bound), thinned(bound)))
+        series.insert(0, course(packer, "tolerance", "bound", _in_half_the_size(bound), thin_places(bound)))
     if not series:
         return
     notes = [
@@ -136,18 +136,18 @@ def weights_charts(run: Run, packer: Packer) -> Iterator[Chart]:
         return {**course(packer, name, look, w, at), "draw": "dots"}
 
     if reference is not None:
-        values.append(dots("reference", "reference", reference, thinned(reference)))
+        values.append(dots("reference", "reference", reference, thin_places(reference)))
     for look, (name, record) in enumerate(run.records.items()):
         w = run.arrays(name).get("final_w") if record.status in JUDGED else None
         if w is None or w.shape != (features,):
             continue
-        values.append(dots(name, look, w, thinned(w)))
+        values.append(dots(name, look, w, thin_places(w)))
         if reference is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 away = np.abs(w.astype(np.float64) - reference)
             away = np.where(away > 0, away, np.nan)
             if np.isfinite(away).any():
-                off.append(dots(name, look, away, thinned(away)))
+                off.append(dots(name, look, away, thin_places(away)))
     if values:
         yield {
             "id": "weights",
@@ -175,7 +175,7 @@ def weights_charts(run: Run, packer: Packer) -> Iterator[Chart]:
 
 
 def _in_half_the_size(values: Array) -> Array:
-    """In single precision, where that can hold all of them."""
+    """In single precision, where that can hold all the values."""
     large = np.abs(values) > np.finfo(np.float32).max
     return values if (large & np.isfinite(values)).any() else values.astype(np.float32)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from compare_ag.records import Run
 from compare_ag.report.escape import cell
-from compare_ag.report.page.packing import MOST_POINTS, Packer, thinned
+from compare_ag.report.page.packing import MOST_POINTS, Packer, thin_places
 from compare_ag.report.page.series import Chart
 from compare_ag.report.spreadsheet import summary
 from compare_ag.text import everywhere, without_paths
@@ -32,7 +32,7 @@ FURTHER = {"steps": "block_steps", "step ns": "block_time_ns", "counts": "block_
 
 
 def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[str, Any]]:
-    """What each button gives: file name, type, words, and a text or the recipe of a table."""
+    """The content of each button: file name, type, label, and a text or the recipe of a table."""
     made: list[dict[str, Any]] = [
         {"name": "results.csv", "type": CSV, "says": "a row for each backend, all digits", "text": summary(run)},
         {
@@ -42,7 +42,7 @@ def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[s
             "text": _records(run),
         },
     ]
-    lines = [one for one in charts.get("losses", {}).get("series", []) if one["draw"] == "line"]
+    lines = [line for line in charts.get("losses", {}).get("series", []) if line["draw"] == "line"]
     if lines:
         made.append(
             {
@@ -51,7 +51,7 @@ def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[s
                 "says": "each course as this page holds it",
                 "columns": ["source", "step", "loss"],
                 "parts": [
-                    {"fixed": _cell(one["name"]), "arrays": [one["x"]["array"], one["y"]["array"]]} for one in lines
+                    {"fixed": _cell(line["name"]), "arrays": [line["x"]["array"], line["y"]["array"]]} for line in lines
                 ],
             }
         )
@@ -76,21 +76,29 @@ def _records(run: Run) -> str:
     """Manifest and records as strict JSON in ASCII."""
     document = {
         **msgspec.to_builtins(run.manifest),
-        "records": [msgspec.to_builtins(one) for one in run.records.values()],
+        "records": [msgspec.to_builtins(record) for record in run.records.values()],
     }
     return json.dumps(everywhere(document, without_paths), allow_nan=False, indent=1) + "\n"
 
 
 def _blocks(run: Run, name: str, packer: Packer, further: list[str]) -> dict[str, Any] | None:
-    """One backend's blocks, with where each stands; further: the arrays beside the wall times."""
+    """One backend's blocks with their indices; further: the arrays beside the wall times."""
     arrays = run.arrays(name)
     known = [arrays.get(key) for key in ("block_wall_ns", *further)]
     wall, columns = known[0], [array for array in known if array is not None]
-    if wall is None or not wall.size or len(columns) < len(known) or any(one.shape != wall.shape for one in columns):
+    if (
+        wall is None
+        or not wall.size
+        or len(columns) < len(known)
+        or any(column.shape != wall.shape for column in columns)
+    ):
         return None
-    at = thinned(wall.ravel().astype(np.float64), MOST_POINTS)
+    at = thin_places(wall.ravel().astype(np.float64), MOST_POINTS)
     places = np.unravel_index(at, wall.shape)
-    return {"fixed": _cell(name), "arrays": [packer.add(one) for one in (*places, *(c.ravel()[at] for c in columns))]}
+    return {
+        "fixed": _cell(name),
+        "arrays": [packer.add(array) for array in (*places, *(c.ravel()[at] for c in columns))],
+    }
 
 
 def _cell(text: str) -> str:

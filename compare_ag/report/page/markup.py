@@ -1,7 +1,8 @@
-"""The template's environment, and the page put together.
+"""The template's environment, and the rendering of the page.
 
-Every expression in the template passes `_shown`, which cleans text of control characters and paths, and is then escaped
-by Jinja. Data for the script go through `tojson`, which escapes what could end a script; arrays are base64.
+Every expression in the template passes `_clean_value`, which cleans text of control characters and paths; Jinja then
+escapes it. Data for the script go through `tojson`, which escapes characters that could end a script; arrays are
+base64.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def render(run: Run) -> str:
             facts=facts,
             noise_of=cells.noise,
             charts=drawn,
-            # texts are cleaned here, for what is in a script passes no finalizer
+            # texts are cleaned here, because the finalizer does not see text inside a script
             data={"charts": everywhere(drawn, clean), "downloads": offered},
             arrays=packer.packed,
             downloads=offered,
@@ -89,7 +90,7 @@ def environment() -> Environment:
         loader=PackageLoader("compare_ag.report.page", "."),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_clean_value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -98,8 +99,8 @@ def environment() -> Environment:
     return made
 
 
-def _shown(value: Any) -> Any:
-    """What an expression writes: cleaned text; our own markup as it is."""
+def _clean_value(value: Any) -> Any:
+    """The output of an expression: cleaned text, or our own markup unchanged."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -111,7 +112,7 @@ def asset(name: str) -> str:
 
 @cache
 def policy() -> Markup:
-    """Nothing from anywhere, these two scripts and no other; styles, which plotly writes; the page's own images."""
+    """The policy: no load, these two scripts only; the styles that plotly writes; the page's own images."""
     hashes = " ".join(f"'sha256-{_digest(asset(name))}'" for name in ("vendor/plotly-basic.min.js", "page.js"))
     return Markup(
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "

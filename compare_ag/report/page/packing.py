@@ -1,8 +1,8 @@
-"""Arrays for the page: thinned to what a screen can show, as base64 of little-endian numbers.
+"""Arrays for the page: thinned to the resolution of a screen, as base64 of little-endian numbers.
 
 A course of more than `MOST_POINTS` steps keeps its first hundred steps (a logarithmic axis shows each of them), its
-first and last point, its first non-finite one, and of every further stretch the smallest and the largest value: no
-peak is lost.
+first and last point, its first point that is not finite, and the smallest and the largest value of every further
+stretch, so that no peak is lost.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ MOST_POINTS = 2000
 HEAD = 100
 
 
-def thinned(values: Array, most: int = MOST_POINTS) -> Array:
+def thin_places(values: Array, most: int = MOST_POINTS) -> Array:
     """Increasing places (p,) of the values (n,) to show, p ≤ most.
 
-    >>> len(thinned(np.arange(10.0)))
+    >>> len(thin_places(np.arange(10.0)))
     10
     >>> spiky = np.zeros(10_001)
     >>> spiky[7777] = -1.0
-    >>> kept = thinned(spiky)
-    >>> bool(7777 in kept), len(kept) <= 2000, int(kept[0]), int(kept[-1])
+    >>> places = thin_places(spiky)
+    >>> bool(7777 in places), len(places) <= 2000, int(places[0]), int(places[-1])
     (True, True, 0, 10000)
     """
     n = len(values)
@@ -36,19 +36,19 @@ def thinned(values: Array, most: int = MOST_POINTS) -> Array:
     stretches = (most - head - 3) // 2
     edges = np.linspace(head, n, stretches + 1).astype(int)
     finite = np.isfinite(values)
-    kept = [np.arange(head), _extremes(np.where(finite, values, np.inf), edges)]
-    kept += [_extremes(np.where(finite, -values, np.inf), edges), np.array([0, n - 1])]
+    places = [np.arange(head), _extremes(np.where(finite, values, np.inf), edges)]
+    places += [_extremes(np.where(finite, -values, np.inf), edges), np.array([0, n - 1])]
     if not finite.all():
-        kept.append(np.array([int(np.argmin(finite))]))
-    return np.unique(np.concatenate(kept))
+        places.append(np.array([int(np.argmin(finite))]))
+    return np.unique(np.concatenate(places))
 
 
 def _extremes(values: Array, edges: Array) -> Array:
     """Place of the smallest value of each stretch between two edges; every stretch has at least one value."""
     longest = int(np.diff(edges).max())
     places = np.minimum(edges[:-1, None] + np.arange(longest), edges[1:, None] - 1)
-    found: Array = edges[:-1] + np.argmin(values[places], axis=1)
-    return found
+    smallest: Array = edges[:-1] + np.argmin(values[places], axis=1)
+    return smallest
 
 
 class Packer:
@@ -58,7 +58,7 @@ class Packer:
         self.packed: list[dict[str, str]] = []
 
     def add(self, values: Any) -> int:
-        """Keep a one-dimensional array; return its number. Whole numbers as int32, float32 as it is, others float64."""
+        """Store a one-dimensional array; return its number. Integers become int32, float32 stays, others float64."""
         array = np.asarray(values)
         if array.dtype.kind in "iub" and (not array.size or abs(array).max() < 2**31):
             kind, array = "i4", array.astype("<i4")

@@ -1,8 +1,8 @@
-"""What the page's charts are made of: series, axes, and the words under them.
+"""The parts of the page's charts: series, axes, and the notes under them.
 
 A chart is a plain dict that the page's script turns into plotly's: series refer to packed arrays as ``{"array": 3}`` or
 hold a few numbers themselves. ``look`` is a backend's order in the run and decides colour, dash and marker, the same
-in every chart; the script holds them, for both themes. Nothing here is markup.
+in every chart; the script has them for both themes. Nothing here is markup.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def course(packer: Packer, name: str, look: int | str, values: Array, at: Array)
 
 
 def thinning_note(series: list[dict[str, Any]]) -> list[str]:
-    """The note under a chart that does not show every number."""
-    longest = max((one.get("of", 0) for one in series), default=0)
+    """The note under a chart that leaves points out."""
+    longest = max((line.get("of", 0) for line in series), default=0)
     if longest <= MOST_POINTS:
         return []
     return [
@@ -48,7 +48,7 @@ def thinning_note(series: list[dict[str, Any]]) -> list[str]:
 
 
 def reach(known: Interval) -> list[float] | None:
-    """How far the interval reaches below and above its estimate."""
+    """The distances from the estimate to the lower and the upper end of its interval."""
     if known.low is None or known.high is None:
         return None
     return [known.value - known.low, known.high - known.value]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from compare_ag.records.sweeps import CellChange, SweepComparison, counted
 from compare_ag.report.escape import clean, markdown
-from compare_ag.report.grid import drawn
+from compare_ag.report.grid import draw_table
 from compare_ag.report.markdown import pipe_table
 from compare_ag.report.table import BAD, GOOD, Column, Table
 
@@ -51,7 +51,7 @@ def comparison_sections(comparison: SweepComparison) -> Iterator[RenderableType]
     """For the terminal."""
     yield Text(headline(comparison), style="bold green" if comparison.exit_code == 0 else "bold red")
     if (table := changed_cells(comparison)).rows:
-        yield drawn(table, clean)
+        yield draw_table(table, clean)
 
 
 def comparison_markdown(comparison: SweepComparison) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from compare_ag.records.sweeps import Analysis, CellRecord, counted
-from compare_ag.report.grid import drawn
+from compare_ag.report.grid import draw_table
 from compare_ag.report.sweep import tables
 from compare_ag.report.table import Table
 from compare_ag.report.units import size
@@ -37,15 +37,17 @@ def sections(records: Sequence[CellRecord], analysis: Analysis) -> Iterator[Rend
         if len(several) > 1:
             yield Text(f"On {printable(machine.label)}", style="bold underline")
         for panel in tables.panels(own):
-            yield drawn(tables.winners(panel))
+            yield draw_table(tables.winners(panel))
         if (models := tables.models(analysis, machine)) is not None:
-            yield drawn(models)
+            yield draw_table(models)
         for sentence in tables.crossover_words(analysis.crossovers, machine):
             yield Text(printable(sentence))
     if (failures := tables.failures(records)) is not None:
         more = len(failures.rows) - MOST_FAILURES
         notes = [f"and {more} more in report.html and cells.csv"] if more > 0 else []
-        yield drawn(Table("failures", failures.caption, "", failures.columns, failures.rows[:MOST_FAILURES], notes))
+        yield draw_table(
+            Table("failures", failures.caption, "", failures.columns, failures.rows[:MOST_FAILURES], notes)
+        )
 
 
 def counts_sentence(records: Sequence[CellRecord]) -> str:

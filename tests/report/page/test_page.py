@@ -342,7 +342,7 @@ def test_a_short_course_is_whole_and_has_no_note(small):
 def test_thinning_keeps_order_ends_and_every_peak(n):
     values = np.random.default_rng(n).normal(size=n)
     values[n // 3], values[n // 2] = 100, -100
-    at = packing.thinned(values)
+    at = packing.thin_places(values)
     assert len(at) <= packing.MOST_POINTS
     assert (np.diff(at) > 0).all()
     assert {0, n - 1, n // 2} <= set(at.tolist())
@@ -354,8 +354,8 @@ def test_thinning_keeps_order_ends_and_every_peak(n):
 def test_thinning_shows_where_a_course_stops_being_finite():
     values = np.arange(10_000.0)
     values[4321:] = np.nan
-    assert 4321 in packing.thinned(values)
-    assert len(packing.thinned(np.full(10_000, np.nan))) <= packing.MOST_POINTS
+    assert 4321 in packing.thin_places(values)
+    assert len(packing.thin_places(np.full(10_000, np.nan))) <= packing.MOST_POINTS
 
 
 @pytest.mark.parametrize(
