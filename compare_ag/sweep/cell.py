@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -94,6 +95,7 @@ def main() -> None:
     try:
         measure(task)
     except KeyboardInterrupt:
+        shutil.rmtree(task.folder, ignore_errors=True)  # whoever started this process may be gone
         sys.exit(ExitCode.TERMINATED)
     except Exception as error:  # noqa: BLE001 - the reason goes into the cell's record
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

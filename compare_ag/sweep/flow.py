@@ -57,6 +57,7 @@ def run_cells(
     tell: hears which cell is at work, at which stage, how many are done and the time left. Raises `SaveError`.
     """
     result = result or Result()
+    ledger.remove_leftovers()
     forecast = Forecast([item.cell for item in planned])
     done = 0
 

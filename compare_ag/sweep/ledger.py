@@ -187,6 +187,14 @@ class Ledger:
             shutil.rmtree(left, ignore_errors=True)
         return self.cells / f".{key}.{secrets.token_hex(4)}"
 
+    def remove_leftovers(self) -> None:
+        """Remove what ended processes left beside the cells; what another process works at stays."""
+        for path in sorted(self.cells.glob(".*.*")):
+            key = path.name.split(".")[1]
+            with self.claim(key) as ours:
+                if ours:
+                    shutil.rmtree(path, ignore_errors=True)
+
     def accept(self, scratch: Path, key: str) -> None:
         """Move a cell into its place, over a former try. The caller holds its claim. Raises `SaveError`."""
         place = self.place(key)

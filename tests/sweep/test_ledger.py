@@ -113,6 +113,18 @@ def test_what_an_ended_process_left_beside_a_cell_is_removed_and_is_no_cell(made
     assert not left_over.exists()
 
 
+def test_leftovers_of_other_cells_are_removed_unless_a_process_works_at_them(made_sweep):
+    ledger = made_sweep(fast)
+    for key in ("aaaa", "bbbb"):
+        (ledger.cells / f".{key}.0badf00d").mkdir()
+    command = [sys.executable, "-c", CLAIM, str(ledger.folder), "aaaa"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "True\n"
+        run_cells(ledger, [], lambda *_: iter(()), lambda _words: None)
+        holder.kill()
+    assert [path.name for path in ledger.cells.iterdir() if path.name.startswith(".")] == [".aaaa.0badf00d"]
+
+
 CLAIM = """
 import sys
 from pathlib import Path
