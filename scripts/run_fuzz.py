@@ -192,6 +192,8 @@ def _files(folder: Path) -> list[str]:
 def renew(folder: Path) -> None:
     """All hashes: those in manifest and records where they can be read, then the sums."""
     for path in [folder / "manifest.json", *(folder / "records").glob("*.json")]:
+        if not path.is_file():
+            continue
         with contextlib.suppress(ValueError, OSError):
             document = json.loads(path.read_bytes())
             if isinstance(document, dict) and _renewed(document, folder):

@@ -19,7 +19,7 @@ from compare_ag.records import files
 from compare_ag.records.files import RecordError, is_inside, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 SUMS = "SHA256SUMS"
 DERIVED = frozenset({"report.html"})
@@ -157,8 +157,3 @@ def unlisted(folder: Path, sums: Sums) -> Iterator[str]:
     for name in files_of(folder):
         if name not in DERIVED and not sums.allowed(name):
             yield f"{folder / name} is not listed in {SUMS}: whether it is damaged cannot be told"
-
-
-def hashes(folder: Path) -> Mapping[str, str]:
-    """The sha256 of each file that a run consists of, as it is now."""
-    return {name: sha256(read_file(folder / name)) for name in files_of(folder)}
