@@ -17,6 +17,7 @@ import compare_ag
 from compare_ag.host import compile_cache
 from compare_ag.host.launch import Launch, worker_environment
 from compare_ag.host.leftovers import remove_leftovers
+from compare_ag.records import file_stem
 
 COMPILER = """
 import os
@@ -32,7 +33,7 @@ PROBLEM = "synthetic:n=20,d=2"
 
 def said(run: compare_ag.records.Run, name: str, stage: str) -> list[str]:
     """What a backend's worker printed at a stage: a word and its folder for compiled code."""
-    return (run.path / "logs" / f"{name}.{stage}.stdout.txt").read_text().split()
+    return (run.path / "logs" / f"{file_stem(name)}.{stage}.stdout.txt").read_text().split()
 
 
 @pytest.fixture(scope="module")
