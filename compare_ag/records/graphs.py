@@ -17,8 +17,10 @@ import msgspec
 import numpy as np
 
 from compare_ag.records import Real, RecordError, read_json, real, record_bytes, save_file
+from compare_ag.records.ranges import LARGEST, is_real
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from compare_ag.records import Run
@@ -146,7 +148,41 @@ def read_graphs(run: Run) -> GraphDocument | None:
     document: GraphDocument = read_json(run.path / FILE, GraphDocument)
     if document.schema.major != GraphSchema().major:
         raise RecordError(f"{run.path / FILE} has schema version {document.schema.major}.{document.schema.minor}")
+    for fault in _faults(document):
+        raise RecordError(f"{run.path / FILE} is damaged: {fault}")
     return document
+
+
+def _faults(document: GraphDocument) -> Iterator[str]:
+    """What is wrong with the graphs: numbers that are none, and nodes that point at what is not there."""
+    for i, quantity in enumerate(document.quantities):
+        yield from _of_numbers(f"quantities.{i}", quantity.value, quantity.gradient)
+    for graph in document.graphs:
+        if any(not 0 <= origin < len(graph.nodes) for origin in graph.origins):
+            yield f"origins of {graph.backend!r} name what is no node"
+        for i, node in enumerate(graph.nodes):
+            at = f"node {i} of {graph.backend!r}"
+            yield from _of_numbers(at, node.value, node.gradient)
+            if any(not 0 <= source < i for source in node.inputs):
+                yield f"{at} is made of what is no node before it"
+            if node.quantity is not None and not 0 <= node.quantity < len(document.quantities):
+                yield f"{at} matches the quantity {node.quantity}, which there is not"
+            if any(ratio is not None and not _is_ratio(ratio) for ratio in (node.value_ratio, node.gradient_ratio)):
+                yield f"{at} has a ratio that is no number of 0 or more"
+
+
+def _of_numbers(at: str, *parts: Numbers | None) -> Iterator[str]:
+    for numbers in parts:
+        if numbers is None:
+            continue
+        if any(not 0 <= extent <= LARGEST for extent in numbers.shape) or len(numbers.values) > numbers.size:
+            yield f"{at} has {len(numbers.values)} numbers and the shape {numbers.shape}"
+        if not all(map(is_real, (*numbers.values, numbers.norm, numbers.total))):
+            yield f"{at} holds what is no number"
+
+
+def _is_ratio(ratio: Real) -> bool:
+    return is_real(ratio) and not float(ratio) < 0
 
 
 def as_json(document: GraphDocument | TraceDocument) -> dict[str, Any]:

@@ -209,6 +209,13 @@ def is_real(value: float | str) -> bool:
     return not isinstance(value, str) or value in ("nan", "inf", "-inf")
 
 
+TRAJECTORY = {
+    "losses", "weight_steps", "w", "b", "full_losses", "final_w", "final_b", "fused_losses",
+    "fused_final_w", "fused_final_b",
+}  # fmt: skip
+"""arrays of a training, which stand beside those of the times"""
+
+
 # --- arrays ---------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +274,8 @@ def of_reference(arrays: Mapping[str, Array], problem: ProblemRecord) -> Iterato
 
 def of_timing(arrays: Mapping[str, Array]) -> Iterator[str]:
     """What is wrong with raw timing blocks: (L, M, R) each, none of them empty; phases (L, M, R', 3)."""
+    for name in arrays.keys() & TRAJECTORY:
+        yield f"{name} belongs to the training, not to the times"
     blocks = {name: array for name, array in arrays.items() if name.startswith("block_")}
     for name, array in blocks.items():
         if array.ndim != 3 or not array.size:
@@ -274,6 +283,10 @@ def of_timing(arrays: Mapping[str, Array]) -> Iterator[str]:
     for (name, one), (other, another) in itertools.pairwise(blocks.items()):
         if one.shape != another.shape:
             yield f"{name} and {other} differ in shape"
+    whole = {*blocks, "phase_ns", "phase_clean", "first_step_ns"} - {"block_time_ns"}  # the median of no step is NaN
+    for name in arrays.keys() & whole:
+        if not np.isfinite(arrays[name]).all():
+            yield f"{name} holds what is no number"
     for name in blocks.keys() & {"block_wall_ns", "block_time_ns", "block_steps"}:
         if not (blocks[name] > 0).all() and not np.isnan(blocks[name]).any():
             yield f"{name} holds what is not more than 0"

@@ -144,9 +144,16 @@ class JudgedBlocks:
         self._claims = {}
         return found
 
-    def judge_again(self, name: str, claims: list[Claim]) -> list[BlockVerdict]:
-        """The verdicts on claims of a backend that were kept, counted like new ones."""
+    def judge_again(self, name: str, claims: list[Claim], *, accused: bool) -> list[BlockVerdict]:
+        """The verdicts on claims of a backend that were kept, counted like new ones.
+
+        accused: it is said to be wrong. Where the bound does not show that, all claims are compared exactly, for in a
+        run one of each launch was.
+        """
         verdicts = self._judge.judge(claims)
+        if accused and not any(verdict.status == "wrong" for verdict in verdicts):
+            affordable = [i for i, one in enumerate(claims) if self._judge.exact_seconds(one.updates) is not None]
+            verdicts = self._judge.judge(claims, affordable)
         self._count(name, verdicts)
         return verdicts
 

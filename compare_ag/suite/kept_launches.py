@@ -56,6 +56,8 @@ COLUMNS = {
     "block_host_ns": "host_ns",
 }
 AUDIT = ("wall_ns", "pending_ns", "noise_ns", "interface_ns")
+WRONG_BLOCKS = "while being timed: its results are wrong"
+"""how the reason of a backend begins whose timed blocks were wrong"""
 BY_LAUNCH = {
     *COLUMNS, "block_time_ns", "block_clean", "phase_ns", "phase_clean", "first_step_ns", "watched", "cached",
     "audit_ns",
@@ -273,7 +275,7 @@ def judged_again(run: Run, problem: Problem) -> tuple[JudgedBlocks, dict[str, li
             try:
                 columns = (arrays[f"claim_{key}"] for key in ("start", "updates", "loss", "weights"))
                 claims = [Claim(start, int(n), loss, w) for start, n, loss, w in zip(*columns, strict=True)]
-                verdicts[name] = judge.judge_again(name, claims)
+                verdicts[name] = judge.judge_again(name, claims, accused=run[name].reason.startswith(WRONG_BLOCKS))
             except (KeyError, ValueError, TypeError) as error:
                 raise RecordError(f"{run.path / 'arrays'}: the judged blocks of {name!r}: {error}") from None
     return judge, verdicts

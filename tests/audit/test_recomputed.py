@@ -214,3 +214,18 @@ def test_a_problem_that_cannot_be_is_found_and_not_excused(tmp_path, change, fie
     )
     change(run.path, "manifest.json", **{field: value})
     assert any(name.startswith("problem") for _, name in mismatches(run.path))
+
+
+def test_answers_that_are_malformed_are_mismatches_and_no_bug(copy, monkeypatch):
+    from compare_ag.suite.judging import Judge
+
+    derive = Judge.derived
+
+    def malformed(self, training, arrays):
+        facts = derive(self, training, arrays)
+        del facts["convergence"], facts["published"]
+        return facts | {"status": "malformed"}
+
+    monkeypatch.setattr(Judge, "derived", malformed)
+    found = mismatches(copy)
+    assert {("records/numpy.json", "status"), ("records/numpy.json", "convergence")} <= found

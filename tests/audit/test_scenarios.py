@@ -56,6 +56,17 @@ def test_a_backend_that_crashes_in_training(beside_numpy, good_plugin):
     assert holds(run)
 
 
+def test_a_backend_that_writes_into_the_data(beside_numpy, good_plugin):
+    run = beside_numpy(
+        good_plugin.replace(
+            "        w, batch, residual = tape\n", "        w, batch, residual = tape\n        batch.y[:1] += 1\n"
+        ),
+        timing=False,
+    )
+    assert run["mine"].status != "ok"
+    assert holds(run)
+
+
 def test_a_backend_that_is_wrong_where_it_is_timed(beside_numpy, good_plugin, change):
     source = FROM_THE_CLOCK + good_plugin.replace(
         "        rate = gradient", "        if from_the_clock():\n            return weights\n        rate = gradient"

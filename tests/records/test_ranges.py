@@ -22,7 +22,7 @@ def change(folder, name, where, value):
     *parts, last = where.split(".")
     place = document
     for part in parts:
-        place = place[part]
+        place = place[int(part) if isinstance(place, list) else part]
     place[last] = value
     path.write_text(json.dumps(document))
     records.seal(folder)
@@ -53,8 +53,8 @@ FIELDS = [
     ("manifest.json", "graph", "../x", "graph names the file"),
     ("manifest.json", "options.deep", json.loads("[" * 500 + "]" * 500), "nested more than 20 levels"),
     ("records/numpy.json", "cost.step.value", 0, "cost.step.value 0"),
-    ("records/numpy.json", "cost.step.low", 1e9, "cost.step"),
-    ("records/numpy.json", "cost.step.high", None, "one end of an interval"),
+    ("records/numpy.json", "cost.step", {"value": 1, "low": 2, "high": 3}, "cost.step.value 1.0 is outside"),
+    ("records/numpy.json", "cost.step", {"value": 1, "low": 0.5, "high": None}, "one end of an interval"),
     ("records/numpy.json", "cost.phases", {"sideways": {"value": 1, "low": None, "high": None}}, "cost.phases"),
     ("records/numpy.json", "verdict.worst_ratio", "banana", "verdict.worst_ratio 'banana'"),
     ("records/numpy.json", "verdict.worst_ratio", -1.0, "verdict.worst_ratio -1.0"),
@@ -93,6 +93,8 @@ ARRAYS = [
     ("arrays/numpy.timing.npz", "block_wall_ns", lambda a: 0 * a, "block_wall_ns holds what is not more than 0"),
     ("arrays/numpy.timing.npz", "block_clean", lambda a: a[:, :, :1], "differ in shape"),
     ("arrays/numpy.timing.npz", "block_steps", lambda a: a * 1.5, "block_steps"),
+    ("arrays/numpy.timing.npz", "block_wall_ns", lambda a: a * np.nan, "block_wall_ns holds what is no number"),
+    ("arrays/numpy.timing.npz", "first_step_ns", lambda a: a * np.inf, "first_step_ns holds what is no number"),
     ("arrays/numpy.timing.npz", "phase_ns", lambda a: a[..., 0], "phase_ns"),
     ("arrays/control.timing.npz", "block_time_ns", lambda a: a[:0], "block_time_ns has the shape"),
 ]
@@ -127,7 +129,44 @@ def test_what_is_no_archive_is_refused(tmp_path, data):
         records.read_arrays(tmp_path / "x.npz", None)
 
 
+def test_times_that_would_cover_the_training_are_refused(copy):
+    sha256 = records.write_arrays(copy, "arrays/numpy.timing.npz", records.read_arrays(copy / "arrays/numpy.npz", None))
+    change(copy, "records/numpy.json", "timing_arrays_sha256", sha256)
+    with pytest.raises(records.RecordError, match="belongs to the training, not to the times"):
+        everything(copy)
+
+
 def test_a_pickle_is_not_loaded(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(records.RecordError, match=r"x\.npz is no array file"):
         records.read_arrays(tmp_path / "x.npz", None)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    import compare_ag
+
+    return compare_ag.run(["autograd"], steps=5, timing=False, output=tmp_path_factory.mktemp("graphs") / "run")
+
+
+GRAPHS = [
+    ("graphs.0.nodes.0.value_ratio", "disagree", "node 0 of 'autograd' has a ratio"),
+    ("graphs.0.nodes.0.gradient_ratio", -1, "node 0 of 'autograd' has a ratio"),
+    ("graphs.0.nodes.3.inputs", [99], "node 3 of 'autograd' is made of what is no node before it"),
+    ("graphs.0.nodes.3.quantity", 99, "matches the quantity 99"),
+    ("graphs.0.nodes.3.value.norm", "banana", "holds what is no number"),
+    ("graphs.0.nodes.3.value.shape", [-1], "the shape"),
+    ("graphs.0.origins", [99], "origins of 'autograd'"),
+    ("quantities.0.value.values", ["x"], "quantities.0"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "said"), GRAPHS)
+def test_a_graph_that_cannot_be_is_refused(recorded, tmp_path, where, value, said):
+    from compare_ag.records.graphs import read_graphs
+
+    folder = shutil.copytree(recorded.path, tmp_path / "copy")
+    assert read_graphs(records.load_run(folder)) is not None
+    change(folder, "graph.json", where, value)
+    with pytest.raises(records.RecordError, match=said):
+        read_graphs(records.load_run(folder))
