@@ -37,7 +37,7 @@ import compare_ag
 from compare_ag.report.glossary import COMMANDS, GLOSSARY
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("autograd-by-comparison.md", "continuous-integration.md", "python.md", "setting-up.md")
+PAGES = ("autograd-by-comparison.md", "continuous-integration.md", "python.md", "setting-up.md", "sweeps.md")
 """of docs/: those whose blocks are one session"""
 
 _CODE = re.compile(

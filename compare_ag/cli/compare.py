@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click as plain_click
 
@@ -20,6 +20,7 @@ Examples:
   compare-ag compare runs/before runs/after
   compare-ag compare runs/before runs/after --threshold 10% --md > comment.md
   compare-ag compare runs/after --baseline numpy
+  compare-ag compare sweeps/before sweeps/after
 """
 
 
@@ -76,13 +77,15 @@ def compare(
     as_md: bool,
     as_json: bool,
 ) -> None:
-    """Compare two runs, or one run's backends with one of them: verdicts, accuracy, speed, memory, environment.
+    """Compare two runs, two sweeps, or one run's backends with one of them: verdicts, accuracy, speed, memory.
 
     Exits 1 where something became wrong, or slower beyond noise and the threshold. Numbers are compared on one problem
     only, times on one machine only, and only where other programs did not disturb the timing.
     """
     if as_md and as_json:
         raise click.UsageError("--md and --json exclude each other: choose one")
+    if any((run / "sweep.json").is_file() for run in runs):
+        _compare_sweeps(runs, baseline, threshold, yardstick, strict=strict, as_md=as_md, as_json=as_json)
     with Steps() as steps:
         steps.show("reading and comparing")
         comparison = _compared(runs, baseline, threshold, yardstick, strict=strict)
@@ -125,5 +128,45 @@ def _show(comparison: Comparison, *, as_md: bool, as_json: bool) -> None:
         for part in sections(comparison):
             console.print(part)
             console.print()
+    sys.stdout.flush()
+    sys.exit(comparison.exit_code)
+
+
+def _compare_sweeps(
+    folders: tuple[Path, ...],
+    baseline: str | None,
+    threshold: float,
+    yardstick: str | None,
+    *,
+    strict: bool,
+    as_md: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Compare two sweeps cell by cell and exit."""
+    from compare_ag.sweep.compare import compare_sweeps
+    from compare_ag.sweep.ledger import Ledger
+
+    if len(folders) != 2 or baseline is not None:
+        raise click.UsageError("name two sweeps; --baseline is for one run")
+    before, after = map(Ledger.open, folders)
+    with Steps() as steps:
+        comparison = compare_sweeps(before, after, threshold, yardstick, strict=strict, tell=steps.show)
+    if as_json:
+        import json
+
+        from compare_ag.sweep.compare import document
+
+        print(json.dumps(document(comparison), allow_nan=False, indent=1))
+    elif as_md:
+        from compare_ag.report.sweep.comparison import comparison_markdown
+
+        print(comparison_markdown(comparison), end="")
+    else:
+        from compare_ag.cli.common import report_console
+        from compare_ag.report.sweep.comparison import comparison_sections
+
+        console = report_console()
+        for part in comparison_sections(comparison):
+            console.print(part)
     sys.stdout.flush()
     sys.exit(comparison.exit_code)

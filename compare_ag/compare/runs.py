@@ -40,19 +40,21 @@ def compare_runs(
     threshold: float = THRESHOLD,
     yardstick: str | None = None,
     strict: bool = False,
+    beside: int = 0,
 ) -> Comparison:
     """The changes from one run to the other.
 
     threshold: ratio less one by which a backend may become slower. yardstick: the unchanged backend whose change
     estimates the common factor of the machine (see `speed.between`); None chooses a backend that cannot be under test
     (`guards.beyond_doubt`) if others are timed too, "none" compares times as they are. strict: a disturbed timing is a
-    regression.
+    regression. beside: how many intervals of other comparisons must hold together with these, as of the other cells of
+    a sweep.
 
     Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both runs.
     """
     require_same_problem(before.manifest.problem, after.manifest.problem)
     apart = times_differ(before.manifest, after.manifest)
-    speeds = _Speeds(before, after, apart, threshold, yardstick)
+    speeds = _Speeds(before, after, apart, threshold, yardstick, beside)
     names = dict.fromkeys([*before.records, *after.records])
     backends = [
         change(
@@ -108,7 +110,9 @@ def _common_factor(backends: Sequence[BackendChange]) -> str:
 class _Speeds:
     """The times of two runs, and how they may be compared."""
 
-    def __init__(self, before: Run, after: Run, apart: Sequence[Fact], threshold: float, yardstick: str | None) -> None:
+    def __init__(
+        self, before: Run, after: Run, apart: Sequence[Fact], threshold: float, yardstick: str | None, beside: int
+    ) -> None:
         self._before, self._after = before, after
         self._apart = bool(apart)
         self._threshold = threshold
@@ -129,7 +133,7 @@ class _Speeds:
         """the disturbance of the backend that would be the yardstick, where there is no other yardstick"""
         if not apart:
             self.yardstick, self._lost_yardstick = self._choose_yardstick(yardstick)
-        self.level = simultaneous_level(len(self._calm) - (self.yardstick is not None))
+        self.level = simultaneous_level(beside + len(self._calm) - (self.yardstick is not None))
         floors = [None if run.manifest.speed is None else run.manifest.speed.noise_floor for run in (before, after)]
         self._floor = joint_floor(*floors)
 

@@ -22,6 +22,14 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
 
+_CACHE_FOLDERS = {
+    "XDG_CACHE_HOME": ".", "JAX_COMPILATION_CACHE_DIR": "jax", "NUMBA_CACHE_DIR": "numba",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton", "TORCH_EXTENSIONS_DIR": "extensions",
+    "CUDA_CACHE_PATH": "cuda",
+}  # fmt: skip
+# JAX itself keeps by default only what took a second to compile
+_CACHE_OPTIONS = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -41,6 +49,8 @@ class Launch:
     """into how many such shares; 0: one for each CPU"""
     address_space: int | None = None
     """bytes of address space of each process; None: as many as it likes"""
+    cache: Path | None = None
+    """where its framework keeps compiled code for later workers of this backend; None: in the worker's own folder"""
 
     @property
     def bug_log(self) -> Path:
@@ -68,9 +78,15 @@ def worker_environment(launch: Launch, folder: Path, mark: str) -> dict[str, str
         "HOME": str(folder),
         "TMPDIR": str(folder),
     }
+    environment |= cache_variables(launch.cache or folder / "cache")
     if site.ENABLE_USER_SITE:
         environment["PYTHONUSERBASE"] = site.getuserbase()
     return environment
+
+
+def cache_variables(folder: Path) -> dict[str, str]:
+    """What tells the frameworks to keep compiled code below this folder."""
+    return {name: str(folder / part) for name, part in _CACHE_FOLDERS.items()} | _CACHE_OPTIONS
 
 
 def import_path() -> list[str]:

@@ -30,6 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from compare_ag.host.compile_cache import LOOK_SECONDS, too_large
 from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
 from compare_ag.host.launch import Launch, worker_environment
 from compare_ag.host.leftovers import FOLDER_PREFIX, lock_folder, remove_leftovers, sweep
@@ -71,7 +72,7 @@ class WorkerProcess:
         self._worker_pid = 0
         self._limit = launch.memory_limit or fair_share(launch.shares or os.cpu_count() or 1)
         self._exceeded: WorkerFailure | None = None
-        self._looked = time.monotonic()
+        self._looked = self._measured = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
                 self._start(stack)
@@ -90,6 +91,8 @@ class WorkerProcess:
     def _start(self, stack: contextlib.ExitStack) -> None:
         """Make folder, pipes and process; ``stack`` takes away what was made where a later part fails."""
         remove_leftovers()
+        if self.launch.cache is not None:
+            self.launch.cache.mkdir(parents=True, exist_ok=True)  # anew where a plugin has removed it
         self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._lock = lock_folder(self._folder)
@@ -289,10 +292,19 @@ class WorkerProcess:
         elif self._family.threads > MOST_THREADS:
             reason = f"started more than {MOST_THREADS:,} processes and threads{where}"
             self._exceeded = self._failure("crashed", reason)
+        elif much := self._too_much_cache():
+            self._exceeded = self._failure("crashed", f"wrote more than {much} into its compile cache{where}")
         else:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGTERM)  # its warden's: ends everything
+
+    def _too_much_cache(self) -> str:
+        """What is too much about its compile cache; empty where nothing is, and between two looks."""
+        if self.launch.cache is None or self._looked - self._measured < LOOK_SECONDS:
+            return ""
+        self._measured = self._looked
+        return too_large(self.launch.cache)
 
     def others_cpu_seconds(self) -> float:
         """CPU seconds, so far, of the processes that the worker started, orphans included."""

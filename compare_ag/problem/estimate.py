@@ -70,7 +70,7 @@ def available_memory() -> int:
 
 def require_memory(source: str, cells: int, available: Available = available_memory) -> None:
     """Raise `ProblemError` if ``cells`` features do not fit into the memory that is ``available``."""
-    need, limit = cells * BYTES_PER_CELL + _judging(cells), available()
+    need, limit = bytes_to_read(cells), available()
     if need > limit:
         raise ProblemError(
             f"{source}: too large for memory: about {cells:,} cells need {size(need)} to be read and judged "
@@ -78,13 +78,23 @@ def require_memory(source: str, cells: int, available: Available = available_mem
         )
 
 
+def bytes_to_read(cells: int) -> int:
+    """Bytes that so many features take to be read and judged."""
+    return cells * BYTES_PER_CELL + _judging(cells)
+
+
+def bytes_to_train(cells: int, weights: int, recorded: int) -> int:
+    """Bytes that this process takes to judge a training, beside the data; recorded: steps whose weights are kept."""
+    return _judging(cells) + WEIGHT_BYTES * weights * recorded
+
+
 def require_memory_to_train(problem: Problem, workers: int, available: Available = available_memory) -> None:
     """Raise `ProblemError` if training does not fit into the memory that is ``available`` beside the problem itself.
 
     workers: how many are alive at a time, each with copies of X of its own.
     """
-    host, each = _judging(problem.X.size), WORKER_COPIES * problem.X.nbytes
-    host += WEIGHT_BYTES * problem.layout.size * len(recorded_steps(problem.steps))
+    host = bytes_to_train(problem.X.size, problem.layout.size, len(recorded_steps(problem.steps)))
+    each = WORKER_COPIES * problem.X.nbytes
     need, limit = host + workers * each, available()
     if need > limit:
         raise ProblemError(

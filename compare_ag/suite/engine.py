@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from compare_ag.host.compile_cache import holds_files
 from compare_ag.host.crew import open_session
 from compare_ag.host.environment import usable_cpus
 from compare_ag.host.failures import ProtocolFailure, WorkerFailure, host_fault
@@ -96,6 +97,8 @@ class _Crew:
     stack: ExitStack = field(default_factory=ExitStack)
     sessions: dict[str, Session] = field(default_factory=dict)
     benches: dict[str, Bench] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
+    """for whom an earlier worker had left compiled code"""
 
     def drop(self, name: str) -> None:
         """One of them leaves."""
@@ -139,6 +142,8 @@ class Engine:
         """nanoseconds per step of each contestant that this rests on"""
         self._unprobed: set[str] = set()
         """contestants whose steps go on after they have returned"""
+        self.first_benches: dict[str, Bench] = {}
+        """of each contestant's first worker, which finds no compiled code, whether or not its launch counts"""
         self.launches = Launches()
         """those that count"""
         self.most_depth = MOST_DEPTH
@@ -269,7 +274,10 @@ class Engine:
         return crew
 
     def _start(self, name: str, crew: _Crew) -> None:
-        session = open_session(self._how(name, crew), crew.contestants[name].offer, self.conditions.cancel)
+        launch = self._how(name, crew)
+        if holds_files(launch.cache):
+            crew.cached.add(name)
+        session = open_session(launch, crew.contestants[name].offer, self.conditions.cancel)
         crew.sessions[name] = crew.stack.enter_context(session)
 
     def _begin_load(self, name: str, crew: _Crew) -> None:
@@ -280,10 +288,21 @@ class Engine:
         session = crew.sessions[name]
         loaded = session.loaded()
         prepared = session.prepare(self.problem)
-        crew.benches[name] = Bench(session, loaded, prepared, self.problem.threads, pinned=session.pin(self._timed))
+        bench = Bench(
+            session,
+            loaded,
+            prepared,
+            self.problem.threads,
+            pinned=session.pin(self._timed),
+            cached=name in crew.cached,
+        )
+        crew.benches[name] = bench
+        self.first_benches.setdefault(name, bench)
 
     def _how(self, name: str, crew: _Crew) -> Launch:
         launch = self.conditions.launch(name, f"time{crew.index}")
+        if crew.index > self._first:  # in the first launch a twin compiles for itself, as its contestant does meanwhile
+            launch = replace(launch, cache=self.conditions.launch(self._planned(name, crew), "time").cache)
         return replace(launch, hash_seed=crew.hash_seed, padding=crew.padding)
 
     # --- measuring ---

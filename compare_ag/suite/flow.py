@@ -18,6 +18,7 @@ import compare_ag
 from compare_ag import records
 from compare_ag.exit_codes import ExitCode
 from compare_ag.host import machine_lock
+from compare_ag.host.compile_cache import cache_folder
 from compare_ag.host.discovery import Offer, discover
 from compare_ag.host.environment import capture, usable_cpus
 from compare_ag.host.failures import HostFault, ProtocolFailure, WorkerFailure, host_fault
@@ -103,7 +104,8 @@ def run(
             stack.enter_context(machine_lock.hold("training" if settings is None else "timing", wait=False))
         folder = make_folder(Path(output) if output is not None else None, chosen.data.name)
         limits = Limits(timeout, memory_limit, address_space_limit)
-        return _OneRun(chosen, offers, folder, baseline, settings, limits, observer or Observer()).run()
+        caches = stack.enter_context(cache_folder())
+        return _OneRun(chosen, offers, folder, baseline, settings, limits, observer or Observer(), caches).run()
 
 
 def timing_settings(timing: bool | str | Settings) -> Settings | None:
@@ -150,6 +152,7 @@ class _OneRun:
         timing: Settings | None,
         limits: Limits,
         observer: Observer,
+        caches: Path | None,
     ) -> None:
         self.problem = problem
         self.offers = offers
@@ -180,6 +183,7 @@ class _OneRun:
             # timing keeps all of them alive, the baseline's twice
             shares=max(len(usable_cpus()), len(offers) + 1),
             address_space=limits.address_space,
+            caches=caches,
         )
         self.manifest = Manifest(
             tool_version=compare_ag.__version__,

@@ -53,6 +53,8 @@ class Bench:
     watched: bool = False
     """whether these were many"""
     pinned: list[int] = field(default_factory=list)
+    cached: bool = False
+    """whether an earlier worker had left compiled code for it"""
     blocks: list[list[TimedBlock]] = field(default_factory=list)
     phased: list[list[TimedBlock]] = field(default_factory=list)
     audit: Audited | None = None

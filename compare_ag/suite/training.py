@@ -83,10 +83,14 @@ class Conditions:
     """into how many of them; see `Launch`"""
     address_space: int | None = None
     """of each process; None: no limit"""
+    caches: Path | None = None
+    """where the backends' frameworks keep compiled code; see `host.compile_cache`"""
 
     def launch(self, name: str, stage: str) -> Launch:
         """How to start a worker for this backend and stage."""
         label = f"{file_stem(name)}.{stage}"
+        part = "timing" if stage.startswith("time") else "training"
+        cache = None if self.caches is None else self.caches / part / file_stem(name)
         return Launch(
             label,
             self.log_folder,
@@ -96,6 +100,7 @@ class Conditions:
             memory_limit=self.memory_limit,
             shares=self.shares,
             address_space=self.address_space,
+            cache=cache,
         )
 
 

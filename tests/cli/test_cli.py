@@ -93,7 +93,8 @@ def test_help_documents_every_exit_code():
 def test_list_shows_the_built_ins_and_json_is_json():
     done = call("list")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["autograd", "numpy", "torch"]
+    shown = [line.split()[0] for line in done.stdout.splitlines()[1:] if not line.startswith(" ")]
+    assert shown == ["autograd", "jax", "jax-jit", "numba", "numpy", "torch"]
     rows = {row["name"]: row for row in json.loads(call("list", "--json").stdout)["backends"]}
     assert rows["numpy"]["status"] == "available"
     assert rows["numpy"]["distribution"] == "compare-ag"
@@ -177,7 +178,7 @@ def test_each_finished_backend_is_one_line_on_a_pipe(tmp_path):
 USAGE = {
     "unknown backend": (
         ["--backends", "tourch"],
-        "no backend 'tourch'; did you mean 'torch'? installed: autograd, numpy, torch",
+        "no backend 'tourch'; did you mean 'torch'? installed: autograd, jax, jax-jit, numba, numpy, torch",
     ),
     "empty name": (["--backends", "numpy,,torch"], "an empty backend name"),
     "unknown problem": (["--problem", "sede"], "did you mean"),

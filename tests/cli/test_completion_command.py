@@ -35,7 +35,7 @@ def test_bash_completes_after_one_command(tmp_path):
     (tmp_path / ".bashrc").write_text("export KEPT=1")  # without an end of line
     done = call(tmp_path, "bash", "--install")
     assert done.returncode == 0, done.stderr
-    asked = "COMP_WORDS=(compare-ag run --backends nu); COMP_CWORD=3; _compare_ag_completion compare-ag"
+    asked = "COMP_WORDS=(compare-ag run --backends nump); COMP_CWORD=3; _compare_ag_completion compare-ag"
     path = os.pathsep.join([str(Path(COMMAND).parent), os.environ["PATH"]])
     shell = subprocess.run(
         ["bash", "-c", f'. "$HOME/.bashrc"; {asked}; echo "$KEPT ${{COMPREPLY[*]}}"'],
@@ -49,7 +49,7 @@ def test_fish_completes_after_one_command(tmp_path):
     assert call(tmp_path, "fish", "--install").returncode == 0
     path = os.pathsep.join([str(Path(COMMAND).parent), os.environ["PATH"]])
     shell = subprocess.run(
-        ["fish", "-c", 'complete -C"compare-ag run --backends nu"'], capture_output=True, text=True, check=False,
+        ["fish", "-c", 'complete -C"compare-ag run --backends nump"'], capture_output=True, text=True, check=False,
         env={**os.environ, "HOME": str(tmp_path), "PATH": path},
     )  # fmt: skip
     assert shell.stdout == "numpy\n", shell.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED_PAGES = ("autograd-by-comparison", "continuous-integration", "python", "setting-up")
+GENERATED_PAGES = ("autograd-by-comparison", "continuous-integration", "python", "setting-up", "sweeps")
 """whose blocks `test_pages` runs, for what they print stands on the page"""
 INCLUDED = ("author-guide", "changelog", "overview")
 """which hold other files: the author guide has tests of its own"""

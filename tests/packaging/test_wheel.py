@@ -19,6 +19,7 @@ import venv
 import zipfile
 from dataclasses import dataclass
 from email.message import Message
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -27,10 +28,14 @@ import compare_ag
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PLUGINS = [name for group in ("compare_ag", "compare_ag_mutants") for name in PROJECT["entry-points"][group].values()]
+PLUGINS = [
+    name.partition(".")[0]
+    for group in ("compare_ag", "compare_ag_mutants")
+    for name in PROJECT["entry-points"][group].values()
+]
 PACKAGES = {"compare_ag": ROOT, **dict.fromkeys(PLUGINS, ROOT / "plugins")}
 DIST_INFO = f"compare_ag-{compare_ag.__version__}.dist-info"
-FRAMEWORKS = ("torch", "functorch", "autograd")
+FRAMEWORKS = ("torch", "functorch", "autograd", "jax", "numba")
 """how the names of everything start that the frameworks bring"""
 
 
@@ -113,6 +118,7 @@ def test_the_wheel_offers_the_command_and_the_built_in_backends(wheel):
     assert dict(entry_points["console_scripts"]) == {"compare-ag": "compare_ag.cli:main"}
     assert dict(entry_points["compare_ag"]) == {
         "numpy": "compare_ag_numpy", "autograd": "compare_ag_autograd", "torch": "compare_ag_torch",
+        "jax": "compare_ag_jax", "jax-jit": "compare_ag_jax.jit", "numba": "compare_ag_numba",
     }  # fmt: skip
 
 
@@ -187,7 +193,7 @@ def installed(tmp_path_factory, wheel) -> Environment:
 
 @pytest.fixture(scope="module")
 def without_frameworks(tmp_path_factory, wheel) -> Environment:
-    """The wheel as `pip install compare-ag` alone leaves it: torch and autograd are not there."""
+    """The wheel as `pip install compare-ag` alone leaves it: no framework is there."""
     return Environment.make(tmp_path_factory.mktemp("bare"), wheel, FRAMEWORKS)
 
 
@@ -213,11 +219,14 @@ def test_every_public_name_can_be_imported(installed):
 
 def test_all_built_in_backends_are_there(installed):
     backends = installed.backends()
-    assert list(backends) == ["autograd", "numpy", "torch"]
-    for row in backends.values():
-        assert (row["status"], row["distribution"]) == ("available", "compare-ag"), row
+    assert list(backends) == ["autograd", "jax", "jax-jit", "numba", "numpy", "torch"]
+    status = {name: "available" if find_spec(name.removesuffix("-jit")) else "missing" for name in backends}
+    assert "missing" not in (status["numpy"], status["autograd"], status["torch"])
+    for name, row in backends.items():
+        assert (row["status"], row["distribution"]) == (status[name], "compare-ag"), row
     shown = installed.run("compare-ag", "list").stdout
-    assert [line.split()[:2] for line in shown.splitlines()[1:]] == [[name, "available"] for name in backends]
+    rows = [line.split()[:2] for line in shown.splitlines()[1:] if line[0] != " "]
+    assert rows == [list(pair) for pair in status.items()]
 
 
 def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
@@ -251,9 +260,9 @@ def test_the_selftest_and_the_template_work_from_the_wheel(installed):
     assert names == {"README.md", "pyproject.toml", "compare_ag_mine.py", "test_mine.py"}
 
 
-@pytest.mark.parametrize("name", ["torch", "autograd"])
+@pytest.mark.parametrize("name", ["torch", "autograd", "jax", "jax-jit", "numba"])
 def test_a_missing_framework_is_named_with_the_line_that_installs_it(name, without_frameworks):
-    (requirement,) = PROJECT["optional-dependencies"][name]
+    (requirement,) = PROJECT["optional-dependencies"][name.removesuffix("-jit")]
     line = shlex.join([str(without_frameworks.bin / "python"), "-m", "pip", "install", requirement])
     row = without_frameworks.backends()[name]
     assert (row["status"], row["reason"]) == ("missing", f"needs {requirement}, which is not installed")

@@ -39,7 +39,7 @@ FENCE = re.compile(r"(?:^`(?P<file>[\w.-]+)`\n\n)?^```(?P<language>\w*)\n(?P<tex
 BLOCKS = [match.groupdict() for match in FENCE.finditer(GUIDE)]
 FILES = {block["file"]: block["text"] for block in BLOCKS if block["file"]}
 SAMPLE = {name: FILES[name] for name in ("compare_ag_longhand.py", "pyproject.toml")}
-JAX = {"compare_ag_jax.py": FILES["compare_ag_jax.py"], "pyproject.toml": FILES["pyproject-jax.toml"]}
+JAX = {"compare_ag_my_jax.py": FILES["compare_ag_my_jax.py"], "pyproject.toml": FILES["pyproject-jax.toml"]}
 PLUGIN = SAMPLE["compare_ag_longhand.py"]
 PROJECT = tomllib.loads(SAMPLE["pyproject.toml"])["project"]
 LOOP = next(block["text"] for block in BLOCKS if block["text"].startswith("backend = Longhand()"))
@@ -139,8 +139,8 @@ def test_the_limits_of_a_graph_are_those_of_the_code():
 
 
 def test_the_sample_is_one_page():
-    assert set(FILES) == {*SAMPLE, "compare_ag_jax.py", "pyproject-jax.toml"}
-    assert len([line for line in JAX["compare_ag_jax.py"].splitlines() if line.strip()]) <= 50
+    assert set(FILES) == {*SAMPLE, "compare_ag_my_jax.py", "pyproject-jax.toml"}
+    assert len([line for line in JAX["compare_ag_my_jax.py"].splitlines() if line.strip()]) <= 50
     assert len(PLUGIN.splitlines()) <= 60
     assert len(SAMPLE["pyproject.toml"].splitlines()) <= 20
 
@@ -287,7 +287,7 @@ def test_the_jax_plugin_is_certified(tmp_path):
     pytest.importorskip("jax", reason="jax is not installed")
     environment = Environment.make(tmp_path, JAX)
     environment.type("python -m pip install -e .")
-    results = json.loads(environment.run("-m", "compare_ag", "check", "jax", "--json"))
+    results = json.loads(environment.run("-m", "compare_ag", "check", "my-jax", "--json"))
     assert results["passed"]
     skipped = {check["id"] for check in results["checks"] if check["status"] == "skipped"}
     assert {check["status"] for check in results["checks"]} == {"passed", "skipped"}

@@ -25,10 +25,10 @@ def test_the_host_process_imports_no_plugin_and_no_framework(tmp_path):
         "from compare_ag.speed.schedule import Settings\n"
         "brief = Settings('brief', 0.1, 0.01, least_launches=1, bare_imports=1, instances=1, most_instances=1, rounds=3,"
         " most_launches=1)\n"
-        f"run = compare_ag.run(output={str(tmp_path / 'run')!r}, steps=20, timing=brief)\n"
+        f"run = compare_ag.run(['numpy', 'autograd', 'torch', 'jax-jit'], output={str(tmp_path / 'run')!r}, steps=20, timing=brief)\n"
         "assert run.exit_code == 0, run\n"
         "tops = {name.split('.')[0] for name in sys.modules}\n"
-        "print(sorted(t for t in tops if t in {'torch', 'autograd', 'jax', 'pluggy', 'sklearn', 'scipy'}"
+        "print(sorted(t for t in tops if t in {'torch', 'autograd', 'jax', 'numba', 'pluggy', 'sklearn', 'scipy'}"
         " or t.startswith('compare_ag_')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -54,15 +54,15 @@ def render(run: Run) -> str:
         "graph-part": graph is not None,
     }
     page: str = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             run=run,
             version=compare_ag.__version__,
-            policy=_policy(),
-            style=Markup(_asset("page.css")),
-            plotly=Markup(_asset("vendor/plotly-basic.min.js")),
-            script=Markup(_asset("page.js")),
+            policy=policy(),
+            style=Markup(asset("page.css")),
+            plotly=Markup(asset("vendor/plotly-basic.min.js")),
+            script=Markup(asset("page.js")),
             sections={id: title for id, title in SECTIONS.items() if has.get(id, True)},
             answer=list(answer_sentences(run, clean)),
             tables=tables,
@@ -83,8 +83,9 @@ def render(run: Run) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Where templates are found, and how every expression in them is cleaned and escaped."""
+    made = Environment(
         loader=PackageLoader("compare_ag.report.page", "."),
         autoescape=True,
         undefined=StrictUndefined,
@@ -93,8 +94,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": True, "separators": (",", ":")}
-    return environment
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": True, "separators": (",", ":")}
+    return made
 
 
 def _shown(value: Any) -> Any:
@@ -103,14 +104,15 @@ def _shown(value: Any) -> Any:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A text file of this package."""
     return files("compare_ag.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _policy() -> Markup:
+def policy() -> Markup:
     """Nothing from anywhere, these two scripts and no other; styles, which plotly writes; the page's own images."""
-    hashes = " ".join(f"'sha256-{_digest(_asset(name))}'" for name in ("vendor/plotly-basic.min.js", "page.js"))
+    hashes = " ".join(f"'sha256-{_digest(asset(name))}'" for name in ("vendor/plotly-basic.min.js", "page.js"))
     return Markup(
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"

@@ -314,7 +314,7 @@
   function legend(chart) {
     const box = group(`Legend: ${chart.spec.title}`, "");
     box.classList.add("legend");
-    for (const one of chart.spec.series.filter((s) => s.draw !== "level" && s.draw !== "cloud")) {
+    for (const one of chart.spec.series.filter((s) => s.draw !== "level" && s.draw !== "cloud" && s.legend !== false)) {
       const made = element("button", { type: "button", "aria-pressed": String(!chart.hidden.has(one.name)), title: one.name }, swatch(one), cut(one.name));
       made.addEventListener("click", () => {
         if (!chart.hidden.delete(one.name)) chart.hidden.add(one.name);
