@@ -58,7 +58,7 @@ class Share(plain_click.ParamType):  # type: ignore[type-arg]  # only the newest
 @click.option(
     "--yardstick",
     metavar="NAME",
-    help="With two runs: an unchanged backend whose own change is taken for the machine's mood, or none. "
+    help="With two runs: an unchanged backend whose change estimates the machine's common factor, or none. "
     "Default: one that comes with compare-ag, as numpy, if its versions are the same.",
 )
 @click.option(
@@ -103,7 +103,9 @@ def _compared(
     if len(runs) == 1 and baseline is not None and yardstick is None:
         return compare_within(load_run(runs[0]), baseline, threshold=threshold, strict=strict)
     if len(runs) == 1 and baseline is not None:
-        raise click.UsageError("--yardstick is for two runs: within one run all backends shared the machine's mood")
+        raise click.UsageError(
+            "--yardstick is for two runs: within one run all backends share the machine's common factor"
+        )
     if len(runs) == 2:
         raise click.UsageError("--baseline is for one run; two runs are compared backend by backend")
     raise click.UsageError("name two runs, or one run and --baseline NAME")

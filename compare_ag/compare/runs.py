@@ -47,8 +47,8 @@ def compare_runs(
     threshold: ratio less one by which a backend may become slower. yardstick: the unchanged backend whose change
     estimates the common factor of the machine (see `speed.between`); None chooses a backend that cannot be under test
     (`guards.beyond_doubt`) if others are timed too, "none" compares times as they are. strict: a disturbed timing is a
-    regression.
-    beside: how many intervals of other comparisons are to hold together with these, as of the other cells of a sweep.
+    regression. beside: how many intervals of other comparisons must hold together with these, as of the other cells of
+    a sweep.
 
     Raises `ComparisonError` where the problems differ, or the yardstick was not timed in both runs.
     """
