@@ -61,6 +61,8 @@ def explain_lack(text: str) -> str:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return f"{requirement}, which is not installed"
+    except KeyError:  # the metadata have no version: so says the importlib_metadata that some libraries install
+        version = ""
     if not version:
         return f"{requirement}, whose installed version cannot be read"
     if requirement.specifier.contains(version, prereleases=True):

@@ -95,7 +95,7 @@ def test_the_wheel_carries_what_the_page_is_made_of(wheel):
     page = ROOT / "compare_ag" / "report" / "page"
     assets = [path for path in page.rglob("*") if path.suffix in (".html", ".css", ".js", ".txt")]
     assert {path.name for path in assets} == {
-        "page.html", "page.css", "page.js", "plotly-basic.min.js", "LICENSE-plotly.txt",
+        "macros.html", "page.html", "page.css", "page.js", "plotly-basic.min.js", "LICENSE-plotly.txt",
     }  # fmt: skip
     shipped = contents(wheel)
     for path in assets:
