@@ -200,8 +200,9 @@ def _blocks(run: Run, judge: JudgedBlocks, verdicts: dict[str, list[BlockVerdict
         elif record.cost is not None and len(own) == record.cost.blocks_judged + record.cost.blocks_not_judged:
             cost, decided = record.cost, judge.counts[name].judged
             # in each launch one block of the backend and one of its twin may have been compared exactly, which may
-            # decide about them otherwise than the bound does; which these were is not kept
-            exactly = 2 * run.manifest.speed.launches if run.manifest.speed is not None else 0
+            # decide about them otherwise than the bound does; which these were is not kept. A launch that an interrupt
+            # ended, or a failure, is judged and does not count.
+            exactly = 2 * (run.manifest.speed.launches + 1) if run.manifest.speed is not None else 0
             if abs(decided - cost.blocks_judged) > exactly:
                 yield Mismatch(record_name(name), "cost.blocks_judged", cost.blocks_judged, decided)
 
