@@ -200,7 +200,7 @@ def test_a_plugin_that_writes_over_the_board_ends_no_host(statement, run_with, g
 def costs_one_backend(run: compare_ag.Run, said: str, bug: str) -> bool:
     """Whether numpy is judged and the other backend has a log that says whose bug it is."""
     assert (run["numpy"].status, run.exit_code) == ("ok", ExitCode.BUG)
-    (log,) = run.path.glob("logs/broken.*.bug.txt")
+    (log,) = run.path.glob("logs/broken*.bug.txt")  # perhaps its twin met it
     assert log.read_text().startswith("compare-ag met a bug of its own here; please report it.")
     assert bug in log.read_text()
     assert said in f"{run['broken'].reason} {run['broken'].memory_note}"
