@@ -207,7 +207,7 @@ def costs_one_backend(run: compare_ag.Run, said: str, bug: str) -> bool:
     return True
 
 
-BUG = "a bug of compare-ag and not of this backend: KeyError: 'ours'; please report it with broken."
+BUG = "a bug of compare-ag and not of this backend: KeyError: 'ours'; please report it with broken"
 
 
 def failing(function, mine, value=None):
