@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from compare_ag.records import seal
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "continuous-integration.md").read_text(encoding="utf-8")
 WORKFLOW, CHECKS, HOOKS = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
 STEPS = {step.get("name", step.get("uses")): step for step in WORKFLOW["jobs"]["compare"]["steps"]}
@@ -58,10 +60,12 @@ def test_a_backend_that_became_wrong_does_not_pass_and_the_summary_still_says_so
     path = job / "after" / "records" / "numpy.json"
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"status": "disagree", "reason": "wrong on purpose"}))
+    seal(job / "after")
     try:
         done = run_step(job, "Compare")
     finally:
         path.write_text(kept)
+        seal(job / "after")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "### compare-ag: changes that should not pass" in (job / "summary.md").read_text()
 
