@@ -35,8 +35,8 @@ QUINTILE = 0.2
 """estimated by Hyndman and Fan's eighth definition: fewer blocks do not make a backend slower"""
 LEAST_SHARE = 0.25
 """share of a launch's rounds that must be clean, else it is disturbed: fewer rounds may not be typical"""
-SLOWED = 1.3
-"""a probe may take this many times its time at full speed; with another program on the core, it takes 1.5 to 2"""
+SLOWED = 1.2
+"""a probe may take this many times its time at full speed; with another program on the core, it takes 1.2 to 2"""
 QUICKEST = 0.05
 """quantile of a process's probes that estimates the quickest probe: their minimum may be a slip of the clock"""
 QUICK_LAUNCHES = 0.25
