@@ -30,14 +30,16 @@ from compare_ag.speed.blocks import Blocks, launch_log_ratio, mark_undisturbed
 from compare_ag.speed.schedule import MODES, MOST_STEPS, Plan
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from compare_ag.host.session import TimedBlock
-    from compare_ag.suite.engine import _Crew
     from compare_ag.suite.launches import Bench
+    from compare_ag.suite.timing_crew import Crew
 
 PAIR = ("torch", "numpy")
 RUN = "0.7 ms"
@@ -69,13 +71,13 @@ class ManyLengths(Engine):
             "5 ms": with_steps({name: min(MOST_STEPS, max(1, round(LONG_NS / ns))) for name, ns in rough.items()}),
         }
 
-    def _instance(self, crew: _Crew, instance: int) -> None:
+    def _instance(self, crew: Crew, instance: int) -> None:
         if instance == 0:
             self.order: list[list[str]] = []
         self.order.append([])
         super()._instance(crew, instance)
 
-    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:
+    def _round(self, crew: Crew, number: int, *, count: bool = True, phased: bool = False) -> None:
         if phased:
             return
         own = self.plan
@@ -141,7 +143,7 @@ def measure(section: Section, size: str, launches: int) -> None:
     logs: dict[tuple[str, str], list[float]] = {}
     around: dict[str, list[tuple[float, float, float]]] = {name: [] for name in PAIR}
     with conditions_of(problem) as conditions, ExitStack() as stack:
-        engine = ManyLengths(contestants, conditions, MODES["default"], checkpoint(problem))
+        engine = ManyLengths(contestants, conditions, MODES["default"], compute_checkpoint(problem))
         stack.enter_context(engine)
         engine.calibrate_lengths()
         for _ in range(launches):

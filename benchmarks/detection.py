@@ -34,7 +34,9 @@ from compare_ag.speed.rates import Rate
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 from compare_ag.worker.messages import Mutation
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def main() -> int:
     problem = problem_of(asked.size)
     (offer,) = select(["numpy"]).values()
     with conditions_of(problem) as conditions:
-        start = checkpoint(problem)
+        start = compute_checkpoint(problem)
         turns = asked.turns or turns_for(asked.slowdown, offer, conditions, start)
         if asked.load is not None:
             section = in_runs(asked, turns)

@@ -27,12 +27,14 @@ from compare_ag.problem import make_problem, recorded_steps
 from compare_ag.speed.schedule import BLOCK_NS, MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import CALIBRATION_NS, Contestant, Engine, checkpoint_of
+from compare_ag.suite.checkpoint import choose_checkpoint
+from compare_ag.suite.engine import CALIBRATION_NS, Engine
 from compare_ag.suite.launches import Bench, Launches
+from compare_ag.suite.timing_crew import Contestant
 from compare_ag.verify import reference_trajectory
 
 if TYPE_CHECKING:
-    from compare_ag.suite.engine import _Crew
+    from compare_ag.suite.timing_crew import Crew
 
 DRIFTING_LEAD_IN = 1
 """untimed steps before a block of general tools, about"""
@@ -55,7 +57,7 @@ class Drifting(Engine):
     trajectory: tuple[Any, Any]
     """float64 weights w (T, d), b (T,) of the training: where a side is after so many steps"""
 
-    def _instance(self, crew: _Crew, instance: int) -> None:
+    def _instance(self, crew: Crew, instance: int) -> None:
         self._at = dict.fromkeys(crew.benches, 0)
         self._length: dict[str, int] = {}
         for name in list(crew.benches):
@@ -74,10 +76,10 @@ class Drifting(Engine):
                 return max(1, round(BLOCK_NS / (block.timed.wall_ns / steps)))
             steps *= 2
 
-    def _round(self, crew: _Crew, number: int, *, count: bool = True, phased: bool = False) -> None:  # noqa: ARG002 - the engine's own
+    def _round(self, crew: Crew, number: int, *, count: bool = True, phased: bool = False) -> None:  # noqa: ARG002 - the engine's own
         if phased:
             return
-        for name in self._shuffled(crew):
+        for name in crew.shuffled():
             bench, steps = crew.benches[name], self._length[name]
             w, b = self._weights(self._at[name])
             make = partial(bench.session.block, self.problem, w, b, steps, DRIFTING_LEAD_IN)
@@ -105,7 +107,7 @@ def main() -> int:
     twins = (f"{asked.backend} a0", f"{asked.backend} b0")
     with conditions_of(problem) as conditions:
         reference = reference_trajectory(problem)
-        start = checkpoint_of(reference, recorded_steps(problem.steps), problem)
+        start = choose_checkpoint(reference, recorded_steps(problem.steps), problem)
         every = make_problem(problem.data, steps=problem.steps, learning_rate=problem.learning_rate)
         trajectory = weights_of_every_step(every)
         contestants = [Contestant(name, offer) for name in twins]

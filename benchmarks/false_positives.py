@@ -21,7 +21,7 @@ from figures import Section, conditions_of, finish, parser, problem_of, rate_of
 from compare_ag.selftest.speed import LENGTHS, Series, collect
 from compare_ag.speed.rates import NOMINAL, window_rates
 from compare_ag.suite import select
-from compare_ag.suite.engine import checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
 
 PART = 48
 """launches of one engine; the next part has an engine of its own, so that the blocks of this one can be forgotten"""
@@ -54,7 +54,7 @@ def main() -> int:
     problem = problem_of(asked.size)
     (offer,) = select(["numpy"]).values()
     with conditions_of(problem) as conditions:
-        start = checkpoint(problem)
+        start = compute_checkpoint(problem)
         while not over(kept):
             # another seed for each part: the engine's randomness starts anew
             before = len(kept[0])

@@ -20,7 +20,9 @@ from loads import LOADS, load
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 
 
 def main() -> int:
@@ -41,7 +43,7 @@ def main() -> int:
     random.Random(0).shuffle(order)
     with conditions_of(problem) as conditions:
         contestants = [Contestant(name, offer) for both in twins for name in both]
-        with Engine(contestants, conditions, MODES["default"], checkpoint(problem)) as engine:
+        with Engine(contestants, conditions, MODES["default"], compute_checkpoint(problem)) as engine:
             engine.calibrate()
             for busy in order:
                 with load(asked.load if busy else "none"):

@@ -21,7 +21,9 @@ from compare_ag.speed.blocks import launch_log_time
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 
 
 def main() -> int:
@@ -37,7 +39,7 @@ def main() -> int:
     offers = select(["numpy", "torch"])
     logs: dict[str, list[float]] = {"alone": [], "beside torch": []}
     with conditions_of(problem) as conditions:
-        start = checkpoint(problem)
+        start = compute_checkpoint(problem)
         numpy, torch = (Contestant(name, offer) for name, offer in offers.items())
         engines = {
             "alone": Engine([numpy], conditions, MODES["default"], start),

@@ -19,7 +19,7 @@ from figures import Section, conditions_of, finish, parser, problem_of
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.timing import TimingPass
 
@@ -50,7 +50,7 @@ def main() -> int:
         problem = type(problem)(**{**vars(problem), "steps": STEPS})
         shares: list[float] = []
         with conditions_of(problem) as conditions:
-            start = checkpoint(problem)
+            start = compute_checkpoint(problem)
             for _ in range(asked.rounds):
                 result = TimingPass(offers, conditions, MODES[asked.mode], start, Observer()).run()
                 speed = speed_of(result)

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from compare_ag.host.environment import usable_cpus
-from compare_ag.suite.engine import timed_cpus
+from compare_ag.suite.cpu_pinning import timed_cpus
 
 LOADS = ("none", "loops", "bursts", "free")
 BEGIN = """

@@ -20,7 +20,7 @@ import numpy as np
 from figures import Section, conditions_of, finish, parser, problem_of, ratio_of
 
 from compare_ag.suite import select
-from compare_ag.suite.engine import checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
 from compare_ag.suite.memory import measure_memory
 
 CHILD = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -38,7 +38,7 @@ def main() -> int:
     peaks: dict[tuple[str, bool], list[float]] = {(name, large): [] for name in offers for large in (False, True)}
     inherited: dict[bool, int] = {}
     with conditions_of(problem) as conditions:
-        start = checkpoint(problem)
+        start = compute_checkpoint(problem)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for round_ in range(asked.rounds):
             order = [False, True] if round_ == 0 else random.sample([False, True], 2)

@@ -34,8 +34,10 @@ from figures import Section, conditions_of, finish, parser, problem_of, rms_rati
 from compare_ag.speed.schedule import MODES
 from compare_ag.speed.statistics import rms_interval
 from compare_ag.suite import select
-from compare_ag.suite.engine import LARGEST_TWIN_BLOCK, TWIN_IMPORTS, TWIN_MODULES, Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
 from compare_ag.suite.launches import TWIN
+from compare_ag.suite.timing_crew import LARGEST_TWIN_BLOCK, TWIN_IMPORTS, TWIN_MODULES, Contestant
 from compare_ag.worker.messages import Ahead
 
 HERE = Path(__file__).parent
@@ -190,7 +192,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as name, conditions_of(problem) as conditions:
         folder = Path(name)
-        start = checkpoint(problem)
+        start = compute_checkpoint(problem)
         together = [Contestant(twin, offer) for twin in TWINS]
         alone = [Contestant("numpy", offer)]
         engines = {
@@ -214,7 +216,7 @@ def main() -> int:
             jobs |= {tool + APART: compare for tool, compare in apart.items()}
         for kind in kinds:
             # another draw of everything that is random, for each continuation
-            engines[kind].engine._begun = 100_000 * len(walls.get(OURS + kind, []))
+            engines[kind].engine._next_index = 100_000 * len(walls.get(OURS + kind, []))
         for _ in range(asked.tries):
             if time.monotonic() - started > 60 * asked.minutes:
                 break

@@ -46,10 +46,10 @@ from threadpoolctl import threadpool_limits
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import BackendRecord, load_run
 from compare_ag.suite import Observer, select
-from compare_ag.suite.gathering import evidence
-from compare_ag.suite.judging import Judge
-from compare_ag.suite.recorded_graphs import RUN_PATIENCE, Asked, judged, place
+from compare_ag.suite.judge import Judge
+from compare_ag.suite.recorded_graphs import RUN_PATIENCE, GraphAnswer, choose_place, judge_graphs
 from compare_ag.suite.training import Conditions, Training, TrainingPass
+from compare_ag.suite.training_evidence import make_evidence
 from compare_ag.verify import Oracle, Probes, Sample, judge_samples
 from compare_ag.verify.certificate import trajectory_samples
 from compare_ag.worker.observe import memory
@@ -235,7 +235,7 @@ class Stopwatch:
 def verify(problem: Problem, watch: Stopwatch) -> Training:
     """The host's steps of `compare-ag run` in their order, none beside another; return what the backend said.
 
-    The one place that calls what `suite.flow` calls.
+    The one place that calls what `suite.run_passes` calls.
     """
     record = recorded_steps(problem.steps)
     judge = Judge(problem, record)
@@ -258,7 +258,7 @@ def verify(problem: Problem, watch: Stopwatch) -> Training:
         with watch.part("verdict"):
             judge.record(BACKEND, training, Path(logs))
     with watch.part("graphs"):
-        judged(problem, place(problem, 0), {BACKEND: Asked(training.graph)}, RUN_PATIENCE)
+        judge_graphs(problem, choose_place(problem, 0), {BACKEND: GraphAnswer(training.graph)}, RUN_PATIENCE)
     return training
 
 
@@ -267,7 +267,7 @@ def points(problem: Problem, training: Training) -> dict[tuple[bytes, bytes | No
 
     A point may be of two kinds, as the start and step 0. Rows None: all data.
     """
-    said = evidence(problem, training)
+    said = make_evidence(problem, training)
     samples = [*trajectory_samples(problem, said.trajectory, said.gradients), *said.probes]
     wrong = [
         sample if sample.gradient is None else replace(sample, gradient=np.full_like(sample.gradient, WRONG))

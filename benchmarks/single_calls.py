@@ -33,7 +33,7 @@ from figures import Section, finish, parser, problem_of, ratio_of
 from in_process import Training
 
 from compare_ag import Weights
-from compare_ag.suite.engine import host_on, timed_cpus
+from compare_ag.suite.cpu_pinning import host_on, timed_cpus
 from compare_ag.worker.load import load_backend
 
 WAYS = ("among steps", "waited for", "a call", "after a setup")

@@ -41,7 +41,7 @@ from scipy.stats import f as f_distribution
 from compare_ag.speed.rates import Rate
 from compare_ag.speed.statistics import LEVEL
 from compare_ag.speed.student import chi_square_quantile
-from compare_ag.suite.engine import host_on, timed_cpus
+from compare_ag.suite.cpu_pinning import host_on, timed_cpus
 
 OURS, PYTEST, TORCH, PYPERF = "compare-ag", "pytest-benchmark", "torch.utils.benchmark", "pyperf --fast"
 TOOLS = (OURS, PYTEST, TORCH, PYPERF)

@@ -39,7 +39,9 @@ from in_process import Training
 from compare_ag.contract.backend import Setting
 from compare_ag.speed.schedule import MODES, Plan
 from compare_ag.suite import select
-from compare_ag.suite.engine import Contestant, Engine, checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 from compare_ag.worker import clock
 from compare_ag.worker.board import Board, shared_file
 from compare_ag.worker.load import load_backend
@@ -139,7 +141,7 @@ def plan_of(size: str, backends: Sequence[str]) -> Plan:
     contestants = [Contestant(name, offer) for name, offer in select(list(backends)).items()]
     problem = problem_of(size)
     with conditions_of(problem) as conditions:
-        engine = Engine(contestants, conditions, MODES["default"], checkpoint(problem))
+        engine = Engine(contestants, conditions, MODES["default"], compute_checkpoint(problem))
         engine.calibrate()
     return engine.plan
 

@@ -25,7 +25,7 @@ from compare_ag.host.environment import cpu_model, usable_cpus
 from compare_ag.host.probe import probe
 from compare_ag.host.requirements import explain_lack, extra_requirements, install_line
 from compare_ag.speed.stability import Surroundings, notes
-from compare_ag.suite.folder import DEFAULT_PARENT
+from compare_ag.suite.run_folder import DEFAULT_PARENT
 
 State: TypeAlias = Literal["ok", "missing", "warning", "broken"]
 Group: TypeAlias = Literal["installed", "machine"]

@@ -26,7 +26,7 @@ from compare_ag.problem import Data, Problem, make_problem, recorded_steps
 from compare_ag.problem.core import Array
 from compare_ag.selftest import specimens
 from compare_ag.suite import select
-from compare_ag.suite.judging import Judge
+from compare_ag.suite.judge import Judge
 from compare_ag.suite.training import Training, ask_along
 from compare_ag.verify.points import point_tolerance
 
@@ -91,7 +91,7 @@ def is_caught(session: Session, problem: Problem, seed: int) -> bool:
     training.probes = judge.probes(seed)
     assert training.probes is not None
     training.answers = ask_along(session, problem, training.probes)
-    verdict, _ = judge.verdicts(training)
+    verdict, _ = judge.certify_training(training)
     return verdict.status not in ("agrees", "undecidable")
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compare_ag.records import Run, load_run, seal
-from compare_ag.records.structs import WITH_SUMS
+from compare_ag.records.base import WITH_SUMS
 from compare_ag.report.page import render
 from compare_ag.text import without_paths
 

@@ -32,7 +32,7 @@ from compare_ag.records import RecordError, Run
 from compare_ag.records.files import LEFT_SECONDS
 from compare_ag.records.graphs import read_graphs, write_graphs
 from compare_ag.report.page import write_report
-from compare_ag.suite.folder import make_folder
+from compare_ag.suite.run_folder import make_folder
 
 LONGEST = 0.3
 """seconds until a host that only saves is killed, at most"""
@@ -45,7 +45,7 @@ WHOLE = "import sys, compare_ag; compare_ag.run(['numpy'], steps=200, timing=Fal
 
 
 def save(run: Run, folder: Path) -> NoReturn:
-    """Save a run in the order of `suite.flow`, over and over, until the process is killed."""
+    """Save a run in the order of `suite.start_run`, over and over, until the process is killed."""
     graphs = read_graphs(run)
     name, record = next(iter(run.records.items()))
     first = records.replace(run.manifest, state="running", graph=None, reference_sha256=None)

@@ -32,7 +32,7 @@ from compare_ag.host.launch import Launch
 from compare_ag.host.session import Recording, Session
 from compare_ag.problem import Data, Problem, ProblemError, make_problem, recorded_steps
 from compare_ag.suite import select
-from compare_ag.suite.judging import Judge
+from compare_ag.suite.judge import Judge
 from compare_ag.suite.training import Training, ask_along
 from compare_ag.verify import Verdict
 
@@ -158,7 +158,7 @@ def judge_problem(index: int, sessions: dict[str, tuple[Session, bool]], tally: 
         training = Training(session.offer, 0)
         train(session, problem, training, judge, fused=fused)
         tally.trainings += 1
-        for how, verdict in zip(("", ", fused step"), judge.verdicts(training), strict=True):
+        for how, verdict in zip(("", ", fused step"), judge.certify_training(training), strict=True):
             if verdict is not None:
                 tally.add(f"problem {index} ({problem.data.name}), {name}{how}", verdict)
 

@@ -12,12 +12,13 @@ from compare_ag.audit.levels import Level, Mismatch, compare
 from compare_ag.audit.problems import ContradictionError, UnavailableError, problem_of
 from compare_ag.problem import recorded_steps
 from compare_ag.records import JUDGED, RecordError, record_name
-from compare_ag.records.structs import WITH_SUMS
+from compare_ag.records.base import WITH_SUMS
 from compare_ag.speed.schedule import MODES
-from compare_ag.suite.conclusion import SpeedConclusion
-from compare_ag.suite.judging import Judge, problem_record, run_exit_code
-from compare_ag.suite.kept import training_of
-from compare_ag.suite.kept_launches import WRONG_BLOCKS, judged_again, measured
+from compare_ag.suite.evidence_arrays import read_training
+from compare_ag.suite.judge import Judge
+from compare_ag.suite.make_records import problem_record, run_exit_code
+from compare_ag.suite.speed_verdicts import SpeedConclusion
+from compare_ag.suite.timing_arrays import WRONG_BLOCKS, judge_again, read_measurements
 from compare_ag.verify.samples import CHEAP_CELLS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def recomputed(run: Run, data: Data | None = None) -> Level:
         level.mismatches += other
         if not other:
             level.mismatches += _verdicts(run, problem, level)
-            judge, verdicts = judged_again(run, problem)
+            judge, verdicts = judge_again(run, problem)
             level.mismatches += _blocks(run, judge, verdicts)
             untouched = _untouched(run, judge, verdicts)
             done.append(f"verdicts on {sum(record.evidence is not None for record in run.records.values())} backends")
@@ -152,8 +153,8 @@ def _backend(run: Run, name: str, judge: Judge, *, large: bool) -> Iterator[Mism
     probes = None if record.probe_seed is None else judge.probes(record.probe_seed)
     arrays = run.arrays(name)
     try:
-        training = training_of(judge.problem, arrays, run.evidence(name), probes)
-        derived = judge.derived(training, arrays)
+        training = read_training(judge.problem, arrays, run.evidence(name), probes)
+        derived = judge.judge_training(training, arrays)
     except (RecordError, ValueError, KeyError, IndexError, TypeError) as error:
         yield Mismatch(record.evidence or file, "", "evidence", f"it does not fit: {error}")
         return
@@ -214,7 +215,7 @@ def _speed(run: Run, level: Level, untouched: frozenset[str]) -> Iterator[Mismat
         level.notes.append("times: not possible for an imported run, which has medians without launches")
         return
     try:
-        concluded = SpeedConclusion(measured(run, untouched)).result()
+        concluded = SpeedConclusion(read_measurements(run, untouched)).result()
     except (RecordError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
         yield Mismatch(MANIFEST, "speed", "times and ratios", f"they do not follow from what is kept: {error}")
         return

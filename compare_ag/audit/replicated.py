@@ -12,8 +12,8 @@ import numpy as np
 from compare_ag.audit.levels import Level, Mismatch
 from compare_ag.audit.problems import ContradictionError, UnavailableError, problem_of
 from compare_ag.records import JUDGED, record_name
-from compare_ag.suite.flow import DEFAULT_TIMEOUT, NothingToRunError
-from compare_ag.suite.flow import run as run_again
+from compare_ag.suite.start_run import DEFAULT_TIMEOUT, NothingToRunError
+from compare_ag.suite.start_run import run as run_again
 
 if TYPE_CHECKING:
     from compare_ag.problem import Data

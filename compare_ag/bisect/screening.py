@@ -22,9 +22,9 @@ from compare_ag.host.failures import WorkerFailure
 from compare_ag.host.session import Recording, concatenate
 from compare_ag.model.arithmetic import Known
 from compare_ag.problem import Problem, batches
-from compare_ag.suite.gathering import broken_protocol, evidence, fused_evidence
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
+from compare_ag.suite.training_evidence import find_broken_rules, make_evidence, make_fused_evidence
 from compare_ag.verify import Finding, Oracle, Sample, judge_samples, probe_points, reference_trajectory
 from compare_ag.verify.certificate import IN_SECOND_RUN, first_finding
 from compare_ag.verify.objective import Objective
@@ -213,9 +213,9 @@ def _first_fault(
         point = weights[step] if step is not None and step < len(weights) else start
         message = f"{failure.status}: {failure.reason}"
         return Fault(None, message, step, failure.phase, None, np.inf, point, failure=failure)
-    if broken := broken_protocol(training):
+    if broken := find_broken_rules(training):
         return Fault(None, "; ".join(broken), None, "forward", None, np.inf, start)
-    at_points = _judge_exactly(problem, oracle, list(evidence(problem, training).probes))
+    at_points = _judge_exactly(problem, oracle, list(make_evidence(problem, training).probes))
     # a fault that the reading of wider weights would explain counts where the points show a fault too
     if at_points is not None:
         return at_points if as_read is None else as_read
@@ -243,7 +243,7 @@ def _fused_fault(problem: Problem, training: Training) -> Fault | None:
     samples = _samples(problem, concatenate(training.fused.losses, problem.dtype), weights, None)
     fault, as_read = _first_wrong(problem, oracle, samples)
     if fault is None:
-        fault = _judge_exactly(problem, oracle, list(fused_evidence(problem, training).probes))
+        fault = _judge_exactly(problem, oracle, list(make_fused_evidence(problem, training).probes))
         fault = as_read if fault is not None and as_read is not None else fault
     return None if fault is None else replace(fault, message=f"the fused step: {fault.message}", phase="step")
 

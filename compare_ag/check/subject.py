@@ -20,8 +20,8 @@ from compare_ag.host.launch import Launch
 from compare_ag.host.session import Evaluation, Recording, Session
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.records import file_stem
-from compare_ag.suite.judging import Judge
-from compare_ag.suite.recorded_graphs import Asked, Place, judged
+from compare_ag.suite.judge import Judge
+from compare_ag.suite.recorded_graphs import GraphAnswer, Place, judge_graphs
 from compare_ag.suite.training import Training
 from compare_ag.text import printable
 from compare_ag.verify import (
@@ -263,7 +263,7 @@ class Subject:
         judge.prepare()
         if judge.error is not None:
             raise judge.error
-        verdict, own_step = judge.verdicts(training)
+        verdict, own_step = judge.certify_training(training)
         decisive = verdict if own_step is None else own_step
         if decisive.status == "undecidable":
             raise CheckSkippedError(decisive.message)
@@ -274,10 +274,10 @@ class Subject:
     def graph(self, problem: Problem) -> str:
         """Judge the graph at the start; raise `CheckFailedError` with its fault, or describe it."""
         start = Place(0, problem.w0, problem.b0, None)
-        asked = Asked(self.session(problem).graph(problem, 0, start.w, start.b))
+        asked = GraphAnswer(self.session(problem).graph(problem, 0, start.w, start.b))
         if asked.nodes is None:
             raise CheckSkippedError("it offers no graph")
-        (graph,) = judged(problem, start, {self.offer.name: asked}).graphs
+        (graph,) = judge_graphs(problem, start, {self.offer.name: asked}).graphs
         if graph.status == "disagree":
             raise CheckFailedError(graph.message)
         layout = problem.layout

@@ -27,7 +27,7 @@ from rich.text import Text
 from compare_ag.cli.steps import SILENT_SECONDS
 from compare_ag.report.units import sparkline
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.suite.follow import STAGES, Display, ProgressRow, timing_words
+from compare_ag.suite.display import STAGES, Display, ProgressRow, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def speed(
     from compare_ag.host.failures import WorkerFailure
     from compare_ag.selftest.speed import selfcheck as run_selfcheck
     from compare_ag.suite import select
-    from compare_ag.suite.engine import checkpoint
+    from compare_ag.suite.checkpoint import compute_checkpoint
     from compare_ag.suite.training import Conditions
     from compare_ag.text import clock_time, printable
 
@@ -88,7 +88,7 @@ def speed(
                 result = run_selfcheck(
                     offer,
                     conditions,
-                    checkpoint(problem),
+                    compute_checkpoint(problem),
                     budget,
                     slowdown=slowdown,
                     margin=margin,

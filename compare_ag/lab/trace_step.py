@@ -17,7 +17,16 @@ import numpy as np
 from compare_ag.host.failures import WorkerFailure
 from compare_ag.records import real
 from compare_ag.records.graphs import Pair, StepRecord, TraceDocument, numbers_of
-from compare_ag.suite.recorded_graphs import TIMEOUT, Asked, Place, Tell, in_workers, judged, place, undecided_reason
+from compare_ag.suite.recorded_graphs import (
+    TIMEOUT,
+    GraphAnswer,
+    Place,
+    Tell,
+    ask_in_workers,
+    choose_place,
+    judge_graphs,
+    undecided_reason,
+)
 from compare_ag.verify import Oracle, Sample, TestResult, judge_samples
 from compare_ag.worker.messages import HEAD, WHOLE
 
@@ -55,10 +64,10 @@ def trace_step(
     if not 0 <= step < problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps - 1}")
     tell(f"the reference up to step {step}", 0, 0)
-    at = place(problem, step)
+    at = choose_place(problem, step)
     walked = {name: _Walked() for name in offers}
 
-    def walk(name: str, session: Session) -> Asked:
+    def walk(name: str, session: Session) -> GraphAnswer:
         """Ask for each phase of the step, then for the graph; results before a failure are kept."""
         result = walked[name]
         result.loss = session.exchange(problem, "loss", step, w=at.w, b=at.b)["loss"]
@@ -66,14 +75,16 @@ def trace_step(
         result.gradient = slope["w"], slope["b"]
         moved = session.exchange(problem, "update", step, w=at.w, b=at.b, gw=slope["w"], gb=slope["b"])
         result.after = moved["w"], moved["b"]
-        return Asked(session.graph(problem, step, at.w, at.b))
+        return GraphAnswer(session.graph(problem, step, at.w, at.b))
 
     with tempfile.TemporaryDirectory(prefix="compare-ag-trace-") as logs:
-        replies = in_workers(offers, problem, Path(logs), walk, mutations, timeout, tell)
+        replies = ask_in_workers(offers, problem, Path(logs), walk, mutations, timeout, tell)
     for name, answer in replies.items():
         if isinstance(answer, WorkerFailure):
             walked[name].failure = answer
-    asked = {name: reply if isinstance(reply, Asked) else Asked(None, reply) for name, reply in replies.items()}
+    asked = {
+        name: reply if isinstance(reply, GraphAnswer) else GraphAnswer(None, reply) for name, reply in replies.items()
+    }
     tell("judging every number", 0, 0)
     oracle = Oracle(problem)
     return TraceDocument(
@@ -81,7 +92,7 @@ def trace_step(
         before=_pair((at.w, at.b)),
         exact=_exact(problem, oracle, at),
         steps=[_record(problem, oracle, at, name, result) for name, result in walked.items()],
-        graph=judged(problem, at, asked),
+        graph=judge_graphs(problem, at, asked),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compare_ag.report.units import sparkline
-from compare_ag.suite.follow import STAGES, Display, ProgressRow, timing_words
+from compare_ag.suite.display import STAGES, Display, ProgressRow, timing_words
 from compare_ag.text import clock_time, printable
 
 if TYPE_CHECKING:

@@ -1,10 +1,19 @@
-"""Problems: what is trained. Data, start, hyper-parameters; built-in problems; loading people's own files.
+"""Problems: data, start and hyper-parameters of a training; the built-in problems; reading files of users.
 
-Knows nothing of backends, workers or records. Every mistake in the input is a `ProblemError` whose message
-is meant for the person who made it.
+    core            the `Problem`, and small functions of its data: all that a worker imports
+    make            from data and options to a problem: defaults, checks, rounding to the tested dtype
+    builtin         the built-in problems and how users name them (builtin_seed, builtin_synthetic)
+    files           reading a file or a data frame (files_csv, files_libsvm, files_arrays)
+    table           shared by the readers: the source with its messages, choosing columns, labels
+    features        standardising, and warnings about features
+    checks          checks of values, and how messages quote them
+    estimate        whether a problem fits into memory
 
-What makes problems is loaded at first use: a worker imports `compare_ag.problem.core` alone, and the
-published losses of the problem ``seed`` must not lie about in the memory of those who are asked for them.
+Knows nothing of backends, workers or records. Every mistake in the input is a `ProblemError`, whose message tells the
+user what is wrong, where, and what to do.
+
+Modules that make problems are loaded at first use: a worker imports `compare_ag.problem.core` alone, and the published
+losses of the problem ``seed`` must not be in the memory of a worker that is asked to compute them.
 """
 
 from __future__ import annotations

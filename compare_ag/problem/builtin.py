@@ -1,7 +1,7 @@
-"""The built-in problems: their registry, the real data sets among them, and how a user writes one.
+"""The built-in problems: their table, those with real data, and the text by which a user names a problem.
 
-scikit-learn brings the real data sets and nothing else; it is imported by the function that needs it.
-The descriptions stand in `compare_ag.problem_names`, where they cost no numpy.
+scikit-learn provides the real data sets and nothing else; the function that needs it imports it. Descriptions are in
+`compare_ag.problem_names`, which is imported without numpy.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def iris() -> Data:
 
 
 def _two_classes(name: str, bunch: Any, classes: tuple[str, str]) -> Data:
-    """Keep the examples of the two classes, called as in ``bunch.target_names``, and standardise them."""
-    called = np.array([str(label) for label in bunch.target_names])[bunch.target]
-    keep = np.isin(called, classes)
+    """Keep the examples of the two classes, named as in ``bunch.target_names``, and standardise them."""
+    class_names = np.array([str(label) for label in bunch.target_names])[bunch.target]
+    keep = np.isin(class_names, classes)
     X: Array = np.asarray(bunch.data, dtype=np.float64)[keep]
     scaling = measure(X)
     names = tuple(str(feature) for feature in bunch.feature_names)
     return Data(
         X=scaling.apply(X.copy()),
-        y=(called[keep] == classes[1]).astype(np.float64),
+        y=(class_names[keep] == classes[1]).astype(np.float64),
         name=name,
         description=f"scikit-learn's {name} data, {classes[0]} against {classes[1]}; {STANDARDISED}",
         label_names=classes,
         feature_names=names,
-        warnings=feature_warnings(X, scaling, names, kept=True),
+        warnings=feature_warnings(X, scaling, names, standardised=True),
     )
 
 
@@ -99,17 +99,17 @@ _LOADERS: dict[str, Callable[..., Data]] = {
 PROBLEMS: Mapping[str, BuiltIn] = {name: _built_in(name, _LOADERS[name]) for name in PROBLEM_NAMES}
 """The built-in problems by name, in the order of `PROBLEM_NAMES`."""
 
-_WRITTEN = re.compile(r"(?P<name>[^:\[\]]*)(?::(?P<after>.*)|\[(?P<inside>.*)\])?", re.DOTALL)
+_SYNTAX = re.compile(r"(?P<name>[^:\[\]]*)(?::(?P<after>.*)|\[(?P<inside>.*)\])?", re.DOTALL)
 
 
 def parse_problem(text: str) -> tuple[str, dict[str, int | float]]:
-    """Split what a user wrote into name and parameters.
+    """Split the text by which a user names a problem into name and parameters.
 
-    Written is ``seed``, ``synthetic:n=1000,d=20`` or ``synthetic[n=1000,d=20]``. Parameters come back as int or
-    float, as their defaults are; whether the values make sense is for the loader to say. Raises `ProblemError`
-    for an unknown name or parameter, a repeated one and a value of the wrong kind.
+    Examples are ``seed``, ``synthetic:n=1000,d=20`` and ``synthetic[n=1000,d=20]``. Parameters are returned as int or
+    float, like their defaults; the loader checks their ranges. Raises `ProblemError` for an unknown name or parameter,
+    for a parameter that is given twice, and for a value of the wrong type.
     """
-    match = _WRITTEN.fullmatch(text.strip())
+    match = _SYNTAX.fullmatch(text.strip())
     if match is None:
         raise ProblemError(f"problem {quoted(text)} cannot be read: write name or name:parameter=value,…")
     name, after, inside = match["name"].strip(), match["after"], match["inside"]
@@ -129,20 +129,21 @@ def parse_problem(text: str) -> tuple[str, dict[str, int | float]]:
 
 
 def _parameter(problem: str, assignment: str) -> tuple[str, int | float]:
-    known = PROBLEMS[problem].parameters
-    if not known:
+    defaults = PROBLEMS[problem].parameters
+    if not defaults:
         raise ProblemError(f"problem {problem!r} takes no parameters, not {quoted(assignment.strip())}")
     key, equals, value = (part.strip() for part in assignment.partition("="))
-    listing = ", ".join(f"{name}={default}" for name, default in known.items())
+    listing = ", ".join(f"{name}={default}" for name, default in defaults.items())
     if not equals:
         raise ProblemError(f"problem {problem!r}: expected parameter=value, not {quoted(key)}; defaults are {listing}")
-    if key not in known:
+    if key not in defaults:
         raise ProblemError(
-            f"problem {problem!r} has no parameter {quoted(key)}{did_you_mean(key, known, '.')} Defaults are {listing}"
+            f"problem {problem!r} has no parameter {quoted(key)}{did_you_mean(key, defaults, '.')} "
+            f"Defaults are {listing}"
         )
-    kind = type(known[key])
+    kind = type(defaults[key])
     try:
         return key, kind(value)
     except ValueError:
-        wanted = "an integer" if kind is int else "a number"
-        raise ProblemError(f"problem {problem!r}: {key} must be {wanted}, not {quoted(value)}") from None
+        expected = "an integer" if kind is int else "a number"
+        raise ProblemError(f"problem {problem!r}: {key} must be {expected}, not {quoted(value)}") from None

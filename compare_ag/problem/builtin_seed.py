@@ -1,8 +1,8 @@
-"""The problem ``seed``: the job this suite grew out of, with its published losses.
+"""The problem ``seed``: the published training from which this project began, with its losses.
 
-A beginner's note on PyTorch's autograd trains a logistic regression on four examples and prints the loss
-every 500 epochs. It makes one update before its loop, so what it prints as epoch e is the loss after
-e + 1 updates; read without that update the table is missed by 1.3e-3.
+A beginner's note on PyTorch's autograd trains a logistic regression on four examples and prints the loss every 500
+epochs. It makes an update before its loop, so the loss that it prints for epoch e is the loss after e + 1 updates.
+Without that update a run misses the table by 1.3e-3.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ PUBLISHED: tuple[tuple[int, float], ...] = (
 """(epoch, loss) as printed by the note: torch, float32. Epoch e is the loss after e + 1 updates."""
 
 PUBLISHED_TOLERANCE = 2e-7
-"""What a right run may differ from the table by: an exact run does by 1.6e-7, as the table itself was rounded."""
+"""The largest difference of a correct run from the table: the exact run differs by 1.6e-7, because the table
+itself was rounded."""
 
 PUBLISHED_LEARNING_RATE = 1e-2
 PUBLISHED_STEPS = 10_001
 """One update before the loop and 10,000 in it."""
 
 RECOVERED_START = (-0.04491833, 0.8402348)
-"""w0; b0 is 0. The note does not say its start: a least-squares fit of the trajectory to the table gives it."""
+"""w0; b0 is 0. The note does not state its start: a least-squares fit of the trajectory to the table gives it."""
 
 
 def seed_data() -> Data:
@@ -58,7 +59,7 @@ def seed_data() -> Data:
 
 
 def is_seed(data: Data) -> bool:
-    """Whether this is the published problem: by its name and, since a name is quickly given, by its values."""
+    """Whether this is the published problem: by its name and, because other data may have this name, by its values."""
     seed = seed_data()
     return data.name == seed.name and np.array_equal(data.X, seed.X) and np.array_equal(data.y, seed.y)
 

@@ -1,4 +1,8 @@
-"""The problem ``synthetic``: as large, as separable and as badly conditioned as one likes."""
+"""The problem ``synthetic``: Gaussian data of any size, separability and condition.
+
+Large data are made in place, block by block: their singular values are replaced by way of Cholesky factors, which need
+little memory beside X.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,11 @@ if TYPE_CHECKING:
     from compare_ag.problem.core import Array
 
 WORST_CONDITION = 1e20
-"""Beyond it float64 features (singular values 10 decimal orders apart) would hold more rounding than signal."""
+"""Beyond it, with singular values 10 decimal orders apart, float64 features would contain more rounding than signal."""
 
 
 def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: float = 1.0, seed: int = 0) -> Data:
-    """Make n examples of d features whose labels a logistic model explains as well as asked for.
+    """Make n examples of d features, with labels that a logistic model explains as well as ``separability`` states.
 
     X: a centred Gaussian matrix whose singular values are replaced, so that the features' covariance XᵀX/n
     has eigenvalues in geometric progression over exactly ``condition``; their mean is 1. With n <= d the
@@ -44,9 +48,9 @@ def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: 
 
     generator = np.random.default_rng([seed, 0x5E9A])
     X = _features(generator, n, d, condition)
-    warnings = feature_warnings(X, measure(X), kept=False)
+    warnings = feature_warnings(X, measure(X), standardised=False)
     y = _labels(generator, X, separability)
-    X.flags.writeable = False  # a problem in float64 shares them
+    X.flags.writeable = False  # a problem in float64 shares this array
     return Data(
         X=X,
         y=y,
@@ -61,26 +65,26 @@ def synthetic(n: int = 1000, d: int = 20, separability: float = 1.0, condition: 
 def _features(generator: np.random.Generator, n: int, d: int, condition: float) -> Array:
     X = generator.standard_normal((n, d))
     X -= X.mean(axis=0)
-    rank = min(n - 1, d)  # centring takes one dimension away
+    rank = min(n - 1, d)  # centring removes a dimension
     variances = np.geomspace(1, 1 / condition, rank)
     variances *= d / variances.sum()
     if X.size > BLOCK_CELLS and n >= 2 * d:
         R = _orthonormalised(X)
-        left, _, right = np.linalg.svd(R)
-        _times(X, (left * np.sqrt(n * variances)) @ right)
+        U, _, Vt = np.linalg.svd(R)
+        _times(X, (U * np.sqrt(n * variances)) @ Vt)
         return X
-    left, _, right = np.linalg.svd(X, full_matrices=False)
+    U, _, Vt = np.linalg.svd(X, full_matrices=False)
     del X  # as large as all that follows
-    left = left[:, :rank]
-    left *= np.sqrt(n * variances)
-    return np.ascontiguousarray(left @ right[:rank])
+    U = U[:, :rank]
+    U *= np.sqrt(n * variances)
+    return np.ascontiguousarray(U @ Vt[:rank])
 
 
 def _orthonormalised(X: Array) -> Array:
     """Replace X = QR (n, d) by Q, and return R: Cholesky's factor of XᵀX, twice, which a Gaussian X allows.
 
-    The second time makes up for the digits that XᵀX loses [Yamamoto et al., Roundoff error analysis of the CholeskyQR2
-    algorithm, 2015]. Beside X it needs little memory, and a quarter of the time of an SVD.
+    The second time restores the digits that XᵀX loses [Yamamoto et al., Roundoff error analysis of the CholeskyQR2
+    algorithm, 2015]. It needs little memory beside X, and a quarter of the time of an SVD.
     """
     R: Array = np.eye(X.shape[1])
     for _ in range(2):

@@ -1,8 +1,10 @@
-"""A problem: data, start, hyper-parameters and seed; everything that fixes a training run but the backend.
+"""A problem: data, start, hyper-parameters and seed, which determine a training run together with the backend.
 
-A `Problem` is immutable and already quantised: X, y, w0, b0, the learning rate and l2 have been rounded
-to the tested dtype once, so that every backend and the reference get the same bits (the decimal 0.01
-against float32(0.01) alone moves the seed problem by 5e-8, as much as all its rounding errors).
+A `Problem` is immutable, and its numbers are rounded already: X, y, w0, b0, the learning rate and l2 have been rounded
+to the tested dtype once, so that every backend and the reference get the same bits. (The decimal 0.01 in place of
+float32(0.01) alone changes the losses of the problem ``seed`` by 5e-8, as much as all rounding errors together.)
+
+Workers import this module, so it imports little and knows no way to make a problem: see `make`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ DType: TypeAlias = Literal["float32", "float64"]
 LossForm: TypeAlias = Literal["logits", "probability"]
 
 BLOCK_CELLS = 1 << 20
-"""Cells of X that are worked on at a time where a copy of all of X would cost too much memory."""
+"""Cells of X that are processed at a time where a copy of all of X would take too much memory."""
 
 DTYPES: tuple[DType, ...] = ("float32", "float64")
 LOSS_FORMS: tuple[LossForm, ...] = ("logits", "probability")
@@ -42,17 +44,17 @@ class Data:
     y: Array
     """labels (n,), float64, each 0 or 1, both present"""
     name: str
-    """what the tables call it: ``seed``, ``synthetic``, a file's name without its folder"""
+    """as tables show it: ``seed``, ``synthetic``, a file's name without its folder"""
     description: str
     """one sentence for people: where it comes from, how it was standardised"""
     label_names: tuple[str, str] = ("0", "1")
-    """what the labels 0 and 1 were called in the source"""
+    """the labels 0 and 1 as the source names them"""
     parameters: Mapping[str, float] = field(default_factory=dict)
-    """the parameters that made it (synthetic only)"""
+    """the parameters it was made with (synthetic only)"""
     warnings: tuple[str, ...] = ()
-    """things that are legal but deserve a word: a constant column, rank deficiency"""
+    """sentences on properties that are legal but often mistakes: a constant column, linear dependence"""
     feature_names: tuple[str, ...] = ()
-    """what the source calls the columns of X, or their numbers there; empty: nothing (columns count from 0)"""
+    """names of the columns of X in the source, or their numbers there; empty where there are none: they count from 0"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Problem:
     learning_rate: float
     """exactly representable in ``dtype``"""
     learning_rate_source: str
-    """"given", "1/L" or "published": said in the output"""
+    """"given", "1/L" or "published": shown in the output"""
     curvature: float
     """L, an upper bound of the largest curvature of the objective (of any batch of it)"""
     l2: float
@@ -137,9 +139,9 @@ class Problem:
 def digest_arrays(*arrays: Array, facts: str = "") -> str:
     """sha256, in hexadecimal, over dtype, shape and bits of the arrays in turn, and then over ``facts``.
 
-    The bits are hashed where they lie: only an array that is not C-contiguous is copied.
+    Arrays are hashed in place: only an array that is not C-contiguous is copied.
     """
-    import hashlib  # here, for it takes a tenth as long to import as numpy, and each worker imports this module
+    import hashlib  # here, because its import takes a tenth of numpy's time, and each worker imports this module
 
     sha = hashlib.sha256()
     for array in arrays:
@@ -214,11 +216,11 @@ def squared_lengths(X: Array) -> Array:
 
 
 def batches(problem: Problem) -> Iterator[Array]:
-    """The rows of step 0, 1, …, T in turn (for whoever replays the training)."""
+    """The rows of step 0, 1, …, T in turn, to replay the training."""
     if problem.batch_size is None:
-        everything = np.arange(problem.examples, dtype=np.uint32)
+        all_rows = np.arange(problem.examples, dtype=np.uint32)
         for _ in range(problem.steps + 1):
-            yield everything
+            yield all_rows
         return
     order = problem.epoch_order()
     for step in range(problem.steps + 1):

@@ -1,10 +1,10 @@
-"""Will it fit? Estimated before anything is loaded, because an overfull machine gives no error message.
+"""Estimates whether a problem fits into memory, because a machine without free memory gives no error message.
 
-Asked twice: before a source is read, for then only its size is known, and before the workers start, for only then is it
-known how many there are. Data that could be read but not judged are refused before they are read. What does not grow
-with the data or the steps (a framework's own code, say) is not counted.
+Memory is required twice: before a source is read, when its size is known, and before the workers start, when their
+number is known. Data that could be read but not judged are refused before they are read. Memory that does not grow with
+the data or the steps (the code of a framework, for example) is not counted.
 
-The readers are given the available memory as a function, so that a test can play a small machine.
+The available memory is passed as a function, so that a test can simulate a small machine.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ WORKER_COPIES = 4
 """Copies of X in one worker: as received, as a tensor, read back to be compared, and one for the framework's own."""
 
 JUDGING_BYTES = 24
-"""For each cell of X in this process while it judges, as measured: the data before and after they are rounded to the
-tested dtype, and a batch of every second example. Reading takes no more: readers hold three copies of X at most."""
+"""For each cell of X in the host while it judges, as measured: the data before and after rounding to the tested dtype,
+and a batch of every second example. Reading takes no more: readers hold at most three copies of X."""
 
 MOST_EXACT_CELLS = 1 << 22
-"""Cells of a batch up to which it is made exact; a number that larger ones need it for is not decided."""
+"""Cells of the largest batch that is converted to exact numbers; what would need a larger one is not decided."""
 
 EXACT_BYTES = 208
-"""For each of these cells: two batches at a time, each with its transpose."""
+"""For each of these cells: two exact batches at a time, each with its transpose."""
 
 WEIGHT_BYTES = 1200
-"""For each weight at each recorded step, as measured with two backends: theirs, the reference's, and exact answers."""
+"""For each weight at each recorded step, as measured with two backends: their weights, the reference, exact answers."""
 
 STEP_BYTES = 100
-"""For each step in this process: losses of the reference with their bounds, and those of two backends at least."""
+"""For each step in the host: losses of the reference with their bounds, and losses of two backends at least."""
 
 ORDER_BYTES = 8
-"""For each example of each epoch: its number in 32 bits, here and on its way to a worker."""
+"""For each example of each epoch: its number in 32 bits, in the host and in the message to a worker."""
 
 Available: TypeAlias = "Callable[[], int]"
 """A function that returns the bytes of memory that may be used."""
@@ -53,19 +53,19 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Return the bytes that new data may take without swapping: by the operating system, and by a container's limit."""
+    """Return the bytes that new data may take without swapping, by the operating system and by a container's limit."""
     try:
         lines = MEMORY_INFO.read_text().splitlines()
-        (found,) = (1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        (available,) = (1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError):  # not Linux, or an old one
         import psutil
 
-        found = int(psutil.virtual_memory().available)
+        available = int(psutil.virtual_memory().available)
     try:
         limit, used = (int((CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # no limit
-        return found
-    return max(0, min(found, limit - used))
+        return available
+    return max(0, min(available, limit - used))
 
 
 def require_memory(source: str, cells: int, available: Available = available_memory) -> None:
@@ -84,7 +84,7 @@ def bytes_to_read(cells: int) -> int:
 
 
 def bytes_to_train(cells: int, weights: int, recorded: int) -> int:
-    """Bytes that this process takes to judge a training, beside the data; recorded: steps whose weights are kept."""
+    """Bytes that the host takes to judge a training, beside the data; recorded: steps whose weights are recorded."""
     return _judging(cells) + WEIGHT_BYTES * weights * recorded
 
 
@@ -93,14 +93,15 @@ def require_memory_to_train(problem: Problem, workers: int, available: Available
 
     workers: how many are alive at a time, each with copies of X of its own.
     """
-    host = bytes_to_train(problem.X.size, problem.layout.size, len(recorded_steps(problem.steps)))
-    each = WORKER_COPIES * problem.X.nbytes
-    need, limit = host + workers * each, available()
+    in_host = bytes_to_train(problem.X.size, problem.layout.size, len(recorded_steps(problem.steps)))
+    per_worker = WORKER_COPIES * problem.X.nbytes
+    need, limit = in_host + workers * per_worker, available()
     if need > limit:
+        plural = "s" if workers != 1 else ""
         raise ProblemError(
-            f"{problem.data.name}: too large for memory: training needs about {size(need)} more ({size(host)} for the "
-            f"reference and {size(each)} in each of {workers} worker{'s' if workers != 1 else ''} at a time), "
-            f"and {size(limit)} are available; take fewer examples, features or backends"
+            f"{problem.data.name}: too large for memory: training needs about {size(need)} more ({size(in_host)} for "
+            f"the reference and {size(per_worker)} in each of {workers} worker{plural} at a time), and {size(limit)} "
+            "are available; take fewer examples, features or backends"
         )
 
 

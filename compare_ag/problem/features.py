@@ -1,6 +1,6 @@
-"""Features: bringing them to mean 0 and standard deviation 1, and the warnings that they deserve.
+"""Features: standardising them to mean 0 and standard deviation 1, and warnings about them.
 
-All of it goes block by block over the rows: beside X itself, little memory is needed.
+Everything works on blocks of rows, so that little memory is needed beside X itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from compare_ag.problem.checks import listed, quoted
 from compare_ag.problem.core import Array, blocks
 
-MOST_FEATURES_FOR_RANK = 500  # the rank costs of the order of n d²: beyond this d it is not asked for
+MOST_FEATURES_FOR_RANK = 500  # the rank takes of the order of n d² operations: with more features it is not computed
 STANDARDISED = "standardised (mean 0, standard deviation 1)"  # in descriptions
 
 
@@ -56,19 +56,19 @@ def measure(X: Array) -> Scaling:
     return scaling._replace(deviation=np.sqrt(squares / len(X)))
 
 
-def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, kept: bool) -> tuple[str, ...]:
-    """Return a sentence each for constant columns and for linear dependence; legal, but worth a word.
+def feature_warnings(X: Array, scaling: Scaling, names: Sequence[str] = (), *, standardised: bool) -> tuple[str, ...]:
+    """Return a sentence for constant columns and a sentence for linear dependence, which are legal but often mistakes.
 
-    X: (n, d), not standardised, with its scaling; names: what to call the columns, or nothing; kept: whether training
-    sees the standardised columns. Dependence is judged with the bias in mind, that is on centred columns.
+    X: (n, d), not standardised, with its scaling; names: of the columns, or empty; standardised: whether training
+    gets standardised columns. Dependence is judged on centred columns, because there is a bias.
     """
     constant, sentences = scaling.deviation == 0, []
     if count := int(constant.sum()):
-        called = [quoted(names[column]) for column in np.flatnonzero(constant).tolist()] if names else []
-        effect = "only centred, without information" if kept else "no more than a second bias"
-        which = f" ({listed(called, most=4)})" if called else ""
+        constant_names = [quoted(names[column]) for column in np.flatnonzero(constant).tolist()] if names else []
+        effect = "only centred, without information" if standardised else "no more than a second bias"
+        listing = f" ({listed(constant_names, most=4)})" if constant_names else ""
         verb = "is" if count == 1 else "are"
-        sentences.append(f"{count} of {constant.size} features {verb} constant{which}: {effect}")
+        sentences.append(f"{count} of {constant.size} features {verb} constant{listing}: {effect}")
     varying = constant.size - count
     if 0 < varying <= MOST_FEATURES_FOR_RANK and (rank := _rank(X, scaling)) < varying:
         dependent = f"the {varying} features that vary are linearly dependent (rank {rank})"
@@ -84,6 +84,6 @@ def _rank(X: Array, scaling: Scaling) -> int:
     varying = np.flatnonzero(scaling.deviation)
     scaling = Scaling(*(part[..., varying] for part in scaling))
     R: Array = np.empty((0, varying.size))
-    for rows in blocks(X, max(256, 2 * varying.size)):  # small ones stay in the cache and in one thread
+    for rows in blocks(X, max(256, 2 * varying.size)):  # small blocks stay in the cache and in a single thread
         R = np.asarray(np.linalg.qr(np.vstack([R, scaling.standardised(X[rows, varying])]), mode="r"))
     return int(np.linalg.matrix_rank(R, rtol=max(X.shape) * np.finfo(np.float64).eps))

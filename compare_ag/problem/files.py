@@ -1,7 +1,8 @@
-"""People's own data: one function that reads a file of any supported format and says what it found.
+"""Data of users: one function reads a file of any supported format, or a data frame.
 
-The format follows from how the file begins, not from its name; each has its reader (`files_csv`, `files_libsvm`,
-`files_arrays`), which returns a `Content` or raises one `ProblemError` that names the file, the spot and the remedy.
+The format follows from the beginning of the file, not from its name. Each format has its reader (`files_csv`,
+`files_libsvm`, `files_arrays`), which returns a `Content` or raises a `ProblemError` with the file, the place in it and
+the remedy. Here remains what is the same for all formats: labels as 0 and 1, scaling, warnings, and the description.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from compare_ag.problem.files_csv import SNIFFED_LINES, read_csv
 from compare_ag.problem.files_libsvm import looks_like_libsvm, read_libsvm
 from compare_ag.problem.table import Content, Source
 
-LONGEST_LINE = 1 << 28  # characters; what is longer is no line of a table, and would fill the memory before it ends
+LONGEST_LINE = 1 << 28  # characters; a longer line is no line of a table, and would fill the memory
 
 PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-"""How packed files begin, and what unpacks them as they are read."""
+"""The first bytes of packed files, and the function that unpacks them while they are read."""
 
 UNREAD = {
     b"\x93NUMPY": "one array of NumPy; numpy.savez(file, X=X, y=y) keeps two",
@@ -39,7 +40,7 @@ UNREAD = {
     b"\x80": "a pickle, which could run code; save it as CSV, npz or Parquet",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
 }
-"""How files begin that are not read, with what they are and what to do."""
+"""The first bytes of files that cannot be read, with their kind and the remedy."""
 
 
 def load_file(
@@ -70,13 +71,14 @@ def load_file(
     """
     is_frame = hasattr(path, "__arrow_c_stream__")
     name = "frame" if is_frame else printable(Path(path).name)
-    chosen, left_out = ((wanted,) if isinstance(wanted, str) else tuple(wanted) for wanted in (features, drop))
-    source = Source(name, available(), target, chosen, left_out, header, delimiter)
+    options = {"features": features, "drop": drop}
+    lists = {key: (value,) if isinstance(value, str) else tuple(value) for key, value in options.items()}
+    source = Source(name, available(), target, header=header, delimiter=delimiter, **lists)
     table = read_frame(path, source) if is_frame else _read(Path(path), source)
     X, names = table.X, table.feature_names
     y, label_names = table.labels.finish(table.classes)
     scaling = measure(X)
-    warnings = table.warnings + table.labels.warnings + feature_warnings(X, scaling, names, kept=standardize)
+    warnings = table.warnings + table.labels.warnings + feature_warnings(X, scaling, names, standardised=standardize)
     if standardize:
         scaling.apply(X)
     X.flags.writeable = False
@@ -86,28 +88,28 @@ def load_file(
 
 
 def _read(path: Path, source: Source) -> Content:
-    shown = printable(str(path))
+    name = printable(str(path))
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             pipe = "not a regular file; data are read more than once, so save them to one"
-            raise ProblemError(f"{shown}: is {'a directory; name a file in it' if stat.S_ISDIR(mode) else pipe}")
+            raise ProblemError(f"{name}: is {'a directory; name a file in it' if stat.S_ISDIR(mode) else pipe}")
         return _read_format(path, source)
     except FileNotFoundError:
-        raise ProblemError(f"{shown}: no such file") from None
+        raise ProblemError(f"{name}: no such file") from None
     except ProblemError:
         raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:  # ValueError: a NUL in the name
-        trouble = printable(str(getattr(error, "strerror", None) or error))
-        raise ProblemError(f"{shown}: cannot be read: {trouble}") from error
+        reason = printable(str(getattr(error, "strerror", None) or error))
+        raise ProblemError(f"{name}: cannot be read: {reason}") from error
 
 
 def _read_format(path: Path, source: Source) -> Content:
     with path.open("rb") as file:
         start = file.read(8)
-    for magic, what in UNREAD.items():
+    for magic, description in UNREAD.items():
         if start.startswith(magic):
-            raise source.error(f"this is {what}")
+            raise source.error(f"this is {description}")
     ending = path.suffix.lower()
     if start.startswith(b"PAR1"):
         source.refuse("in Parquet, columns have names and no delimiter", "header", "delimiter")
@@ -118,8 +120,8 @@ def _read_format(path: Path, source: Source) -> Content:
     opener = next((opener for magic, opener in PACKED.items() if start.startswith(magic)), open)
     with closing(_text_lines(path, source, opener)) as lines:
         sample = list(islice(lines, SNIFFED_LINES))
-        while not "".join(sample).strip() and (more := list(islice(lines, SNIFFED_LINES))):
-            sample += more
+        while not "".join(sample).strip() and (further := list(islice(lines, SNIFFED_LINES))):
+            sample += further
         if ending in (".libsvm", ".svm", ".svmlight") or (source.delimiter is None and looks_like_libsvm(sample)):
             source.refuse("a LIBSVM line begins with its label", "target", "header", "delimiter")
             return read_libsvm(chain(sample, lines), source)
@@ -135,6 +137,6 @@ def _text_lines(path: Path, source: Source, opener: Callable[..., Any]) -> Gener
             if not line.isascii() and undecoded.search(line):
                 raise source.error("not UTF-8; save the file as UTF-8 text", f"line {number}")
             if "\0" in line or len(line) == LONGEST_LINE:
-                what = "a NUL byte" if "\0" in line else f"no line end in {LONGEST_LINE:,} characters"
-                raise source.error(f"{what}: this is a binary file or UTF-16; save it as UTF-8 text", f"line {number}")
+                fault = "a NUL byte" if "\0" in line else f"no line end in {LONGEST_LINE:,} characters"
+                raise source.error(f"{fault}: this is a binary file or UTF-16; save it as UTF-8 text", f"line {number}")
             yield line

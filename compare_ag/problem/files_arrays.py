@@ -1,10 +1,10 @@
 """Sources of arrays and columns with types: NumPy archives, Parquet files, data frames of pandas, polars or Arrow.
 
-An .npz file is a zip of .npy files, whose headers announce a shape and a type. A header may lie, a few
-kilobytes may unpack to terabytes, an object array would run code: so the header is read first, must match the
-size in the zip's directory, and must fit into memory.
+An .npz file is a zip of .npy files, whose headers state a shape and a type. A header may be wrong, a few kilobytes may
+unpack to terabytes, and an object array would run code. So the header is read first; it must match the size in the
+zip's directory and must fit into memory.
 
-pyarrow (extra ``[arrow]``) knows all the others; it is imported here alone and when there is something to read.
+pyarrow (extra ``[arrow]``) reads all other sources. It is imported in this module only, and only to read something.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OFTEN_CALLED = {
     "X": ("x", "X_train", "x_train", "data", "features", "inputs", "arr_0"),
     "y": ("Y", "y_train", "Y_train", "target", "targets", "labels", "label", "arr_1"),
 }
-"""What the arrays are called where they are not X and y."""
+"""Other common names of the arrays X and y."""
 
 
 def read_npz(path: Path, source: Source) -> Content:
@@ -61,11 +61,11 @@ def read_npz(path: Path, source: Source) -> Content:
 
 
 def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape and the type that a member announces, checked, without reading its data."""
+    """Return the shape and the type in the header of a member, checked, without reading its data."""
     if f"{name}.npy" not in archive.namelist():
         raise source.error(f"no array {name!r}{_instead(archive, name)}")
     with _reading(f"array {name} cannot be read", source), archive.open(f"{name}.npy") as packed:
-        file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, for a header may be a bomb as well
+        file = io.BytesIO(packed.read(LONGEST_HEADER))  # no more, because a header may unpack to terabytes too
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
@@ -79,27 +79,27 @@ def _header(archive: zipfile.ZipFile, name: str, source: Source, kinds: str) -> 
 
 
 def _instead(archive: zipfile.ZipFile, name: str) -> str:
-    """Say what there is instead of an array X or y, and how to make X and y of it."""
+    """List the arrays that the archive contains in place of X or y, and how to make X and y of them."""
     members = [member.removesuffix(".npy") for member in archive.namelist()]
     if "xl/workbook.xml" in members:
         return "; this is an Excel workbook: save the sheet as CSV"
-    likely = {wanted: next(filter(members.__contains__, others), wanted) for wanted, others in OFTEN_CALLED.items()}
+    likely = {role: next(filter(members.__contains__, names), role) for role, names in OFTEN_CALLED.items()}
     hint = did_you_mean(name, members, ".")
     if likely[name] != name:
-        pairs = ", ".join(f"{wanted}=old[{quoted(other)}]" for wanted, other in likely.items())
+        pairs = ", ".join(f"{role}=old[{quoted(alias)}]" for role, alias in likely.items())
         hint = f"; is it {quoted(likely[name])}? numpy.savez(file, {pairs}) with old = numpy.load(…) renames it."
     return f"{hint} The archive holds {listed([*map(quoted, members)]) or 'nothing'}; X and y are needed"
 
 
 @contextmanager
 def _reading(message: str, source: Source, errors: Any = Exception) -> Iterator[None]:
-    """Turn such errors into a `ProblemError` with this message and the first line of theirs.
+    """Replace errors of these types by a `ProblemError` with this message and the first line of the error.
 
-    For damaged content zipfile and numpy raise a dozen kinds of errors. (A header is a Python literal.)
+    For damaged content zipfile and numpy raise a dozen types of errors. (A header is a Python literal.)
     """
     try:
         with catch_warnings():
-            simplefilter("ignore", UserWarning)  # "created on Python 2": it reads all the same
+            simplefilter("ignore", UserWarning)  # "created on Python 2" is no reason not to read it
             yield
     except errors as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -126,12 +126,12 @@ def read_frame(frame: Any, source: Source) -> Content:
     return _read_batches(table.schema, table.num_rows, table.to_batches(), source, source.name)
 
 
-def _arrow(why: str) -> Any:
+def _arrow(purpose: str) -> Any:
     try:
         import pyarrow
     except ImportError as error:
         remedy = "install it with `python -m pip install pyarrow` (it is also in the extra compare-ag[arrow])"
-        raise ProblemError(f"{why}: this needs pyarrow, which cannot be imported ({error}); {remedy}") from error
+        raise ProblemError(f"{purpose}: this needs pyarrow, which cannot be imported ({error}); {remedy}") from error
     return pyarrow
 
 
@@ -150,20 +150,20 @@ def _read_batches(schema: Any, rows: int, batches: Any, source: Source, kind: st
             rounded[column] = rounded.get(column) or warning
         labels.append(_values(batch.column(columns.target), source, target, row, also=TEXT))
         row = end
-    classes, known = map_labels(np.concatenate(labels), source, target)
+    classes, class_names = map_labels(np.concatenate(labels), source, target)
     warnings = (*chain.from_iterable(rounded.values()), *columns.warnings)
-    return Content(X, classes, known, columns.feature_names, f"{kind}, labels in {target}", warnings)
+    return Content(X, classes, class_names, columns.feature_names, f"{kind}, labels in {target}", warnings)
 
 
 def _values(column: Any, source: Source, place: str, first: int, also: tuple[str, ...] = ()) -> Array:
-    """Return a column of a batch, whose first row is ``first``, as numbers, or as texts if its type is in ``also``."""
+    """Return a column of a batch as numbers, or as texts if its type is in ``also``; first: the batch's first row."""
     if str(column.type).startswith("dictionary"):
         column = column.dictionary_decode()
     if column.null_count:
         row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise source.error(not_a_number(""), place, f"row {row} (counted from 0)")
     kind = str(column.type)
-    if kind.startswith("decimal"):  # through text, which is rounded once
+    if kind.startswith("decimal"):  # by way of text, which is rounded once
         column = column.cast("string").cast("float64")
     values: Array = column.to_numpy(zero_copy_only=False)
     if kind in also:
@@ -174,7 +174,7 @@ def _values(column: Any, source: Source, place: str, first: int, also: tuple[str
 
 
 def to_float64(X: Array, names: tuple[str, ...], source: Source, first: int = 0) -> tuple[Array, tuple[str, ...]]:
-    """Return X (n, d), whose first row is ``first``, in float64, and a warning if integers had to be rounded for it.
+    """Return X (n, d) in float64, and a warning if integers had to be rounded; first: the number of its first row.
 
     Raises `ProblemError` for NaN and infinity.
     """

@@ -1,16 +1,16 @@
 """CSV files: a column of labels among columns of numbers.
 
-The first lines settle the layout, by rules:
+The first lines determine the layout, by rules:
 
 * delimiter: of those in `DELIMITERS`, the one that splits the lines into equally many cells, more than one; between
   several such, the one that leaves no torn quotes and makes most cells numbers;
-* header: the first line is one if a cell outside the target column is neither a number nor missing, or if a column is
-  asked for by a name in it. A first line of numbers is one if it counts the columns (0, 1, 2, …) and is of another
-  kind than the rows below; where it only may be one, the user is asked;
-* decimal comma: the decimal sign, if it is met in the first lines and no point is.
+* header: the first line is a header if a cell outside the target column is neither a number nor missing, or if the user
+  names a column by a name in it. A first line of numbers is a header if it counts the columns (0, 1, 2, …) and is of
+  another kind than the rows below; where this is not certain, the user is asked;
+* decimal comma: the decimal sign, if the first lines contain commas in numbers and no point.
 
-Blocks of lines that hold nothing but plain numbers and known labels are read by numpy, all others by the csv module,
-row by row. Both give the numbers of float(), to the bit. Blank lines and spaces around a cell are skipped.
+Blocks of lines that contain only plain numbers and known labels are read by numpy, all others by the csv module, row by
+row. Both give the numbers of float(), to the bit. Blank lines and spaces around a cell are skipped.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from compare_ag.problem.table import Columns, Content, Labels, Source, load_plai
 
 Rows = list[list[str]]
 
-SNIFFED_LINES = 100  # the layout is settled by them
+SNIFFED_LINES = 100  # they determine the layout
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blanks"}
-"""In the order of preference where nothing else decides."""
+"""The delimiters that are recognised, in the order of preference."""
 
 
 def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: Source) -> Content:
-    """Read a CSV file of ``size`` bytes (None: not known): its first lines, which settle the layout, and the others."""
+    """Read a CSV file: the first lines, which determine the layout, and the others; size: in bytes, None: not known."""
     delimiter = parse_delimiter(source.delimiter) if source.delimiter else sniff_delimiter(sample)
     first_rows = _sample_rows(sample, delimiter)
-    if not first_rows:  # empty, or the strict reading says what is wrong
+    if not first_rows:  # empty, or the strict reading raises the error
         next(_rows(chain(sample, lines), delimiter, source.name), None)
         raise source.error("the file is empty")
     if size is not None:
@@ -49,9 +49,9 @@ def read_csv(sample: list[str], lines: Iterable[str], size: int | None, source: 
 
 
 def parse_delimiter(text: str) -> str:
-    """Return the delimiter that a user names: by its word in `DELIMITERS`, or as one character."""
-    words = {word: character for character, word in DELIMITERS.items()} | {"\\t": "\t", "blank": " ", "space": " "}
-    character = words.get(text.lower(), text)
+    """Return the delimiter that a user gives: a name in `DELIMITERS`, or a character."""
+    characters = {name: character for character, name in DELIMITERS.items()} | {"\\t": "\t", "blank": " ", "space": " "}
+    character = characters.get(text.lower(), text)
     if len(character) != 1 or character.isalnum() or character in "\"'+-._\r\n\0":
         choice = f"one of {', '.join(DELIMITERS.values())}, or one character that is no part of a number"
         raise ProblemError(f"delimiter {quoted(text)}: give {choice}")
@@ -59,7 +59,7 @@ def parse_delimiter(text: str) -> str:
 
 
 def sniff_delimiter(sample: Sequence[str]) -> str:
-    """Return the delimiter of the lines by the rule above; a comma where there is none."""
+    """Return the delimiter of the lines by the rule above; a comma where no line is split."""
 
     def merit(delimiter: str) -> tuple[bool, bool, float, int]:
         rows = _sample_rows(sample, delimiter)
@@ -67,21 +67,21 @@ def sniff_delimiter(sample: Sequence[str]) -> str:
         if width == 1:
             return (False, False, 0.0, 0)
         cells = [cell for row in rows for cell in row]
-        whole = 2 * "".join(cells).count('"') < quotes  # a quote inside a quoted cell is written twice
-        return (lines == len(rows), whole, sum(map(_numeric, cells)) / len(cells), width)
+        quotes_intact = 2 * "".join(cells).count('"') < quotes  # a quote inside a quoted cell is written twice
+        return (lines == len(rows), quotes_intact, sum(map(_numeric, cells)) / len(cells), width)
 
     quotes = "".join(sample).count('"')
     return max(DELIMITERS, key=merit)  # max keeps the first of equals
 
 
 def _numeric(cell: str) -> bool:
-    """Whether the cell is a number, maybe with a decimal comma or thousands separators."""
+    """Whether the cell is a number, possibly with a decimal comma or thousands separators."""
     return parse_number(cell.replace(",", ".", 1)) is not None or THOUSANDS.fullmatch(cell.strip()) is not None
 
 
 def _sample_rows(sample: Sequence[str], delimiter: str) -> Rows:
     rows = Rows()
-    with suppress(ProblemError):  # the reading proper will say what is wrong, and in which line
+    with suppress(ProblemError):  # reading the whole file will raise it again, with the line
         rows.extend([cell.strip() for cell in row] for _, row in _rows(sample, delimiter, strict=False))
     return rows
 
@@ -91,8 +91,8 @@ def _rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of its first line and the cells of each row that is not blank, until ``count`` lines are read.
 
-    first: the number of the first line. With blanks as delimiters, those around a line count for nothing, and a tab is
-    a blank.
+    first: the number of the first line. With blanks as delimiters, blanks around a line are ignored, and a tab is a
+    blank.
     """
     if delimiter == " ":
         lines = (line.strip().replace("\t", " ") for line in lines)
@@ -105,16 +105,16 @@ def _rows(
                 return
             start = first + reader.line_num
     except csv.Error as error:
-        trouble = f"wrong quoting ({error}): a quote inside a quoted cell is written twice"
+        fault = f"wrong quoting ({error}): a quote inside a quoted cell is written twice"
         if "field larger" in str(error):
-            trouble = f"a cell of more than {csv.field_size_limit():,} characters: is a quote never closed?"
+            fault = f"a cell of more than {csv.field_size_limit():,} characters: is a quote never closed?"
         elif "unexpected end" in str(error):
-            trouble = "a quote is opened here and never closed"
-        raise ProblemError(f"{source}, line {start}: {trouble}") from error
+            fault = "a quote is opened here and never closed"
+        raise ProblemError(f"{source}, line {start}: {fault}") from error
 
 
 def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
-    """Settle header, target and features by the first rows (their cells stripped) and by what the user says."""
+    """Determine header, target and features from the first rows (their cells stripped) and the user's options."""
     first = rows[0]
     source.require_target(first, "the first line has")
     while len(first) > 1 and not any(cell for row in rows for cell in row[len(first) - 1 :]):
@@ -126,37 +126,38 @@ def find_columns(rows: Rows, source: Source) -> tuple[Columns, tuple[str, ...]]:
     return columns, (warning,) * bool(warning) + columns.warnings
 
 
-def _find_header(first: list[str], rest: Rows, source: Source) -> tuple[bool, str]:
-    """Return whether the first line is a header, and a warning if that is not obvious; ask where it may be one."""
-    width, shown = len(first), listed([quoted(cell) for cell in first])
-    warning = f"the first line ({shown}) was taken for a header of numbers: --header no reads it as an example"
+def _find_header(first: list[str], below: Rows, source: Source) -> tuple[bool, str]:
+    """Return whether the first line is a header, and a warning if that is not obvious; raise if it is not certain."""
+    width, listing = len(first), listed([quoted(cell) for cell in first])
+    warning = f"the first line ({listing}) was taken for a header of numbers: --header no reads it as an example"
     columns: Columns | None = None
-    with suppress(ProblemError):  # a column that has no number must have a name
+    with suppress(ProblemError):  # a column that is no number must be a name
         columns = Columns(source, [*map(str, range(width))], named=False)
     features = columns.features if columns else range(width)
     text = any(first[column].lower() not in MISSING and not _numeric(first[column]) for column in features)
     if columns is None or text:
-        wanted = separate((source.target or 0, *source.drop, *source.features), first)
-        header = text or any(str(column).strip() in first for column in wanted)
+        columns_given = separate((source.target or 0, *source.drop, *source.features), first)
+        header = text or any(str(column).strip() in first for column in columns_given)
         return header, warning if header and not text else ""
     target = columns.target
-    start = 0 if first[0] else 1  # a nameless index may stand before the numbers
+    start = 0 if first[0] else 1  # an index without a name may stand before the numbers
     counts = first[start:] == [*map(str, range(width - start))]
-    whole = len(set(first)) == width and all(cell.isdecimal() for cell in first[:target] + first[target + 1 :])
-    labels = {row[target] for row in rest if len(row) > target}
+    integers = all(cell.isdecimal() for cell in first[:target] + first[target + 1 :])
+    distinct_integers = len(set(first)) == width and integers
+    labels = {row[target] for row in below if len(row) > target}
     another_kind = {_numeric(label) for label in labels} == {not _numeric(first[target])}
-    columns_below = ([row[column] for row in rest if len(row) > column] for column in range(width) if column != target)
+    columns_below = ([row[column] for row in below if len(row) > column] for column in range(width) if column != target)
     fractions = any(cells and all(re.search("[.,eE]", cell) for cell in cells) for cells in columns_below)
     breaks = another_kind or fractions or (len(labels) == 2 and first[target] not in labels)
-    if breaks and (counts or (whole and not _numeric(first[target]))):
+    if breaks and (counts or (distinct_integers and not _numeric(first[target]))):
         return True, warning
     question = "may be a header of numbers or an example: say which with --header yes or --header no"
-    source.require(not (counts or (breaks and whole)), f"the first line ({shown}) {question}")
+    source.require(not (counts or (breaks and distinct_integers)), f"the first line ({listing}) {question}")
     return False, ""
 
 
 class _Reader:
-    """Reads the rows of a file; ``first_rows``, their cells stripped, settle the layout."""
+    """Reads the rows of a file; ``first_rows``, their cells stripped, determine the layout."""
 
     def __init__(self, source: Source, delimiter: str, first_rows: Rows) -> None:
         self.source, self.delimiter = source, delimiter
@@ -178,7 +179,7 @@ class _Reader:
         self.trailing = False
         """whether a line has ended in a delimiter"""
         self.decimal, self.doubtful = set[int](), dict[int, ProblemError]()
-        """the features with a comma that can only be a decimal one, and those with one that may separate thousands"""
+        """features with a comma that must be a decimal comma, and features with a comma that may separate thousands"""
 
     def read(self, lines: Iterator[str]) -> Content:
         """Return the table of all lines, the header's included."""
@@ -211,7 +212,7 @@ class _Reader:
                     next(rows)
                 cells = chain.from_iterable(starmap(self.read_row, rows))
                 table = np.fromiter(cells, np.float64).reshape(-1, len(self.features) + 1)
-                first = next(numbers)  # a quoted cell may have led beyond the block
+                first = next(numbers)  # a quoted cell may extend beyond the block
             yield table
             size = max(1, BLOCK_CELLS // self.width)
 
@@ -241,15 +242,15 @@ class _Reader:
         return [*numbers, label]
 
     def wrong_length(self, row: list[str]) -> str:
-        """Say what is wrong with a row that is shorter or longer than the first."""
+        """Describe what is wrong with a row that is shorter or longer than the first."""
         hint = "complete or remove the line"
-        for left, right in pairwise(cell.strip() for cell in row):
-            if len(row) > self.width and THOUSANDS.fullmatch(together := f"{left}{self.delimiter}{right}"):
+        for number, following in pairwise(cell.strip() for cell in row):
+            if len(row) > self.width and THOUSANDS.fullmatch(together := f"{number}{self.delimiter}{following}"):
                 hint = f"is {quoted(together)} a number with a thousands separator? Write it without"
         return f"{len(row)} cells where the first line has {self.width}; {hint}"
 
     def with_point(self, cell: str, line: int, column: int) -> str:
-        """Replace the decimal comma; a column where each of them may separate thousands is refused at the end."""
+        """Replace the decimal comma; `read` refuses a column in which every comma may separate thousands."""
         if "." in cell:
             raise self.error(
                 f"{quoted(cell)} has a decimal point, other cells have decimal commas: use one", line, column

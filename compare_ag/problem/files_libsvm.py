@@ -1,7 +1,7 @@
 """LIBSVM (SVMLight) files: ``label index:value … # comment``, zeros left out.
 
-Indices count from 1 and ascend within a line; ``qid:`` of ranking files is ignored. X comes back dense, because that is
-what the backends train on.
+Indices count from 1 and ascend within a line; ``qid:`` of ranking files is ignored. X becomes dense, because backends
+train on dense data.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from compare_ag.problem.core import Array
 from compare_ag.problem.table import Content, Labels, Source, choose_columns, load_plain
 
 LARGEST_INDEX = 2**31 - 1
-WORDS_AT_A_TIME = 1 << 15
+FIELDS_AT_A_TIME = 1 << 15
 ENTRY = np.dtype([("index", np.int32), ("value", np.float64)])
 
 _LINE = re.compile(r"[^\s:#]+(?:\s+(?:qid|[0-9]+):[^\s:]+)+\s*(?:#.*)?\s*")
 
 
 def looks_like_libsvm(lines: Iterable[str]) -> bool:
-    """Return whether one of the lines is a label with entries, whatever the file is called."""
+    """Return whether one of the lines is a label with entries."""
     return any(map(_LINE.fullmatch, lines))
 
 
@@ -40,7 +40,7 @@ def read_libsvm(lines: Iterable[str], source: Source) -> Content:
         source.require_memory(max(n * d, count))
     source.require(d > 0, "no line has a feature (index:value)" if n else "the file is empty")
     X, end = np.zeros((n, d)), n
-    while blocks:  # from the end on, so that their memory is free when that of X is needed
+    while blocks:  # from the end, so that their memory is free when that of X is needed
         lengths, entries = blocks.pop()
         X[np.repeat(np.arange(end - len(lengths), end), lengths), entries["index"] - 1] = entries["value"]
         end -= len(lengths)
@@ -49,16 +49,16 @@ def read_libsvm(lines: Iterable[str], source: Source) -> Content:
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:
-    """Yield the numbers and the words of so many lines at a time that they have `WORDS_AT_A_TIME`."""
+    """Yield the numbers and the fields of lines, as many at a time as have about `FIELDS_AT_A_TIME` fields."""
     rows, count = list[tuple[int, list[str]]](), 0
     for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
+        fields = line.partition("#")[0].split()
         if "qid:" in line:
-            words[1:] = [word for word in words[1:] if not word.startswith("qid:")]
-        if words:
-            rows.append((number, words))
-            count += len(words)
-        if count >= WORDS_AT_A_TIME:
+            fields[1:] = [field for field in fields[1:] if not field.startswith("qid:")]
+        if fields:
+            rows.append((number, fields))
+            count += len(fields)
+        if count >= FIELDS_AT_A_TIME:
             yield rows
             rows, count = [], 0
     if rows:
@@ -67,8 +67,9 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:
 
 def _read(rows: list[tuple[int, list[str]]], labels: Labels, source: Source) -> tuple[Array, Array, Array]:
     """Return the class and the number of entries of each row, (m,) both, and all entries, (k,) `ENTRY`."""
-    lengths, texts = np.array([len(words) - 1 for _, words in rows]), [text for _, words in rows for text in words[1:]]
-    signs = min(texts, default="") < "0"  # numpy would take +1 for an index
+    lengths = np.array([len(fields) - 1 for _, fields in rows])
+    texts = [text for _, fields in rows for text in fields[1:]]
+    signs = min(texts, default="") < "0"  # numpy would accept +1 as an index
     entries = None if signs else load_plain(texts, delimiter=":", dtype=ENTRY, ndmin=1)
     if entries is None:
         parts = (text.partition(":") for text in texts)
@@ -79,22 +80,22 @@ def _read(rows: list[tuple[int, list[str]]], labels: Labels, source: Source) -> 
     wrong = int(np.argmin(np.append(valid, False)))  # the first wrong entry, or their number
     wrong_row = int(np.searchsorted(ends, wrong, side="right"))
     classes = list[int]()
-    for number, words in rows[: wrong_row + 1]:
-        if ":" in words[0]:
-            raise source.error(f"the line begins with {quoted(words[0])}; a label must come first", f"line {number}")
-        classes.append(labels.find(words[0], number))
+    for number, fields in rows[: wrong_row + 1]:
+        if ":" in fields[0]:
+            raise source.error(f"the line begins with {quoted(fields[0])}; a label must come first", f"line {number}")
+        classes.append(labels.find(fields[0], number))
     if wrong < len(texts):
         raise source.error(_fault(texts[wrong], int(before[wrong])), f"line {rows[wrong_row][0]}")
     return np.array(classes, np.int8), lengths, entries
 
 
 def _index(key: str) -> int:
-    """Return the index, or -1 for what is none."""
+    """Return the index, or -1 for a text that is not an index."""
     return int(key) if re.fullmatch("[0-9]{1,10}", key) and int(key) <= LARGEST_INDEX else -1
 
 
 def _fault(text: str, before: int) -> str:
-    """Say what is wrong with an entry that follows on the index ``before``."""
+    """Describe what is wrong with an entry that follows the index ``before``."""
     key, colon, value = text.partition(":")
     if not colon:
         return f"expected index:value, not {quoted(key)}"

@@ -1,4 +1,7 @@
-"""From data to a problem: defaults, checks, and the one rounding to the tested dtype."""
+"""From data and options to a problem: defaults, checks, and the rounding to the tested dtype.
+
+Numbers are rounded here and nowhere else, so that every backend and the reference get the same bits.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from compare_ag.problem.builtin_seed import (
     is_seed,
     published_losses,
 )
-from compare_ag.problem.checks import one_of, quoted, real_number, whole_number
+from compare_ag.problem.checks import match_choice, quoted, real_number, whole_number
 from compare_ag.problem.core import DTYPES, LOSS_FORMS, Data, Problem, ProblemError, largest_curvature
 from compare_ag.problem.estimate import require_memory_for_steps
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Defaults(NamedTuple):
-    """What an option that is not given becomes."""
+    """The values of options that are not given."""
 
     loss: LossForm
     dtype: DType
@@ -37,7 +40,7 @@ class Defaults(NamedTuple):
 
 DEFAULTS = Defaults("logits", "float64", 1000, None)
 SEED_DEFAULTS = Defaults("probability", "float32", PUBLISHED_STEPS, PUBLISHED_LEARNING_RATE)
-"""Those of the publication."""
+"""The values of the publication."""
 
 
 def problem_by_name(text: str, **options: Any) -> Problem:
@@ -83,8 +86,8 @@ def make_problem(
         raise ProblemError("target, features, drop and standardize are for a data frame; these data are complete")
     _require_sound(data)
     default = SEED_DEFAULTS if is_seed(data) else DEFAULTS
-    form = one_of("loss", default.loss if loss is None else loss, LOSS_FORMS)
-    kind = one_of("dtype", default.dtype if dtype is None else dtype, DTYPES)
+    form = match_choice("loss", default.loss if loss is None else loss, LOSS_FORMS)
+    kind = match_choice("dtype", default.dtype if dtype is None else dtype, DTYPES)
     steps = whole_number("steps", default.steps if steps is None else steps, least=1)
     seed = whole_number("seed", seed, least=0)
     threads = whole_number("threads", threads, least=1)
@@ -125,7 +128,7 @@ def make_problem(
 
 
 def _frame(frame: Any, target: str | int | None, standardize: bool, **columns: Any) -> Data:
-    from compare_ag.problem.files import load_file  # the readers are loaded where something is read
+    from compare_ag.problem.files import load_file  # loads the readers only where something is read
 
     if not hasattr(frame, "__arrow_c_stream__"):
         raise ProblemError(
@@ -136,7 +139,7 @@ def _frame(frame: Any, target: str | int | None, standardize: bool, **columns: A
 
 
 def _require_sound(data: Data) -> None:
-    """Data made by hand may be anything; the loaders keep what `Data` promises."""
+    """Check data that a caller made; the loaders guarantee what `Data` states."""
     X, y = data.X, data.y
     if X.ndim != 2 or 0 in X.shape or y.shape != X.shape[:1]:
         raise ProblemError(f"{data.name}: X must be (n, d) and y (n,), not {X.shape} and {y.shape}")
@@ -155,36 +158,37 @@ def _batch_size(batch_size: int | None, n: int) -> int | None:
     return None if batch_size == n else batch_size
 
 
-def _rounded(what: str, value: float, dtype: DType) -> float:
-    """Return the value as ``dtype`` holds it; raise `ProblemError` where that is infinite, or 0 for what is not."""
+def _rounded(name: str, value: float, dtype: DType) -> float:
+    """Return the value in ``dtype``; raise `ProblemError` where it overflows, or becomes 0 without being 0."""
     with np.errstate(over="ignore", under="ignore"):
         result = float(np.dtype(dtype).type(value))
     if not np.isfinite(result) or (result == 0) != (value == 0):
-        raise ProblemError(f"{what} {value:g} rounds to {result:g} in {dtype}; choose another value or --dtype float64")
+        raise ProblemError(f"{name} {value:g} rounds to {result:g} in {dtype}; choose another value or --dtype float64")
     return result
 
 
 def _rounded_features(data: Data, dtype: DType) -> Array:
-    """Return X (n, d) in ``dtype``; raise `ProblemError` where it, or the squares that 1/L is made of, overflow."""
-    ours = data.X.dtype == dtype and data.X.flags.c_contiguous and not data.X.flags.writeable  # what a loader has read
+    """Return X (n, d) in ``dtype``; raise `ProblemError` where X overflows, or the squares that give 1/L."""
+    # as a loader returns it
+    reusable = data.X.dtype == dtype and data.X.flags.c_contiguous and not data.X.flags.writeable
     with np.errstate(over="ignore", under="ignore"):
-        X = data.X if ours else np.array(data.X, dtype=dtype, order="C")
+        X = data.X if reusable else np.array(data.X, dtype=dtype, order="C")
     n, d = X.shape
     largest = min(float(np.finfo(dtype).max), float(np.sqrt(np.finfo(np.float64).max / (n * (d + 1)))))
     if max(X.max(), -X.min()) > largest:
         row, column = divmod(int(np.argmax(np.abs(X) > largest)), d)
-        called = quoted(data.feature_names[column]) if data.feature_names else f"{column} (counted from 0)"
+        column_name = quoted(data.feature_names[column]) if data.feature_names else f"{column} (counted from 0)"
         raise ProblemError(
-            f"{data.name}: column {called}, row {row} of the data (counted from 0): {data.X[row, column]:g} "
+            f"{data.name}: column {column_name}, row {row} of the data (counted from 0): {data.X[row, column]:g} "
             f"is too large for training in {dtype}; scale the column or use --standardize"
         )
     return X
 
 
-def _learning_rate(given: float | None, default: float | None, curvature: float, dtype: DType) -> tuple[float, str]:
+def _learning_rate(value: float | None, default: float | None, curvature: float, dtype: DType) -> tuple[float, str]:
     """Return the rate, rounded, and where it comes from."""
-    if given is not None:
-        rate = real_number("learning rate", given, least=0)
+    if value is not None:
+        rate = real_number("learning rate", value, least=0)
         if rate == 0:
             raise ProblemError("learning rate must be greater than 0")
         return _rounded("learning rate", rate, dtype), "given"

@@ -1,7 +1,7 @@
-"""What is read, and what all readers share: the source and the words for its faults, choosing columns, labels.
+"""What all readers of tables share: the source with its error messages, the choice of columns, and the labels.
 
-Any two values may serve as labels. Numbers are compared as numbers, exactly ("1" and "1.0" are one class), and sorted
-as such; everything else is text and sorted as text. The lesser becomes 0.
+Any two values may be labels. Numbers are compared exactly ("1" and "1.0" are the same class) and sorted as numbers; all
+other labels are texts and sorted as texts. The lesser label becomes 0. Knows no format: see `files`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from compare_ag.problem.core import Array, ProblemError
 from compare_ag.problem.estimate import require_memory
 
 SHOWN_CLASSES = 5
-"""With more classes than this a reader need not go on: the message would show no more of them."""
+"""A reader stops when it has met more classes than this: the message would show no more of them."""
 
 _NAMELESS = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")  # names of an index that was saved with the data
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 class Source(NamedTuple):
-    """A file or a data frame, and what the user says about it; see `files.load_file`."""
+    """A file or a data frame, and the user's options for it; see `files.load_file`."""
 
     name: str
-    """what messages call it"""
+    """its name in messages"""
     memory: int
     """the bytes that may be used"""
     target: str | int | None = None
@@ -40,11 +40,11 @@ class Source(NamedTuple):
     delimiter: str | None = None
 
     def error(self, message: str, *place: str) -> ProblemError:
-        """Return the error that says where in the source something is wrong."""
+        """Return the error with the source, the place in it, and the message."""
         return ProblemError(f"{', '.join((self.name, *place))}: {message}")
 
     def require(self, condition: bool, message: str, *place: str) -> None:
-        """Raise this error unless the condition holds."""
+        """Raise `error` unless the condition holds."""
         if not condition:
             raise self.error(message, *place)
 
@@ -52,17 +52,17 @@ class Source(NamedTuple):
         """Raise `ProblemError` if so many features do not fit."""
         require_memory(self.name, cells, lambda: self.memory)
 
-    def require_target(self, names: Sequence[str], words: str) -> None:
-        """Ask for the column of the labels, if the user has not said it."""
+    def require_target(self, names: Sequence[str], clause: str) -> None:
+        """Raise the error that asks for the column of the labels, if the user has not given it."""
         if self.target is None:
-            listing = f"{words} {columns_listed(names)}"
+            listing = f"{clause} {columns_listed(names)}"
             raise self.error(f"say which column holds the labels: --target NAME or NUMBER; {listing}")
 
-    def refuse(self, why: str, *options: str) -> None:
-        """Raise `ProblemError` for an option that the format has no use for."""
+    def refuse(self, reason: str, *options: str) -> None:
+        """Raise `ProblemError` for an option that has no meaning in this format; reason: why."""
         for option in options:
             if getattr(self, option) is not None:
-                raise self.error(f"leave out --{option}: {why}")
+                raise self.error(f"leave out --{option}: {reason}")
 
 
 class Content(NamedTuple):
@@ -81,7 +81,7 @@ class Content(NamedTuple):
 
 
 def load_plain(texts: Sequence[str], **options: Any) -> Array | None:
-    """Return what `numpy.loadtxt` makes of plain numbers, those of float() to the bit; None where it objects."""
+    """Return plain numbers as `numpy.loadtxt` reads them, equal to those of float(); None where it raises or warns."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # no numbers at all
@@ -95,23 +95,24 @@ def columns_listed(names: Sequence[str]) -> str:
     return listed([f"{number} {quoted(name)}" for number, name in enumerate(names)])
 
 
-def separate(wanted: Sequence[str | int], names: Sequence[str]) -> Iterator[str | int]:
+def separate(columns: Sequence[str | int], names: Sequence[str]) -> Iterator[str | int]:
     """Yield the columns that the user lists: each entry is a column, or several with commas between them."""
-    for entry in wanted:
+    for entry in columns:
         yield from [entry] if isinstance(entry, int) or entry in names else filter(None, entry.split(","))
 
 
 class Columns:
-    """The columns of a source: which of them the user means, and what messages call them."""
+    """The columns of a source: which of them the user chooses, and their names in messages."""
 
     def __init__(self, source: Source, names: Sequence[str], *, named: bool = True) -> None:
         """named: whether ``names`` are names; False where columns only have their numbers."""
         self.source, self.names, self.named = source, names, named
         self.target = -1 if source.target is None else self.find(source.target)  # -1: the labels stand apart
-        chosen, dropped = ({*map(self.find, separate(them, names))} for them in (source.features, source.drop))
+        chosen_features = {*map(self.find, separate(source.features, names))}
+        dropped = {*map(self.find, separate(source.drop, names))}
         message = f"{quoted(names[self.target])} holds the labels: name other columns as features"
-        source.require(self.target not in chosen | dropped, message)
-        self.features = sorted((chosen or {*range(len(names))}) - dropped - {self.target})
+        source.require(self.target not in chosen_features | dropped, message)
+        self.features = sorted((chosen_features or {*range(len(names))}) - dropped - {self.target})
         source.require(bool(self.features), "no feature is left: choose other columns with --features or --drop")
         self.feature_names = tuple(printable(names[column]) for column in self.features)
         self.warnings = tuple(
@@ -121,10 +122,10 @@ class Columns:
             if _NAMELESS.fullmatch(names[column])
         )
 
-    def find(self, wanted: str | int) -> int:
-        """Return the column that is meant: a name, else a number (negative from the end)."""
-        text, count = str(wanted).strip(), len(self.names)
-        times = self.names.count(text) if self.named and isinstance(wanted, str) else 0
+    def find(self, column: str | int) -> int:
+        """Return the number of a column that is given by a name, else by a number (negative from the end)."""
+        text, count = str(column).strip(), len(self.names)
+        times = self.names.count(text) if self.named and isinstance(column, str) else 0
         number = int(text) if _INTEGER.fullmatch(text) else None
         if times == 1:
             return self.names.index(text)
@@ -147,7 +148,10 @@ class Columns:
 
 
 def choose_columns(X: Array, source: Source, first: int, *, named: bool) -> tuple[Array, tuple[str, ...]]:
-    """Return the columns of X (n, d) that the user chooses by numbers from ``first`` on, and these if any is chosen."""
+    """Return the columns of X (n, d) that the user chooses, and their numbers as names if any is chosen.
+
+    first: the number of the first column.
+    """
     if not (source.features or source.drop):
         return X, ()
     columns = Columns(source, [str(first + column) for column in range(X.shape[1])], named=named)
@@ -155,15 +159,15 @@ def choose_columns(X: Array, source: Source, first: int, *, named: bool) -> tupl
 
 
 class Labels:
-    """The classes of the labels of a source, and where each was met first."""
+    """The classes of the labels of a source, and the place where each was met first."""
 
     def __init__(self, source: Source, place: str, place_of: Callable[[int], str]) -> None:
-        """place: what messages call all of the labels; place_of: and that of a line or row with this number."""
+        """place: of all labels, in messages; place_of: gives the place of the label in a line or row, by its number."""
         self._source, self._place, self._place_of = source, place, place_of
         self.known: dict[str, int] = {}
         """the class of every text so far"""
         self._first: dict[Decimal | str, tuple[str, str]] = {}
-        """of each class, in order: its value, with the text that was met first and the place of it"""
+        """of each class, in order: its value, with its first text and the place of that text"""
 
     def find(self, text: str, number: int) -> int:
         """Return the class of a label in the line or row with this number."""
@@ -190,7 +194,7 @@ class Labels:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A word for a label that often means a missing one, unless it is one of + and -."""
+        """A sentence for each label that often means a missing label, unless the labels are + and -."""
         odd = self._odd() if set(self._first) != {"+", "-"} else []
         return tuple(f"the label {quoted(name)} is a class here: remove its rows if it means none" for name in odd)
 
@@ -205,9 +209,9 @@ class Labels:
         last, remedy = names[2], "keep the rows of two classes, or choose other labels"
         if odd := self._odd():
             last, remedy = odd[0], f"if {quoted(odd[0])} means a missing label, fill it in or remove the row"
-        shown = ", ".join([*map(quoted, names[:SHOWN_CLASSES]), *["…"] * (len(names) > SHOWN_CLASSES)])
+        listing = ", ".join([*map(quoted, names[:SHOWN_CLASSES]), *["…"] * (len(names) > SHOWN_CLASSES)])
         first = f"{quoted(last)} first in {self._source.name}, {places[last]}"
-        return self._source.error(f"more than two classes: {shown} ({first}); {remedy}", self._place)
+        return self._source.error(f"more than two classes: {listing} ({first}); {remedy}", self._place)
 
 
 def map_labels(values: Array, source: Source, place: str) -> tuple[Array, Labels]:

@@ -29,8 +29,9 @@ from compare_ag.records import (
     SpeedRecord,
     StabilityWarning,
 )
-from compare_ag.records.ranges import of_manifest, of_record, of_timing
-from compare_ag.suite.folder import make_folder
+from compare_ag.records.ranges import manifest_faults, record_faults
+from compare_ag.records.shapes import timing_faults
+from compare_ag.suite.run_folder import make_folder
 from compare_ag.text import escape_surrogates, everywhere
 
 MODE = "pytest-benchmark"
@@ -187,8 +188,8 @@ def _run(
         speed=_speed(found, baseline, problem, max(one.stats.rounds for one in mine)),
     )
     for fault in [
-        *of_manifest(manifest),
-        *(fault for record in found.values() for fault in of_record(record, manifest)),
+        *manifest_faults(manifest),
+        *(fault for record in found.values() for fault in record_faults(record, manifest)),
     ]:
         raise RecordError(f"{path} is damaged: {fault}")
     folder = make_folder(output, f"{problem.name}-{MODE}")
@@ -230,7 +231,7 @@ def _with_rounds(path: Path, folder: Path, record: BackendRecord, timed: dict[st
     rounds = {f"{phase}_seconds": np.array(stats.data) for phase, stats in timed.items() if stats.data}
     if record.cost is None or not rounds:
         return record
-    for fault in of_timing(rounds):
+    for fault in timing_faults(rounds):
         raise RecordError(f"{path} is damaged: of {record.name!r}, {fault}")
     kept = f"arrays/{records.file_stem(record.name)}.timing.npz"
     return records.replace(record, timing_arrays=kept, timing_arrays_sha256=records.write_arrays(folder, kept, rounds))

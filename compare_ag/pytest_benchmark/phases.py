@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from compare_ag.pytest_benchmark.expected import point, require
-from compare_ag.suite.judging import problem_record
+from compare_ag.suite.make_records import problem_record
 from compare_ag.worker.messages import ROUND_PHASES
 
 if TYPE_CHECKING:

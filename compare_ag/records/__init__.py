@@ -1,4 +1,4 @@
-"""What a run leaves behind: immutable records in a directory, and how they are written and read.
+"""The results of a run: immutable records and arrays in a directory, and how they are written and read.
 
     RUN/
       manifest.json           problem, environment, options, order of the backends, exit code, state
@@ -8,13 +8,18 @@
       arrays/control.timing.npz  those of the twins
       graph.json              the graph of the loss at the start, of each backend that offers one
       arrays/reference.npz    reference losses and weights with their tolerances
-      arrays/NAME.evidence.npz  what its verdicts rest on: points, answers, the second run, judged blocks
+      arrays/NAME.evidence.npz  what its verdicts follow from: points, answers, the second run
       logs/                   what the workers printed
       SHA256SUMS              the hash of every file (see `records.sums`)
 
-Everything that shows or compares runs reads these files and nothing else, so it needs no framework. Files
-appear whole or not at all (temporary file, fsync, rename), and each record carries its arrays' sha256. NAME is
-`file_stem` of a backend's name.
+Everything that shows or compares runs reads these files and nothing else, so it needs no framework. Each record carries
+the sha256 of its array files. NAME is `file_stem` of a backend's name.
+
+    base       the base of all records;  costs, verdicts  records of measurements and of verdicts
+    documents  the manifest and the record of a backend;  graphs, sweeps  documents of their own
+    ranges     the values that fields may have;  shapes  those of arrays;  schema  the JSON Schema
+    files      writing and reading files;  names  their names;  sums  their hashes
+    reading    from a directory to a `Run` and back;  run  the `Run`
 
 Schema history
     1.0  first version
@@ -27,12 +32,35 @@ Schema history
     1.7  blocks of each backend's own length, judged; disturbed and unranked timings; a twin of each backend in turn
     1.8  SHA256SUMS; evidence of the verdicts, so that they can be derived again; names of files from any text
 
-A reader of version 1.x reads every 1.y and ignores fields that it does not know; another major version is
-refused by name. JSON has no NaN or infinity, and msgspec would write them as null: such scalars are `Real`.
+A reader of version 1.x reads every 1.y and ignores fields that it does not know; it refuses another major version, and
+names it.
 """
 
 from __future__ import annotations
 
+from compare_ag.records.base import (
+    SCHEMA_MAJOR,
+    SCHEMA_MINOR,
+    SCHEMA_NAME,
+    Real,
+    Schema,
+    in_notebook,
+    real,
+    replace,
+    show_in_notebooks,
+)
+from compare_ag.records.costs import Cost, Interval, Memory, PairRecord, SpeedRecord, StabilityWarning
+from compare_ag.records.documents import (
+    DTYPES,
+    FAILED,
+    JUDGED,
+    STATUSES,
+    BackendRecord,
+    Environment,
+    Manifest,
+    ProblemRecord,
+    decisive,
+)
 from compare_ag.records.files import (
     Array,
     RecordError,
@@ -56,38 +84,8 @@ from compare_ag.records.reading import (
     write_manifest,
 )
 from compare_ag.records.run import Run
-from compare_ag.records.structs import (
-    DTYPES,
-    FAILED,
-    JUDGED,
-    SCHEMA_MAJOR,
-    SCHEMA_MINOR,
-    SCHEMA_NAME,
-    STATUSES,
-    BackendRecord,
-    ConvergenceRecord,
-    Cost,
-    Environment,
-    Interval,
-    Manifest,
-    Memory,
-    PairRecord,
-    ProblemRecord,
-    PublishedRow,
-    Real,
-    Repetition,
-    Schema,
-    SpeedRecord,
-    StabilityWarning,
-    TestRecord,
-    VerdictRecord,
-    decisive,
-    in_notebook,
-    real,
-    replace,
-    show_in_notebooks,
-)
 from compare_ag.records.sums import save_file, seal
+from compare_ag.records.verdicts import ConvergenceRecord, PublishedRow, Repetition, TestRecord, VerdictRecord
 
 __all__ = [
     "DTYPES", "FAILED", "JUDGED", "SCHEMA_MAJOR", "SCHEMA_MINOR", "SCHEMA_NAME", "STATUSES", "Array", "BackendRecord",

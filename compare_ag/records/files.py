@@ -1,7 +1,8 @@
-"""Files of a run: written whole or not at all, read back with one clear error.
+"""Reading and writing the files of a run; every failure is a `RecordError` that names the file.
 
-A file appears complete under its name or not at all (temporary file, fsync, rename), and each array file is recognised
-by the sha256 that its record carries.
+A file appears complete under its name or not at all (temporary file, fsync, rename). Files that are read may have been
+damaged or forged: nothing is unpickled, a pipe is not waited for, and an archive may not fill the memory. Knows formats
+and no meaning: which files a run has is known to `reading` and `sums`.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class SaveError(RecordError):
 
 
 COMPRESSED_BYTES = 1 << 23
-"""Arrays of so many bytes in all are compressed within a second."""
+"""Arrays of at most so many bytes in all are always compressed: it takes less than a second."""
 MOST_BYTES = 1 << 36
-"""that an archive may claim to hold: no run keeps more, and a forged one must not fill the memory"""
+"""in an archive: no run has more, and a forged archive must not fill the memory"""
 LONGEST_PREFIX = 200
-"""characters of a file's name in that of its temporary file: both stay below 255 bytes"""
+"""characters of a file's name in the name of its temporary file: both stay below 255 bytes"""
 LEFT_SECONDS = 1.0
-"""A temporary file is locked within microseconds of its making; one that is free so much later has lost its host."""
+"""A host locks its temporary file within microseconds; a file that is not locked so much later is a leftover."""
 
 
 def is_inside(file: str) -> bool:
@@ -51,11 +52,11 @@ def is_inside(file: str) -> bool:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises `SaveError`.
+    """Write a file completely or not at all. Raises `SaveError`.
 
-    A link stays one: what it points to is written. What is no file (a pipe, a device) is written to, not replaced.
+    Follows symbolic links. Replaces regular files atomically; writes pipes and devices in place.
     """
-    shown = path
+    requested = path
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             with open(path, "wb") as special:
@@ -67,7 +68,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks: this one never passes for a leftover
+                with contextlib.suppress(OSError):  # without locks no file is ever removed as a leftover
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.write(data)
                 file.flush()
@@ -84,11 +85,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise SaveError(f"could not save {shown}: {error.strerror or error}") from error
+        raise SaveError(f"could not save {requested}: {error.strerror or error}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder that killed hosts have left behind: those that nobody holds a lock on."""
+    """Remove the temporary files that killed hosts have left in a folder: those without a lock."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") and entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False):
@@ -114,7 +115,7 @@ def record_bytes(record: msgspec.Struct) -> bytes:
 
 
 def array_bytes(arrays: Mapping[str, Array], *, compressed: bool = False) -> bytes:
-    """Arrays as a file .npz, compressed on demand and where that takes no time to speak of."""
+    """Arrays as an .npz file, compressed if ``compressed`` or if they are small."""
     buffer = BytesIO()
     small = sum(array.nbytes for array in arrays.values()) <= COMPRESSED_BYTES
     (np.savez_compressed if small or compressed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub mistakes names for its allow_pickle
@@ -122,12 +123,12 @@ def array_bytes(arrays: Mapping[str, Array], *, compressed: bool = False) -> byt
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a regular file. Raises `RecordError`; what is no file (a pipe, a device) is not waited for."""
+    """The content of a regular file. Raises `RecordError`, also for a pipe or a device, without waiting for it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise RecordError(f"{path} is damaged: it is no regular file")
+                raise RecordError(f"{path} is damaged: it is not a regular file")
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a name that holds a null byte
         reason = error.strerror if isinstance(error, OSError) else error
@@ -142,18 +143,18 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise RecordError(f"{path} is damaged: it claims to hold more than {MOST_BYTES >> 30} GiB")
+                raise RecordError(f"{path} is damaged: its contents would take more than {MOST_BYTES >> 30} GiB")
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an archive that names a file twice, a header of another Python
             with np.load(BytesIO(data), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
     except RecordError:
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile, zlib, numpy and its parser of headers raise whatever they like
-        raise RecordError(f"{path} is no array file: {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise many kinds of errors
+        raise RecordError(f"{path} is not an array file: {type(error).__name__}: {error}") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.dtype.hasobject:
-            raise RecordError(f"{path} is damaged: {name} is no array of real numbers")
+            raise RecordError(f"{path} is damaged: {name} is not an array of real numbers")
     return arrays
 
 

@@ -1,9 +1,9 @@
-"""The graph of one loss as several backends recorded it, beside the quantities that mathematics names: records.
+"""Records of graphs: one loss as several backends recorded it, beside the quantities that mathematics names.
 
-A node carries what its backend said (operation, inputs, value, gradient) and what the host found: the quantity whose
-numbers these are, and by how much they miss it in units of a tolerance. One document holds the graphs of all backends
-at the same weights, so that a reader sees which nodes are the same thing under other names. A run directory keeps it as
-``graph.json``; ``compare-ag graph --json`` prints it.
+A node holds what its backend reported (operation, inputs, value, gradient) and what the host derived: the quantity with
+these numbers, and the deviation from it in units of a tolerance. One document holds the graphs of all backends at the
+same weights, so that a reader sees which nodes are the same quantity under different names. It is ``graph.json`` in a
+run directory, and the output of ``compare-ag graph --json``.
 
 Schema history
     1.0  first version
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from compare_ag.records import Real, RecordError, read_json, real, record_bytes, save_file
+from compare_ag.records.base import Record
 from compare_ag.records.ranges import LARGEST, is_real
 
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 FILE = "graph.json"
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base: immutable, unknown fields of later minor versions are ignored."""
-
-
-class GraphSchema(_Part, frozen=True, kw_only=True):
+class GraphSchema(Record, frozen=True, kw_only=True):
     """Name and version of the document."""
 
     name: str = "compare-ag/graph"
@@ -40,7 +37,7 @@ class GraphSchema(_Part, frozen=True, kw_only=True):
     minor: int = 0
 
 
-class Numbers(_Part, frozen=True, kw_only=True):
+class Numbers(Record, frozen=True, kw_only=True):
     """A value or a gradient: all numbers where they are few, else the first ones with the norm and sum of all."""
 
     shape: list[int]
@@ -54,19 +51,19 @@ class Numbers(_Part, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The count of all numbers, recorded or not."""
         count = 1
         for extent in self.shape:
             count *= extent
         return count
 
     @property
-    def whole(self) -> bool:
-        """All numbers are here."""
+    def complete(self) -> bool:
+        """Whether all numbers are recorded."""
         return len(self.values) == self.size
 
 
-class Quantity(_Part, frozen=True, kw_only=True):
+class Quantity(Record, frozen=True, kw_only=True):
     """Something that mathematics names on the way from the weights to the loss, with its exact numbers."""
 
     symbol: str
@@ -78,7 +75,7 @@ class Quantity(_Part, frozen=True, kw_only=True):
     """∂f/∂ of it; None for data and constants"""
 
 
-class GraphNode(_Part, frozen=True, kw_only=True):
+class GraphNode(Record, frozen=True, kw_only=True):
     """One node of one backend's graph; nodes are named by their positions, inputs before what is made of them."""
 
     operation: str
@@ -102,20 +99,20 @@ class GraphNode(_Part, frozen=True, kw_only=True):
         return any(not ratio <= 1.0 for ratio in ratios)
 
 
-class BackendGraph(_Part, frozen=True, kw_only=True):
-    """What came of asking one backend for its graph."""
+class BackendGraph(Record, frozen=True, kw_only=True):
+    """The graph of one backend, or the reason why there is none."""
 
     backend: str
     status: str = "ok"
     """ok, disagree, not-offered, or how it failed"""
     message: str
-    """a sentence on what was found"""
+    """a sentence on the result"""
     nodes: list[GraphNode] = []
     origins: list[int] = []
     """nodes whose gradient is wrong while those of all nodes made of them are right: where the fault begins"""
 
 
-class GraphDocument(_Part, frozen=True, kw_only=True):
+class GraphDocument(Record, frozen=True, kw_only=True):
     """The graphs of all backends at the same weights, and the quantities they were compared with."""
 
     schema: GraphSchema = GraphSchema()
@@ -132,7 +129,7 @@ class GraphDocument(_Part, frozen=True, kw_only=True):
     """in the order of forward"""
     graphs: list[BackendGraph]
     note: str = ""
-    """why nothing was compared, where nothing was"""
+    """why nothing was compared; empty where it was"""
 
 
 def write_graphs(folder: Path, document: GraphDocument) -> str:
@@ -148,37 +145,37 @@ def read_graphs(run: Run) -> GraphDocument | None:
     document: GraphDocument = read_json(run.path / FILE, GraphDocument)
     if document.schema.major != GraphSchema().major:
         raise RecordError(f"{run.path / FILE} has schema version {document.schema.major}.{document.schema.minor}")
-    for fault in _faults(document):
+    for fault in _graph_faults(document):
         raise RecordError(f"{run.path / FILE} is damaged: {fault}")
     return document
 
 
-def _faults(document: GraphDocument) -> Iterator[str]:
-    """What is wrong with the graphs: numbers that are none, and nodes that point at what is not there."""
+def _graph_faults(document: GraphDocument) -> Iterator[str]:
+    """Faults of the graphs: texts that are not numbers, references to nodes or quantities that do not exist."""
     for i, quantity in enumerate(document.quantities):
-        yield from _of_numbers(f"quantities.{i}", quantity.value, quantity.gradient)
+        yield from _number_faults(f"quantities.{i}", quantity.value, quantity.gradient)
     for graph in document.graphs:
         if any(not 0 <= origin < len(graph.nodes) for origin in graph.origins):
-            yield f"origins of {graph.backend!r} name what is no node"
+            yield f"origins of {graph.backend!r} contain a number that is not a node"
         for i, node in enumerate(graph.nodes):
-            at = f"node {i} of {graph.backend!r}"
-            yield from _of_numbers(at, node.value, node.gradient)
+            name = f"node {i} of {graph.backend!r}"
+            yield from _number_faults(name, node.value, node.gradient)
             if any(not 0 <= source < i for source in node.inputs):
-                yield f"{at} is made of what is no node before it"
+                yield f"{name} has an input that is not a node before it"
             if node.quantity is not None and not 0 <= node.quantity < len(document.quantities):
-                yield f"{at} matches the quantity {node.quantity}, which there is not"
+                yield f"{name} matches the quantity {node.quantity}, which does not exist"
             if any(ratio is not None and not _is_ratio(ratio) for ratio in (node.value_ratio, node.gradient_ratio)):
-                yield f"{at} has a ratio that is no number of 0 or more"
+                yield f"{name} has a ratio that is not a number of 0 or more"
 
 
-def _of_numbers(at: str, *parts: Numbers | None) -> Iterator[str]:
+def _number_faults(name: str, *parts: Numbers | None) -> Iterator[str]:
     for numbers in parts:
         if numbers is None:
             continue
         if any(not 0 <= extent <= LARGEST for extent in numbers.shape) or len(numbers.values) > numbers.size:
-            yield f"{at} has {len(numbers.values)} numbers and the shape {numbers.shape}"
+            yield f"{name} has {len(numbers.values)} numbers and the shape {numbers.shape}"
         if not all(map(is_real, (*numbers.values, numbers.norm, numbers.total))):
-            yield f"{at} holds what is no number"
+            yield f"{name} contains a text that is not a number"
 
 
 def _is_ratio(ratio: Real) -> bool:
@@ -187,14 +184,14 @@ def _is_ratio(ratio: Real) -> bool:
 
 def as_json(document: GraphDocument | TraceDocument) -> dict[str, Any]:
     """The document for ``--json``."""
-    found: dict[str, Any] = msgspec.to_builtins(document)
-    return found
+    content: dict[str, Any] = msgspec.to_builtins(document)
+    return content
 
 
-# --- one step in slow motion --------------------------------------------------------------------------------
+# --- one step, number by number ---
 
 
-class TraceSchema(_Part, frozen=True, kw_only=True):
+class TraceSchema(Record, frozen=True, kw_only=True):
     """Name and version of the document."""
 
     name: str = "compare-ag/trace"
@@ -202,15 +199,15 @@ class TraceSchema(_Part, frozen=True, kw_only=True):
     minor: int = 0
 
 
-class Pair(_Part, frozen=True, kw_only=True):
+class Pair(Record, frozen=True, kw_only=True):
     """Weights, or a gradient with respect to them."""
 
     w: Numbers
     b: Numbers
 
 
-class StepRecord(_Part, frozen=True, kw_only=True):
-    """What one backend did in one step, through its own verbs; None where it did not get there."""
+class StepRecord(Record, frozen=True, kw_only=True):
+    """The numbers of one backend in one step, through its own methods; None where it failed before."""
 
     backend: str
     status: str
@@ -226,7 +223,7 @@ class StepRecord(_Part, frozen=True, kw_only=True):
     """observed/tolerance; update: against the exact update by the backend's own gradient"""
 
 
-class TraceDocument(_Part, frozen=True, kw_only=True):
+class TraceDocument(Record, frozen=True, kw_only=True):
     """One training step, made by every backend from the same weights, beside the exact one."""
 
     schema: TraceSchema = TraceSchema()
@@ -239,17 +236,17 @@ class TraceDocument(_Part, frozen=True, kw_only=True):
     """the values of forward and the gradients of backward, node by node"""
 
 
-def numbers_of(array: np.ndarray[Any, Any], whole: int, head: int) -> Numbers:
-    """An array as a record: at most ``whole`` numbers all, of more the first ``head``."""
+def numbers_of(array: np.ndarray[Any, Any], most: int, head: int) -> Numbers:
+    """An array as a record: all numbers where there are at most ``most``, else the first ``head``."""
     flat = np.asarray(array).ravel()
     with np.errstate(over="ignore", invalid="ignore"):
-        wide = flat.astype(np.float64)
-        norm, total = float(np.linalg.norm(wide)), float(wide.sum())
-    kept = flat if flat.size <= whole else flat[:head]
+        in_float64 = flat.astype(np.float64)
+        norm, total = float(np.linalg.norm(in_float64)), float(in_float64.sum())
+    recorded = flat if flat.size <= most else flat[:head]
     return Numbers(
         shape=list(np.shape(array)),
         dtype=flat.dtype.name,
-        values=[real(one) for one in kept.tolist()],
+        values=[real(value) for value in recorded.tolist()],
         norm=real(norm),
         total=real(total),
     )

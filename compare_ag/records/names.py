@@ -1,9 +1,9 @@
-"""The one function that makes file names: from any text, no two texts alike, and legal on every file system.
+"""File names from any text: different texts give different names, and every name is legal on every file system.
 
-Plain names (lower-case ASCII letters, digits, ``_`` and ``-``) stand for themselves, and ``distribution:name`` for
-itself with ``+`` in place of the colon. Every other text becomes what of it is legible, ``~``, and the first 128 bits
-of its sha256: no plain name holds a ``~``. So no stem holds a dot, a separator, a blank or a capital letter, none is
-longer than `LONGEST` characters, and none begins with what an option begins with.
+Plain names (lower-case ASCII letters, digits, ``_`` and ``-``) are their own stems, and ``distribution:name`` becomes
+``distribution+name``. Every other text becomes its legible characters, ``~``, and the first 128 bits of its sha256; no
+plain name contains a ``~``. So no stem contains a dot, a separator, a blank or a capital letter, none is longer than
+`LONGEST` characters, and none begins like an option.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import hashlib
 import re
 
 LONGEST = 64
-"""characters of a stem that stands for itself, the same as bytes: far below the 255 bytes of every file system"""
+"""characters (and bytes) of a plain name: far below the 255 bytes of every file system"""
 LEGIBLE = 24
-"""characters of another text that are shown before its hash"""
+"""characters of any other text that stand before its hash"""
 _PLAIN = re.compile(r"[a-z0-9_][a-z0-9_-]*(:[a-z0-9_-]+)?", re.ASCII)
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))]
@@ -25,7 +25,7 @@ _OURS = frozenset({"reference", "control"})
 
 
 def file_stem(name: str) -> str:
-    """Return the part of a file's name that stands for ``name``, which may be any text: a backend's, a label."""
+    """Return the stem of the files of ``name``, which may be any text: the name of a backend, a label."""
     if len(name) <= LONGEST and _PLAIN.fullmatch(name) and name not in _DEVICES | _OURS:
         return name.replace(":", "+")
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
@@ -33,10 +33,10 @@ def file_stem(name: str) -> str:
 
 
 def legible(text: str) -> str:
-    """Return what of a text can stand in a file's name everywhere, in lower case; not injective, may be empty."""
+    """Return the characters of a text that every file system allows, in lower case; not injective, may be empty."""
     return re.sub(r"[^a-z0-9_]+", "-", text.lower(), flags=re.ASCII).strip("-")
 
 
 def old_stem(name: str) -> str:
-    """Return the stem that files of schema versions before 1.8 have for the name of a backend."""
+    """Return the stem of a backend's files in schema versions before 1.8."""
     return name.replace(":", "+")

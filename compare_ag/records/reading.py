@@ -1,4 +1,8 @@
-"""From a run directory to a `Run` and back: the one place that reads and judges what a directory says."""
+"""From a run directory to a `Run` and back: the only module that reads a directory and decides whether it is intact.
+
+A directory may come from somebody else, from another version, or from a run that was killed. It is read completely or
+refused with the first fault; `load_run` with ``salvage`` shows what can be read, with a warning for each fault.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,11 @@ from typing import Any
 import msgspec
 
 from compare_ag.records import ranges
+from compare_ag.records.base import SCHEMA_MAJOR, SCHEMA_NAME, WITH_SUMS, Schema, replace
+from compare_ag.records.documents import BackendRecord, Manifest
 from compare_ag.records.files import Array, RecordError, array_bytes, is_inside, read_json, record_bytes
 from compare_ag.records.names import file_stem, old_stem
 from compare_ag.records.run import Run
-from compare_ag.records.structs import (
-    SCHEMA_MAJOR,
-    SCHEMA_NAME,
-    WITH_SUMS,
-    BackendRecord,
-    Manifest,
-    Schema,
-    replace,
-)
 from compare_ag.records.sums import SUMS, Sums, damages, read_sums, save_file, unlisted
 
 MANIFEST = "manifest.json"
@@ -55,8 +52,8 @@ class _SchemaOnly(msgspec.Struct):
 def load_run(path: str | Path, *, salvage: bool = False) -> Run:
     """Read a run directory. Raises `RecordError` with the file and the reason.
 
-    A damaged directory is refused. salvage: read what can be read of it all the same; each damage becomes a warning of
-    the run, a record that cannot be read one of a backend without result, and arrays that cannot be read none.
+    A damaged directory is refused. salvage: read what can be read of it; each fault becomes a warning of the run. A
+    backend whose record cannot be read then has no result, and arrays that cannot be read are missing.
     """
     folder = run_folder(path)
     faults: list[str] = []
@@ -64,8 +61,8 @@ def load_run(path: str | Path, *, salvage: bool = False) -> Run:
     if not salvage:
         _refuse(faults)
     manifest = _manifest(folder / MANIFEST)
-    faults += _uncovered(folder, manifest, sums)
-    faults += [f"{folder / MANIFEST} is damaged: {fault}" for fault in ranges.of_manifest(manifest)]
+    faults += _find_uncovered(folder, manifest, sums)
+    faults += [f"{folder / MANIFEST} is damaged: {fault}" for fault in ranges.manifest_faults(manifest)]
     if not salvage:
         _refuse(faults)
     records = {}
@@ -82,29 +79,29 @@ def load_run(path: str | Path, *, salvage: bool = False) -> Run:
 
 
 def run_folder(path: str | Path) -> Path:
-    """The run directory that is meant by its path or by that of its manifest. Raises `RecordError` where it is none."""
+    """The run directory, given its path or that of its manifest. Raises `RecordError` for a path that is neither."""
     folder = Path(path)
     # not pathlib's: it raises for names that are too long
     if folder.name == MANIFEST and os.path.isfile(folder):
         folder = folder.parent
     if not os.path.isfile(folder / MANIFEST):
-        raise RecordError(f"{folder} is no run directory: it holds no {MANIFEST}")
+        raise RecordError(f"{folder} is not a run directory: it contains no {MANIFEST}")
     return folder
 
 
 def _within(folder: Path, fault: str) -> str:
-    """A sentence on a file, which then is named from the run directory on: reports name no place on a machine."""
+    """A sentence with files named relative to the run directory: a report must not show paths of a machine."""
     return fault.replace(f"{folder}{os.sep}", "")
 
 
 def _refuse(faults: list[str]) -> None:
     if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise RecordError(f"{faults[0]}{more}; `compare-ag show --salvage` shows what is readable")
+        number = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise RecordError(f"{faults[0]}{number}; `compare-ag show --salvage` shows what is readable")
 
 
 def _sums(folder: Path, faults: list[str]) -> Sums | None:
-    """The sums; what is damaged by them, or of them, is added to the faults."""
+    """The sums; damaged files, and damage of the sums themselves, are added to ``faults``."""
     try:
         sums = read_sums(folder)
     except RecordError as error:
@@ -115,11 +112,11 @@ def _sums(folder: Path, faults: list[str]) -> Sums | None:
     return sums
 
 
-def _uncovered(folder: Path, manifest: Manifest, sums: Sums | None) -> Iterator[str]:
-    """Files whose lines are missing; a run that goes on, or was killed, may lack the newest."""
+def _find_uncovered(folder: Path, manifest: Manifest, sums: Sums | None) -> Iterator[str]:
+    """Faults of files without a line in the sums; in a run that has not ended the newest file may have none."""
     if sums is None:
         if manifest.schema.minor >= WITH_SUMS and manifest.state != "running":
-            yield f"{folder / SUMS} is missing: whether the run is intact cannot be told"
+            yield f"{folder / SUMS} is missing: whether the run is intact cannot be known"
     elif manifest.state != "running":
         yield from unlisted(folder, sums)
 
@@ -146,7 +143,7 @@ def _backend(folder: Path, name: str, manifest: Manifest) -> BackendRecord:
     record: BackendRecord = read_json(path, BackendRecord)
     if record.name != name:
         raise RecordError(f"{path} is damaged: it is the record of {record.name!r}, not of {name!r}")
-    for fault in ranges.of_record(record, manifest):
+    for fault in ranges.record_faults(record, manifest):
         raise RecordError(f"{path} is damaged: {fault}")
     return record
 

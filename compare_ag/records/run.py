@@ -1,4 +1,8 @@
-"""One run as callers hold it: its records, its arrays when they are asked for, and all of it as rows."""
+"""One run as callers use it: its records, its arrays, which are read at first use, and tables of both as rows.
+
+Arrays are checked when they are read (`shapes`), so that callers need not check them. Knows no report: notebooks show a
+run by a function that `show_in_notebooks` receives.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.records import ranges
+from compare_ag.records import shapes
+from compare_ag.records.base import Real, in_notebook
+from compare_ag.records.costs import Interval
+from compare_ag.records.documents import BackendRecord, Manifest, decisive
 from compare_ag.records.files import Array, RecordError, is_inside, read_arrays
-from compare_ag.records.structs import BackendRecord, Interval, Manifest, Real, decisive, in_notebook
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,11 @@ class Run:
     manifest: Manifest
     records: Mapping[str, BackendRecord]
     _cache: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
-    """arrays of backends, as they are read, or as the run has them in memory"""
+    """arrays of backends that have been read, or that the run has in memory"""
     _shared: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
-    """the same of the "reference" and the "control\""""
+    """the same of the "reference" and of the "control\""""
     salvaged: bool = False
-    """it was read although it is damaged: arrays that cannot be read are none"""
+    """whether it was read although it is damaged: arrays that cannot be read are then missing"""
 
     def __getitem__(self, name: str) -> BackendRecord:
         return self.records[name]
@@ -69,14 +75,14 @@ class Run:
         if name not in self._cache:
             problem = self.manifest.problem
             trajectory = self._read(
-                record.arrays, record.arrays_sha256, lambda arrays: ranges.of_backend(arrays, problem, record)
+                record.arrays, record.arrays_sha256, lambda arrays: shapes.trajectory_faults(arrays, problem, record)
             )
-            timing = self._read(record.timing_arrays, record.timing_arrays_sha256, ranges.of_timing)
+            timing = self._read(record.timing_arrays, record.timing_arrays_sha256, shapes.timing_faults)
             self._cache[name] = {**trajectory, **timing}
         return self._cache[name]
 
     def evidence(self, name: str) -> dict[str, Array]:
-        """What the verdicts on one backend rest on beside its arrays, see `suite.kept`; {} where nothing was kept.
+        """What the verdicts on one backend follow from beside its arrays, see `suite.evidence_arrays`; or {}.
 
         Raises `RecordError` where the file is damaged.
         """
@@ -91,7 +97,7 @@ class Run:
         if self.manifest.reference_sha256 is None:
             return {}
         file, problem = "arrays/reference.npz", self.manifest.problem
-        return self._read(file, self.manifest.reference_sha256, lambda arrays: ranges.of_reference(arrays, problem))
+        return self._read(file, self.manifest.reference_sha256, lambda arrays: shapes.reference_faults(arrays, problem))
 
     @cached_property
     def control(self) -> dict[str, Array]:
@@ -101,7 +107,7 @@ class Run:
         speed = self.manifest.speed
         if speed is None or speed.control_arrays is None:
             return {}
-        return self._read(speed.control_arrays, speed.control_arrays_sha256, ranges.of_timing)
+        return self._read(speed.control_arrays, speed.control_arrays_sha256, shapes.timing_faults)
 
     def _read(
         self, file: str | None, sha256: str | None, check: Callable[[Mapping[str, Array]], Iterable[str]]
@@ -123,7 +129,9 @@ class Run:
     def _within(self, file: str) -> Path:
         """A file that a record names. Raises `RecordError` for one outside the run: somebody may have sent the run."""
         if not is_inside(file):
-            raise RecordError(f"{self.path} is damaged: it names the file {file!r}, which is not in it")
+            raise RecordError(
+                f"{self.path} is damaged: it names the file {file!r}, which is outside of the run directory"
+            )
         return self.path / file
 
 

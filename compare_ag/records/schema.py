@@ -1,7 +1,7 @@
-"""The JSON Schema of a run's files, made of the structs: ``run.schema.json``, shipped beside this module.
+"""The JSON Schema of a run's files, made from the records: ``run.schema.json``, shipped beside this module.
 
 ``$defs/Manifest`` describes manifest.json, ``$defs/BackendRecord`` each records/NAME.json, ``$defs/GraphDocument``
-graph.json. It says which fields there are, of which types; ranges and relations are in `records.ranges`.
+graph.json. It states the fields and their types; for ranges and relations see `ranges`.
 
     python -m compare_ag.records.schema      writes the file again
 """
@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from compare_ag.records.base import SCHEMA_MAJOR, SCHEMA_MINOR, SCHEMA_NAME
+from compare_ag.records.documents import BackendRecord, Manifest
 from compare_ag.records.files import write_bytes
 from compare_ag.records.graphs import GraphDocument
-from compare_ag.records.structs import SCHEMA_MAJOR, SCHEMA_MINOR, SCHEMA_NAME, BackendRecord, Manifest
 
 FILE = Path(__file__).with_name("run.schema.json")
 DOCUMENTS = {"manifest.json": Manifest, "records/NAME.json": BackendRecord, "graph.json": GraphDocument}

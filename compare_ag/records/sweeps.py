@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: its cells, what each backend did in them, and which one was the fastest.
+"""Records of a sweep: its cells, the results of each backend in them, and the fastest backend of each.
 
     SWEEP/
       sweep.json          the grid
@@ -21,29 +21,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from compare_ag.records.structs import Interval, PairRecord, Real, Schema
+from compare_ag.records.base import Real, Record, Schema
+from compare_ag.records.costs import Interval, PairRecord
 
 SCHEMA = Schema(name="compare-ag/sweep", major=1, minor=0)
 CELL_SCHEMA = Schema(name="compare-ag/cell", major=1, minor=0)
 
 CELL_STATUSES = ("ok", "failed", "disturbed", "skipped")
-"""What can become of a cell. "ok": every backend has its result, a wrong one included, for it would be wrong again;
+"""The possible statuses of a cell. "ok": every backend has its result, also a wrong one, which would be wrong again;
 "failed": a backend or the cell's own process failed; "disturbed": other programs disturbed the timing of a backend;
 "skipped": memory or time would not suffice. Only "ok" counts as done."""
 
 
-def counted(count: int, word: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """``1 thread``, ``2 threads``."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-class _SweepPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Base: immutable; fields of later minor versions are ignored."""
-
-
-class SweepCell(_SweepPart, frozen=True, kw_only=True):
+class SweepCell(Record, frozen=True, kw_only=True):
     """One point of a grid. All its backends run side by side in it, on one synthetic problem."""
 
     backends: tuple[str, ...]
@@ -65,7 +60,7 @@ class SweepCell(_SweepPart, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """``n=1000 d=20 float64 1 thread logits``."""
-        return f"n={self.n} d={self.d} {self.dtype} {counted(self.threads, 'thread')} {self.loss}"
+        return f"n={self.n} d={self.d} {self.dtype} {format_count(self.threads, 'thread')} {self.loss}"
 
     @property
     def panel(self) -> tuple[str, str, int]:
@@ -73,7 +68,7 @@ class SweepCell(_SweepPart, frozen=True, kw_only=True):
         return self.loss, self.dtype, self.threads
 
 
-class Machine(_SweepPart, frozen=True, kw_only=True):
+class Machine(Record, frozen=True, kw_only=True):
     """Where a cell ran. Times of two machines are never compared."""
 
     id: str
@@ -86,11 +81,11 @@ class Machine(_SweepPart, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """``Made CPU, 2 CPUs (1f3a90c2)``."""
-        return f"{self.cpu}, {counted(self.logical_cpus, 'CPU')} ({self.id})"
+        return f"{self.cpu}, {format_count(self.logical_cpus, 'CPU')} ({self.id})"
 
 
-class BackendRow(_SweepPart, frozen=True, kw_only=True):
-    """What one backend did in one cell. None: not known or not measured."""
+class BackendRow(Record, frozen=True, kw_only=True):
+    """The result of one backend in one cell. None: not known or not measured."""
 
     name: str
     status: str
@@ -117,8 +112,8 @@ class BackendRow(_SweepPart, frozen=True, kw_only=True):
     """the machine's limit for a step of this size over the time that a step took"""
 
 
-class CellRecord(_SweepPart, frozen=True, kw_only=True):
-    """One cell that has run, or why it has not."""
+class CellRecord(Record, frozen=True, kw_only=True):
+    """One cell that has run, or the reason why it has not."""
 
     schema: Schema = CELL_SCHEMA
     key: str
@@ -145,8 +140,8 @@ class CellRecord(_SweepPart, frozen=True, kw_only=True):
     noise_floor: float | None = None
 
 
-class Ranking(_SweepPart, frozen=True, kw_only=True):
-    """Which backend is the fastest correct one in a cell, and how sure that is."""
+class Ranking(Record, frozen=True, kw_only=True):
+    """The fastest correct backend of a cell, and how certain that is."""
 
     fastest: str
     tied: list[str]
@@ -166,10 +161,10 @@ class Ranking(_SweepPart, frozen=True, kw_only=True):
         if self.ratio is None:
             return f"not decided: the time of {self.runner_up} is not known"
         ends = "" if self.ratio.low is None else f" ({self.ratio.low:.3g} to {self.ratio.high:.3g})"
-        words = f"{self.runner_up} takes {self.ratio.value:.3g}{ends} times as long"
+        clause = f"{self.runner_up} takes {self.ratio.value:.3g}{ends} times as long"
         if self.tied:
-            words += ", within the margin" if self.equivalent else ", not decided"
-        return words
+            clause += ", within the margin" if self.equivalent else ", not decided"
+        return clause
 
     @property
     def sentence(self) -> str:
@@ -184,7 +179,10 @@ def rank(record: CellRecord) -> Ranking | None:
         return None
     fastest = min(times, key=lambda name: (times[name], name))
     pairs = {
-        pair.backend: pair for known in record.pairs for pair in (known, known.turned()) if pair.baseline == fastest
+        pair.backend: pair
+        for recorded in record.pairs
+        for pair in (recorded, recorded.swapped())
+        if pair.baseline == fastest
     }
     others = sorted((name for name in times if name != fastest), key=times.__getitem__)
     disturbed = [row.name for row in record.rows if row.disturbed and row.status == "ok" and row.name not in times]
@@ -199,7 +197,7 @@ def rank(record: CellRecord) -> Ranking | None:
     )
 
 
-class CostRecord(_SweepPart, frozen=True, kw_only=True):
+class CostRecord(Record, frozen=True, kw_only=True):
     """Seconds per step of one backend as a + b n + c n d; explains, and decides nothing."""
 
     machine: str
@@ -221,7 +219,7 @@ class CostRecord(_SweepPart, frozen=True, kw_only=True):
     """one number of features alone: per example and per element cannot be told apart"""
 
 
-class CrossoverRecord(_SweepPart, frozen=True, kw_only=True):
+class CrossoverRecord(Record, frozen=True, kw_only=True):
     """Along one line of sizes, where one backend becomes faster than another; between measured sizes only."""
 
     machine: str
@@ -245,12 +243,12 @@ class CrossoverRecord(_SweepPart, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """``Along n at d = 20 (float64, 1 thread, logits): …``."""
-        other = "d" if self.axis == "n" else "n"
-        place = f"{self.dtype}, {counted(self.threads, 'thread')}, {self.loss}"
-        return f"Along {self.axis} at {other} = {self.fixed:,} ({place}): {'; '.join(self.sentences)}."
+        fixed_axis = "d" if self.axis == "n" else "n"
+        place = f"{self.dtype}, {format_count(self.threads, 'thread')}, {self.loss}"
+        return f"Along {self.axis} at {fixed_axis} = {self.fixed:,} ({place}): {'; '.join(self.sentences)}."
 
 
-class Limit(_SweepPart, frozen=True, kw_only=True):
+class Limit(Record, frozen=True, kw_only=True):
     """The least time that a step can take on a machine at one size: two products and n exponentials and logarithms."""
 
     machine: str
@@ -261,7 +259,7 @@ class Limit(_SweepPart, frozen=True, kw_only=True):
     seconds: float
 
 
-class Analysis(_SweepPart, frozen=True, kw_only=True):
+class Analysis(Record, frozen=True, kw_only=True):
     """What is computed from all cells of a sweep together."""
 
     schema: Schema = Schema(name="compare-ag/sweep-analysis", major=1, minor=0)
@@ -270,7 +268,7 @@ class Analysis(_SweepPart, frozen=True, kw_only=True):
     crossovers: list[CrossoverRecord] = []
 
 
-class CellChange(_SweepPart, frozen=True, kw_only=True):
+class CellChange(Record, frozen=True, kw_only=True):
     """How one cell differs between two sweeps."""
 
     label: str
@@ -288,12 +286,12 @@ class CellChange(_SweepPart, frozen=True, kw_only=True):
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether anything differs."""
         apart = self.status_before != self.status_after or self.fastest_before != self.fastest_after
         return apart or bool(self.regressions or self.improvements)
 
 
-class SweepComparison(_SweepPart, frozen=True, kw_only=True):
+class SweepComparison(Record, frozen=True, kw_only=True):
     """Which cells changed from one sweep to the next, and whether that may pass."""
 
     schema: Schema = Schema(name="compare-ag/sweep-comparison", major=1, minor=0)
@@ -314,8 +312,8 @@ def latest(records: Iterable[CellRecord]) -> list[CellRecord]:
     best: dict[tuple[str, SweepCell], CellRecord] = {}
     for record in records:
         place = (record.machine.id, record.cell)
-        known = best.get(place)
-        if known is None or (record.created, record.key) > (known.created, known.key):
+        latest_record = best.get(place)
+        if latest_record is None or (record.created, record.key) > (latest_record.created, latest_record.key):
             best[place] = record
     return sorted(best.values(), key=_order)
 

@@ -18,7 +18,8 @@ import numpy as np
 from compare_ag.speed.rates import NOMINAL, WindowRates, window_rates
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.speed.statistics import LogInterval, interval
-from compare_ag.suite.engine import Contestant, Engine
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.timing_crew import Contestant
 from compare_ag.worker.messages import Mutation
 
 if TYPE_CHECKING:

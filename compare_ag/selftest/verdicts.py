@@ -21,7 +21,7 @@ from compare_ag.host.failures import HostFault
 from compare_ag.problem import Problem, problem_by_name, recorded_steps
 from compare_ag.selftest import peers
 from compare_ag.selftest.population import Specimen
-from compare_ag.suite.judging import Judge
+from compare_ag.suite.judge import Judge
 from compare_ag.suite.observer import Observer
 from compare_ag.suite.training import Conditions, Training, TrainingPass
 from compare_ag.verify import Probes, Route, Verdict
@@ -273,7 +273,7 @@ class _Trials:
         probes = training.probes
         assert probes is not None
         training.probes = replace(probes, routes=probes.routes[:-1])  # the scan stays hidden from the verdict
-        verdict, fused = self.judge.verdicts(training)
+        verdict, fused = self.judge.certify_training(training)
         if verdict.status == "agrees" and fused is not None:
             verdict = fused
         main, answers = probes.main, training.answers[0]

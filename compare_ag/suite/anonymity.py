@@ -1,8 +1,8 @@
-"""Records are made to be sent around: what names the machine or its owner is taken out of a plugin's words.
+"""Removes the names of the machine and its owner from texts that plugins and libraries wrote into records.
 
-A message such as "cannot open /srv/alice/data.csv on alices-laptop" names both. Paths lose their folders, the host's
-and the user's names are replaced; the worker's own log, which stays where it is, keeps every word. Only texts that are
-free are looked at: a user called numpy must not rename a backend.
+Records are sent to other people, and a message such as "cannot open /srv/alice/data.csv on alices-laptop" names both.
+Paths lose their folders, and the names of host and user are replaced. The logs of workers stay on the machine and are
+not changed. Only free texts are changed: a user called numpy must not rename a backend.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from compare_ag import records
 from compare_ag.records import BackendRecord
 from compare_ag.text import without_paths
 
-NOBODY = frozenset({"root", "user", "admin", "test", "localhost", "runner", "ubuntu", "debian", "build", "linux"})
-"""names that many have, and that are words: replacing them would hide nobody and spoil sentences"""
+COMMON_NAMES = frozenset({"root", "user", "admin", "test", "localhost", "runner", "ubuntu", "debian", "build", "linux"})
+"""common names that are words too: replacing them would hide no owner and spoil sentences"""
 SHORTEST = 3
+"""characters of a name that is replaced"""
 
 
 def anonymous(record: BackendRecord) -> BackendRecord:
-    """The record without absolute paths, host name and user name in what a plugin or a library has said."""
+    """The record without absolute paths, host name and user name in texts by plugins and libraries."""
     return records.replace(
         record,
         reason=anonymous_text(record.reason),
@@ -35,15 +36,15 @@ def anonymous(record: BackendRecord) -> BackendRecord:
 
 def anonymous_text(text: str) -> str:
     """One text without them."""
-    shown = without_paths(text)
-    for pattern, instead in patterns(*_names()):
-        shown = pattern.sub(instead, shown)
-    return shown
+    text = without_paths(text)
+    for pattern, placeholder in patterns(*_names()):
+        text = pattern.sub(placeholder, text)
+    return text
 
 
 @lru_cache(maxsize=1)
 def _names() -> tuple[str, str]:
-    """This machine's name and its user's; empty where the system tells none."""
+    """The names of this machine and of its user; empty where the system has none."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # no variable names the user, nor does the password database
@@ -52,7 +53,7 @@ def _names() -> tuple[str, str]:
 
 
 def patterns(host: str, user: str) -> Iterable[tuple[re.Pattern[str], str]]:
-    """What to look for, whole words in any case, and what to put in its place."""
-    for name, instead in ((host, "[host]"), (host.partition(".")[0], "[host]"), (user, "[user]")):
-        if len(name) >= SHORTEST and name.lower() not in NOBODY:
-            yield re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.IGNORECASE), instead
+    """Patterns of these names as whole words in any case, each with its placeholder."""
+    for name, placeholder in ((host, "[host]"), (host.partition(".")[0], "[host]"), (user, "[user]")):
+        if len(name) >= SHORTEST and name.lower() not in COMMON_NAMES:
+            yield re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.IGNORECASE), placeholder

@@ -1,9 +1,9 @@
-"""The memory of each backend: a worker of its own, which is measured and does nothing else.
+"""The memory pass: each backend runs in a worker of its own whose memory is measured, and nothing else.
 
     start -> import -> data -> a first block of steps -> many steps -> one tape
 
-The resident set after each stage tells what it added; the peak is reset before training, so that what training needs
-is told apart from what was there. Timing is none of this pass's business, so workers share the machine.
+The resident set after each stage gives the memory that the stage added. The peak is reset before training, so that it
+does not contain what import and data needed. No time is measured, so workers share the machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Array
 
 FIRST_STEPS = 50
-"""allocators find their size in these"""
+"""in which allocators reach their final size"""
 GROWTH_STEPS = 2000
 GROWTH_SECONDS = 0.3
-"""at most so long for each of two looks at growth, as far as the first steps foretell it"""
+"""about the longest time of each of the two measurements of growth, by the speed of the first steps"""
 
 
 @dataclass
@@ -57,7 +57,7 @@ def measure_memory(
 def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[int, Array, Array]) -> Memory:
     """One backend in a fresh worker. Raises `WorkerFailure`."""
     problem, (_, recorded_w, recorded_b) = conditions.problem, checkpoint
-    # what leaves the host is near the training's weights and never one of them, as when time is measured
+    # near the training's weights, but never these weights themselves, as when time is measured
     w, b = perturb(recorded_w, recorded_b, np.random.default_rng([problem.seed, 0x3E30]))
     with open_session(conditions.launch(name, "memory"), offer, conditions.cancel) as session:
         start = session.hold()
@@ -69,11 +69,11 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
         first, _ = session.block(problem, w, b, FIRST_STEPS, 1)
         affordable = int(GROWTH_SECONDS * 1e9 / max(1.0, first.timed.wall_ns / FIRST_STEPS))
         steps = max(10, min(GROWTH_STEPS, affordable))
-        looks = []
+        growth = []
         for _ in range(2):
             before = session.hold().resident
             session.block(problem, w, b, steps, 1)
-            looks.append(session.hold().resident - before)
+            growth.append(session.hold().resident - before)
         trained = session.hold()
         tape = session.tape_size(w, b)
         session.finish()
@@ -86,7 +86,7 @@ def _measure(name: str, offer: Offer, conditions: Conditions, checkpoint: tuple[
         peak_bytes=max(prepared.peak, trained.peak),
         tape_bytes=tape.tape_bytes,
         tape_source=tape.source,
-        # a pool that grows once is no leak: what both looks show is
-        growth_bytes=1000.0 * max(0, min(looks)) / steps,
+        # a pool that grows once is no leak; growth in both measurements is
+        growth_bytes=1000.0 * max(0, min(growth)) / steps,
         growth_steps=steps,
     )

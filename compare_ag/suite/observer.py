@@ -1,4 +1,4 @@
-"""What a run tells while it goes on; the terminal's progress display listens."""
+"""The reports of a run while it goes on, which progress displays receive (`display`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class TimingProgress(NamedTuple):
-    """How far the timing part of a run has come, after each launch."""
+    """The progress of the timing part, after each launch."""
 
     launches: int
     seconds: float
@@ -23,7 +23,7 @@ class TimingProgress(NamedTuple):
 
 
 class Observer:
-    """Hears of a run's progress. Every method may be left as it is; all are called from one thread."""
+    """Receives the progress of a run. A subclass overrides the methods it needs; all are called from one thread."""
 
     def begin(self, names: list[str], problem: Problem) -> None:
         """The run starts with these backends."""

@@ -1,7 +1,8 @@
-"""The graph of the loss, asked of every backend at the same weights, and judged: of `compare-ag graph`, and of runs.
+"""Graphs of the loss: every backend is asked for its graph at the same weights, and the graphs are judged together.
 
-The weights are those of the reference after K updates, rounded to the tested dtype, for all backends alike: what then
-differs between two graphs comes from this one forward and backward, not from ten thousand updates before.
+The weights are those of the reference after K updates, rounded to the tested dtype. They are the same for all backends:
+a difference between two graphs then comes from this forward and backward alone, not from the updates before. Used by
+`compare-ag graph`, by the trace of a step (`lab`), and by runs, whose backends record their graphs while they train.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Array, Mutation
 
 Tell: TypeAlias = Callable[[str, int, int], object]
-"""hears what is being done, and how many of how many parts are"""
+"""receives what is being done, how many parts of it are done, and how many there are"""
 
 TIMEOUT = 60.0
 """wall-clock seconds that each worker may take"""
@@ -47,7 +48,7 @@ RUN_PATIENCE = 1.0
 
 
 class Place(NamedTuple):
-    """Where in a training everybody is asked."""
+    """The step of the training and the weights at which all backends are asked."""
 
     step: int
     w: Array
@@ -56,11 +57,11 @@ class Place(NamedTuple):
     """the examples of the step's batch; None: all"""
 
 
-def place(problem: Problem, step: int) -> Place:
+def choose_place(problem: Problem, step: int) -> Place:
     """The reference's weights after ``step`` updates, in the problem's dtype.
 
-    Raises ValueError for no such step, and `ProblemError` where the training has overflowed by then: where weights,
-    loss or gradient are not finite, no correct backend can be told from a wrong one.
+    Raises ValueError where there is no such step, and `ProblemError` where weights, loss or gradient have overflowed by
+    then: a correct backend could not be distinguished from a wrong one.
     """
     if not 0 <= step <= problem.steps:
         raise ValueError(f"there is no step {step}: this training has steps 0 to {problem.steps}")
@@ -72,36 +73,37 @@ def place(problem: Problem, step: int) -> Place:
     rows = None
     if problem.batch_size is not None:
         rows = batch_rows(problem.epoch_order(), problem.batch_size, problem.examples, step)
-    at = Place(step, w, b, rows)
-    if step and (what := _overflown(problem, at)):
+    place = Place(step, w, b, rows)
+    if step and (overflowing := _find_overflow(problem, place)):
         raise ProblemError(
-            f"the reference's {what} not finite in {problem.dtype} after {step} updates: choose a smaller --step or a "
-            "smaller --lr"
+            f"the reference's {overflowing} not finite in {problem.dtype} after {step} updates: "
+            "choose a smaller --step or a smaller --lr"
         )
-    return at
+    return place
 
 
-def _overflown(problem: Problem, at: Place) -> str:
-    """What is beyond the problem's dtype at the place, with its verb; or ""."""
-    objective, theta = Objective(problem), problem.layout.flat((at.w, at.b)).astype(np.float64)
+def _find_overflow(problem: Problem, place: Place) -> str:
+    """The first of weights, loss and gradient that leaves the problem's dtype, with its verb; empty where none does."""
+    objective, theta = Objective(problem), problem.layout.flat((place.w, place.b)).astype(np.float64)
     with np.errstate(all="ignore"):
-        here = objective.details(theta, objective.on(objective.details_reader, at.rows))
-        square = here.penalty / (0.5 * problem.l2) if problem.l2 else 0.0  # w·w, on the way to the penalty
-        parts = {"weights are": theta, "loss is": np.array([here.loss, square]), "gradient is": here.gradient}
-        return next((what for what, one in parts.items() if not np.isfinite(one.astype(problem.dtype)).all()), "")
+        details = objective.details(theta, objective.on(objective.details_reader, place.rows))
+        square = details.penalty / (0.5 * problem.l2) if problem.l2 else 0.0  # w·w, on the way to the penalty
+        parts = {"weights are": theta, "loss is": np.array([details.loss, square]), "gradient is": details.gradient}
+        overflowing = (name for name, part in parts.items() if not np.isfinite(part.astype(problem.dtype)).all())
+        return next(overflowing, "")
 
 
-def undecided_reason(problem: Problem, at: Place) -> str:
-    """Why a bound is infinite: where the stable form has finite ones, it is the probability form."""
-    stable = point_tolerance(replace(problem, loss="logits"), problem.layout.flat((at.w, at.b)), at.rows)
+def undecided_reason(problem: Problem, place: Place) -> str:
+    """Why a tolerance is infinite: the probability form, if the logits form has finite tolerances there."""
+    stable = point_tolerance(replace(problem, loss="logits"), problem.layout.flat((place.w, place.b)), place.rows)
     if problem.loss == "probability" and np.isfinite([stable.loss, *stable.gradient, *stable.following]).all():
         return "the probability form saturates"
     return f"numbers may leave the range of {problem.dtype}"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What one worker answered; nodes None where it offers none."""
+class GraphAnswer:
+    """The graph that one worker sent, or its failure; ``nodes`` is None where the backend offers no graph."""
 
     nodes: list[GraphNode] | None
     failure: WorkerFailure | None = None
@@ -116,43 +118,45 @@ def record_graphs(
     timeout: float = TIMEOUT,
     tell: Tell = lambda *_: None,
 ) -> GraphDocument:
-    """Ask every backend for its graph at ``step``, each in a worker of its own, and judge what comes.
+    """Ask every backend for its graph at ``step``, each in a worker of its own, and judge the graphs.
 
-    A backend that fails or offers none is an entry with its reason, one that an interrupt ended is *cancelled*.
-    ``tell`` hears of progress. Raises ValueError where there is no such step.
+    A backend that fails or offers no graph becomes an entry with the reason; a backend that an interrupt ended is
+    *cancelled*. ``tell`` is called with the progress. Raises ValueError where there is no such step.
     """
     tell(f"the reference up to step {step}", 0, 0)
-    at = place(problem, step)
+    place = choose_place(problem, step)
     with tempfile.TemporaryDirectory(prefix="compare-ag-graph-") as logs:
 
-        def ask(_: str, session: Session) -> Asked:
-            return Asked(session.graph(problem, at.step, at.w, at.b))
+        def ask(_: str, session: Session) -> GraphAnswer:
+            return GraphAnswer(session.graph(problem, place.step, place.w, place.b))
 
-        said = in_workers(offers, problem, Path(logs), ask, mutations, timeout, tell)
-    asked = {name: one if isinstance(one, Asked) else Asked(None, one) for name, one in said.items()}
+        replies = ask_in_workers(offers, problem, Path(logs), ask, mutations, timeout, tell)
+    answers = {
+        name: reply if isinstance(reply, GraphAnswer) else GraphAnswer(None, reply) for name, reply in replies.items()
+    }
     tell("judging every node", 0, 0)
-    return judged(problem, at, asked)
+    return judge_graphs(problem, place, answers)
 
 
-def in_workers(
+def ask_in_workers(
     offers: Mapping[str, Offer],
     problem: Problem,
     logs: Path,
-    ask: Callable[[str, Session], Asked],
+    ask: Callable[[str, Session], GraphAnswer],
     mutations: Mapping[str, Mutation] | None = None,
     timeout: float = TIMEOUT,
     tell: Tell = lambda *_: None,
-) -> dict[str, Asked | WorkerFailure]:
-    """Prepare each backend in a worker and put ``ask`` to it; as many at a time as there are CPUs for.
+) -> dict[str, GraphAnswer | WorkerFailure]:
+    """Prepare each backend in a worker and call ``ask`` with its session; as many at a time as there are CPUs for.
 
-    An interrupt ends the workers and keeps the answers that are there; a backend without one is *cancelled*.
+    An interrupt ends the workers; the answers so far are returned, and a backend without an answer is *cancelled*.
     """
     cancel = threading.Event()
 
-    def ask_one(name: str) -> Asked | WorkerFailure:
+    def ask_one(name: str) -> GraphAnswer | WorkerFailure:
         launch = Launch(f"{file_stem(name)}.graph", logs, problem.threads, 0, timeout)
 
-        def converse() -> Asked:
+        def converse() -> GraphAnswer:
             with open_session(launch, offers[name], cancel) as session:
                 session.load(problem.dtype, (mutations or {}).get(name))
                 session.prepare(problem)
@@ -166,7 +170,7 @@ def in_workers(
         if names:
             tell(f"asking {', '.join(names)}", len(offers) - len(names), len(offers))
 
-    answers: dict[str, Asked | WorkerFailure] = {}
+    answers: dict[str, GraphAnswer | WorkerFailure] = {}
     at_a_time = workers_at_a_time(problem.threads)
     with contextlib.suppress(KeyboardInterrupt):
         tell_awaited(list(offers))
@@ -175,24 +179,29 @@ def in_workers(
     return {name: answers.get(name, missing) for name in offers}
 
 
-def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: float = PATIENCE) -> GraphDocument:
-    """Name and judge the nodes of all answers. patience: seconds that this may take, or nothing is compared."""
-    graphs = {name: one.nodes for name, one in asked.items() if one.nodes is not None}
-    examples = problem.examples if at.rows is None else len(at.rows)
+def judge_graphs(
+    problem: Problem, place: Place, answers: Mapping[str, GraphAnswer], patience: float = PATIENCE
+) -> GraphDocument:
+    """Name the nodes of all graphs by exact quantities and judge their numbers.
+
+    patience: seconds; where the exact quantities would take longer, the nodes are recorded and not compared.
+    """
+    graphs = {name: answer.nodes for name, answer in answers.items() if answer.nodes is not None}
+    examples = problem.examples if place.rows is None else len(place.rows)
     quantities, note = [], ""
     if graphs and seconds(problem, examples) <= patience:
         aligned = align(
             graphs,
-            named_quantities(problem, at.w, at.b, at.rows),
+            named_quantities(problem, place.w, place.b, place.rows),
             WHOLE,
             HEAD,
             problem.dtype,
-            undecided_reason(problem, at),
+            undecided_reason(problem, place),
         )
-        quantities, found = aligned.quantities, aligned.graphs
+        quantities, judged = aligned.quantities, aligned.graphs
     else:
         note = f"nothing was compared: exact values for {examples} examples would take too long" if graphs else ""
-        found = {
+        judged = {
             name: BackendGraph(backend=name, status="undecidable", message=f"{len(nodes)} nodes", nodes=nodes)
             for name, nodes in graphs.items()
         }
@@ -203,14 +212,15 @@ def judged(problem: Problem, at: Place, asked: Mapping[str, Asked], patience: fl
         l2=problem.l2,
         examples=examples,
         features=problem.features,
-        step=at.step,
+        step=place.step,
         quantities=quantities,
-        graphs=[found.get(name) or _absent(name, one) for name, one in asked.items()],
+        graphs=[judged.get(name) or _missing_graph(name, answer) for name, answer in answers.items()],
         note=note,
     )
 
 
-def _absent(name: str, asked: Asked) -> BackendGraph:
-    if asked.failure is None:
+def _missing_graph(name: str, answer: GraphAnswer) -> BackendGraph:
+    """The entry of a backend that sent no graph."""
+    if answer.failure is None:
         return BackendGraph(backend=name, status="not-offered", message=NOT_OFFERED)
-    return BackendGraph(backend=name, status=asked.failure.status, message=asked.failure.reason)
+    return BackendGraph(backend=name, status=answer.failure.status, message=answer.failure.reason)

@@ -2,10 +2,9 @@
 
     bare imports -> the launch that calibrates -> launches that count -> costs, pairs, warnings
 
-In each launch one backend, each in its turn, runs twice: what it differs from itself is the run's noise floor, and no
-verdict rests on less. Only undisturbed blocks count; a backend that has too few of them is disturbed, and one whose
-time lies elsewhere than inside the clock is not to be ranked (`speed.trust`). All correctness workers have ended before
-this begins.
+In each launch one backend, each in its turn, runs twice: the difference between the two is the run's noise floor, below
+which there is no verdict. Only undisturbed blocks count; a backend that has too few of them is disturbed, and a backend
+whose time passes outside the clock is not ranked (`speed.trust`). All correctness workers have ended before.
 """
 
 from __future__ import annotations
@@ -27,11 +26,14 @@ from compare_ag.records import Cost, SpeedRecord
 from compare_ag.speed.schedule import Settings, enough
 from compare_ag.speed.stability import Surroundings
 from compare_ag.speed.statistics import LogInterval, interval, simultaneous_level
-from compare_ag.suite.conclusion import Measured, SpeedConclusion
-from compare_ag.suite.engine import Contestant, Engine, timed_cpus
+from compare_ag.suite.backend_costs import Measurements
+from compare_ag.suite.cpu_pinning import timed_cpus
+from compare_ag.suite.engine import Engine
 from compare_ag.suite.judged_blocks import JudgedBlocks
-from compare_ag.suite.kept_launches import claim_arrays, control_arrays, timing_arrays
 from compare_ag.suite.observer import Observer, TimingProgress
+from compare_ag.suite.speed_verdicts import SpeedConclusion
+from compare_ag.suite.timing_arrays import claim_arrays, control_arrays, timing_arrays
+from compare_ag.suite.timing_crew import Contestant
 
 if TYPE_CHECKING:
     from compare_ag.host.discovery import Offer
@@ -39,14 +41,10 @@ if TYPE_CHECKING:
     from compare_ag.suite.training import Conditions
     from compare_ag.worker.messages import Array
 
-PHASES = ("forward", "backward", "update")
-DISTURBED = 0.5
-"""share of a backend's launches that may be disturbed"""
-
 
 @dataclass
 class TimingResult:
-    """What came of timing: for each backend either a cost with its raw blocks, or a failure."""
+    """For each backend a cost with its raw blocks, or a failure; and the verdicts."""
 
     costs: dict[str, Cost] = field(default_factory=dict)
     arrays: dict[str, dict[str, Array]] = field(default_factory=dict)
@@ -55,7 +53,7 @@ class TimingResult:
     baseline: str | None = None
     speed: SpeedRecord | None = None
     interrupted: KeyboardInterrupt | None = None
-    """what ended it before its time; what had been measured is here"""
+    """the interrupt that ended the timing early; the other fields hold the measurements until then"""
 
 
 class TimingPass:
@@ -107,17 +105,17 @@ class TimingPass:
             interrupted = error
         stolen = machine.steal_share(ticks, machine.cpu_times(cpus))
         self._surroundings = self._surroundings._replace(steal=stolen)
-        result = self._concluded() if self._engine.launches else TimingResult()
-        result.failures = {name: why for name, why in self._engine.failures.items() if name in self._offers}
+        result = self._conclude() if self._engine.launches else TimingResult()
+        result.failures = {name: failure for name, failure in self._engine.failures.items() if name in self._offers}
         result.interrupted = interrupted
         return result
 
-    def _concluded(self) -> TimingResult:
+    def _conclude(self) -> TimingResult:
         """Costs and verdicts, and the arrays that they follow from."""
         engine, judged = self._engine, self._judged
         arrays = self._arrays()
-        measured = Measured(
-            names=self._left(),
+        measured = Measurements(
+            names=self._alive(),
             baseline=self._baseline,
             launches=engine.launches,
             first_benches=engine.first_benches,
@@ -133,28 +131,29 @@ class TimingPass:
             judging_seconds=judged.seconds,
             surroundings=self._surroundings,
         )
-        concluded = SpeedConclusion(measured).result()
-        for name, error in concluded.bugs.items():
+        conclusion = SpeedConclusion(measured).result()
+        for name, error in conclusion.bugs.items():
             engine.failures[name] = host_fault(error, engine.conditions.launch(name, "cost"))
         return TimingResult(
-            costs=concluded.costs,
+            costs=conclusion.costs,
             arrays=arrays,
             control_arrays=control_arrays(engine.launches),
-            baseline=concluded.baseline,
-            speed=concluded.speed,
+            baseline=conclusion.baseline,
+            speed=conclusion.speed,
         )
 
     def _arrays(self) -> dict[str, dict[str, Array]]:
-        """What each backend measured, those that failed later included, and its judged blocks."""
+        """The measurements of each backend, also of those that failed later, and its judged blocks."""
         arrays = {}
         for name in self._offers:
             try:
-                there = any(name in launch.benches for launch in self._engine.launches)
-                timed = timing_arrays(self._engine.launches, name, self._engine.first_benches[name]) if there else {}
-                arrays[name] = timed | claim_arrays(self._judged.kept.get(name, []))
+                took_part = any(name in launch.benches for launch in self._engine.launches)
+                first = self._engine.first_benches[name] if took_part else None
+                blocks = {} if first is None else timing_arrays(self._engine.launches, name, first)
+                arrays[name] = blocks | claim_arrays(self._judged.recorded.get(name, []))
             except Exception as error:  # noqa: BLE001 - a bug of ours costs this backend, not the run
                 self._engine.failures[name] = host_fault(error, self._engine.conditions.launch(name, "cost"))
-        return {name: of for name, of in arrays.items() if of}
+        return {name: by_name for name, by_name in arrays.items() if by_name}
 
     # --- the parts ---
 
@@ -165,39 +164,36 @@ class TimingPass:
         for name, offer in self._offers.items():
             self._observer.progress(name, "import", 0, 1)
             launch = self._conditions.launch(name, "import")
-            taken = [bare_import_seconds(offer.module, launch) for _ in range(self._settings.bare_imports)]
-            good = [seconds for seconds in taken if seconds is not None]
-            self._imports[name] = float(np.median(good)) if good else None
+            attempts = [bare_import_seconds(offer.module, launch) for _ in range(self._settings.bare_imports)]
+            successes = [seconds for seconds in attempts if seconds is not None]
+            self._imports[name] = float(np.median(successes)) if successes else None
 
     def _measure(self) -> None:
-        """Launch until it is enough."""
+        """Make launches until the intervals are narrow enough or the budget is spent."""
         longest = 0.0
-        while self._left():
+        while self._alive():
             longest = max(longest, self._engine.launch().seconds)
-            found = self._intervals()
+            estimates = self._intervals()
             launches, elapsed = len(self._engine.launches), self._elapsed()
-            why = enough(self._settings, found, launches, elapsed, longest)
-            half = max((one.half for one in found), default=math.inf)
-            left = self._forecast(launches, half, elapsed, elapsed / (launches + 1))
-            self._observer.timing(TimingProgress(launches, elapsed, left, half, self._settings.target))
-            if why is not None:
-                self._stopped = why
+            reason = enough(self._settings, estimates, launches, elapsed, longest)
+            half = max((estimate.half for estimate in estimates), default=math.inf)
+            seconds_left = self._forecast(launches, half, elapsed, elapsed / (launches + 1))
+            self._observer.timing(TimingProgress(launches, elapsed, seconds_left, half, self._settings.target))
+            if reason is not None:
+                self._stopped = reason
                 return
         self._stopped = "failure"
 
-    def _left(self) -> list[str]:
+    def _alive(self) -> list[str]:
         """The backends that have not failed."""
         return [name for name in self._offers if name not in self._engine.failures]
 
     def _intervals(self) -> list[LogInterval]:
-        """What decides about stopping: every pair's interval, or a lone backend's with its twin."""
-        left = self._left()
-        names = list(itertools.combinations(left, 2))
-        level = simultaneous_level(len(names))
-        values = [self._engine.launches.log_ratios(one, other) for one, other in names] or [
-            self._engine.launches.controls()
-        ]
-        return [interval(found, level) for found in values if found]
+        """The intervals whose width decides when to stop: of every pair, or of a single backend and its twin."""
+        launches, pairs = self._engine.launches, list(itertools.combinations(self._alive(), 2))
+        level = simultaneous_level(len(pairs))
+        log_ratios = [launches.log_ratios(*pair) for pair in pairs] or [launches.controls()]
+        return [interval(values, level) for values in log_ratios if values]
 
     def _forecast(self, launches: int, half: float, elapsed: float, per_launch: float) -> float:
         """Seconds left: until the width is reached as it falls with the square root of the launches, or the budget."""
@@ -208,10 +204,10 @@ class TimingPass:
         return max(0.0, by_least, min(by_width, settings.budget_seconds - elapsed))
 
 
-def choose_baseline(timed: Sequence[str], asked: str | None) -> str | None:
-    """The backend that ratios refer to: the one asked for, else numpy, else the first; None where it was not timed."""
-    if asked is not None:
-        return asked if asked in timed else None
+def choose_baseline(timed: Sequence[str], request: str | None) -> str | None:
+    """The backend that ratios refer to: the requested one, or None if it is not timed; else numpy, else the first."""
+    if request is not None:
+        return request if request in timed else None
     if "numpy" in timed:
         return "numpy"
     return timed[0] if timed else None

@@ -1,7 +1,8 @@
 """The correctness pass: every backend trains in a worker of its own, as many at a time as there are CPUs for.
 
-Nothing is timed here but the pass as a whole, so workers may share the machine. Each worker is driven by one
-thread that lives exactly as long (the kernel's parent-death signal follows the thread that started a child).
+Only the pass as a whole is timed, so workers may share the machine. Each backend trains, answers at the host's points,
+repeats its first steps, trains again through its own `step` if it has one, and is asked for its graph. Its numbers are
+collected in a `Training` and judged elsewhere (`judge`): this module knows no reference.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ REPEATED_STEPS = 1000
 
 @dataclass
 class Training:
-    """What came of training one backend."""
+    """The numbers that one backend sent, or its failure with those before it."""
 
     offer: Offer
     hash_seed: int
@@ -44,9 +45,9 @@ class Training:
     fused: Recording | None = None
     """the second pass, through the backend's own `step`, where it overrides it"""
     repeated: Recording | None = None
-    """the beginning of the first pass once more"""
+    """the first `REPEATED_STEPS` steps once more"""
     probes: Probes | None = None
-    """the points it was asked about; None where there was no reference to choose them by"""
+    """the points at which it was asked; None where there was no reference to choose them by"""
     answers: list[Evaluation] = field(default_factory=list)
     """at the points of each route, in the order of `Probes.routes`"""
     fused_answers: list[Evaluation] = field(default_factory=list)
@@ -54,7 +55,7 @@ class Training:
     loaded: Loaded | None = None
     observed: Observed | None = None
     graph: list[GraphNode] | None = None
-    """of its loss at the start of the training; None where it offers none, or was not asked"""
+    """of its loss at the start of the training; None where it offers no graph, or was not asked"""
     failure: WorkerFailure | None = None
     logs: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -65,24 +66,24 @@ class Conditions:
     """What all workers of a run share."""
 
     problem: Problem
-    record: list[int]
+    recorded_steps: list[int]
     """the k at which weights are recorded as pairs (k, k+1)"""
     log_folder: Path
     timeout: float
     hash_seed: int
     cancel: threading.Event
     probes: Callable[[int], Probes | None] = lambda _: None
-    """the points to ask about, for a seed; waits for what they depend on"""
+    """gives the points to ask at, for a seed; waits for the reference, on which they depend"""
     mutations: Mapping[str, Mutation] = field(default_factory=dict)
-    """mistakes to make to some backends, by the name they run under"""
+    """mistakes to plant in some backends, by the name they run under"""
     graphs: bool = False
-    """ask for the graph of the loss too"""
+    """whether to ask for the graph of the loss too"""
     memory_limit: int | None = None
     """bytes of resident memory of each worker with all that it starts; None: a share of what is free"""
     shares: int = 0
-    """into how many of them; see `Launch`"""
+    """number of such shares; see `Launch`"""
     address_space: int | None = None
-    """of each process; None: no limit"""
+    """bytes of each process; None: no limit"""
     caches: Path | None = None
     """where the backends' frameworks keep compiled code; see `host.compile_cache`"""
 
@@ -105,7 +106,7 @@ class Conditions:
 
 
 class TrainingPass:
-    """Trains all offers; ``tick`` is called while they train, to make something of what is in `finished`."""
+    """Trains all offers; ``tick`` is called while they train, so that the caller can use what is in `finished`."""
 
     def __init__(
         self, offers: dict[str, Offer], conditions: Conditions, observer: Observer, tick: Callable[[], None]
@@ -117,11 +118,12 @@ class TrainingPass:
         self._observer = observer
         self._live: dict[str, WorkerProcess] = {}
         self._stages: dict[str, tuple[str, int]] = {}
-        """what each live worker is asked for, and of how many steps"""
+        """of each live worker: the stage of its training, and the number of its steps"""
         self._recordings: dict[str, Recording] = {}
-        self._told: dict[str, int] = {}
-        """chunks of losses that the observer has heard of"""
+        self._reported_chunks: dict[str, int] = {}
+        """number of chunks of losses that the observer has received"""
         self._announced: set[str] = set()
+        """backends whose end the observer has received"""
 
     def run(self) -> None:
         """Train every backend into `finished`. Whatever interrupts it ends the workers and is raised again."""
@@ -131,11 +133,11 @@ class TrainingPass:
             self.finished,
             cancel=self._conditions.cancel,
             at_a_time=workers_at_a_time(self._conditions.problem.threads),
-            tick=lambda _: self._look(),
+            tick=lambda _: self._report(),
         )
 
-    def _look(self) -> None:
-        """Tell the observer how far everybody is."""
+    def _report(self) -> None:
+        """Report the progress of all backends to the observer."""
         for name, process in list(self._live.items()):
             phase, step = process.position()
             stage, total = self._stages[name]
@@ -143,14 +145,14 @@ class TrainingPass:
         for name in self.finished.keys() - self._announced:
             self._announced.add(name)
             self._observer.progress(name, "trained", 1, 1)
-        self._tell_losses()
+        self._report_losses()
         self._tick()
 
-    def _tell_losses(self) -> None:
-        """Hand on what has arrived; the workers' threads append while this reads."""
+    def _report_losses(self) -> None:
+        """Report the losses that have arrived; the workers' threads append while this reads."""
         for name, recording in list(self._recordings.items()):
-            for chunk in recording.losses[self._told.get(name, 0) :]:
-                self._told[name] = self._told.get(name, 0) + 1
+            for chunk in recording.losses[self._reported_chunks.get(name, 0) :]:
+                self._reported_chunks[name] = self._reported_chunks.get(name, 0) + 1
                 self._observer.losses(name, chunk)
 
     def _train(self, name: str) -> Training:
@@ -181,25 +183,25 @@ class TrainingPass:
         return training
 
     def _converse(self, name: str, session: Session, training: Training) -> None:
-        problem, record = self._conditions.problem, self._conditions.record
+        problem, recorded_steps = self._conditions.problem, self._conditions.recorded_steps
         training.loaded = session.load(problem.dtype, self._conditions.mutations.get(name))
         session.prepare(problem)
         self._stages[name] = ("train", problem.steps)
-        session.train(problem, record, training.recording)
+        session.train(problem, recorded_steps, training.recording)
         training.observed = session.observe()
         self._stages[name] = ("points", 0)
-        self._ask(session, training)
+        self._ask_at_points(session, training)
         training.repeated = Recording()
-        again = min(problem.steps, REPEATED_STEPS)
-        self._stages[name] = ("repeat", again)
-        session.train(problem, [k for k in record if k < again], training.repeated, steps=again)
+        steps = min(problem.steps, REPEATED_STEPS)
+        self._stages[name] = ("repeat", steps)
+        session.train(problem, [k for k in recorded_steps if k < steps], training.repeated, steps=steps)
         if training.loaded.overrides_step:
             training.fused = Recording()
             self._stages[name] = ("fused", problem.steps)
-            session.train(problem, record, training.fused, fused=True)
+            session.train(problem, recorded_steps, training.fused, fused=True)
 
     def _record_graph(self, session: Session, training: Training) -> bool:
-        """Ask for the graph, last of all: a failure is a word beside numbers that are complete. False: it failed.
+        """Ask for the graph, at the end: a failure is a warning beside numbers that are complete. Return False for it.
 
         A worker that breaks the protocol fails as a whole: its numbers came through the same channel.
         """
@@ -214,8 +216,8 @@ class TrainingPass:
                 return False
         return True
 
-    def _ask(self, session: Session, training: Training) -> None:
-        """Let the backend answer at the host's points, chosen now that its plugin has been loaded and has trained."""
+    def _ask_at_points(self, session: Session, training: Training) -> None:
+        """Ask the backend at the host's points, which are drawn now: its plugin has been loaded and has trained."""
         problem, conditions = self._conditions.problem, self._conditions
         probes = training.probes = conditions.probes(secrets.randbits(32))
         if probes is None:

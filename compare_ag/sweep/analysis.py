@@ -177,7 +177,7 @@ def _closeness(ranking: Ranking) -> float:
 def ratio_between(record: CellRecord, first: str, second: str) -> Ratio | None:
     """The interval of time(first)/time(second) in a cell; None where one of them has no rank or it is not known."""
     ranked = {row.name for row in record.rows if row.ranked}
-    for pair in (turn for known in record.pairs for turn in (known, known.turned())):
+    for pair in (turn for known in record.pairs for turn in (known, known.swapped())):
         if (pair.backend, pair.baseline) == (first, second) and {first, second} <= ranked:
             low, high = pair.ratio.low, pair.ratio.high
             return None if low is None or high is None else (low, high)

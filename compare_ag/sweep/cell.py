@@ -29,7 +29,7 @@ from compare_ag.records.sweeps import BackendRow, CellRecord, SweepCell
 from compare_ag.speed.schedule import MODES, Settings
 from compare_ag.suite import Observer, Terminated, TimingProgress
 from compare_ag.suite import run as run_suite
-from compare_ag.suite.follow import STAGES, timing_words
+from compare_ag.suite.display import STAGES, timing_words
 from compare_ag.sweep.ledger import keep_record
 from compare_ag.sweep.machine import this_machine
 

@@ -16,7 +16,7 @@ import msgspec
 
 import compare_ag
 from compare_ag.problem import DTYPES, LOSS_FORMS, ProblemError
-from compare_ag.problem.checks import did_you_mean, one_of, quoted, real_number, whole_number
+from compare_ag.problem.checks import did_you_mean, match_choice, quoted, real_number, whole_number
 from compare_ag.records.sweeps import SweepCell
 
 AXES = ("n", "d", "dtype", "threads", "loss")
@@ -112,7 +112,7 @@ def _member(name: str, value: Any) -> Any:
             raise ProblemError(f"{name} must be a text, not {quoted(value)}")
         if name == "backends":
             return value
-        return one_of(name, value, DTYPES if name == "dtype" else LOSS_FORMS)
+        return match_choice(name, value, DTYPES if name == "dtype" else LOSS_FORMS)
     return whole_number(name, _as_whole(value), least=2 if name == "n" else 1)
 
 

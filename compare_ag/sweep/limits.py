@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from compare_ag.suite.engine import host_on, timed_cpus
+from compare_ag.suite.cpu_pinning import host_on, timed_cpus
 
 SIZES = tuple(1 << power for power in (14, 17, 20, 23, 26))
 """bytes of a working set, all threads together: 16 KiB to 64 MiB"""

@@ -28,7 +28,7 @@ receives the expected result of anything it is asked to compute.
 """
 
 from compare_ag.verify.certificate import Evidence, certify
-from compare_ag.verify.convergence import Convergence, convergence
+from compare_ag.verify.convergence import convergence
 from compare_ag.verify.oracle import Exact, ExactTrajectory, Oracle, exact_trajectory
 from compare_ag.verify.probes import Probes, Route, probe_points, probe_samples
 from compare_ag.verify.published import published_rows
@@ -43,7 +43,6 @@ __all__ = [
     "BlockJudge",
     "BlockVerdict",
     "Claim",
-    "Convergence",
     "Evidence",
     "Exact",
     "ExactTrajectory",

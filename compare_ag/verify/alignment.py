@@ -214,7 +214,7 @@ def ratio(observed: Numbers, exact: Exact, tolerance: Array) -> float | None:
     with np.errstate(all="ignore"):
         deviation, allowed = flat.deviation(values), tolerance.ravel()[:first]
         high = exact.high.ravel()
-        if not observed.whole and np.isfinite(tolerance).all():
+        if not observed.complete and np.isfinite(tolerance).all():
             size, norm = float(np.abs(high).sum()), float(np.linalg.norm(high))
             sums = [abs(float(observed.norm) - norm), abs(float(observed.total) - math.fsum(high.tolist()))]
             # ‖τ‖₂ for the norm and Σ τ for the sum, and the rounding of both

@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from compare_ag.model.arithmetic import K_SIGMOID
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array, designs, gram, squared_lengths
+from compare_ag.records import ConvergenceRecord, real
 from compare_ag.verify.curvature import EIGENVALUE_LIMIT
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.reference import Magnitudes, magnitudes_at
@@ -44,31 +44,17 @@ MOST_OPERATIONS = 5e8
 """of conjugate gradients, about a second"""
 
 
-@dataclass(frozen=True)
-class Convergence:
-    """The full-data gradient norm ‖∇f‖₂, in float64, at the start and at the end of a training."""
-
-    gradient_norm_start: float
-    gradient_norm_end: float
-    floor: float
-    """the gradient norm at which the tested dtype's own rounding takes over"""
-    gain: float | None
-    """½ ∇fᵀH⁻¹∇f at the end, by which the loss could still fall; None where the gradient is not small"""
-    converged: bool
-    message: str
-
-
-def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
+def convergence(problem: Problem, w: Array, b: Array) -> ConvergenceRecord:
     """Compare the full-data objective at the weights w (d,), b () with that at the problem's start."""
     objective = Objective(problem)
     theta = problem.layout.flat((w, b)).astype(np.float64)
     with np.errstate(all="ignore"):
         start = magnitudes_at(objective, problem.initial.astype(np.float64))
         end = magnitudes_at(objective, theta)
-        floor = _floor(problem, end)
+        floor = gradient_floor(problem, end)
         before, after = float(start.gradient[0]), float(end.gradient[0])
         small = after <= max(REDUCTION * before, floor) and math.isfinite(after)
-        gain = _gain(objective, theta) if small else None
+        gain = possible_gain(objective, theta) if small else None
     loss = float(end.loss[0])
     converged = gain is not None and math.isfinite(gain) and gain <= REMAINING * loss
     verb = "converged" if converged else "not converged"
@@ -76,10 +62,13 @@ def convergence(problem: Problem, w: Array, b: Array) -> Convergence:
     if gain is not None and not converged:
         fall = f"could still fall by {gain:.2g}" if math.isfinite(gain) else "falls along a direction without curvature"
         message += f", but the loss of {loss:.2g} {fall}"
-    return Convergence(before, after, floor, gain, converged, message)
+    return ConvergenceRecord(
+        gradient_norm_start=real(before), gradient_norm_end=real(after), converged=converged, message=message
+    )
 
 
-def _floor(problem: Problem, end: Magnitudes) -> float:
+def gradient_floor(problem: Problem, end: Magnitudes) -> float:
+    """The gradient norm below which the tested dtype cannot tell it from zero, by the magnitudes at one point (m,)."""
     n, m = problem.examples, problem.layout.size
     # S = rms ‖x̃ᵢ‖
     spread = math.sqrt(float(squared_lengths(problem.X).mean()))
@@ -90,7 +79,7 @@ def _floor(problem: Problem, end: Magnitudes) -> float:
     return u * spread * (K_SIGMOID + math.sqrt(n) * float(end.residual[0]) + drift)
 
 
-def _gain(objective: Objective, theta: Array) -> float:
+def possible_gain(objective: Objective, theta: Array) -> float:
     """½ gᵀH⁻¹g at θ (m,), by conjugate gradients on the diagonally scaled H: a lower bound that grows to it.
 
     Infinite where the gradient g has a part along a direction in which H has no curvature.

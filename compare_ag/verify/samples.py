@@ -112,7 +112,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TestResult:
-    """The result of one test over all its samples."""
+    """The result of one test over all its samples; `records.TestRecord` holds its counts and some findings as text."""
 
     __test__ = False  # pytest must not collect this class
 

@@ -27,7 +27,12 @@ Quantity: TypeAlias = Literal["weights", "loss", "full loss", "gradient", "step"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one trajectory. Figures are None where nothing could be compared."""
+    """The judgement of one trajectory. Figures are None where nothing could be compared.
+
+    A run records it as `records.VerdictRecord`, which cannot take its place: diagnosis, selftest and bisect need the
+    numbers and samples of `TestResult.findings`, of which the record holds sentences on the first ones only, and verify
+    calculates with the figures, which JSON cannot hold where they are not finite.
+    """
 
     status: Status
     message: str

@@ -8,9 +8,9 @@ derivation stands beside the lines that use it. By the chain rule, with z = X w 
 so that the residuals r are all that `backward` needs beside its inputs: they are the tape. Both forms have
 r = σ(z) - y, as they are one function of (w, b); they differ in the digits they lose.
 
-Arrays that nobody needs again are written over. Python's own numbers take the dtype of the array or scalar
-they meet (NEP 50), so everything stays in the dtype of the inputs. `X.dot(w)` is `X @ w` for half a
-microsecond less: two of them are 9 % of a step on four examples.
+Arrays that are not needed again are overwritten. Python's own numbers take the dtype of the array or scalar that they
+are combined with (NEP 50), so everything stays in the dtype of the inputs. `X.dot(w)` takes half a microsecond less
+than `X @ w`: with two of them that is 9 % of a step on four examples.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class NumpyBackend(Backend):
     def prepare(self, setting: Setting) -> None:
         """Choose the form of the loss.
 
-        At large |z| p rounds to 0 or 1, or z itself overflows, and f is then inf or nan: for the verdict to judge, not
-        for a warning at every step. As torch's threads, that is set once for the process; `errstate` around the formula
-        would cost 4 % of a tiny step.
+        At large |z| p rounds to 0 or 1, or z itself overflows, and f is then inf or nan. The verdict judges that, so
+        warnings at every step are switched off. That is set once for the process, like torch's threads; `errstate`
+        around the formula would cost 4 % of a small step.
         """
         if (setting.model, setting.device) != ("logistic", "cpu"):
             raise NotImplementedError(f"only the logistic model on the cpu, not {setting.model} on {setting.device}")

@@ -29,8 +29,8 @@ def four_examples() -> tuple[NumpyBackend, Weights, Batch]:
 
 def requires_grad() -> Evidence:
     w, x = np.ones(2), np.ones(2)
-    found = {"weight": w, "data": x, "of_weight": w * x, "of_data": x * x}
-    return {name: hasattr(array, "requires_grad") for name, array in found.items()}
+    arrays = {"weight": w, "data": x, "of_weight": w * x, "of_data": x * x}
+    return {name: hasattr(array, "requires_grad") for name, array in arrays.items()}
 
 
 def nothing_requires_grad() -> Evidence:
@@ -191,7 +191,7 @@ def type_promotion() -> Evidence:
 def item_tolist() -> Evidence:
     backend, weights, batch = four_examples()
     loss, _ = backend.forward(weights, batch)
-    elements = [type(one).__name__ for one in weights.w.tolist()]
+    elements = [type(number).__name__ for number in weights.w.tolist()]
     try:
         vector = type(weights.w.item()).__name__
     except ValueError as error:
@@ -204,8 +204,8 @@ def prompt_exit() -> Evidence:
     before = threading.active_count()
     backend, weights, batch = four_examples()
     _, tape = backend.forward(weights, batch)
-    gradient, more = backend.backward(tape).w, threading.active_count() - before
-    return {"gradient": gradient, "threads": more}
+    gradient, new_threads = backend.backward(tape).w, threading.active_count() - before
+    return {"gradient": gradient, "threads": new_threads}
 
 
 def determinism() -> Evidence:
@@ -229,8 +229,8 @@ def threads() -> Evidence:
             right = (1 / (1 + np.exp(-X @ w)) - y) @ X / 4
             try:
                 _, tape = backend.forward(Weights(w, np.array(0.0)), Batch(X, y))
-                if not np.allclose(found := backend.backward(tape).w, right):
-                    wrong.append(found)
+                if not np.allclose(gradient := backend.backward(tape).w, right):
+                    wrong.append(gradient)
             except Exception as error:
                 failed.append(error)
 

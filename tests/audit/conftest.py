@@ -14,8 +14,8 @@ import pytest
 import compare_ag
 from compare_ag import records
 from compare_ag.audit import Level, intact, recomputed
-from compare_ag.suite.conclusion import SpeedConclusion
-from compare_ag.suite.kept_launches import measured
+from compare_ag.suite.speed_verdicts import SpeedConclusion
+from compare_ag.suite.timing_arrays import read_measurements
 
 STEPS, LEAD_IN = 20, 16
 
@@ -58,7 +58,7 @@ def timed(tmp_path_factory, brief):
 def _conclude(folder: Path) -> None:
     """Write the costs and ratios that follow from a run's arrays."""
     run = records.load_run(folder)
-    concluded = SpeedConclusion(measured(run, frozenset())).result()
+    concluded = SpeedConclusion(read_measurements(run, frozenset())).result()
     for name, cost in concluded.costs.items():
         records.write_backend(folder, records.replace(run[name], cost=cost))
     old = run.manifest.speed

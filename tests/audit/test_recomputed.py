@@ -217,15 +217,15 @@ def test_a_problem_that_cannot_be_is_found_and_not_excused(tmp_path, change, fie
 
 
 def test_answers_that_are_malformed_are_mismatches_and_no_bug(copy, monkeypatch):
-    from compare_ag.suite.judging import Judge
+    from compare_ag.suite.judge import Judge
 
-    derive = Judge.derived
+    derive = Judge.judge_training
 
     def malformed(self, training, arrays):
         facts = derive(self, training, arrays)
         del facts["convergence"], facts["published"]
         return facts | {"status": "malformed"}
 
-    monkeypatch.setattr(Judge, "derived", malformed)
+    monkeypatch.setattr(Judge, "judge_training", malformed)
     found = mismatches(copy)
     assert {("records/numpy.json", "status"), ("records/numpy.json", "convergence")} <= found

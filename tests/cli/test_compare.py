@@ -155,7 +155,7 @@ def test_one_run_with_a_baseline(runs, capsys):
         (["before", "same", "--baseline", "numpy"], "--baseline is for one run"),
         (["before", "--baseline", "numpy", "--yardstick", "numpy"], "--yardstick is for two runs"),
         (["before", "--baseline", "torch"], "'torch' is not in this run; its backends: numpy, mine"),
-        (["before", "nowhere"], "nowhere is no run directory"),
+        (["before", "nowhere"], "nowhere is not a run directory"),
         (["before", "same", "--threshold", "much"], "'much' is no share: write 5% or 0.05"),
         (["before", "same", "--threshold", "-5%"], "must be 0 or more"),
         (["before", "same", "--md", "--json"], "exclude each other"),

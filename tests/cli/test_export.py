@@ -78,7 +78,7 @@ def test_a_run_with_nothing_to_draw_says_so(make_run, tmp_path, capsys):
     [
         (["here"], 2, "--format"),
         (["here", "--format", "pdf"], 2, "pdf"),
-        (["nowhere", "--format", "md"], 2, "nowhere is no run directory"),
+        (["nowhere", "--format", "md"], 2, "nowhere is not a run directory"),
         (["here", "--format", "json", "-o", "here/manifest.json/x"], 6, "could not save"),
     ],
 )

@@ -23,7 +23,7 @@ from compare_ag import records
 from compare_ag.cli.plain import register
 from compare_ag.cli.progress import LineProgress, LiveProgress, make_progress
 from compare_ag.suite import Observer, TimingProgress
-from compare_ag.suite.follow import KEPT, ProgressRow
+from compare_ag.suite.display import MOST_LOSSES, ProgressRow
 from compare_ag.text import clock_time
 
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
@@ -184,7 +184,7 @@ def test_a_course_keeps_its_whole_span_however_long_it_gets():
     for chunk in np.array_split(losses, 97):
         row.add(chunk)
     assert row.loss == 0
-    assert KEPT / 2 <= len(row.course) <= KEPT
+    assert MOST_LOSSES / 2 <= len(row.course) <= MOST_LOSSES
     assert row.course == losses[:: row.stride].tolist()
 
 

@@ -12,7 +12,7 @@ from compare_ag import Batch, Setting, Weights
 from compare_ag.host.session import graph_nodes
 from compare_ag.problem import Problem
 from compare_ag.records.graphs import GraphDocument, GraphNode
-from compare_ag.suite.recorded_graphs import Asked, judged, place
+from compare_ag.suite.recorded_graphs import GraphAnswer, choose_place, judge_graphs
 from compare_ag.worker.graph_nodes import graph
 from compare_ag.worker.load import load_backend
 
@@ -31,7 +31,7 @@ class Recorder:
             weights=lambda w, b: Weights(make(w, requires_grad=True), make(b, requires_grad=True)),
             batch=lambda _: Batch(make(problem.X), make(problem.y)),
         )
-        at = place(problem, step)
+        at = choose_place(problem, step)
         with np.errstate(all="ignore"):  # what plugins silence for their own process
             backend.prepare(Setting(n, d, problem.dtype, l2=problem.l2, loss=problem.loss))
             message, arrays = graph(trainee, step, at.w, at.b)
@@ -39,8 +39,8 @@ class Recorder:
 
     def document(self, problem: Problem, step: int = 0, **backends) -> GraphDocument:
         """The judged graphs of these backends, by the name they are shown under."""
-        asked = {name: Asked(self.nodes(backend, problem, step)) for name, backend in backends.items()}
-        return judged(problem, place(problem, step), asked)
+        asked = {name: GraphAnswer(self.nodes(backend, problem, step)) for name, backend in backends.items()}
+        return judge_graphs(problem, choose_place(problem, step), asked)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from compare_ag_torch import TorchBackend
 from compare_ag import Weights
 from compare_ag.problem import ProblemError, problem_by_name
 from compare_ag.report.graph.svg import draw
-from compare_ag.suite.recorded_graphs import Asked, judged, place
+from compare_ag.suite.recorded_graphs import GraphAnswer, choose_place, judge_graphs
 from compare_ag.verify import Oracle, exact_trajectory
 from compare_ag.verify.quantities import named_quantities
 
@@ -59,7 +59,7 @@ def test_a_large_problem_is_compared_by_first_numbers_norm_and_sum(recorder, ste
     document = recorder.document(problem, step, **ALL)
     assert [graph.status for graph in document.graphs] == ["ok"] * 3
     z = next(node for node in document.graphs[0].nodes if node.operation == "AddmvBackward0")
-    assert (z.value.shape, len(z.value.values), z.value.whole) == ([300], 8, False)
+    assert (z.value.shape, len(z.value.values), z.value.complete) == ([300], 8, False)
 
 
 def test_at_zero_weights_the_gradient_tells_p_from_its_complement(recorder):
@@ -218,7 +218,7 @@ def test_a_wrong_component_of_a_long_array_is_seen(recorder):
     defvjp(same, vjp)
     graph = recorder.document(problem, it=Written(lambda z, y: anp.logaddexp(0, (1 - 2 * y) * same(z)))).graphs[0]
     (origin,) = (graph.nodes[i] for i in graph.origins)
-    assert (origin.value.shape, origin.gradient.whole) == ([300], False)
+    assert (origin.value.shape, origin.gradient.complete) == ([300], False)
     assert float(origin.gradient_ratio) > 1
 
 
@@ -259,7 +259,9 @@ def test_numbers_whose_squares_overflow_are_named_without_a_warning(recorder):
 
 def test_what_would_take_too_long_is_shown_and_not_compared(recorder):
     problem = problem_by_name("seed")
-    document = judged(problem, place(problem, 0), {"numpy": Asked(recorder.nodes("numpy", problem))}, patience=0.0)
+    document = judge_graphs(
+        problem, choose_place(problem, 0), {"numpy": GraphAnswer(recorder.nodes("numpy", problem))}, patience=0.0
+    )
     assert document.note == "nothing was compared: exact values for 4 examples would take too long"
     assert (document.quantities, document.graphs[0].status) == ([], "undecidable")
     assert draw(document).count("no named quantity") == len(document.graphs[0].nodes)
@@ -269,13 +271,13 @@ def test_what_would_take_too_long_is_shown_and_not_compared(recorder):
 def test_a_step_is_looked_at_where_the_reference_is_after_so_many_updates(batch_size):
     problem = problem_by_name("synthetic:n=10,d=3", batch_size=batch_size, dtype="float32", steps=40)
     exact = exact_trajectory(dataclasses.replace(problem, steps=7)).final.high
-    at = place(problem, 7)
+    at = choose_place(problem, 7)
     np.testing.assert_allclose(np.append(at.w, at.b), exact, rtol=1e-6)
     assert at.w.dtype == "float32"
     assert (at.rows is None) == (batch_size is None)
     assert at.rows is None or len(at.rows) == 4
     with pytest.raises(ValueError, match="there is no step 41"):
-        place(problem, 41)
+        choose_place(problem, 41)
 
 
 def test_where_the_reference_has_overflowed_there_is_nothing_to_look_at():
@@ -284,11 +286,11 @@ def test_where_the_reference_has_overflowed_there_is_nothing_to_look_at():
         "synthetic:n=4,d=2", steps=400, learning_rate=1000.0, loss="logits", l2=1.0, dtype="float32"
     )
     with pytest.raises(ProblemError, match="not finite in float32 after 300 updates: choose a smaller --step"):
-        place(problem, 300)
-    assert np.isfinite(place(problem, 5).w).all()
+        choose_place(problem, 300)
+    assert np.isfinite(choose_place(problem, 5).w).all()
     far = problem_by_name("seed", loss="logits", l2=1.0, learning_rate=1e22, steps=2, dtype="float32")
     with pytest.raises(ProblemError, match="the reference's loss is not finite in float32 after 1 updates"):
-        place(far, 1)  # w is 1e22
+        choose_place(far, 1)  # w is 1e22
 
 
 def test_the_quantities_are_those_of_the_oracle():

@@ -86,7 +86,7 @@ def test_long_arrays_are_cut_to_their_first_numbers_norm_and_sum(recorder):
     values = np.arange(65.0)
     nodes = recorder.nodes(Says([LOSS, Z._replace(value=values, gradient=None)]), problem_by_name("seed"))
     value = nodes[0].value
-    assert (value.shape, value.values, value.whole) == ([65], list(values[: messages.HEAD]), False)
+    assert (value.shape, value.values, value.complete) == ([65], list(values[: messages.HEAD]), False)
     assert value.norm == pytest.approx(np.linalg.norm(values), rel=1e-15)
     assert value.total == values.sum()
 

@@ -30,7 +30,7 @@ from compare_ag.host.discovery import NAME, discover
 from compare_ag.host.session import graph_nodes
 from compare_ag.lab import interview
 from compare_ag.problem import problem_by_name
-from compare_ag.suite.recorded_graphs import Asked, judged, place
+from compare_ag.suite.recorded_graphs import GraphAnswer, choose_place, judge_graphs
 from compare_ag.worker import messages
 from compare_ag.worker.graph_nodes import graph
 
@@ -128,7 +128,7 @@ def test_the_graph_of_the_guide_is_right(loss, dtype):
             backend=backend, weights=lambda *_: weights, batch=lambda _: compare_ag.Batch(problem.X, problem.y)
         )
         nodes = graph_nodes(*graph(trainee, 0, problem.w0, problem.b0))
-    document = judged(problem, place(problem, 0), {"longhand": Asked(nodes)})
+    document = judge_graphs(problem, choose_place(problem, 0), {"longhand": GraphAnswer(nodes)})
     assert document.graphs[0].status == "ok", document.graphs[0].message
     assert [document.quantities[node.quantity].symbol for node in document.graphs[0].nodes] == ["w", "b", "z", "ℓ", "f"]
 

@@ -63,7 +63,7 @@ def test_measuring_does_not_change_the_input():
 
 def warnings_for(X, **options):
     X = np.asarray(X, dtype=float)
-    return feature_warnings(X, measure(X), **{"kept": False, **options})
+    return feature_warnings(X, measure(X), **{"standardised": False, **options})
 
 
 def test_harmless_features_get_no_warning():
@@ -73,8 +73,8 @@ def test_harmless_features_get_no_warning():
 def test_constant_columns_are_counted_and_named():
     (one,) = warnings_for([[1, 2, 0.5], [1, 2, 1.5], [1, 2, 0.1]], names=("a", "b", "c"))
     assert one.startswith("2 of 3 features are constant ('a', 'b')")
-    (kept,) = warnings_for([[1, 2], [1, 3]], kept=True)
-    assert kept.startswith("1 of 2 features is constant: only centred")
+    (centred,) = warnings_for([[1, 2], [1, 3]], standardised=True)
+    assert centred.startswith("1 of 2 features is constant: only centred")
     (many,) = warnings_for(np.ones((3, 20)), names=tuple("abcdefghijklmnopqrst"))
     assert "20 of 20" in many
     assert "('a', 'b', 'c', …, 't')" in many
@@ -103,5 +103,5 @@ def test_constant_columns_cost_the_rank_nothing():
     """As of a sparse file whose largest index is large: only columns that vary are factored."""
     X = np.zeros((3, 2_000_000))
     X[:, 5], X[:, -1] = [1.0, 2.0, 4.0], [2.0, 4.0, 8.0]
-    (_, dependent) = feature_warnings(X, measure(X), kept=False)
+    (_, dependent) = feature_warnings(X, measure(X), standardised=False)
     assert "the 2 features that vary are linearly dependent (rank 1)" in dependent

@@ -105,7 +105,7 @@ def test_one_large_index_cannot_ask_for_all_memory(load):
 
 
 def test_a_large_file_is_refused_while_it_is_read(load, monkeypatch):
-    monkeypatch.setattr("compare_ag.problem.files_libsvm.WORDS_AT_A_TIME", 200)  # labels count too
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.FIELDS_AT_A_TIME", 200)  # labels count too
     message = refusal(load, "1 1:1\n" * 1000 + "1 broken", available=lambda: 10_000)
     assert "too large for memory: about 100 cells" in message
 
@@ -133,7 +133,7 @@ def test_what_is_written_is_read(tmp_path_factory, X):
 @pytest.mark.parametrize("at_a_time", [1, 7, 1 << 15])
 @pytest.mark.parametrize("form", ["{!r}", "{:.17g}", "{:e}", "{:+.25f}"])
 def test_the_numbers_are_those_of_float_to_the_bit(load, monkeypatch, form, at_a_time):
-    monkeypatch.setattr("compare_ag.problem.files_libsvm.WORDS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("compare_ag.problem.files_libsvm.FIELDS_AT_A_TIME", at_a_time)
     rng = np.random.default_rng([at_a_time, len(form)])
     bits = rng.integers(0, 2**64, (60, 6), dtype=np.uint64).view(np.float64)
     X = np.where(np.isfinite(bits) & (rng.random((60, 6)) < 0.7), bits, 0.0)

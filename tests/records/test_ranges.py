@@ -42,7 +42,7 @@ FIELDS = [
     ("manifest.json", "problem.batch_size", 10**6, "problem.batch_size"),
     ("manifest.json", "max_pair_difference", "banana", "max_pair_difference 'banana'"),
     ("manifest.json", "max_pair_difference", "-inf", "max_pair_difference '-inf'"),
-    ("manifest.json", "state", "resting", "state 'resting' is none of"),
+    ("manifest.json", "state", "resting", "state 'resting' is not one of"),
     ("manifest.json", "exit_code", 77, "exit_code 77"),
     ("manifest.json", "baseline", "nobody", "baseline 'nobody'"),
     ("manifest.json", "backends", ["numpy", "numpy"], "names a backend twice"),
@@ -79,22 +79,37 @@ def test_a_field_out_of_range_is_refused(copy, name, where, value, said):
 
 
 ARRAYS = [
-    ("arrays/numpy.npz", "losses", None, "there is no losses"),
-    ("arrays/numpy.npz", "losses", lambda a: a.astype(complex), "losses is no array of real numbers"),
-    ("arrays/numpy.npz", "losses", lambda a: a[:5], "losses holds 5 losses"),
+    ("arrays/numpy.npz", "losses", None, "the array losses is missing"),
+    ("arrays/numpy.npz", "losses", lambda a: a.astype(complex), "losses is not an array of real numbers"),
+    ("arrays/numpy.npz", "losses", lambda a: a[:5], "losses contains 5 losses"),
     ("arrays/numpy.npz", "losses", lambda a: np.append(a, a), "losses"),
-    ("arrays/numpy.npz", "losses", lambda a: a.astype(float), "losses holds float64"),
+    ("arrays/numpy.npz", "losses", lambda a: a.astype(float), "losses contains float64"),
     ("arrays/numpy.npz", "w", lambda a: a[:, :1], "w does not have the shape"),
     ("arrays/numpy.npz", "weight_steps", lambda a: -a, "weight_steps"),
-    ("arrays/numpy.npz", "final_b", None, "there is no final_b"),
+    ("arrays/numpy.npz", "final_b", None, "the array final_b is missing"),
     ("arrays/reference.npz", "losses", lambda a: a[:5], "losses does not have the shape"),
-    ("arrays/reference.npz", "loss_tolerance", lambda a: -a, "loss_tolerance holds what is no tolerance"),
+    ("arrays/reference.npz", "loss_tolerance", lambda a: -a, "loss_tolerance contains a tolerance that is negative"),
     ("arrays/numpy.timing.npz", "block_wall_ns", np.ravel, "block_wall_ns has the shape"),
-    ("arrays/numpy.timing.npz", "block_wall_ns", lambda a: 0 * a, "block_wall_ns holds what is not more than 0"),
+    (
+        "arrays/numpy.timing.npz",
+        "block_wall_ns",
+        lambda a: 0 * a,
+        "block_wall_ns contains a number that is not more than 0",
+    ),
     ("arrays/numpy.timing.npz", "block_clean", lambda a: a[:, :, :1], "differ in shape"),
     ("arrays/numpy.timing.npz", "block_steps", lambda a: a * 1.5, "block_steps"),
-    ("arrays/numpy.timing.npz", "block_wall_ns", lambda a: a * np.nan, "block_wall_ns holds what is no number"),
-    ("arrays/numpy.timing.npz", "first_step_ns", lambda a: a * np.inf, "first_step_ns holds what is no number"),
+    (
+        "arrays/numpy.timing.npz",
+        "block_wall_ns",
+        lambda a: a * np.nan,
+        "block_wall_ns contains a number that is not finite",
+    ),
+    (
+        "arrays/numpy.timing.npz",
+        "first_step_ns",
+        lambda a: a * np.inf,
+        "first_step_ns contains a number that is not finite",
+    ),
     ("arrays/numpy.timing.npz", "phase_ns", lambda a: a[..., 0], "phase_ns"),
     ("arrays/control.timing.npz", "block_time_ns", lambda a: a[:0], "block_time_ns has the shape"),
 ]
@@ -125,7 +140,7 @@ def test_what_is_no_archive_is_refused(tmp_path, data):
     if data.startswith(b"PK\x05"):
         assert records.read_arrays(tmp_path / "x.npz", None) == {}  # an archive of nothing
         return
-    with pytest.raises(records.RecordError, match=r"x\.npz is no array file"):
+    with pytest.raises(records.RecordError, match=r"x\.npz is not an array file"):
         records.read_arrays(tmp_path / "x.npz", None)
 
 
@@ -138,7 +153,7 @@ def test_times_that_would_cover_the_training_are_refused(copy):
 
 def test_a_pickle_is_not_loaded(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(records.RecordError, match=r"x\.npz is no array file"):
+    with pytest.raises(records.RecordError, match=r"x\.npz is not an array file"):
         records.read_arrays(tmp_path / "x.npz", None)
 
 
@@ -152,9 +167,9 @@ def recorded(tmp_path_factory):
 GRAPHS = [
     ("graphs.0.nodes.0.value_ratio", "disagree", "node 0 of 'autograd' has a ratio"),
     ("graphs.0.nodes.0.gradient_ratio", -1, "node 0 of 'autograd' has a ratio"),
-    ("graphs.0.nodes.3.inputs", [99], "node 3 of 'autograd' is made of what is no node before it"),
+    ("graphs.0.nodes.3.inputs", [99], "node 3 of 'autograd' has an input that is not a node before it"),
     ("graphs.0.nodes.3.quantity", 99, "matches the quantity 99"),
-    ("graphs.0.nodes.3.value.norm", "banana", "holds what is no number"),
+    ("graphs.0.nodes.3.value.norm", "banana", "contains a text that is not a number"),
     ("graphs.0.nodes.3.value.shape", [-1], "the shape"),
     ("graphs.0.origins", [99], "origins of 'autograd'"),
     ("quantities.0.value.values", ["x"], "quantities.0"),

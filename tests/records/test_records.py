@@ -125,7 +125,7 @@ def test_a_name_that_is_a_path_leads_nowhere(copy, name, minor):
 @pytest.mark.parametrize("file", ["../other/arrays/numpy.npz", "/x.npz", "", "a\0b"])
 def test_no_file_outside_the_run_is_read(copy, file):
     change(copy, "records/numpy.json", arrays=file, arrays_sha256=None)
-    with pytest.raises(records.RecordError, match="which is not in it"):
+    with pytest.raises(records.RecordError, match="which is outside of the run directory"):
         compare_ag.load_run(copy).arrays("numpy")
 
 
@@ -177,7 +177,7 @@ def test_a_missing_record_of_a_complete_run_is_an_error_and_of_a_running_one_is_
 
 
 def test_a_folder_without_manifest_is_no_run(tmp_path):
-    with pytest.raises(records.RecordError, match="is no run directory"):
+    with pytest.raises(records.RecordError, match="is not a run directory"):
         compare_ag.load_run(tmp_path)
 
 

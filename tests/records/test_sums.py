@@ -140,7 +140,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(copy, name):
     if name == "report.html":
         assert load_run(copy)
         return
-    with pytest.raises(records.RecordError, match=r"no regular file|no run directory"):
+    with pytest.raises(records.RecordError, match=r"not a regular file|not a run directory"):
         load_run(copy)
 
 

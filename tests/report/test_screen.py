@@ -158,7 +158,7 @@ def test_the_command_makes_the_same_problem_again(name, options, make_run):
     from compare_ag.cli import main as _  # noqa: F401  # the commands register themselves
     from compare_ag.cli.bisect import bisect
     from compare_ag.cli.problem_options import chosen_problem
-    from compare_ag.suite.judging import problem_record
+    from compare_ag.suite.make_records import problem_record
 
     problem = problem_by_name(name, **options)
     run = make_run({"numpy": 0.0, "wrong": 0.0})

@@ -15,7 +15,7 @@ from compare_ag.host.failures import WorkerFailure
 from compare_ag.problem import problem_by_name
 from compare_ag.selftest.speed import SelfcheckResult, Series, collect
 from compare_ag.suite import select
-from compare_ag.suite.engine import checkpoint
+from compare_ag.suite.checkpoint import compute_checkpoint
 from compare_ag.suite.training import Conditions
 
 pytestmark = pytest.mark.usefixtures("calm")
@@ -33,7 +33,9 @@ def gather(tmp_path, brief):
         conditions = Conditions(problem, [], tmp_path, 60.0, 0, threading.Event())
         (offer,) = select([name]).values()
         options.setdefault("settings", brief)
-        return collect(offer, conditions, checkpoint(problem), lambda made: made.launches >= launches, **options)
+        return collect(
+            offer, conditions, compute_checkpoint(problem), lambda made: made.launches >= launches, **options
+        )
 
     return run
 

@@ -16,8 +16,9 @@ from compare_ag.exit_codes import ExitCode
 from compare_ag.host.replies import Conversation
 from compare_ag.report.page import write_report
 from compare_ag.report.terminal import print_run
-from compare_ag.suite.conclusion import SpeedConclusion
-from compare_ag.suite.judging import Judge, exit_code
+from compare_ag.suite.backend_costs import BackendCosts
+from compare_ag.suite.judge import Judge
+from compare_ag.suite.make_records import exit_code
 from compare_ag.worker import messages
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -236,7 +237,9 @@ def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monke
 
 
 def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, once):
-    monkeypatch.setattr(Judge, "verdicts", failing(Judge.verdicts, lambda _, training: training.offer.name == "broken"))
+    monkeypatch.setattr(
+        Judge, "certify_training", failing(Judge.certify_training, lambda _, training: training.offer.name == "broken")
+    )
     run = run_with(good_plugin, timing=once)
     assert run["broken"].status == "undecidable"
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
@@ -248,10 +251,12 @@ def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, 
 
 def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
     from compare_ag.records.graphs import read_graphs
-    from compare_ag.suite import flow
+    from compare_ag.suite import run_passes
 
-    judged = failing(flow.judged, lambda _, __, asked, ___: asked.get("broken") and asked["broken"].nodes)
-    monkeypatch.setattr(flow, "judged", judged)
+    judged = failing(
+        run_passes.judge_graphs, lambda _, __, answers, ___: answers.get("broken") and answers["broken"].nodes
+    )
+    monkeypatch.setattr(run_passes, "judge_graphs", judged)
     run = run_with(FUZZ["PLUGIN"].format(kind="", label=""))
     assert run["broken"].status == "ok"
     graphs = {graph.backend: graph for graph in read_graphs(run).graphs}
@@ -273,7 +278,7 @@ def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monke
             Session, "renew", failing(Session.renew, lambda session, *_: session.offer.name == "broken")
         )
     else:
-        monkeypatch.setattr(SpeedConclusion, "_cost", failing(SpeedConclusion._cost, lambda _, name: name == "broken"))
+        monkeypatch.setattr(BackendCosts, "cost", failing(BackendCosts.cost, lambda _, name: name == "broken"))
     run = run_with(good_plugin, timing=once)
     assert costs_one_backend(run, BUG, "KeyError: 'ours'")
     assert run["numpy"].cost is not None

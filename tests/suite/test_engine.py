@@ -16,12 +16,14 @@ from compare_ag.host.session import Session
 from compare_ag.problem import problem_by_name
 from compare_ag.speed.schedule import Length
 from compare_ag.suite import select
-from compare_ag.suite.engine import TWIN_IMPORTS, Contestant, Engine, checkpoint
-from compare_ag.suite.launches import TWIN
+from compare_ag.suite.checkpoint import compute_checkpoint
+from compare_ag.suite.engine import Engine
+from compare_ag.suite.launches import TWIN, backend_of
+from compare_ag.suite.timing_crew import TWIN_IMPORTS, Contestant
 from compare_ag.suite.training import Conditions
 
 PROBLEM = problem_by_name("synthetic:n=30,d=3", steps=20)
-AT = checkpoint(PROBLEM)
+AT = compute_checkpoint(PROBLEM)
 pytestmark = pytest.mark.usefixtures("calm")
 
 
@@ -76,7 +78,7 @@ with open({str(tmp_path)!r} + f"/{{os.getpid()}}.json", "w") as file:
     for launch in launches:
         twins = {TWIN.format(launch.twin)}
         assert set(launch.benches) == {"one", "two"} | twins
-        assert all(running.launches.backend_of(twin, launch) == launch.twin for twin in twins)
+        assert all(backend_of(twin, launch.twin) == launch.twin for twin in twins)
     seen = {int(path.stem): json.loads(path.read_text()) for path in tmp_path.glob("[0-9]*.json")}
     befores = [before for before in asked.values() if before is not None]
     assert len({str(before) for before in befores}) == len(befores) == 3  # another draw for each
@@ -106,7 +108,7 @@ def test_the_workers_that_were_calibrated_are_timed_and_end_with_their_launch(en
 def test_without_a_context_nothing_is_left_running(engine):
     running = engine("numpy")
     running.calibrate()
-    assert running._next is None
+    assert running._next_crew is None
     assert workers() == []
 
 
@@ -225,7 +227,7 @@ def test_blocks_are_as_planned_and_varied_for_all_alike(engine):
 def test_a_failure_that_is_a_cancellation_is_no_contestants(engine):
     running = engine("numpy")
     with pytest.raises(KeyboardInterrupt):
-        running._leave("numpy", WorkerFailure("cancelled", "the run was interrupted"))
+        running._remove("numpy", WorkerFailure("cancelled", "the run was interrupted"))
     assert running.failures == {}
 
 

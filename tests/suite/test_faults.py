@@ -404,7 +404,7 @@ def test_a_reference_that_cannot_be_computed_loses_no_training(tmp_path, monkeyp
     def broken(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr("compare_ag.suite.judging.reference_trajectory", broken)
+    monkeypatch.setattr("compare_ag.suite.judge.reference_trajectory", broken)
     run = compare_ag.run(["numpy"], steps=10, timing=False, output=tmp_path / "run")
     assert run["numpy"].status == "undecidable"
     assert run["numpy"].reason == "the reference could not be computed: MemoryError: no room"

@@ -33,7 +33,7 @@ def trained(updates):
 def launch(judged, contestants, rounds=12, backend_of=lambda name: name, seconds=1.0):
     """A launch in which each contestant returns ``contestants[name](updates)``; the rounds that were chosen."""
     judged.begin(rounds, 0)
-    chosen = judged._wanted
+    chosen = judged._chosen_rounds
     for number in range(rounds):
         judged.round(number, *START)
         for name, compute in contestants.items():
@@ -92,9 +92,9 @@ def test_nobody_can_know_which_rounds_are_judged():
     for _ in range(6):  # of one problem and seed
         judged = JudgedBlocks(PROBLEM, STEP, 10.0)
         judged.begin(51, 20)
-        assert len(judged._wanted) == LEAST_ROUNDS
-        assert max(judged._wanted) < 51  # of whole blocks
-        chosen.add(judged._wanted)
+        assert len(judged._chosen_rounds) == LEAST_ROUNDS
+        assert max(judged._chosen_rounds) < 51  # of whole blocks
+        chosen.add(judged._chosen_rounds)
     assert len(chosen) == 6
 
 
@@ -102,10 +102,10 @@ def test_more_are_judged_where_it_costs_little_and_phased_ones_too(judged):
     _, first = launch(judged, {"one": trained}, seconds=1e6)
     judged.begin(51, 20)
     assert len(first) == LEAST_ROUNDS
-    assert judged._wanted == set(range(51 + 20))
+    assert judged._chosen_rounds == set(range(51 + 20))
     _, _ = launch(judged, {"one": trained}, seconds=1e-9)
     judged.begin(51, 20)
-    assert len(judged._wanted) == LEAST_ROUNDS
+    assert len(judged._chosen_rounds) == LEAST_ROUNDS
 
 
 def test_blocks_of_other_rounds_are_not_kept(judged):

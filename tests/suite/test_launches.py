@@ -28,8 +28,8 @@ def bench(probe_ns, steps_ns=(STEP, STEP, 3 * STEP, 3 * STEP), rounds=6, threads
 
 def launches(*benches: Bench) -> Launches:
     made = Launches()
-    for i, one in enumerate(benches):
-        made.add(LaunchResult(i, 0, {"mine": one}, 1.0))
+    for worker in benches:
+        made.add(LaunchResult(0, {"mine": worker}, 1.0))
     return made
 
 
@@ -68,11 +68,11 @@ def test_a_launch_that_was_seldom_at_full_speed_does_not_count():
 def test_what_full_speed_is_follows_from_all_launches_so_far():
     made = launches(bench([SHARED, SHARED, SHARED]))
     assert np.isfinite(times(made)).all()  # nothing quicker is known
-    made.add(LaunchResult(1, 0, {"mine": bench([FULL, FULL, FULL])}, 1.0))
+    made.add(LaunchResult(0, {"mine": bench([FULL, FULL, FULL])}, 1.0))
     assert np.isfinite(times(made)).tolist() == [False, True]
     made.clear()
     assert len(made) == 0
-    made.add(LaunchResult(0, 0, {"mine": bench([SHARED, SHARED, SHARED])}, 1.0))
+    made.add(LaunchResult(0, {"mine": bench([SHARED, SHARED, SHARED])}, 1.0))
     assert np.isfinite(times(made)).all()
 
 

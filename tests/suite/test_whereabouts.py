@@ -10,7 +10,7 @@ import pytest
 
 from compare_ag.host.session import TimedBlock
 from compare_ag.speed.trust import LEAST_BLOCKS, why_unranked
-from compare_ag.suite.conclusion import SpeedConclusion
+from compare_ag.suite.backend_costs import BackendCosts
 from compare_ag.suite.launches import Bench, Launches, LaunchResult
 from compare_ag.worker.messages import Timed
 
@@ -47,11 +47,11 @@ def bench(reply_ns=100_000, odd=(), **changes) -> Bench:
 
 
 def whereabouts(mine: Bench, other: Bench, launches=3):
-    conclusion = object.__new__(SpeedConclusion)
-    conclusion._launches, conclusion._names = Launches(), ["mine", "other"]
-    for i in range(launches):
-        conclusion._launches.add(LaunchResult(i, 0, {"mine": mine, "other": other}, 1.0))
-    return conclusion._whereabouts("mine")
+    costs = object.__new__(BackendCosts)
+    costs._launches, costs.names = Launches(), ["mine", "other"]
+    for _ in range(launches):
+        costs._launches.add(LaunchResult(0, {"mine": mine, "other": other}, 1.0))
+    return costs.whereabouts("mine")
 
 
 def test_an_honest_backend_is_ranked_even_if_its_replies_take_longer():

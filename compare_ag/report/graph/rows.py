@@ -103,7 +103,7 @@ def number(value: float | str) -> str:
 def vector(numbers: Numbers) -> list[str]:
     """All numbers as words, rows of a matrix in brackets; of a long array the first numbers and the norm."""
     words = [number(value) for value in numbers.values]
-    if not numbers.whole:
+    if not numbers.complete:
         return [*words[:3], "…", f"‖·‖ {number(numbers.norm)}"]
     if len(numbers.shape) < 2:
         return words

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_ag.records.sweeps import Analysis, BackendRow, CellRecord, SweepCell, counted
+from compare_ag.records.sweeps import Analysis, BackendRow, CellRecord, SweepCell, format_count
 from compare_ag.report.page.packing import Packer
 from compare_ag.report.page.series import Chart, axis_of
 from compare_ag.report.sweep.tables import Panel
@@ -180,7 +180,7 @@ def _threads(panels: Sequence[Panel], packer: Packer, looks: dict[str, int]) -> 
                 y = packer.add([value for *_, value in known])
                 series.append({"name": name, "look": looks[name], "draw": "line", "x": {"array": x}, "y": {"array": y}})
         if series:
-            asked = ", ".join(counted(record.cell.threads, "thread") for record in cells)
+            asked = ", ".join(format_count(record.cell.threads, "thread") for record in cells)
             yield {
                 "kind": "threads",
                 "title": f"Time per step against threads at n = {n:,}, d = {d:,}: {family[0].dtype}, {family[0].loss}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from compare_ag.records.sweeps import CellChange, SweepComparison, counted
+from compare_ag.records.sweeps import CellChange, SweepComparison, format_count
 from compare_ag.report.escape import clean, markdown
 from compare_ag.report.grid import draw_table
 from compare_ag.report.markdown import pipe_table
@@ -19,11 +19,11 @@ def headline(comparison: SweepComparison) -> str:
     changed = [change for change in comparison.cells if change.changed]
     worse = [change for change in changed if change.regressions]
     names = f"from {clean(comparison.before)} to {clean(comparison.after)}"
-    sentence = f"{len(changed)} of {counted(len(comparison.cells), 'cell')} changed {names}"
+    sentence = f"{len(changed)} of {format_count(len(comparison.cells), 'cell')} changed {names}"
     parts = [f"{sentence}, {len(worse)} of them for the worse." if changed else f"{sentence}."]
     for labels, words in ((comparison.gone, "not measured any more"), (comparison.new, "new")):
         if labels:
-            parts.append(f"{counted(len(labels), 'cell')} {words}.")
+            parts.append(f"{format_count(len(labels), 'cell')} {words}.")
     return " ".join(parts)
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import compare_ag
 from compare_ag.records import record_bytes
-from compare_ag.records.sweeps import Analysis, CellRecord, Machine, counted, rank
+from compare_ag.records.sweeps import Analysis, CellRecord, Machine, format_count, rank
 from compare_ag.report.escape import clean
 from compare_ag.report.page import markup
 from compare_ag.report.page.downloads import CSV
@@ -100,7 +100,7 @@ def answer(records: Sequence[CellRecord]) -> list[str]:
     parts = [f"{name} in {count}" for name, count in won.most_common()]
     ties = sum(bool(ranking.tied) for ranking in rankings)
     parts += [f"a tie in {ties}"] if ties else []
-    fastest = f"Fastest of {counted(len(rankings), 'timed cell')}: {', '.join(parts)}." if rankings else ""
+    fastest = f"Fastest of {format_count(len(rankings), 'timed cell')}: {', '.join(parts)}." if rankings else ""
     return [sentence for sentence in (counts_sentence(records), fastest) if sentence]
 
 

@@ -48,7 +48,7 @@ def rows(records: Iterable[CellRecord]) -> Iterator[dict[str, Any]]:
 def _of_backend(record: CellRecord, row: BackendRow, ranking: Ranking | None) -> dict[str, Any]:
     pair = None
     if ranking is not None:
-        known = (turn for pair in record.pairs for turn in (pair, pair.turned()))
+        known = (turn for pair in record.pairs for turn in (pair, pair.swapped()))
         pair = next((turn for turn in known if (turn.backend, turn.baseline) == (row.name, ranking.fastest)), None)
     return {
         "backend": row.name,

@@ -17,7 +17,7 @@ from compare_ag.records.sweeps import (
     Machine,
     Ranking,
     SweepCell,
-    counted,
+    format_count,
     rank,
 )
 from compare_ag.report.table import BAD, GOOD, OPEN, Column, Table
@@ -55,7 +55,7 @@ class Panel:
     @property
     def title(self) -> str:
         """``float64, 1 thread, logits``."""
-        return f"{self.dtype}, {counted(self.threads, 'thread')}, {self.loss}"
+        return f"{self.dtype}, {format_count(self.threads, 'thread')}, {self.loss}"
 
 
 def panels(records: Iterable[CellRecord]) -> list[Panel]:
@@ -198,7 +198,9 @@ def models(analysis: Analysis, machine: Machine) -> Table[CostRecord] | None:
         return None
     columns: list[Column[CostRecord]] = [
         Column("backend", lambda model: model.backend, left=True),
-        Column("cells", lambda model: f"{model.dtype}, {counted(model.threads, 'thread')}, {model.loss}", left=True),
+        Column(
+            "cells", lambda model: f"{model.dtype}, {format_count(model.threads, 'thread')}, {model.loss}", left=True
+        ),
         Column("fixed", lambda model: model.fixed, shown=_cost),
         Column("per example", lambda model: model.per_example, text=lambda model: _share(model, model.per_example)),
         Column("per element", lambda model: model.per_element, text=lambda model: _share(model, model.per_element)),

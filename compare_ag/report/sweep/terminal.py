@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from compare_ag.records.sweeps import Analysis, CellRecord, counted
+from compare_ag.records.sweeps import Analysis, CellRecord, format_count
 from compare_ag.report.grid import draw_table
 from compare_ag.report.sweep import tables
 from compare_ag.report.table import Table
@@ -54,7 +54,7 @@ def counts_sentence(records: Sequence[CellRecord]) -> str:
     """``24 cells: 22 ok, 1 failed, 1 skipped.``"""
     counts = Counter(record.status for record in records)
     parts = [f"{counts[status]} {status}" for status in tables.TONES if counts[status]]
-    return f"{counted(len(records), 'cell')}: {', '.join(parts) or 'nothing measured'}."
+    return f"{format_count(len(records), 'cell')}: {', '.join(parts) or 'nothing measured'}."
 
 
 def plan_lines(needs: Sequence[tables.Need]) -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_the_command_makes_the_same_page_again(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [((), "is no run directory"), (("-o", "."), "is a directory; name a file"), (("-o", "-"), "name a file")],
+    [((), "is not a run directory"), (("-o", "."), "is a directory; name a file"), (("-o", "-"), "name a file")],
 )
 def test_what_cannot_be_read_or_written_is_one_message(run, tmp_path, arguments, said):
     done = command("report", run.path if arguments else tmp_path, *arguments, cwd=tmp_path)

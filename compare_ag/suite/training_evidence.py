@@ -1,4 +1,7 @@
-"""What one worker said, as the evidence that `verify` judges: arrays without the worker's messages around them."""
+"""The evidence that `verify` judges, from what a worker sent: arrays alone, without messages and sessions.
+
+`verify` knows no worker, and the training pass does not judge; the answers of the two are joined here.
+"""
 
 from __future__ import annotations
 
@@ -18,38 +21,38 @@ if TYPE_CHECKING:
     from compare_ag.worker.messages import Array
 
 
-def evidence(problem: Problem, training: Training) -> Evidence:
-    """Of a training that ran to its end, through the phases."""
-    recording = training.recording
+def make_evidence(problem: Problem, training: Training) -> Evidence:
+    """The evidence of a training that ran to its end, through forward, backward and update."""
+    recording, repeated = training.recording, training.repeated
     samples = _samples(training.probes, training.answers)
-    again = training.repeated
     return Evidence(
-        trajectory(problem, recording),
+        make_trajectory(problem, recording),
         _gradients(problem, recording),
         samples,
-        broken_protocol=broken_protocol(training),
-        repeated=None if again is None else trajectory(problem, again),
-        repeated_gradients={} if again is None else _gradients(problem, again),
+        broken_protocol=find_broken_rules(training),
+        repeated=None if repeated is None else make_trajectory(problem, repeated),
+        repeated_gradients={} if repeated is None else _gradients(problem, repeated),
     )
 
 
-def fused_evidence(problem: Problem, training: Training) -> Evidence:
-    """Of the second pass, through the backend's own step."""
+def make_fused_evidence(problem: Problem, training: Training) -> Evidence:
+    """The evidence of the second pass, through the backend's own step."""
     assert training.fused is not None
-    return Evidence(trajectory(problem, training.fused), {}, _samples(training.probes, training.fused_answers))
+    trajectory = make_trajectory(problem, training.fused)
+    return Evidence(trajectory, {}, _samples(training.probes, training.fused_answers))
 
 
-def trajectory(problem: Problem, recording: Recording) -> Trajectory:
-    """What a worker recorded, as the judge reads it; the recording must be complete."""
+def make_trajectory(problem: Problem, recording: Recording) -> Trajectory:
+    """The trajectory of a complete recording, with the pairs of weights (k, k+1) that it holds."""
     d, dtype = problem.features, problem.dtype
     row = {step: i for i, step in enumerate(recording.weight_steps)}
     pairs = [k for k in recorded_steps(problem.steps) if k in row and k + 1 in row]
     first, second = [row[k] for k in pairs], [row[k + 1] for k in pairs]
     w, b = concatenate(recording.w, dtype, (d,)), concatenate(recording.b, dtype)
     losses = concatenate(recording.losses, dtype)
-    full = concatenate(recording.full_losses, dtype)
+    full_losses = concatenate(recording.full_losses, dtype)
     if problem.batch_size is None:
-        full = losses[pairs]
+        full_losses = losses[pairs]
     assert recording.final_w is not None
     assert recording.final_b is not None
     return Trajectory(
@@ -57,7 +60,7 @@ def trajectory(problem: Problem, recording: Recording) -> Trajectory:
         recorded_steps=np.array(pairs, dtype=np.int64),
         w=np.stack([w[first], w[second]], axis=1),
         b=np.stack([b[first], b[second]], axis=1),
-        full_losses=full,
+        full_losses=full_losses,
         final_w=recording.final_w,
         final_b=recording.final_b,
     )
@@ -79,8 +82,8 @@ def _samples(probes: Probes | None, answers: list[Evaluation]) -> list[Sample]:
     return samples
 
 
-def broken_protocol(training: Training) -> list[str]:
-    """The rules of the contract that the answers at points show to be broken, as clauses for people."""
+def find_broken_rules(training: Training) -> list[str]:
+    """A clause for each rule of the contract that the backend broke, as its answers at points show."""
     if training.probes is None:
         return []
     broken = []
@@ -92,26 +95,27 @@ def broken_protocol(training: Training) -> list[str]:
     for route, answers in zip(training.probes.routes, training.answers, strict=False):
         changed = answers.changed_points(route.weights)
         if changed.size:
-            where = f"at the point '{route.names[changed[0]]}'{route.on}"
-            broken.append(f"forward or backward writes into the weights, {where}")
+            point = f"at the point '{route.names[changed[0]]}'{route.on}"
+            broken.append(f"forward or backward writes into the weights, {point}")
             break
     return broken
 
 
-def repetition(training: Training, tolerance: Tolerance) -> Repetition | None:
+def compare_repetition(training: Training, tolerance: Tolerance) -> Repetition | None:
     """How the losses of the second run differ from the first one's; None where there was no second run."""
     if training.repeated is None:
         return None
-    again = np.concatenate(training.repeated.losses)
-    first = np.concatenate(training.recording.losses)[: len(again)]
-    differ = np.flatnonzero(first.view(f"u{first.itemsize}") != again.view(f"u{again.itemsize}"))
-    allowed = tolerance.loss[differ]
+    second = np.concatenate(training.repeated.losses)
+    first = np.concatenate(training.recording.losses)[: len(second)]
+    # bits are compared, so that two equal NaN do not differ
+    differing = np.flatnonzero(first.view(f"u{first.itemsize}") != second.view(f"u{second.itemsize}"))
+    allowed = tolerance.loss[differing]
     with np.errstate(all="ignore"):
-        ratios = np.abs(first[differ].astype(np.float64) - again[differ]) / allowed
+        ratios = np.abs(first[differing].astype(np.float64) - second[differing]) / allowed
     decided = ratios[np.isfinite(allowed)]
     return Repetition(
-        steps=len(again),
-        differing=len(differ),
-        first=int(differ[0]) if len(differ) else None,
+        steps=len(second),
+        differing=len(differing),
+        first=int(differing[0]) if len(differing) else None,
         ratio=real(float(np.nan_to_num(decided, nan=np.inf).max())) if len(decided) else None,
     )

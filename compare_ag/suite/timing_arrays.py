@@ -1,20 +1,23 @@
-"""What launches measured as arrays in a run directory, and back: ``arrays/NAME.timing.npz``, ``control.timing.npz``.
+"""The measurements of launches as arrays of a run directory, and back.
+
+The files are ``arrays/NAME.timing.npz`` for each backend and ``arrays/control.timing.npz`` for the twins.
 
 For the L launches that a backend took part in, with M instances of R rounds each, R' of them phase by phase:
 
-    launches (L,)                       which of the run's launches these were
-    block_… (L, M, R)                   one column of `worker.messages.Timed` each, or of `TimedBlock`
+    launches (L,)                       numbers of these launches among the run's
+    block_… (L, M, R)                   a field of `worker.messages.Timed` or of `TimedBlock` each
     block_time_ns, block_clean          nanoseconds per step as they count, and whether the block counts
     block_full_speed                    share of the block that had the core to itself
     phase_ns (L, M, R', 3), phase_clean (L, M, R')
     first_step_ns (L, T) padded with -1, watched (L,)
-    cached (L,)                 whether the worker found compiled code; of the first one, which found none:
+    cached (L,)                         whether the worker found compiled code; of the first worker, which found none:
     fresh_step_ns (T',), fresh_watched (), fresh_construct_seconds (1,)
     audit_ns (L, 4)                     wall, pending, noise, interface; -1 where there was none
     construct_seconds, make_tensor_seconds, others_cpu_seconds (L,)
-    claim_start, claim_weights (K, m), claim_updates, claim_loss (K,)     the judged blocks, or as many as are kept
+    claim_start, claim_weights (K, m), claim_updates, claim_loss (K,)     judged blocks, as many as are recorded
 
-The control's arrays are those of the twins, one for each launch of the run, and launch_seconds (L,).
+The control's arrays are those of the twins, one for each launch of the run, and launch_seconds (L,). What is not
+recorded (probes, single steps) is not needed again: which blocks count, and with which time, is recorded instead.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ from compare_ag.records import RecordError
 from compare_ag.speed.blocks import Blocks
 from compare_ag.speed.schedule import MODES, Length, Plan
 from compare_ag.speed.stability import Surroundings
-from compare_ag.suite.conclusion import Measured
+from compare_ag.suite.backend_costs import Measurements
 from compare_ag.suite.judged_blocks import Counts, JudgedBlocks
-from compare_ag.suite.launches import TWIN, Bench, Launches, LaunchResult, Seen
+from compare_ag.suite.launches import TWIN, Bench, BlockReading, Launches, LaunchResult
 from compare_ag.verify.timed_blocks import BlockVerdict, Claim
 from compare_ag.worker.messages import Audited, Loaded, Observed, Prepared
 
@@ -57,7 +60,7 @@ COLUMNS = {
 }
 AUDIT = ("wall_ns", "pending_ns", "noise_ns", "interface_ns")
 WRONG_BLOCKS = "while being timed: its results are wrong"
-"""how the reason of a backend begins whose timed blocks were wrong"""
+"""the beginning of the reason of a backend whose timed blocks were wrong"""
 BY_LAUNCH = {
     *COLUMNS, "block_time_ns", "block_clean", "phase_ns", "phase_clean", "first_step_ns", "watched", "cached",
     "audit_ns",
@@ -68,15 +71,15 @@ BY_LAUNCH = {
 
 def timing_arrays(launches: Launches, name: str, first: Bench) -> dict[str, Array]:
     """The arrays of a backend that took part in a launch; ``first``: its first worker, whose launch may not count."""
-    present = [launch for launch in launches if name in launch.benches]
-    benches = [launch.benches[name] for launch in present]
+    numbered = [(i, launch) for i, launch in enumerate(launches) if name in launch.benches]
+    benches = [launch.benches[name] for _, launch in numbered]
     longest = max(len(bench.step_ns) for bench in benches)
     padded = [np.pad(bench.step_ns, (0, longest - len(bench.step_ns)), constant_values=-1) for bench in benches]
     audits = [[-1] * len(AUDIT) if b.audit is None else [getattr(b.audit, key) for key in AUDIT] for b in benches]
     return {
-        "launches": np.array([i for i, launch in enumerate(launches) if name in launch.benches], dtype=np.int64),
-        **_blocks([launches.blocks(name, launch) for launch in present], benches),
-        "block_full_speed": np.array([launches.full_speed(name, launch) for launch in present]),
+        "launches": np.array([i for i, _ in numbered], dtype=np.int64),
+        **_block_columns([launches.blocks(name, launch) for _, launch in numbered], benches),
+        "block_full_speed": np.array([launches.full_speed(name, launch) for _, launch in numbered]),
         "phase_ns": np.array([bench.phases for bench in benches]),
         "phase_clean": np.array([bench.uninterrupted(phased=True) for bench in benches], dtype=np.int64),
         "first_step_ns": np.array(padded),
@@ -97,25 +100,25 @@ def control_arrays(launches: Launches) -> dict[str, Array]:
     twins = [TWIN.format(launch.twin) for launch in launches]
     blocks = [launches.blocks(twin, launch) for twin, launch in zip(twins, launches, strict=True)]
     benches = [launch.benches.get(twin) for twin, launch in zip(twins, launches, strict=True)]
-    facts = {
+    arrays = {
         "launch_seconds": np.array([launch.seconds for launch in launches]),
         "twin_there": np.array([bench is not None for bench in benches], dtype=np.int64),
     }
-    return facts | (_blocks(blocks, benches) if any(facts["twin_there"]) else {})
+    return arrays | (_block_columns(blocks, benches) if any(arrays["twin_there"]) else {})
 
 
-def _blocks(blocks: Sequence[Blocks | None], benches: Sequence[Bench | None]) -> dict[str, Array]:
+def _block_columns(blocks: Sequence[Blocks | None], benches: Sequence[Bench | None]) -> dict[str, Array]:
     """All columns of the counted blocks, (L, M, R) each."""
-    shape = next(one.time_ns.shape for one in blocks if one is not None)
+    shape = next(launch.time_ns.shape for launch in blocks if launch is not None)
     missing = Blocks(np.ones(shape), np.zeros(shape, dtype=bool))
-    there = [missing if one is None else one for one in blocks]
+    complete = [missing if launch is None else launch for launch in blocks]
     return {
         **{
             key: np.array([np.ones(shape, np.int64) if bench is None else bench.column(name) for bench in benches])
             for key, name in COLUMNS.items()
         },
-        "block_time_ns": np.array([one.time_ns for one in there]),
-        "block_clean": np.array([one.clean for one in there], dtype=np.int64),
+        "block_time_ns": np.array([launch.time_ns for launch in complete]),
+        "block_clean": np.array([launch.clean for launch in complete], dtype=np.int64),
     }
 
 
@@ -131,12 +134,12 @@ def claim_arrays(claims: Sequence[Claim]) -> dict[str, Array]:
     }
 
 
-# --- and back
+# --- and back ---
 
 
 @dataclass
-class KeptBench(Bench):
-    """One timing worker from its arrays: the columns and blocks that were kept, and none that were not."""
+class RecordedBench(Bench):
+    """One timing worker from its arrays: its columns and blocks as far as they were recorded."""
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     """of its launch alone"""
@@ -153,7 +156,7 @@ class KeptBench(Bench):
 
     @property
     def quickest_ns(self) -> float:
-        """Not known: what probes took was not kept, but which blocks count."""
+        """Not known: the probes were not recorded, but which blocks count."""
         return 1.0
 
     @property
@@ -161,32 +164,32 @@ class KeptBench(Bench):
         """Nanoseconds per step of forward, backward, update in every phased block: (M, R', 3)."""
         return self.arrays["phase_ns"]
 
-    def seen(self, full_ns: float) -> Seen:
-        """The blocks as they counted."""
+    def read(self, full_ns: float) -> BlockReading:
+        """The blocks that count, as recorded."""
         blocks = Blocks(self.arrays["block_time_ns"], self.arrays["block_clean"].astype(bool))
         shape = 0.0 if self.by_steps else math.inf
-        return Seen(full_ns, np.ones(blocks.time_ns.shape), blocks, blocks, shape, shape)
+        return BlockReading(full_ns, np.ones(blocks.time_ns.shape), blocks, blocks, shape, shape)
 
 
-def measured(run: Run, untouched: frozenset[str]) -> Measured:
-    """What the timing part of a run had measured. Raises `RecordError` where the arrays do not fit each other.
+def read_measurements(run: Run, untouched: frozenset[str]) -> Measurements:
+    """The measurements of a run's timing part. Raises `RecordError` where the arrays do not fit each other.
 
-    untouched: the backends whose kept blocks show no updates.
+    untouched: the backends whose recorded blocks show no updates.
     """
     try:
-        return _measured(run, untouched)
+        return _read_measurements(run, untouched)
     except (KeyError, ValueError, IndexError, TypeError, StopIteration) as error:
         raise RecordError(
             f"{run.path / 'arrays'}: timing arrays do not fit each other: {type(error).__name__}: {error}"
         ) from None
 
 
-def _measured(run: Run, untouched: frozenset[str]) -> Measured:
+def _read_measurements(run: Run, untouched: frozenset[str]) -> Measurements:
     speed = run.manifest.speed
     assert speed is not None
     costs = {name: record.cost for name, record in run.records.items() if record.cost is not None}
     lengths = {name: Length(cost.steps_per_block, cost.lead_in) for name, cost in costs.items()}
-    return Measured(
+    return Measurements(
         names=list(costs),
         baseline=run.manifest.baseline,
         launches=_launches(run),
@@ -199,16 +202,16 @@ def _measured(run: Run, untouched: frozenset[str]) -> Measured:
         checkpoint_step=speed.checkpoint_step,
         threads=run.manifest.problem.threads,
         imports={name: cost.import_seconds for name, cost in costs.items()},
-        counts={name: _counts(cost) for name, cost in costs.items()},
+        counts={name: _block_counts(cost) for name, cost in costs.items()},
         untouched=untouched,
         stopped=speed.stopped,
         seconds=speed.seconds,
         judging_seconds=speed.judging_seconds,
-        surroundings=Surroundings(),  # was not kept
+        surroundings=Surroundings(),  # not recorded
     )  # fmt: skip
 
 
-def _counts(cost: Cost) -> Counts:
+def _block_counts(cost: Cost) -> Counts:
     return Counts(cost.blocks_judged, cost.blocks_exact, cost.blocks_not_judged)
 
 
@@ -216,44 +219,49 @@ def _launches(run: Run) -> Launches:
     speed, launches = run.manifest.speed, Launches()
     assert speed is not None
     seconds = run.control["launch_seconds"].tolist()
-    places = {name: run.arrays(name)["launches"].tolist() for name in run.records if "launches" in run.arrays(name)}
+    numbers = {name: run.arrays(name)["launches"].tolist() for name in run.records if "launches" in run.arrays(name)}
     for i, (twin, hash_seed) in enumerate(zip(speed.twins, speed.hash_seeds, strict=True)):
         benches: dict[str, Bench] = {
-            name: _bench(run, name, run.arrays(name), at.index(i)) for name, at in places.items() if i in at
+            name: _bench(run, name, run.arrays(name), present.index(i))
+            for name, present in numbers.items()
+            if i in present
         }
         if run.control["twin_there"][i]:
             benches[TWIN.format(twin)] = _bench(run, twin, run.control, i)
-        launches.add(LaunchResult(i, hash_seed, benches, seconds[i], twin))
+        launches.add(LaunchResult(hash_seed, benches, seconds[i], twin))
     return launches
 
 
-def _bench(run: Run, name: str, arrays: Mapping[str, Array], row: int) -> KeptBench:
+def _bench(run: Run, name: str, arrays: Mapping[str, Array], row: int) -> RecordedBench:
     """One worker of a launch: row ``row`` of its arrays; of a twin, the blocks alone."""
     record: BackendRecord = run[name]
-    cost, own = record.cost, {key: array[row] for key, array in arrays.items() if key in BY_LAUNCH}
-    steps = own.get("first_step_ns", np.empty(0, np.int64))
-    audit = own.get("audit_ns", np.array([-1]))
-    return KeptBench(
+    cost, launch = record.cost, {key: array[row] for key, array in arrays.items() if key in BY_LAUNCH}
+    steps = launch.get("first_step_ns", np.empty(0, np.int64))
+    audit = launch.get("audit_ns", np.array([-1]))
+    return RecordedBench(
         session=cast("Any", None),
         loaded=Loaded("", 1, [], bool(record.splits), bool(record.overrides_step), {}, 0.0),
-        prepared=Prepared(
-            float(own.get("construct_seconds", np.zeros(()))), float(own.get("make_tensor_seconds", np.zeros(()))), ""
-        ),
+        prepared=Prepared(_seconds(launch, "construct_seconds"), _seconds(launch, "make_tensor_seconds"), ""),
         threads=run.manifest.problem.threads,
         step_ns=steps[steps >= 0],
-        watched=bool(own.get("watched", False)),
-        cached=bool(own.get("cached", False)),
+        watched=bool(launch.get("watched", False)),
+        cached=bool(launch.get("cached", False)),
         pinned=[] if cost is None else cost.pinned,
         audit=Audited(*audit.tolist()) if audit[0] >= 0 else None,
         observed=Observed([{"num_threads": 1 if cost is None else cost.threads_observed}], 1, 1.0),
-        others_cpu_seconds=float(own.get("others_cpu_seconds", np.zeros(()))),
-        arrays=own,
+        others_cpu_seconds=_seconds(launch, "others_cpu_seconds"),
+        arrays=launch,
         by_steps=cost is None or cost.timed_by == "steps",
     )
 
 
+def _seconds(launch: Mapping[str, Array], name: str) -> float:
+    """A duration of a worker; 0 for a twin, of which it is not recorded."""
+    return float(launch[name]) if name in launch else 0.0
+
+
 def _first_bench(arrays: Mapping[str, Array]) -> Bench:
-    """The first worker of a backend, as far as the costs of a start follow from it."""
+    """The first worker of a backend, with the fields from which the costs of a start follow."""
     return Bench(
         session=cast("Any", None),
         loaded=Loaded("", 1, [], splits=False, overrides_step=False, versions={}, import_seconds=0.0),
@@ -264,8 +272,8 @@ def _first_bench(arrays: Mapping[str, Array]) -> Bench:
     )
 
 
-def judged_again(run: Run, problem: Problem) -> tuple[JudgedBlocks, dict[str, list[BlockVerdict]]]:
-    """The kept blocks of every backend, judged again. Raises `RecordError` where they do not fit the problem."""
+def judge_again(run: Run, problem: Problem) -> tuple[JudgedBlocks, dict[str, list[BlockVerdict]]]:
+    """Judge the recorded blocks of every backend again. Raises `RecordError` where they do not fit the problem."""
     speed = run.manifest.speed
     judge = JudgedBlocks(problem, 0 if speed is None else speed.checkpoint_step, 0.0)
     verdicts = {}

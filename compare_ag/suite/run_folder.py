@@ -1,4 +1,7 @@
-"""The run directory: where it goes, that it is new, and what happens when it cannot take the results."""
+"""The run directory: where it is made, that it is new, and what happens when it cannot be written.
+
+Knows directories and nothing of what is written into them: `records` names and formats the files.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,20 @@ PARTS = ("records", "arrays", "logs")
 T = TypeVar("T")
 
 
-class Keeper:
+class FolderWriter:
     """Writes a run's files. A directory that fails (full, read-only) is replaced once by a temporary one.
 
-    Hours of training must not be lost to a full disk: what was written before is copied, the run goes on, and
-    `failure` tells the caller to say so. Where that one fails too nothing is written any more, and the run goes on all
-    the same, because its table can still be printed.
+    Hours of training must not be lost to a full disk: the files written before are copied to the temporary directory,
+    the run continues, and `failure` holds the reason for the caller to report. Where the temporary directory fails too,
+    nothing more is written; the run still continues, because its table can be printed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failure: SaveError | None = None
+        """why the first directory, or both, could not be written"""
         self.gave_up = False
-        """nothing is saved any more"""
+        """whether both directories failed, so that nothing is saved any more"""
 
     def save(self, write: Callable[[Path], T]) -> T | None:
         """Call ``write`` with the directory and return its result; None where nothing can be saved any more."""
@@ -50,7 +54,7 @@ class Keeper:
             return None
 
     def _save_elsewhere(self, write: Callable[[Path], T]) -> T:
-        """Go on in a temporary directory; where it takes nothing either, leave none behind."""
+        """Continue in a temporary directory; remove it again where it cannot be written either."""
         folder = self._replacement()
         try:
             result = write(folder)
@@ -65,14 +69,16 @@ class Keeper:
             fallback = Path(tempfile.mkdtemp(prefix="compare-ag-run-"))
             shutil.copytree(self.folder, fallback, dirs_exist_ok=True)
         except (OSError, shutil.Error) as error:
-            raise SaveError(f"{self.failure}; and no temporary directory could take the results: {error}") from error
+            raise SaveError(
+                f"{self.failure}; the results could not be written to a temporary directory either: {error}"
+            ) from error
         return fallback
 
 
 def make_folder(output: Path | None, problem_name: str) -> Path:
     """Create the run directory: ``output`` (absent or empty), or a fresh one under reports/runs.
 
-    Raises `ProblemError` where ``output`` already holds something, `SaveError` where it cannot be made.
+    Raises `ProblemError` where ``output`` is not empty, `SaveError` where the directory cannot be made.
     """
     try:
         if output is not None:
@@ -81,7 +87,7 @@ def make_folder(output: Path | None, problem_name: str) -> Path:
             output.mkdir(parents=True, exist_ok=True)
             folder = output
         else:
-            folder = _fresh(problem_name)
+            folder = _make_fresh(problem_name)
         for part in PARTS:
             (folder / part).mkdir()
         _remove_leftovers(folder.parent)
@@ -90,8 +96,8 @@ def make_folder(output: Path | None, problem_name: str) -> Path:
     return folder
 
 
-def _fresh(problem_name: str) -> Path:
-    """A new directory named after moment and problem; two runs in one second get different ones."""
+def _make_fresh(problem_name: str) -> Path:
+    """A new directory named after time and problem; two runs in the same second get different names."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{legible(problem_name)[:40] or 'problem'}"
     DEFAULT_PARENT.mkdir(parents=True, exist_ok=True)
     attempt = 1
@@ -106,7 +112,7 @@ def _fresh(problem_name: str) -> Path:
 
 
 def _remove_leftovers(parent: Path) -> None:
-    """Remove what killed hosts were writing in the runs beside this one."""
+    """Remove the temporary files that killed hosts left in the runs beside this one."""
     for run in parent.iterdir():
         if all((run / part).is_dir() for part in PARTS):
             for folder in (run, *(run / part for part in PARTS)):

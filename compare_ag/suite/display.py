@@ -1,4 +1,7 @@
-"""What a display of progress knows of each backend: its stage, its step, its losses so far, how long it will take."""
+"""The state that a progress display shows: of each backend its stage, step, losses so far, and the time left.
+
+It is the same in a terminal and in a notebook, which only draw it: see `cli.progress` and `notebook.progress`.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from compare_ag.problem import Problem
     from compare_ag.records import Array, BackendRecord
 
-KEPT = 256
-"""losses of each backend that are remembered, evenly spaced"""
+MOST_LOSSES = 256
+"""losses of each backend that are stored, evenly spaced"""
 STAGES = {
     "train": "training",
     "repeat": "repeating",
@@ -29,7 +32,7 @@ STAGES = {
 
 @dataclass
 class ProgressRow:
-    """What is known of one backend."""
+    """The progress of one backend."""
 
     name: str
     stage: str = "waiting"
@@ -42,20 +45,21 @@ class ProgressRow:
     course: list[float] = field(default_factory=list)
     """every `stride`-th loss"""
     stride: int = 1
-    seen: int = 0
+    received: int = 0
+    """losses so far, stored or not"""
 
     def add(self, losses: Array) -> None:
-        """Remember some of them; where there are too many, every other one."""
-        for value in losses[(-self.seen) % self.stride :: self.stride]:
+        """Store every `stride`-th loss; where these become too many, double the stride."""
+        for value in losses[(-self.received) % self.stride :: self.stride]:
             self.course.append(float(value))
-        self.seen += len(losses)
-        while len(self.course) > KEPT:
+        self.received += len(losses)
+        while len(self.course) > MOST_LOSSES:
             self.course, self.stride = self.course[::2], 2 * self.stride
         if len(losses):
             self.loss = float(losses[-1])
 
     def follow(self, stage: str, done: int, total: int, now: float) -> bool:
-        """Take what the run tells; whether this is a new stage, which starts its own estimate of the time left."""
+        """Take a report of the run; return whether its stage is new, which starts a new estimate of the time left."""
         new = self.stage != stage
         if new:
             self.stage, self.since = stage, now
@@ -64,27 +68,27 @@ class ProgressRow:
 
     def words(self, now: float) -> str:
         """``torch: training 1200/10001, about 0:12 left``."""
-        left = self.left(now)
-        forecast = "" if left is None else f", about {clock_time(left)} left"
+        seconds = self.left(now)
+        forecast = "" if seconds is None else f", about {clock_time(seconds)} left"
         return f"{printable(self.name)}: {STAGES.get(self.stage, self.stage)} {self.done}/{self.total}{forecast}"
 
     @property
     def counts(self) -> bool:
-        """Whether it is at work on something that is counted in steps."""
+        """Whether its present stage is counted in steps."""
         return self.total > 1 and self.stage != "waiting"
 
     def left(self, now: float) -> float | None:
         """Seconds until this stage ends, at its speed so far; None where that is not known yet."""
-        taken = now - self.since
-        if not self.counts or not self.done or taken < 0.3:
+        elapsed = now - self.since
+        if not self.counts or not self.done or elapsed < 0.3:
             return None
-        return taken / self.done * max(0, self.total - self.done)
+        return elapsed / self.done * max(0, self.total - self.done)
 
 
 class Display(Observer):
-    """Each backend with its state, step, loss, course and the time left; below them how far timing is.
+    """Each backend with its state, step, loss, course and the time left; below them the progress of the timing.
 
-    It is drawn when the run tells something.
+    A report of the run draws it.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -95,23 +99,23 @@ class Display(Observer):
 
     @abstractmethod
     def _draw(self, *, now: bool) -> None:
-        """Draw what is known: at once, or unless that was done a moment ago."""
+        """Draw the present state. now: also where it was drawn a moment ago."""
 
     def begin(self, names: list[str], problem: Problem) -> None:
         """A waiting row for each backend."""
         self._rows = {name: ProgressRow(name, total=problem.steps, since=self._clock()) for name in names}
 
     def waiting(self, reason: str) -> None:
-        """Show for whom the run waits, below the backends."""
+        """Show below the backends why the run waits."""
         self._waiting, before = reason, self._waiting
         self._draw(now=reason != before)
 
     def progress(self, name: str, stage: str, done: int, total: int) -> None:
-        """Show it, a new stage at once."""
+        """Show the progress, a new stage at once."""
         self._draw(now=self._rows[name].follow(stage, done, total, self._clock()))
 
     def losses(self, name: str, losses: Array) -> None:
-        """Remember the course."""
+        """Store the losses of a backend for its course."""
         self._rows[name].add(losses)
 
     def trained(self, record: BackendRecord) -> None:
@@ -121,7 +125,7 @@ class Display(Observer):
         self._draw(now=True)
 
     def timing(self, progress: TimingProgress) -> None:
-        """One line for all."""
+        """Show the progress of the timing in one line for all backends."""
         self._timing = progress
         self._draw(now=True)
 
@@ -134,5 +138,5 @@ def timing_words(progress: TimingProgress) -> str:
     """``launch 3, ±1.20 % (aim ±1.00 %), about 12 s left``."""
     width = "" if math.isinf(progress.half_width) else f", ±{100 * math.expm1(progress.half_width):.2f} %"
     aim = f" (aim ±{100 * math.expm1(progress.target):.2f} %)" if width else ""
-    left = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
-    return f"launch {progress.launches}{width}{aim}, {left}"
+    forecast = f"about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left >= 1 else "nearly done"
+    return f"launch {progress.launches}{width}{aim}, {forecast}"

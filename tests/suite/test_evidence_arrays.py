@@ -12,8 +12,8 @@ from compare_ag.host.session import Evaluation, Recording
 from compare_ag.problem import problem_by_name, recorded_steps
 from compare_ag.records import RecordError
 from compare_ag.records.files import array_bytes
-from compare_ag.suite.judging import Judge
-from compare_ag.suite.kept import evidence_arrays, training_of
+from compare_ag.suite.evidence_arrays import evidence_arrays, read_training
+from compare_ag.suite.judge import Judge
 from compare_ag.suite.training import Training
 
 STEPS = 40
@@ -99,7 +99,7 @@ def bits(value):
 def test_arbitrary_answers_come_back_bit_by_bit(judge, seed):
     training = arbitrary(judge, seed)
     evidence = evidence_arrays(judge.problem, training)
-    again = training_of(judge.problem, trajectory(training), evidence, judge.probes(seed))
+    again = read_training(judge.problem, trajectory(training), evidence, judge.probes(seed))
     for part in ("recording", "repeated", "fused", "probes", "answers", "fused_answers"):
         assert bits(getattr(again, part)) == bits(getattr(training, part)), part
 
@@ -125,14 +125,14 @@ def test_evidence_that_does_not_fit_is_refused(judge, name):
     evidence = evidence_arrays(judge.problem, training)
     for wrong in (evidence[name][:1], evidence[name].ravel()[:0]):
         with pytest.raises(RecordError):
-            training_of(judge.problem, trajectory(training), evidence | {name: wrong}, judge.probes(0))
+            read_training(judge.problem, trajectory(training), evidence | {name: wrong}, judge.probes(0))
 
 
 def test_points_of_another_seed_are_refused(judge):
     training = arbitrary(judge, 0)
     evidence = evidence_arrays(judge.problem, training)
     with pytest.raises(RecordError, match="not the points that the recorded seed draws"):
-        training_of(judge.problem, trajectory(training), evidence, judge.probes(1))
+        read_training(judge.problem, trajectory(training), evidence, judge.probes(1))
 
 
 def test_the_evidence_of_wide_data_is_smaller_than_twice_the_recorded_weights(tmp_path):
