@@ -83,7 +83,8 @@ class Bench:
     def uninterrupted(self, *, phased: bool = False) -> Array:
         """(M, R) bool: the blocks in which no other program ran on the same CPU."""
         counted = [self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "inside_ns")]
-        return mark_undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads)
+        pinned = len(self.pinned) == self.threads
+        return mark_undisturbed(counted[0], counted[1], counted[2], counted[3], self.threads, pinned=pinned)
 
     def seen(self, full_ns: float) -> Seen:
         """What the blocks say, once all are made, where a probe at full speed takes so long; kept for the next time."""
