@@ -8,7 +8,7 @@ import msgspec
 
 from compare_ag.host import machine_lock
 from compare_ag.records import RecordError, read_json, record_bytes, write_bytes
-from compare_ag.records.sweeps import BackendRow, CellRecord, Limit, counted
+from compare_ag.records.sweeps import BackendRow, CellRecord, Limit, format_count
 from compare_ag.sweep.ledger import Ledger
 from compare_ag.sweep.limits import BUDGET_SECONDS, MachineLimits, measure_limits
 from compare_ag.sweep.machine import this_machine
@@ -40,7 +40,7 @@ def measure_missing_limits(ledger: Ledger, tell: Callable[[str], object]) -> boo
     machine = this_machine().id
     missing = {threads: budget for (of, threads), budget in missing_limits(ledger).items() if of == machine}
     for threads, budget in missing.items():
-        tell(f"measuring the limits of this machine with {counted(threads, 'thread')}")
+        tell(f"measuring the limits of this machine with {format_count(threads, 'thread')}")
         with machine_lock.hold("timing", tell=tell):
             keep_limits(ledger, machine, measure_limits(threads, ledger.grid.dtype, budget=budget))
     return bool(missing)
