@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from compare_ag.problem import Problem, batches, recorded_steps
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, blocks
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import Exact, ExactTrajectory
 from compare_ag.verify.step_errors import PathRecorder, StepPath
@@ -110,7 +110,10 @@ def measure(
     def mean(values: Array) -> Array:
         return np.asarray(np.add.reduceat(values, starts) / sizes)
 
-    losses, residual = objective.of_logits.on({"y": labels}, len(labels)).at({"z": logits})
+    losses, residual = np.empty_like(logits), np.empty_like(logits)
+    for part in blocks(logits[:, None], BLOCK_CELLS):  # so that what is computed on the way stays in the cache
+        of_part = objective.of_logits.on({"y": labels[part]}, part.stop - part.start)
+        losses[part], residual[part] = of_part.at({"z": logits[part]})
     loss = mean(losses)
     penalty = 0.0
     if problem.l2:  # θ² may overflow: inf · 0 is NaN

@@ -131,6 +131,23 @@ def test_a_path_of_which_few_weights_are_kept_gives_larger_bounds(bench, monkeyp
 
 
 @pytest.mark.parametrize("loss", ["logits", "probability"])
+def test_every_step_adds_the_error_within_the_distance_that_is_reached(bench, loss):
+    """Beyond 2/L errors grow by the same factor at every step, until they move the logits."""
+    problem = made(bench, "float32", loss, 30, 3, 0.0, None)
+    problem = replace(problem, learning_rate=float(np.float32(2.2 / problem.curvature)), steps=120)
+    geometry, reference = Geometry.of(problem), reference_trajectory(problem)
+    found = bounds.ErrorBounds(problem, geometry, reference.magnitudes, reference.path, np.zeros(121), 4 * 121)
+    last = int(np.flatnonzero(np.isfinite(found.error))[-1])
+    distance = (found.error + found.own)[:last]
+    assert distance[-1] * geometry.longest > 0.2
+    reader = StepErrorReader(Objective(problem), geometry)
+    added = reader.read(reference.path.theta[:last], distance, None, found.tested, loss)
+    growth = problem.learning_rate * problem.curvature - 1.0
+    assert (found.error[1 : last + 1] >= (growth * found.error[:last] + added.following) * (1 - 1e-9)).all()
+    assert (found.evaluation[:last] >= added.loss * (1 - 1e-9)).all()
+
+
+@pytest.mark.parametrize("loss", ["logits", "probability"])
 def test_an_error_that_outgrows_its_ball_is_read_in_a_larger_ball(bench, monkeypatch, loss):
     problem = made(bench, "float32", loss, 50, 4, 0.0, None)
     reference = reference_trajectory(problem)
