@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from compare_ag.model.arithmetic import K_EXP, SECOND_ORDER, Arithmetic
 from compare_ag.problem import Problem
@@ -106,9 +107,9 @@ class StepPath:
         """
         shifts = longest * self.travelled
         total, count, part = float(shifts[-1]), len(shifts), np.arange(len(shifts))
-        affordable = max(CELLS / examples, total / (2.0 * SHIFT))
-        if affordable < count and math.isfinite(total):
-            part = (shifts * (affordable / max(total, 1.0))).astype(np.int64)
+        if count * examples > CELLS and math.isfinite(total):
+            width = min(2.0 * SHIFT, total * examples / CELLS)
+            part = (shifts / max(width, math.ulp(1.0))).astype(np.int64)
         key = self.batch * (int(part.max()) + 1) + part
         order = np.argsort(key, kind="stable")
         _, group, sizes = np.unique(key, return_inverse=True, return_counts=True)
@@ -205,12 +206,12 @@ class StepErrorReader:
         loss, following = np.empty(len(steps)), np.empty(len(steps))
         theta, batches = path.theta[steps // path.stride], path.batch[steps]
         size = np.array([0 if rows is None else len(rows) for rows in path.rows])[batches]
-        for examples in np.unique(size).tolist():
-            (chosen,) = np.nonzero(size == examples)
-            count = max(1 if examples else FEWEST_STEPS, CELLS // (self.geometry.parameters * max(examples, 1)))
-            for first in range(0, len(chosen), count):
-                part = chosen[first : first + count]
-                rows = np.stack([path.rows[i] for i in batches[part]]) if examples else None  # type: ignore[misc]  # None has size 0
-                errors = self.read(theta[part], radius[part], rows, arithmetic, form)
-                loss[part], following[part] = errors
+        with threadpool_limits(1, "blas"):  # as in `oracle`
+            for examples in np.unique(size).tolist():
+                (chosen,) = np.nonzero(size == examples)
+                count = max(1 if examples else FEWEST_STEPS, CELLS // (self.geometry.parameters * max(examples, 1)))
+                for first in range(0, len(chosen), count):
+                    part = chosen[first : first + count]
+                    rows = np.stack([path.rows[i] for i in batches[part]]) if examples else None  # type: ignore[misc]  # None has size 0
+                    loss[part], following[part] = self.read(theta[part], radius[part], rows, arithmetic, form)
         return StepErrors(loss, following)
