@@ -212,6 +212,6 @@ class StepErrorReader:
                 count = max(1 if examples else FEWEST_STEPS, CELLS // (self.geometry.parameters * max(examples, 1)))
                 for first in range(0, len(chosen), count):
                     part = chosen[first : first + count]
-                    rows = np.stack([path.rows[i] for i in batches[part]]) if examples else None  # type: ignore[misc]  # None has size 0
+                    rows = np.stack([path.rows[i] for i in batches[part]]) if examples else None
                     loss[part], following[part] = self.read(theta[part], radius[part], rows, arithmetic, form)
         return StepErrors(loss, following)
