@@ -47,8 +47,8 @@ LEAST_FULL_SPEED = 0.5
 between two probes, unseen"""
 CPU_SHARE = 0.9
 """if a block's process had its CPU for a smaller share of the time, the hypervisor or interrupts held it up"""
-FULL_CPU_SHARE = 0.98
-"""if a block's process had its CPUs for at least this share of the time, no other program slowed it by more than 2 %"""
+FULL_CPU_SHARE = 0.998
+"""if a block's process had its CPUs for at least this share of the time, no other program took more than 0.2 % of it"""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,16 @@ def mark_undisturbed(
     threads: that the backend may use; pinned: whether its process has as many CPUs and no more.
 
     Involuntary switches show other programs, unless the process's own threads took the CPU from each other, as those of
-    a backend that hands its work to a thread do at each step. Then each such switch goes with a wait, and no other
-    program can have run, because the process used all the time of all its CPUs. CPU time below wall time shows
-    interrupts and the hypervisor, which have no counter, unless the process gave its CPU away itself or has threads,
-    which wait for each other. The counters cover the timed steps alone: after an interruption in the lead-in, the rest
-    of the lead-in warms the caches again.
+    a backend that hands its work to a thread do at each step. The two differ in the process's CPU time: where it is the
+    wall time of all its CPUs, nobody else can have run. On a quiet machine 97 to 99 % of jax's blocks with switches had
+    that much, and at most 7 % of those of single-threaded backends with blocks below 1 ms (24 sizes). CPU time below
+    wall time shows interrupts and the hypervisor, which have no counter, unless the process gave its CPU away itself or
+    has threads, which wait for each other. The counters cover the timed steps alone: after an interruption in the
+    lead-in, the rest of the lead-in warms the caches again.
     """
-    among_own = pinned & (switches <= waits) & (cpu_ns >= FULL_CPU_SHARE * threads * inside_ns)
+    alone = pinned & (cpu_ns >= FULL_CPU_SHARE * threads * inside_ns)
     held_up = (cpu_ns < CPU_SHARE * inside_ns) & (waits == 0) & (threads == 1)
-    return np.asarray(((switches == 0) | among_own) & ~held_up)
+    return np.asarray(((switches == 0) | alone) & ~held_up)
 
 
 def quickest(probe_ns: Array) -> float:

@@ -93,11 +93,18 @@ class Bench:
         pinned = len(self.pinned) == self.threads
         return mark_undisturbed(switches, waits, cpu_ns, inside_ns, self.threads, pinned=pinned)
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether the backend waits in most blocks, as for a thread of its own that does its work."""
+        waits = self.column("waits")
+        return bool(2 * np.count_nonzero(waits) > waits.size)
+
     def read(self, full_ns: float) -> BlockReading:
         """Read the blocks, once all are made, or give the last reading; full_ns: the time of a probe at full speed."""
         if self._reading is None or self._reading.full_ns != full_ns:
             # several threads slow each other's probes: with them every block is at full speed
-            reading = BlockReading.of(self, full_ns if self.threads == 1 else math.inf)
+            several = self.threads > 1 or self.hands_over
+            reading = BlockReading.of(self, math.inf if several else full_ns)
             self._reading = reading._replace(full_ns=full_ns)
         return self._reading
 

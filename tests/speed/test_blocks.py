@@ -148,15 +148,14 @@ def test_what_does_not_belong_together_is_refused():
     ("switches", "waits", "cpu_share", "threads", "pinned", "counts"),
     [
         (0, 0, 1.0, 1, True, True),
-        (1, 0, 1.0, 1, True, False),
+        (1, 0, FULL_CPU_SHARE - 0.001, 1, True, False),
+        (1, 0, FULL_CPU_SHARE + 0.001, 1, True, True),  # nobody else had its CPU for long
+        (3, 3, 1.0, 1, True, True),  # its own threads took the CPU from each other
+        (3, 3, 1.0, 1, False, False),  # with other CPUs, CPU time does not show what ran on this one
         (0, 0, CPU_SHARE - 0.01, 1, True, False),
         (0, 0, CPU_SHARE + 0.01, 1, True, True),
         (0, 1, 0.2, 1, True, True),  # it gave its CPU away itself: what it waits for is part of its step
         (0, 0, 0.2, 2, True, True),  # its threads wait for each other
-        (3, 3, 1.0, 1, True, True),  # its own threads took the CPU from each other: nobody else had it
-        (4, 3, 1.0, 1, True, False),
-        (3, 3, FULL_CPU_SHARE - 0.01, 1, True, False),
-        (3, 3, 1.0, 1, False, False),  # with other CPUs, CPU time does not show what ran on this one
         (1, 1, 1.0, 2, True, False),
         (1, 1, 2.0, 2, True, True),
     ],

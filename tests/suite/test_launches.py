@@ -17,10 +17,10 @@ FULL, SHARED = 4000, 7000
 STEP = 100_000
 
 
-def bench(probe_ns, steps_ns=(STEP, STEP, 3 * STEP, 3 * STEP), rounds=6, threads=1, switches=0) -> Bench:
+def bench(probe_ns, steps_ns=(STEP, STEP, 3 * STEP, 3 * STEP), rounds=6, threads=1, switches=0, waits=0) -> Bench:
     """Equal blocks of four steps in segments of two, with three probes."""
     wall = sum(steps_ns)
-    timed = Timed(wall, STEP, 10, wall + STEP, wall, wall, switches, 0, 0, [])
+    timed = Timed(wall, STEP, 10, wall + STEP, wall, wall, switches, waits, 0, [])
     block = TimedBlock(timed, 2 * wall, 4, 1, np.array(steps_ns), np.array(probe_ns), 2)
     nothing: Any = None
     return Bench(nothing, nothing, nothing, threads, blocks=[[block] * rounds])
@@ -48,6 +48,11 @@ def test_steps_beside_a_slow_probe_do_not_count():
 
 def test_with_several_threads_all_steps_count():
     assert times(launches(bench([FULL, FULL, SHARED], threads=2))) != pytest.approx([1.0])
+
+
+def test_where_a_backend_waits_for_a_thread_of_its_own_all_steps_count():
+    probes = [FULL, FULL, SHARED]
+    assert times(launches(bench(probes, waits=3))) == times(launches(bench(probes, threads=2)))
 
 
 def test_a_block_without_a_segment_at_full_speed_has_a_time_and_does_not_count():
