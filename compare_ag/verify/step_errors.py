@@ -40,7 +40,9 @@ FEWEST_STEPS = 16
 MOST_PATH = 1 << 22
 """weights of a path that are kept"""
 SHIFT = 0.25
-"""The largest change of a logit within a group of steps, where steps are grouped."""
+"""the largest change of a logit within a group of steps, where steps are grouped"""
+MOST_SHIFTS = 1e9
+"""the change of a logit over a whole path beyond which, or where it is NaN, no steps are grouped"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class StepPath:
         """
         shifts = longest * self.travelled
         total, count, part = float(shifts[-1]), len(shifts), np.arange(len(shifts))
-        if count * examples > CELLS and math.isfinite(total):
+        if count * examples > CELLS and total < MOST_SHIFTS:
             width = min(2.0 * SHIFT, total * examples / CELLS)
             part = (shifts / max(width, math.ulp(1.0))).astype(np.int64)
         key = self.batch * (int(part.max()) + 1) + part

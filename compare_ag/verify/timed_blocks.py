@@ -5,10 +5,10 @@ which update j uses the batch ``batches[j % len(batches)]``. It reports the loss
 update, and the weights after it. Here they are compared with float64 gradient descent from the same start, within the
 bound of `tolerance`. All distinct starts descend together: a step of R starts is two products with the (n, m) matrix A.
 
-**One bound for all starts.** The recursion of `tolerance` is scalar, 4 µs a step; a recursion for each start would take
-longer than the training of a small problem. The bound grows with every size that enters it (and with a falling lowest
-logit). So the largest size over all starts gives a bound that holds for every start. It is hardly larger than each
-start's own bound where the starts lie near one checkpoint.
+**One bound for all starts.** A bound for each start would take longer than the training of a small problem. So the
+errors of the steps are read along the first start alone, in balls that hold all others, with the largest sizes over all
+starts (and the lowest logit). That bound holds for every start. It is hardly larger than each start's own bound where
+the starts lie near one checkpoint.
 
 **Right, wrong, not judged.** The bound decides which blocks are wrong. It does not show that the updates were made:
 where rounding may move the weights as far as the updates do, unchanged weights are within the bound. So a block within
@@ -304,12 +304,10 @@ class _Descent:
         """Fill in the weights and losses of the pairs, rows ``chosen`` of ``expected``.
 
         Returns sizes at the points 0…S that are at least as large as those of every start that gets there
-        (``lowest_logit``: at most as large), and their path. At S, where no loss is evaluated, only the size of the
-        weights counts.
+        (``lowest_logit``: at most as large), and the path of the first start. No loss is evaluated at S.
         """
         updates, start = self.plan.updates, self.plan.start
         parts: list[Magnitudes] = []
-        before = 0.0
         for first in range(0, self.steps, self.rows):
             active = int(np.count_nonzero(self.last > first))
             count = min(self.rows, self.steps - first)
@@ -320,14 +318,10 @@ class _Descent:
             before_last = (updates[ending] - first - 1) * active + start[ending]
             expected.last_update[chosen[ending]] = self.rate * sizes.gradient[before_last]
             expected.loss[chosen[ending]] = sizes.loss[before_last]
-            largest = _dominating(sizes, count)
+            parts.append(_dominating(sizes, count))
             self._keep(first, count + (first + count == self.steps), active)
-            # starts whose claims ended before this step ended at these weights, on which their bound depends
-            largest.weights[0] = np.maximum(largest.weights[0], before)
-            before = float(np.max(_norms(self.theta[count, :active])))
             self.theta[0, :active] = self.theta[count, :active]
-            parts.append(largest)
-        parts.append(replace(_last(parts[-1]), weights=np.array([before])))
+        parts.append(_last(parts[-1]))
         along, batch = join(parts), np.arange(self.steps + 1) % len(self.batches)
         return along, self.path.finish(self.rate * along.gradient, batch, self.batches)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -216,3 +217,19 @@ def test_wide_data_are_known_too(bench, dtype):
             assert np.isfinite(tolerance).all()
             off = np.abs((one.high - real.high) + (one.low - real.low))
             assert (off <= one.radius + real.radius).all()
+
+
+def test_a_step_is_known_as_well_as_its_gradient(bench, monkeypatch):
+    """Rounding θ' to float64 is no part of the exact step's error, so that float64 readings decide it."""
+    module = importlib.import_module("compare_ag.verify.oracle")
+    monkeypatch.setattr(module, "KNOWN", module.KNOWN[:1])
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(60_000, 2))
+    problem = bench.make(X, X[:, 0] + rng.logistic(size=len(X)) > 0, dtype="float64", learning_rate=1e-3)
+    oracle, weights = Oracle(problem), np.array([[0.3, -0.2, 70.1]])
+    ((allowed,), (evaluation,)) = oracle._read(weights, None, 10)
+    exact = oracle.at(weights[0]).following
+    found = evaluation.following
+    assert found.decides(allowed.following).all()
+    assert (found.radius < 0.1 * np.spacing(np.abs(exact.high))).all()
+    assert (np.abs((found.high - exact.high) + (found.low - exact.low)) <= found.radius + exact.radius).all()
