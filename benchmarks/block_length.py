@@ -105,7 +105,9 @@ def times(made: list[list[TimedBlock]], way: str, threads: int) -> Blocks:
     steps = np.array([[block.steps for block in instance] for instance in made])
     medians = [[np.median(block.step_ns) if len(block.step_ns) else np.nan for block in each] for each in made]
     time_ns = column("wall_ns") / steps if way == "block" else np.array(medians)
-    clean = mark_undisturbed(column("switches"), column("waits"), column("cpu_ns"), column("inside_ns"), threads)
+    clean = mark_undisturbed(
+        column("switches"), column("waits"), column("cpu_ns"), column("inside_ns"), threads, pinned=True
+    )
     return Blocks(time_ns, clean)
 
 

@@ -128,7 +128,7 @@ def let_all_blocks_count() -> Callable[[pytest.MonkeyPatch], None]:
     """Patch the engine so: whatever the kernel counted in blocks, and however fast the CPU was."""
 
     def let(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("compare_ag.suite.launches.mark_undisturbed", lambda switches, *_: switches == switches)
+        patch.setattr("compare_ag.suite.launches.mark_undisturbed", lambda switches, *_, **__: switches == switches)
         patch.setattr("compare_ag.suite.launches.at_full_speed", lambda probe_ns, _: probe_ns[1:] == probe_ns[1:])
 
     return let

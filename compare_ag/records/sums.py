@@ -25,7 +25,7 @@ SUMS = "SHA256SUMS"
 DERIVED = frozenset({"report.html"})
 """files that are made of the others, and can be made again"""
 FOLDERS = ("records", "arrays", "logs")
-SINGLE = ("manifest.json", "graph.json", *sorted(DERIVED))
+SINGLE = ("manifest.json", "graph.json", "cell.json", *sorted(DERIVED))
 _PENDING = "# saving: "
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\\\n]+)")
 

@@ -35,8 +35,8 @@ QUINTILE = 0.2
 """estimated by Hyndman and Fan's eighth definition: fewer blocks do not make a backend slower"""
 LEAST_SHARE = 0.25
 """share of a launch's rounds that must be clean, else it is disturbed: fewer rounds may not be typical"""
-SLOWED = 1.3
-"""a probe may take this many times its time at full speed; with another program on the core, it takes 1.5 to 2"""
+SLOWED = 1.2
+"""a probe may take this many times its time at full speed; with another program on the core, it takes 1.2 to 2"""
 QUICKEST = 0.05
 """quantile of a process's probes that estimates the quickest probe: their minimum may be a slip of the clock"""
 QUICK_LAUNCHES = 0.25
@@ -47,6 +47,8 @@ LEAST_FULL_SPEED = 0.5
 between two probes, unseen"""
 CPU_SHARE = 0.9
 """if a block's process had its CPU for a smaller share of the time, the hypervisor or interrupts held it up"""
+FULL_CPU_SHARE = 0.98
+"""if a block's process had its CPUs for at least this share of the time, no other program slowed it by more than 2 %"""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,23 @@ class Blocks:
             raise ValueError(f"blocks of shape {self.time_ns.shape} with marks of shape {self.clean.shape}")
 
 
-def mark_undisturbed(switches: Array, waits: Array, cpu_ns: Array, inside_ns: Array, threads: int) -> Array:
+def mark_undisturbed(
+    switches: Array, waits: Array, cpu_ns: Array, inside_ns: Array, threads: int, *, pinned: bool
+) -> Array:
     """Mark the blocks in which no other program ran, by the kernel's counters; all arrays of one shape.
 
-    Involuntary switches show other programs. CPU time below wall time shows interrupts and the hypervisor, which have
-    no counter, unless the process gave its CPU away itself or has threads, which wait for each other. The counters
-    cover the timed steps alone: after an interruption in the lead-in, the rest of the lead-in warms the caches again.
+    threads: that the backend may use; pinned: whether its process has as many CPUs and no more.
+
+    Involuntary switches show other programs, unless the process's own threads took the CPU from each other, as those of
+    a backend that hands its work to a thread do at each step. Then each such switch goes with a wait, and no other
+    program can have run, because the process used all the time of all its CPUs. CPU time below wall time shows
+    interrupts and the hypervisor, which have no counter, unless the process gave its CPU away itself or has threads,
+    which wait for each other. The counters cover the timed steps alone: after an interruption in the lead-in, the rest
+    of the lead-in warms the caches again.
     """
+    among_own = pinned & (switches <= waits) & (cpu_ns >= FULL_CPU_SHARE * threads * inside_ns)
     held_up = (cpu_ns < CPU_SHARE * inside_ns) & (waits == 0) & (threads == 1)
-    return np.asarray((switches == 0) & ~held_up)
+    return np.asarray(((switches == 0) | among_own) & ~held_up)
 
 
 def quickest(probe_ns: Array) -> float:

@@ -90,7 +90,8 @@ class Bench:
         switches, waits, cpu_ns, inside_ns = (
             self.column(name, phased=phased) for name in ("switches", "waits", "cpu_ns", "inside_ns")
         )
-        return mark_undisturbed(switches, waits, cpu_ns, inside_ns, self.threads)
+        pinned = len(self.pinned) == self.threads
+        return mark_undisturbed(switches, waits, cpu_ns, inside_ns, self.threads, pinned=pinned)
 
     def read(self, full_ns: float) -> BlockReading:
         """Read the blocks, once all are made, or give the last reading; full_ns: the time of a probe at full speed."""

@@ -2,7 +2,8 @@
 
 A worker runs a cell as this machine would, in a process of its own, and sends its files back: the cluster needs no
 common file system. Correctness passes of several cells run at a time; timings wait for each other, because the cell's
-process takes the lock of its machine. `resources` of dask would hold for each worker and not for each machine.
+process takes the lock of its machine. `resources` of dask would hold for each worker and not for each machine. When all
+cells have ended, a worker of each machine measures what the machine can do, under the same lock.
 
 dask sends functions and results by a format of its own that executes code on reading: use a cluster that you trust.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from compare_ag.host import machine_lock
 from compare_ag.host.environment import usable_cpus
 from compare_ag.problem import ProblemError
 from compare_ag.records import RecordError, write_bytes
@@ -27,6 +29,9 @@ from compare_ag.sweep.cell import Task
 from compare_ag.sweep.engines import ClusterLostError, Done, attempt
 from compare_ag.sweep.grid import Planned
 from compare_ag.sweep.ledger import Ledger
+from compare_ag.sweep.limits import MachineLimits, measure_limits
+from compare_ag.sweep.machine import this_machine
+from compare_ag.sweep.shares import keep_limits, missing_limits
 
 INSTALL = "--engine dask needs distributed: python -m pip install 'compare-ag[dask]'"
 IN_FLIGHT = 2
@@ -36,12 +41,14 @@ TRIES = 3
 POLL_SECONDS = 0.5
 LOST_SECONDS = 10.0
 """without a scheduler, after which the cluster counts as lost"""
+LIMITS_SECONDS = 600.0
+"""for a machine's limits at most: its worker may have to wait until nobody else times there"""
 
 
 def run_dask(
     ledger: Ledger,
     planned: Sequence[Planned],
-    tell: Callable[[Planned, str], object],
+    tell: Callable[[Planned | None, str], object],
     *,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -52,10 +59,11 @@ def run_dask(
     workers: of a cluster that is made here; None: one for each CPU. Raises `ProblemError` where distributed is not
     installed or the scheduler does not answer, `ClusterLostError` where it is gone.
     """
-    if not planned:
+    if not planned and not _foreign_limits(ledger):
         return
     with _connect(scheduler, workers) as client:
         yield from _Distribution(client, ledger, planned, tell, memory_limit).run()
+        _measure_limits(client, ledger, tell)
 
 
 @contextlib.contextmanager
@@ -99,7 +107,7 @@ class _Distribution:
         client: Any,
         ledger: Ledger,
         planned: Sequence[Planned],
-        tell: Callable[[Planned, str], object],
+        tell: Callable[[Planned | None, str], object],
         memory_limit: int | None,
     ) -> None:
         self._client, self._ledger, self._tell = client, ledger, tell
@@ -190,6 +198,44 @@ class _Distribution:
             unpack(result, scratch)
             future.release()
             yield Done(planned, scratch)
+
+
+def _foreign_limits(ledger: Ledger) -> dict[tuple[str, int], float]:
+    """The missing limits of other machines; this one's are measured here, without dask."""
+    own = this_machine().id
+    return {place: budget for place, budget in missing_limits(ledger).items() if place[0] != own}
+
+
+def _measure_limits(client: Any, ledger: Ledger, tell: Callable[[Planned | None, str], object]) -> None:
+    """Have a worker of each other machine measure its limits, all machines at a time.
+
+    A machine that has left the cluster keeps no limits, and its cells no share of them: nothing else needs them.
+    """
+    missing = _foreign_limits(ledger)
+    if not missing:
+        return
+    tell(None, "measuring the limits of the cluster's machines")
+    with contextlib.suppress(OSError, CancelledError):  # as in `run`: the scheduler is gone
+        addresses = {machine: address for address, machine in client.run(remote_machine, on_error="ignore").items()}
+        futures = [
+            (machine, client.submit(remote_limits, threads, ledger.grid.dtype, budget, workers=[address], pure=False))
+            for (machine, threads), budget in missing.items()
+            if (address := addresses.get(machine)) is not None
+        ]
+        for machine, future in futures:
+            if future.exception(timeout=LIMITS_SECONDS) is None:  # else its worker was lost
+                keep_limits(ledger, machine, msgspec.json.decode(future.result(), type=MachineLimits))
+
+
+def remote_machine() -> str:
+    """On a worker: the id of its machine."""
+    return this_machine().id
+
+
+def remote_limits(threads: int, dtypes: Sequence[str], budget: float) -> bytes:
+    """On a worker: measure its machine's limits as soon as nobody else times there; `MachineLimits` as JSON."""
+    with machine_lock.hold("timing"):
+        return msgspec.json.encode(measure_limits(threads, dtypes, budget=budget))
 
 
 def run_remote(encoded: bytes) -> dict[str, bytes]:

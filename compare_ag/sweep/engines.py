@@ -52,7 +52,10 @@ class ClusterLostError(Exception):
 
 
 def run_local(
-    ledger: Ledger, planned: Sequence[Planned], tell: Callable[[Planned, str], object], memory_limit: int | None = None
+    ledger: Ledger,
+    planned: Sequence[Planned],
+    tell: Callable[[Planned | None, str], object],
+    memory_limit: int | None = None,
 ) -> Iterator[Done]:
     """Run the cells one after the other. tell: hears twice a second which cell is at work, and at which stage.
 

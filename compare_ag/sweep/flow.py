@@ -20,7 +20,7 @@ from compare_ag.text import clock_time
 WRONG = frozenset({"disagree", "non-finite", "undecidable"})
 """statuses of a backend whose numbers are wrong, or could not be certified"""
 
-Engine = Callable[[Ledger, Sequence[Planned], Callable[[Planned, str], object]], Iterator[Done]]
+Engine = Callable[[Ledger, Sequence[Planned], Callable[[Planned | None, str], object]], Iterator[Done]]
 
 
 @dataclass
@@ -61,7 +61,10 @@ def run_cells(
     forecast = Forecast([item.cell for item in planned])
     done = 0
 
-    def show(current: Planned, stage: str) -> None:
+    def show(current: Planned | None, stage: str) -> None:
+        if current is None:
+            tell(stage)
+            return
         words = f"cell {done + 1}/{len(planned)} ({current.cell.label}), about {clock_time(forecast.seconds)} left"
         tell(f"{words}; {stage}" if stage else words)
 

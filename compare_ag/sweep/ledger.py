@@ -21,9 +21,9 @@ import msgspec
 
 import compare_ag
 from compare_ag.records import RecordError, SaveError, Schema, read_json, record_bytes, write_bytes
+from compare_ag.records.sums import SUMS, damages, read_sums, seal, unlisted
 from compare_ag.records.sweeps import CELL_SCHEMA, SCHEMA, CellRecord, SweepCell
 from compare_ag.sweep.grid import Planned, SweepGrid
-from compare_ag.sweep.sums import check_sums, write_sums
 
 DEFAULT_PARENT = Path("reports") / "sweeps"
 SWEEP_FILE, CELL_FILE, CELLS = "sweep.json", "cell.json", "cells"
@@ -222,12 +222,16 @@ def default_folder(grid: SweepGrid) -> Path:
 def keep_record(folder: Path, record: CellRecord) -> None:
     """Write the cell's record and the sums of all files into its folder. Raises `SaveError`."""
     write_bytes(folder / CELL_FILE, record_bytes(record))
-    write_sums(folder)
+    seal(folder)
 
 
 def check_cell(folder: Path) -> CellRecord:
     """A cell whose files are what was written. Raises `RecordError` that names the file."""
-    check_sums(folder)
+    sums = read_sums(folder)
+    if sums is None:
+        raise RecordError(f"{folder / SUMS} is missing: whether the cell is damaged cannot be told")
+    for fault in (*damages(folder, sums), *unlisted(folder, sums)):
+        raise RecordError(fault)
     path = folder / CELL_FILE
     record: CellRecord = read_json(path, CellRecord)
     _require_schema(path, record.schema, CELL_SCHEMA)

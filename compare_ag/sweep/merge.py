@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from compare_ag.records import RecordError, load_run, write_bytes
+from compare_ag.records.sums import read_sums
 from compare_ag.records.sweeps import CellRecord
 from compare_ag.sweep.cell import summary
 from compare_ag.sweep.grid import cell_key
 from compare_ag.sweep.ledger import CELL_FILE, Ledger, check_cell, difference
 from compare_ag.sweep.shares import FOLDER
-from compare_ag.sweep.sums import read_sums
 
 
 class Merged(NamedTuple):

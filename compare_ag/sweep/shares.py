@@ -8,7 +8,7 @@ import msgspec
 
 from compare_ag.host import machine_lock
 from compare_ag.records import RecordError, read_json, record_bytes, write_bytes
-from compare_ag.records.sweeps import BackendRow, CellRecord, Limit
+from compare_ag.records.sweeps import BackendRow, CellRecord, Limit, format_count
 from compare_ag.sweep.ledger import Ledger
 from compare_ag.sweep.limits import BUDGET_SECONDS, MachineLimits, measure_limits
 from compare_ag.sweep.machine import this_machine
@@ -18,25 +18,37 @@ Limits = Mapping[tuple[str, int], MachineLimits]
 """by machine and threads"""
 
 
+def missing_limits(ledger: Ledger) -> dict[tuple[str, int], float]:
+    """Each machine and number of threads that cells were timed with and whose limits are not known.
+
+    The values are seconds: how long measuring them may take, no longer than the cells' own timing.
+    """
+    spent: dict[tuple[str, int], float] = {}
+    for record in ledger.records():
+        if record.timed_from is not None and record.timed_until is not None:
+            place = (record.machine.id, record.cell.threads)
+            spent[place] = spent.get(place, 0.0) + record.timed_until - record.timed_from
+    known = read_limits(ledger)
+    return {place: min(BUDGET_SECONDS, seconds) for place, seconds in sorted(spent.items()) if place not in known}
+
+
 def measure_missing_limits(ledger: Ledger, tell: Callable[[str], object]) -> bool:
     """Measure this machine's limits for each number of threads that it timed cells with; whether any were missing.
 
-    It takes no longer than the cells' own timing. Waits for the machine's lock.
+    Waits for the machine's lock.
     """
-    known, machine = read_limits(ledger), this_machine().id
-    spent: dict[int, float] = {}
-    for record in ledger.records():
-        if record.machine.id == machine and record.timed_from is not None and record.timed_until is not None:
-            threads = record.cell.threads
-            spent[threads] = spent.get(threads, 0.0) + record.timed_until - record.timed_from
-    missing = {threads: seconds for threads, seconds in sorted(spent.items()) if (machine, threads) not in known}
-    for threads, seconds in missing.items():
-        counted = f"{threads} thread{'s' if threads > 1 else ''}"
-        tell(f"measuring the limits of this machine with {counted}")
+    machine = this_machine().id
+    missing = {threads: budget for (of, threads), budget in missing_limits(ledger).items() if of == machine}
+    for threads, budget in missing.items():
+        tell(f"measuring the limits of this machine with {format_count(threads, 'thread')}")
         with machine_lock.hold("timing", tell=tell):
-            limits = measure_limits(threads, ledger.grid.dtype, budget=min(BUDGET_SECONDS, seconds))
-        write_bytes(ledger.folder / FOLDER / f"{machine}-{threads}.json", record_bytes(limits))
+            keep_limits(ledger, machine, measure_limits(threads, ledger.grid.dtype, budget=budget))
     return bool(missing)
+
+
+def keep_limits(ledger: Ledger, machine: str, limits: MachineLimits) -> None:
+    """Write the limits of a machine into the sweep's folder. Raises `SaveError`."""
+    write_bytes(ledger.folder / FOLDER / f"{machine}-{limits.threads}.json", record_bytes(limits))
 
 
 def read_limits(ledger: Ledger) -> Limits:

@@ -207,7 +207,7 @@ def test_a_merge_refuses_what_was_touched(tmp_path, swept):
     manifest = next((tmp_path / "part" / "cells").glob("*/records/numpy.json"))
     manifest.write_text(manifest.read_text().replace('"status": "ok"', '"status": "bad"'))
     done = call("merge", tmp_path / "whole", tmp_path / "part", code=2)
-    assert "records/numpy.json was changed: its sha256 is not the one in SHA256SUMS" in done.stderr
+    assert "records/numpy.json is damaged: its sha256 is not the one in SHA256SUMS" in done.stderr
     assert not (tmp_path / "whole").exists()
 
 

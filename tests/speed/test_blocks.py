@@ -9,6 +9,7 @@ import pytest
 
 from compare_ag.speed.blocks import (
     CPU_SHARE,
+    FULL_CPU_SHARE,
     LEAST_CLEAN,
     LEAST_SHARE,
     SLOWED,
@@ -144,20 +145,25 @@ def test_what_does_not_belong_together_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("switches", "waits", "cpu_share", "threads", "counts"),
+    ("switches", "waits", "cpu_share", "threads", "pinned", "counts"),
     [
-        (0, 0, 1.0, 1, True),
-        (1, 0, 1.0, 1, False),
-        (0, 0, CPU_SHARE - 0.01, 1, False),
-        (0, 0, CPU_SHARE + 0.01, 1, True),
-        (0, 1, 0.2, 1, True),  # it gave its CPU away itself: what it waits for is part of its step
-        (0, 0, 0.2, 2, True),  # its threads wait for each other
-        (1, 1, 1.0, 2, False),
+        (0, 0, 1.0, 1, True, True),
+        (1, 0, 1.0, 1, True, False),
+        (0, 0, CPU_SHARE - 0.01, 1, True, False),
+        (0, 0, CPU_SHARE + 0.01, 1, True, True),
+        (0, 1, 0.2, 1, True, True),  # it gave its CPU away itself: what it waits for is part of its step
+        (0, 0, 0.2, 2, True, True),  # its threads wait for each other
+        (3, 3, 1.0, 1, True, True),  # its own threads took the CPU from each other: nobody else had it
+        (4, 3, 1.0, 1, True, False),
+        (3, 3, FULL_CPU_SHARE - 0.01, 1, True, False),
+        (3, 3, 1.0, 1, False, False),  # with other CPUs, CPU time does not show what ran on this one
+        (1, 1, 1.0, 2, True, False),
+        (1, 1, 2.0, 2, True, True),
     ],
 )
-def test_what_the_kernel_counted_decides_which_block_counts(switches, waits, cpu_share, threads, counts):
+def test_what_the_kernel_counted_decides_which_block_counts(switches, waits, cpu_share, threads, pinned, counts):
     counted = (np.array([[switches]]), np.array([[waits]]), np.array([[cpu_share * 1e6]]), np.array([[1e6]]))
-    assert mark_undisturbed(*counted, threads).tolist() == [[counts]]
+    assert mark_undisturbed(*counted, threads, pinned=pinned).tolist() == [[counts]]
 
 
 def test_a_segment_is_at_full_speed_where_both_probes_around_it_are():

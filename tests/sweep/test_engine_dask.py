@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from compare_ag.records import RecordError
 from compare_ag.sweep.engine_dask import unpack
 from compare_ag.sweep.ledger import Ledger
+from compare_ag.sweep.machine import this_machine
 
 pytest.importorskip("distributed")
 COMMAND = str(Path(sys.executable).parent / "compare-ag")
@@ -36,12 +38,13 @@ if __name__ == "__main__":
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[tuple[str, dict[str, int], subprocess.Popen[str]]]:
+def cluster(folder: Path, **variables: str) -> Iterator[tuple[str, dict[str, int], subprocess.Popen[str]]]:
     """A cluster of two workers: its address, the workers' process ids, the process with its scheduler."""
     script = folder / "cluster.py"
     script.write_text(CLUSTER)
     with subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder,
+        env=os.environ | variables,
     ) as process:  # fmt: skip
         try:
             address, pids = json.loads(process.stdout.readline())
@@ -117,6 +120,20 @@ def test_a_killed_scheduler_loses_nothing_that_has_finished(tmp_path, install_pl
     again.communicate()
     after = wait_for_cells(folder, 4)
     assert {name: after[name] for name in finished} == finished
+
+
+def test_cells_of_another_machine_show_their_share_of_the_limits_of_that_machine(tmp_path):
+    folder, options = tmp_path / "s", ["--backends", "numpy", "--n", "4", "--steps", "20", "--timing-budget", "0.2"]
+    with cluster(tmp_path, COMPARE_AG_MACHINE="another") as (address, _pids, _process):
+        sweep = start(folder, *options, "--scheduler", address)
+        output = sweep.communicate(timeout=SECONDS)
+    assert sweep.returncode == 0, output
+    (record,) = Ledger.open(folder).records()
+    assert record.machine.id != this_machine().id
+    (limits,) = (folder / "limits").iterdir()
+    assert limits.name == f"{record.machine.id}-1.json"
+    (row,) = csv.DictReader((folder / "cells.csv").read_text().splitlines())
+    assert float(row["limit_share"]) > 0
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):

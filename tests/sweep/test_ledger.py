@@ -77,11 +77,11 @@ def test_the_sums_are_those_of_sha256sum(made_sweep):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda place: (place / "cell.json").write_text((place / "cell.json").read_text().replace("2.0", "1.0")), "was changed"),
-        (lambda place: (place / "more.txt").write_text("x"), "is not in SHA256SUMS"),
-        (lambda place: (place / "cell.json").unlink(), "is missing, though SHA256SUMS names it"),
-        (lambda place: (place / "SHA256SUMS").unlink(), "SHA256SUMS is missing or damaged"),
-        (lambda place: (place / "SHA256SUMS").write_text("abc\n"), "is no line of sha256sum"),
+        (lambda place: (place / "cell.json").write_text((place / "cell.json").read_text().replace("2.0", "1.0")), "is damaged: its sha256 is not"),
+        (lambda place: (place / "graph.json").write_text("{}"), "is not listed in SHA256SUMS"),
+        (lambda place: (place / "cell.json").unlink(), "is missing, although SHA256SUMS lists it"),
+        (lambda place: (place / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
+        (lambda place: (place / "SHA256SUMS").write_text("abc\n"), "line 1 is not a sha256"),
     ],
 )  # fmt: skip
 def test_a_cell_that_was_touched_is_refused_with_the_file(made_sweep, damage, message):

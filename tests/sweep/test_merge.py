@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from compare_ag.records import RecordError
+from compare_ag.records.sums import seal
 from compare_ag.records.sweeps import Machine
 from compare_ag.sweep.engines import attempt
 from compare_ag.sweep.grid import installed_versions, make_grid, plan
 from compare_ag.sweep.ledger import Ledger, keep_record
 from compare_ag.sweep.merge import merge
-from compare_ag.sweep.sums import write_sums
 
 
 def times(n, d):
@@ -76,7 +76,7 @@ def test_an_edited_number_is_refused_and_nothing_is_copied(made_sweep, tmp_path)
     parts = shards(made_sweep)
     file = parts[1].place(parts[1].names()[0]) / "cell.json"
     file.write_text(file.read_text().replace('"seconds": 2.0', '"seconds": 1.0'))
-    with pytest.raises(RecordError, match=r"cell\.json was changed: its sha256 is not the one in SHA256SUMS"):
+    with pytest.raises(RecordError, match=r"cell\.json is damaged: its sha256 is not the one in SHA256SUMS"):
         merge(tmp_path / "merged", [part.folder for part in parts])
     assert not (tmp_path / "merged").exists()
 
@@ -135,6 +135,6 @@ def test_a_row_that_is_not_its_runs_is_refused_even_with_right_sums(tmp_path):
     assert merge(tmp_path / "good", [ledger.folder]).added == 1
     file = ledger.place(planned.key) / "cell.json"
     file.write_text(file.read_text().replace('"status": "ok",\n   "reason"', '"status": "disagree",\n   "reason"'))
-    write_sums(ledger.place(planned.key))
+    seal(ledger.place(planned.key))
     with pytest.raises(RecordError, match="what it says of numpy is not what its run says"):
         merge(tmp_path / "bad", [ledger.folder])
