@@ -49,6 +49,7 @@ INCLUDED = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
+    "reports/gallery/README.md": "gallery.md",
 }
 """file of the repository -> page that includes it"""
 

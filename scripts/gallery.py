@@ -1,25 +1,39 @@
-"""Make the gallery: reference runs from fixed commands, each with its records and its reports, and a screenshot.
+"""Make the gallery: reference runs from fixed commands, each with its records and its reports, and pictures of them.
 
     python scripts/gallery.py            run everything again (about 3 minutes), then render
     python scripts/gallery.py --render   render again from the records that are there, as after a change to a report
 
-A test renders every file of `FORMS` from the records and compares bytes. To show another form of report here, add it to
-`FORMS`. The screenshot needs Playwright and a Chromium; without them the old one stays.
+A test renders every file of `FORMS` and every SVG of `PICTURES` from the records and compares bytes. A screenshot names
+the page that it shows by its SHA-256, which the test compares. To show another form of report, add it to `FORMS`; to
+show another picture, add it to `PICTURES` and to reports/gallery/README.md, which is also a page of the documentation.
+Screenshots need Playwright and a Chromium; without them the old ones stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from rich.console import Console
 
 from compare_ag.records import Run, load_run, seal
 from compare_ag.records.base import WITH_SUMS
+from compare_ag.records.graphs import GraphDocument, TraceDocument
+from compare_ag.report.graph.page import graph_file
+from compare_ag.report.graph.trace import slow_motion
 from compare_ag.report.page import render
 from compare_ag.text import without_paths
 
@@ -41,6 +55,49 @@ FORMS: dict[str, Callable[[Run], bytes]] = {
     "report.html": lambda run: render(run).encode(),
 }
 """file in each run's folder -> how it is made from the records"""
+
+TRACE = ["--step", "500", "--backends", "torch,autograd,numpy"]
+"""what follows `compare-ag trace`; its JSON is kept in trace.json"""
+
+
+def draw_graph(source: Path) -> bytes:
+    """The graphs of a run as SVG."""
+    return graph_file(msgspec.json.decode(source.read_bytes(), type=GraphDocument)).encode()
+
+
+def draw_trace(source: Path) -> bytes:
+    """One training step as the terminal shows it, as SVG that loads no font."""
+    document = msgspec.json.decode(source.read_bytes(), type=TraceDocument)
+    console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(slow_motion(document))
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="compare-ag trace"), flags=re.S)
+    return "".join(f"{line.rstrip()}\n" for line in drawn.splitlines()).encode()
+
+
+class Picture(NamedTuple):
+    """One picture of the gallery."""
+
+    file: str
+    source: str
+    """what it shows: a page, or a record"""
+    draw: Callable[[Path], bytes] | None = None
+    """from the record; None: a screenshot of the upper part of the page, down to `until`"""
+    until: str = ""
+
+
+PICTURES = (
+    Picture("report-seed.png", "seed/report.html", until="#figure-losses"),
+    Picture("report-breast-cancer.png", "breast-cancer/report.html", until="#figure-losses"),
+    Picture("report-failing-plugin.png", "failing-plugin/report.html", until="#figure-losses"),
+    # A sweep has its place here, as Picture("report-sweep.png", "sweep/report.html", until="…").
+    Picture("graph-seed.svg", "seed/graph.json", draw_graph),
+    Picture("trace-seed.svg", "trace.json", draw_trace),
+)
+"""in the order of reports/gallery/README.md"""
+SHOWN = "page-sha256"
+"""the entry of a screenshot's metadata that names the page it shows"""
+COLOURS = 128
+"""of a screenshot's palette: text and lines stay sharp, and the file small"""
 
 FALLS = '''
 """The numpy backend, until its process is ended from within at the 120th forward."""
@@ -65,7 +122,6 @@ class Falls(compare_ag_numpy.NumpyBackend):
 def compare_ag_backend():
     return Falls
 '''
-SHOT = "report-seed.png"
 
 
 def install_falls(site: Path) -> None:
@@ -95,6 +151,14 @@ def make_runs(wanted: list[str]) -> None:
             keep_logs_of(load_run(folder))
 
 
+def make_trace() -> None:
+    command = [sys.executable, "-m", "compare_ag", "trace", *TRACE, "--json"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        sys.exit(f"trace: exit code {done.returncode}")
+    (GALLERY / "trace.json").write_bytes(done.stdout)
+
+
 def keep_logs_of(run: Run) -> None:
     """Keep the logs that a record names, without this machine's folders; others hold nothing that anybody reads."""
     named = {log for record in run.records.values() for log in record.logs}
@@ -118,29 +182,56 @@ def render_all() -> None:
             seal(manifest.parent)
 
 
-def screenshot() -> None:
-    """The upper part of the seed's page, as the README shows it."""
+def draw_all() -> None:
+    """Every picture, from the records and pages as they are."""
+    screenshots = []
+    for picture in PICTURES:
+        if picture.draw is None:
+            screenshots.append(picture)
+        else:
+            (GALLERY / picture.file).write_bytes(picture.draw(GALLERY / picture.source))
+            print(f"wrote {picture.file}")
+    take_screenshots(screenshots)
+
+
+def take_screenshots(pictures: list[Picture]) -> None:
+    """The upper part of each page as a wide screen shows it."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         chromium = None
     if chromium is None:
-        print("no screenshot: it needs Playwright and a Chromium")
+        print("no screenshots: they need Playwright and a Chromium")
         return
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
         page = browser.new_page(viewport={"width": 1060, "height": 900}, color_scheme="light")
-        page.goto((GALLERY / "seed" / "report.html").as_uri())
-        page.wait_for_selector("#plot-losses[data-drawn]")
-        page.wait_for_timeout(300)
-        bottom = page.locator("#figure-losses").bounding_box()
-        height = 900 if bottom is None else bottom["y"] + bottom["height"] + 16
-        clip = {"x": 0, "y": 0, "width": 1060, "height": height}
-        page.screenshot(path=GALLERY / SHOT, full_page=True, clip=clip)  # type: ignore[arg-type]  # a dict of the right keys
+        for picture in pictures:
+            source = GALLERY / picture.source
+            page.goto(source.as_uri())
+            page.wait_for_selector(f"{picture.until} .plot[data-drawn]")
+            page.wait_for_timeout(300)
+            bottom = page.locator(picture.until).bounding_box()
+            height = 900 if bottom is None else bottom["y"] + bottom["height"] + 16
+            shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": 1060, "height": height})
+            (GALLERY / picture.file).write_bytes(compress(shot, source))
+            print(f"wrote {picture.file}, {(GALLERY / picture.file).stat().st_size // 1000} kB")
         browser.close()
-    print(f"wrote {SHOT}, {(GALLERY / SHOT).stat().st_size // 1000} kB")
+
+
+def compress(png: bytes, source: Path) -> bytes:
+    """The picture with a palette, and with the SHA-256 of the page that it shows."""
+    known, buffer = PngInfo(), io.BytesIO()
+    known.add_text(SHOWN, digest(source))
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.save(buffer, "PNG", optimize=True, pnginfo=known)
+    return buffer.getvalue()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
@@ -150,8 +241,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.render:
         make_runs([arguments.only] if arguments.only else list(RUNS))
+        if not arguments.only:
+            make_trace()
     render_all()
-    screenshot()
+    draw_all()
 
 
 if __name__ == "__main__":

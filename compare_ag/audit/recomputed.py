@@ -93,9 +93,9 @@ def _manifest(run: Run) -> Iterator[Mismatch]:
     if manifest.state == "running":
         return  # it was killed: there was no end to sum up
     yield from compare(
-        MANIFEST, manifest.exit_code, run_exit_code(run.records.values(), manifest.other_codes), at="exit_code"
+        MANIFEST, manifest.exit_code, run_exit_code(run.records.values(), manifest.further_exit_codes), at="exit_code"
     )
-    interrupted = {130, 143} & set(manifest.other_codes)
+    interrupted = {130, 143} & set(manifest.further_exit_codes)
     yield from compare(MANIFEST, manifest.state, "partial" if interrupted else "complete", at="state")
     speed, mode = manifest.speed, manifest.options.get("timing")
     if speed is not None and "imported" not in manifest.options:

@@ -13,7 +13,7 @@ NAME = "compare_ag.plain"
 
 _SIGNS = {
     **dict(zip("▁▂▃▄▅▆▇█", "_.-~=+*#", strict=True)),
-    **dict(zip("━─│┤└", "=-||+", strict=True)),
+    **dict(zip("━─│┤└├┬┴┼╭╮╯╰●", "=-||+++++++++o", strict=True)),
     **dict(zip("µ×…≤≥→−–±‖¦", "ux~<>>--~||", strict=True)),
     **dict(zip("‘’“”", "''\"\"", strict=True)),
 }

@@ -133,7 +133,7 @@ def disturbance(record: BackendRecord, where: str) -> str:
     cost = record.cost
     if cost is None or not cost.disturbed:
         return ""
-    share = "" if cost.preempted is None else f" ({100 * cost.preempted:.0f} % of blocks disturbed)"
+    share = "" if cost.left_out_share is None else f" ({100 * cost.left_out_share:.0f} % of blocks disturbed)"
     return f"{record.name} was disturbed {where}{share}"
 
 

@@ -218,7 +218,7 @@ class _Speeds:
         if name == self.yardstick:
             return SpeedChange(before=before, after=after, ratio=ratio, verdict="yardstick")
         decision = decide(change_of_log, self._threshold, self._floor)
-        note = "the runs' noise floors do not allow a verdict" if decision.held_back else ""
+        note = "the runs' noise floors do not allow a verdict" if decision.limited_by_noise_floor else ""
         return SpeedChange(before=before, after=after, ratio=ratio, verdict=decision.verdict, floor=floor, note=note)
 
     def _describe_missing_times(self, name: str) -> str:

@@ -76,5 +76,5 @@ def _speed(run: Run, name: str, baseline: str, threshold: float) -> SpeedChange:
         return SpeedChange(before=before, after=after, ratio=None, verdict="not compared", note=note)
     floor = speed.noise_floor
     decision = decide(as_log(pair.ratio, speed.launches), threshold, math.inf if floor is None else floor)
-    note = "the run's noise floor does not allow a verdict" if decision.held_back else ""
+    note = "the run's noise floor does not allow a verdict" if decision.limited_by_noise_floor else ""
     return SpeedChange(before=before, after=after, ratio=pair.ratio, verdict=decision.verdict, floor=floor, note=note)

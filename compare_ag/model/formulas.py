@@ -17,14 +17,17 @@ from compare_ag.model.formula import EXAMPLES, Expr, Formula, Named, apply, cons
 
 
 @lru_cache(maxsize=64)
-def logistic_formula(form: str, features: int, penalised: bool) -> Formula:
+def logistic_formula(form: str, features: int, penalised: bool, raised: bool = False) -> Formula:
     """The objective of logistic regression with d features, in the form "logits" or "probability".
 
-    Parameters w (d,) and b (); data X (n, d), y (n,) and, where there is a penalty, l2 ().
+    Parameters w (d,) and b (); data X (n, d), y (n,) and, where there is a penalty, l2 (). raised: with ``reach`` (n,)
+    times ``radius`` () added to the logits; both are data.
     """
     X, y = data("X", EXAMPLES, features), labels("y", EXAMPLES)
     w, b = parameter("w", features), parameter("b")
     z = apply("affine", X, w, b)
+    if raised:
+        z = z + data("reach", EXAMPLES) * data("radius")
     steps = (_probability if form == "probability" else _logits)(z, y)
     losses = steps[-1].node
     mean = apply("mean", losses)

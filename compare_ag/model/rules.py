@@ -173,11 +173,12 @@ def _reciprocal_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
 
 
 def _inverse_square_bound(site: Site, v: Array, a: Bounded) -> tuple[Array, Array]:
-    """q² of q = 1/a: 1/(a - ε)² - 1/a²; no digit is right where it underflows."""
+    """q² of q = 1/a: 1/(a - ε)² - 1/a² = ε (2a - ε)/(a² (a - ε)²); no digit is right where it underflows."""
     a_ = site.arithmetic
-    left = np.abs(a.value) - a.error
+    size = np.abs(a.value)
+    left = size - a.error
     largest = np.where(left > 0, 1.0 / (left * left), np.inf)
-    error = largest - v + 3.0 * a_.u * largest
+    error = a.error * (size + left) * v * largest + 3.0 * a_.u * largest
     return np.where(v < a_.tiny, np.inf, error), v
 
 
@@ -491,10 +492,10 @@ def _mean_exact(site: Site, a: Balls) -> list[Ball]:
 
 
 def _spread(site: Site, values: Array, like: Array) -> Array:
-    """() or (h,), with leading axes, repeated for the n examples of ``like`` (n, …)."""
+    """() or (h,), with leading axes, repeated for the n examples of ``like`` (…, n, …)."""
     rows = _to_examples(site.rank(0), np.asarray(values))
-    lead = np.ndim(values) - site.rank(0)
-    return np.broadcast_to(rows, (*rows.shape[:lead], len(like), *rows.shape[lead + 1 :]))
+    lead, examples = np.ndim(values) - site.rank(0), like.shape[like.ndim - site.rank(1)]
+    return np.broadcast_to(rows, (*rows.shape[:lead], examples, *rows.shape[lead + 1 :]))
 
 
 def _share_value(site: Site, g: Array, like: Array) -> Array:

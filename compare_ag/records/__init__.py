@@ -30,7 +30,8 @@ Schema history
     1.5  graph.json: the graph of the loss as each backend recorded it (see `records.graphs`)
     1.6  how a second run differs from the first; examples that were decided
     1.7  blocks of each backend's own length, judged; disturbed and unranked timings; a twin of each backend in turn
-    1.8  SHA256SUMS; evidence of the verdicts, so that they can be derived again; names of files from any text
+    1.8  SHA256SUMS; evidence of the verdicts, so that they can be derived again; names of files from any text;
+         left_out_share, limited_by_noise_floor, further_exit_codes, which were preempted, held_back, other_codes
 
 A reader of version 1.x reads every 1.y and ignores fields that it does not know; it refuses another major version, and
 names it.

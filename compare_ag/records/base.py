@@ -20,6 +20,12 @@ SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 8
 WITH_SUMS = 8
 """the minor version since which a run directory has its SHA256SUMS, and the evidence of its verdicts"""
+RENAMED = {
+    "preempted": "left_out_share",
+    "held_back": "limited_by_noise_floor",
+    "other_codes": "further_exit_codes",
+}
+"""keys of the records before schema 1.8 with the names that they have since then"""
 
 R = TypeVar("R", bound="Record")
 T = TypeVar("T")

@@ -59,7 +59,7 @@ class Cost(Record, frozen=True, kw_only=True):
     pending_share: float | None = None
     """work left over when the clock of a block stopped, as share of the block: a lazy backend's"""
     cpu_per_wall: float | None = None
-    preempted: float | None = None
+    left_out_share: float | None = None
     """share of blocks that do not count: another program interrupted or slowed them"""
     pinned: list[int]
     threads_observed: int
@@ -113,7 +113,7 @@ class PairRecord(Record, frozen=True, kw_only=True):
     """faster, slower, equivalent or inconclusive"""
     launches_needed: int | None = None
     """for a verdict at this spread, where it is inconclusive"""
-    held_back: bool = False
+    limited_by_noise_floor: bool = False
     """its interval would have said more than the run's own noise floor allows"""
     break_even_steps: float | None = None
     """steps after which the cheaper step has paid for the dearer start; None where it never does"""

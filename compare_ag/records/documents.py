@@ -143,7 +143,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     """running, complete or partial"""
     duration_seconds: float
     exit_code: int
-    other_codes: list[int] = []
+    further_exit_codes: list[int] = []
     """exit codes of what no record shows: an interrupt, results that could not be saved, a bug of ours"""
     backends: list[str]
     baseline: str | None

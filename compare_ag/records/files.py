@@ -158,10 +158,21 @@ def read_arrays(path: Path, sha256: str | None) -> dict[str, Array]:
     return arrays
 
 
-def read_json(path: Path, kind: type[Any]) -> Any:
-    """Read one JSON record. Raises `RecordError` where it is missing or damaged."""
+def read_json(path: Path, kind: type[Any], renamed: Mapping[str, str] | None = None) -> Any:
+    """Read one JSON record. Raises `RecordError` where it is missing or damaged.
+
+    renamed: keys of an older schema with their present names.
+    """
     data = read_file(path)
     try:
+        if renamed:
+            return msgspec.convert(_rename_keys(msgspec.json.decode(data), renamed), kind)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
+
+
+def _rename_keys(value: Any, renamed: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {renamed.get(key, key): _rename_keys(part, renamed) for key, part in value.items()}
+    return [_rename_keys(part, renamed) for part in value] if isinstance(value, list) else value

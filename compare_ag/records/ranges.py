@@ -65,8 +65,8 @@ def manifest_faults(manifest: Manifest) -> Iterator[str]:
         yield f"problem.loss {problem.loss!r} is not one of logits, probability"
     if manifest.exit_code not in EXIT_CODES and strict:
         yield f"exit_code {manifest.exit_code} is not an exit code of compare-ag"
-    if any(code not in EXIT_CODES for code in manifest.other_codes) and strict:
-        yield f"other_codes {manifest.other_codes} are not exit codes of compare-ag"
+    if any(code not in EXIT_CODES for code in manifest.further_exit_codes) and strict:
+        yield f"further_exit_codes {manifest.further_exit_codes} are not exit codes of compare-ag"
     if not problem.learning_rate > 0:
         yield f"problem.learning_rate {problem.learning_rate} is not more than 0"
     if problem.batch_size is not None and problem.batch_size > problem.examples:

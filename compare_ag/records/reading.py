@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from compare_ag.records import ranges
-from compare_ag.records.base import SCHEMA_MAJOR, SCHEMA_NAME, WITH_SUMS, Schema, replace
+from compare_ag.records.base import RENAMED, SCHEMA_MAJOR, SCHEMA_NAME, WITH_SUMS, Schema, replace
 from compare_ag.records.documents import BackendRecord, Manifest
 from compare_ag.records.files import Array, RecordError, array_bytes, is_inside, read_json, record_bytes
 from compare_ag.records.names import file_stem, old_stem
@@ -129,8 +129,13 @@ def _manifest(path: Path) -> Manifest:
         raise RecordError(
             f"{path} has schema version {schema.major}.{schema.minor}; this compare-ag reads {SCHEMA_MAJOR}.x"
         )
-    manifest: Manifest = read_json(path, Manifest)
+    manifest: Manifest = read_json(path, Manifest, _renamed(schema))
     return manifest
+
+
+def _renamed(schema: Schema) -> dict[str, str]:
+    """The keys that have other names in a document of this schema."""
+    return RENAMED if schema.minor < WITH_SUMS else {}
 
 
 def _backend(folder: Path, name: str, manifest: Manifest) -> BackendRecord:
@@ -140,7 +145,7 @@ def _backend(folder: Path, name: str, manifest: Manifest) -> BackendRecord:
         path = folder / "records" / old
     if not os.path.lexists(path) and manifest.state != "complete":
         return _without_record(name, "the run ended before its turn")
-    record: BackendRecord = read_json(path, BackendRecord)
+    record: BackendRecord = read_json(path, BackendRecord, _renamed(manifest.schema))
     if record.name != name:
         raise RecordError(f"{path} is damaged: it is the record of {record.name!r}, not of {name!r}")
     for fault in ranges.record_faults(record, manifest):

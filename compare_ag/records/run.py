@@ -19,6 +19,7 @@ from compare_ag.records.base import Real, in_notebook
 from compare_ag.records.costs import Interval
 from compare_ag.records.documents import BackendRecord, Manifest, decisive
 from compare_ag.records.files import Array, RecordError, is_inside, read_arrays
+from compare_ag.records.planes import unpack
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,13 @@ class Run:
         Raises `RecordError` where the file is damaged.
         """
         record = self.records[name]
-        return self._read(record.evidence, record.evidence_sha256, lambda _: ())
+        packed = self._read(record.evidence, record.evidence_sha256, lambda _: ())
+        try:
+            return unpack(packed) if packed else {}
+        except RecordError as error:
+            if self.salvaged:
+                return {}
+            raise RecordError(f"{self.path / (record.evidence or '')} is damaged: {error}") from None
 
     @cached_property
     def reference(self) -> dict[str, Array]:

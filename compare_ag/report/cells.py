@@ -150,7 +150,7 @@ def no_rank_reason(cost: Cost) -> tuple[str, str]:
     if cost.unranked:
         return cost.unranked, "its plugin must be repaired before its time says anything"
     if cost.disturbed:
-        share = "too many" if cost.preempted is None else f"{100 * cost.preempted:.0f} %"
+        share = "too many" if cost.left_out_share is None else f"{100 * cost.left_out_share:.0f} %"
         return f"was disturbed: something else slowed {share} of its blocks", "close what is busy and run again"
     return "", ""
 
@@ -233,7 +233,7 @@ def explain_undecided(pair: PairRecord) -> str:
     who = f"{pair.backend} / {pair.baseline} is inconclusive"
     if pair.ratio.low is None:
         return f"{who}: too few undisturbed launches of it, or of twins, give no interval (--timing-budget)"
-    if pair.held_back:
+    if pair.limited_by_noise_floor:
         return f"{who}: its interval alone would decide, but the run's noise floor does not allow it"
     if pair.launches_needed is None:
         return f"{who}: the ratio lies so near the margin that no number of launches can be predicted (--margin)"

@@ -250,7 +250,7 @@ TWIN: OfBackend = Column(
 )  # fmt: skip
 TIMED = [
     Column("timed by", _of_cost(cells.timed_by)),
-    Column("left out", at("cost.preempted"), lambda share: f"{share:.0%}"),
+    Column("left out", at("cost.left_out_share"), lambda share: f"{share:.0%}"),
     Column("blocks judged", _of_cost(cells.blocks_judged)),
     TWIN,
 ]
@@ -322,7 +322,7 @@ ALL_DIGITS: list[OfBackend] = [
     Column("no rank because", _of_cost(lambda cost: cells.no_rank_reason(cost)[0])),
     Column("timed by", _of_judged_blocks("cost.timed_by")),
     Column("steps per block", _of_judged_blocks("cost.steps_per_block")),
-    Column("blocks left out", _of_judged_blocks("cost.preempted")),
+    Column("blocks left out", _of_judged_blocks("cost.left_out_share")),
     Column("blocks judged", _of_judged_blocks("cost.blocks_judged")),
     Column("exactly", _of_judged_blocks("cost.blocks_exact")),
     Column("blocks not judged", _of_judged_blocks("cost.blocks_not_judged")),

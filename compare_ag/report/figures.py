@@ -1,4 +1,4 @@
-"""Figures for papers, by matplotlib: legible, safe for colour-blind readers, the same bytes from the same run.
+"""Charts as figures for papers, by matplotlib: legible, safe for colour-blind readers, the same bytes each time.
 
     losses         the trajectories over each other, with the reference and its tolerance
     difference     |loss − reference| over steps, with the bound that a correct program keeps
@@ -28,23 +28,32 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from compare_ag.compare.numbers import blocks
-from compare_ag.records import Cost, Run
-from compare_ag.report.cells import no_rank
+from compare_ag.records import Run
+from compare_ag.report import charts, cost_charts
+from compare_ag.report.chart import Array, Chart, ChartSeries
 from compare_ag.report.escape import clean
-from compare_ag.report.kept import digits_kept
+from compare_ag.report.thinning import peak_places, thin_places
 from compare_ag.report.units import seconds
-from compare_ag.speed.blocks import launch_log_time
+from compare_ag.text import shortened
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Format: TypeAlias = Literal["svg", "png"]
+
+FIGURES: dict[str, tuple[Callable[[Run], Chart | None], ...]] = {
+    "losses": (charts.losses,),
+    "difference": (charts.difference,),
+    "speed": (cost_charts.speed, cost_charts.ratios_to_baseline),
+    "accuracy-cost": (cost_charts.accuracy,),
+}
+"""stem of the file -> its charts, beside each other"""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3))
-"""five markers, so that the combination of colour, marker and dash repeats only after 210 backends"""
+"""five dashes, so that the combination of colour, marker and dash repeats only after 210 backends"""
+RULES: dict[str, tuple[float, ...]] = {"solid": (), "dot": (1, 2), "dash": (4, 3)}
 INK = "#222222"
 FAINT = "#8a8a8a"
+REFERENCE = "#c9c9c9"
 DRAWABLE = 1e200
 """numbers beyond this, and below its reciprocal, are left out: axes need room around what they show"""
 MOST_POINTS = 800
@@ -52,6 +61,7 @@ MOST_POINTS = 800
 LONGEST_NAME = 28
 WIDTH = 6.6
 """inches: across the page of a paper"""
+HEIGHT = 3.6
 DOTS = 200
 LEGEND_LETTERS = 90
 """across the page, at the legend's size"""
@@ -87,7 +97,6 @@ STYLE: dict[str, Any] = {
 class Look(NamedTuple):
     """How one backend is drawn, in every figure."""
 
-    name: str
     colour: str
     marker: str
     dashes: tuple[float, ...]
@@ -102,23 +111,13 @@ def each_figure(
     run: Run, form: Format, tell: Callable[[str, int, int], object] = lambda *_: None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the same figures in turn. ``tell`` receives the figure's name, the count of drawn figures and the total."""
-    looks = [_look(name, order) for order, name in enumerate(run.records)]
-    for done, (stem, draw) in enumerate(FIGURES.items()):
+    for done, (stem, makers) in enumerate(FIGURES.items()):
         tell(stem, done, len(FIGURES))
-        with _style():
-            figure = draw(run, looks)
-            data = None if figure is None else _save(figure, form)
-        if data is not None:
+        shown = [chart for make in makers if (chart := make(run)) is not None and chart.has_values]
+        if shown:
+            with _style():
+                data = _save(_draw(run, shown), form)
             yield f"{stem}.{form}", data
-
-
-def _look(name: str, order: int) -> Look:
-    return Look(
-        name,
-        COLOURS[order % len(COLOURS)],
-        MARKERS[order % len(MARKERS)],
-        DASHES[order % len(DASHES)],
-    )
 
 
 @contextmanager
@@ -136,26 +135,75 @@ def _save(figure: Figure, form: Format) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(run: Run, height: float, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with its axes, and the problem in small print above them."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _draw(run: Run, shown: list[Chart]) -> Figure:
+    """The charts beside each other on common rows, and the problem in small print above them."""
+    rows = len(shown[0].y.rows)
+    words = max(len(chart.key.splitlines()) for chart in shown)
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.2 * words + 0.42 * rows if rows else HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False, **options)[0]
+    axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for place, chart in enumerate(shown):
+        _draw_chart(axes[place], chart)
+    if rows:
+        _label_rows(axes[0], shown[0])
     p = run.manifest.problem
     batch = "" if p.batch_size is None else f", batches of {p.batch_size}"
     title = f"{_short(p.name)}: {p.examples} × {p.features}, {p.dtype}, {p.steps} steps{batch}"
     axes[0].set_title(title, loc="left", color=FAINT)
-    return figure, list(axes)
+    return figure
+
+
+def _draw_chart(axes: Axes, chart: Chart) -> None:
+    """One chart: its series from the back to the front, its rules, its axes and its legend."""
+    drawn = [(series, DRAW[series.draw](axes, series)) for series in chart.series if series.draw in DRAW]
+    if chart.region is not None:
+        axes.axvspan(*chart.region, color="#e6e6e6", linewidth=0)
+    for rule in chart.lines:
+        colour = INK if rule.dash == "solid" else FAINT
+        axes.axvline(rule.at, color=colour, linewidth=0.8, dashes=RULES[rule.dash] or (None, None))
+    for rule in chart.levels:
+        axes.axhline(rule.at, color=FAINT, linewidth=0.9, dashes=RULES[rule.dash] or (None, None))
+        axes.annotate(
+            clean(rule.label), (0.01, rule.at), (0, 3), color=FAINT,
+            xycoords=("axes fraction", "data"), textcoords="offset points",
+        )  # fmt: skip
+    if chart.x.scale == "log":
+        _log_ticks(axes, _seconds if chart.x.unit == "s" else lambda value: f"{value:.4g}")
+    if chart.is_log:
+        _powers(axes)
+        _shade_below_bound(axes, chart)
+    if chart.y.limits is not None:
+        axes.set_ylim(*chart.y.limits)
+    axes.set_xlabel(clean(chart.x.title) + (f"\n({chart.key})" if chart.key else ""))
+    axes.set_ylabel(clean(chart.y.title))
+    axes.grid(axis="y", visible=not chart.y.rows)
+    if chart.legend:
+        _legend(axes, [(_name(series), line) for series, line in drawn if line is not None])
+
+
+def _label_rows(axes: Axes, chart: Chart) -> None:
+    """The names of the rows, the first on top, each with its word of caution below it."""
+    remarks = [series.remark for series in chart.series if series.draw == "point"]
+    pairs = zip(chart.y.rows, remarks, strict=True)
+    axes.set_yticks(range(len(remarks)), ["\n".join(filter(None, (_short(name), remark))) for name, remark in pairs])
+    axes.set_ylim(len(remarks) - 0.5, -0.5)
 
 
 def _short(name: str) -> str:
-    shown = clean(name)
-    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
+    return shortened(clean(name), LONGEST_NAME)
+
+
+def _name(series: ChartSeries) -> str:
+    """The name of a series in the legend; matplotlib hides names that begin with _, so these get a space."""
+    name = _short(series.name)
+    band = f" with {series.band}" if series.band else ""
+    absent = f" ({series.absent})" if series.absent else ""
+    return f"{' ' if name.startswith('_') else ''}{name}{band}{absent}"
 
 
 def _legend(axes: Axes, lines: list[tuple[str, Line2D]]) -> None:
-    """Names beside their lines, below the axes; matplotlib hides names that begin with _, so these get a space."""
-    names = [f" {name}" if name.startswith("_") else name for name, _ in lines]
+    """Names beside their lines, below the axes."""
+    names = [name for name, _ in lines]
     columns = max(1, min(4, LEGEND_LETTERS // (8 + max(map(len, names)))))
     figure = axes.figure
     assert isinstance(figure, Figure)
@@ -163,91 +211,72 @@ def _legend(axes: Axes, lines: list[tuple[str, Line2D]]) -> None:
     figure.legend([line for _, line in lines], names, loc="outside lower center", ncols=columns, handlelength=3)
 
 
-# --- trajectories -------------------------------------------------------------------------------------------
+# --- series -------------------------------------------------------------------------------------------------
 
 
-def _losses(run: Run, looks: list[Look]) -> Figure | None:
-    trained = {look: run.arrays(look.name)["losses"] for look in looks if "losses" in run.arrays(look.name)}
-    trained = {look: _drawable(losses) for look, losses in trained.items()}
-    trained = {look: losses for look, losses in trained.items() if np.isfinite(losses).any()}
-    if not trained:
+def _look(series: ChartSeries) -> Look:
+    order = series.order or 0
+    return Look(COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)], DASHES[order % len(DASHES)])
+
+
+def _course(axes: Axes, series: ChartSeries) -> Line2D | None:
+    """A course with its band; None where it has no finite value and the chart does not say why."""
+    y = _drawable(series.y)
+    if not np.isfinite(y).any() and not series.absent:
         return None
-    figure, (axes,) = _figure(run, 3.6)
-    lines: list[tuple[str, Line2D]] = []
-    values = [losses[np.isfinite(losses)] for losses in trained.values()]
-    if run.reference:
-        exact, tolerance = _drawable(run.reference["losses"]), _drawable(run.reference["loss_tolerance"])
-        at = _spaced_places(len(exact))
-        axes.fill_between(at, (exact - tolerance)[at], (exact + tolerance)[at], color="#c9c9c9", linewidth=0)
-        (line,) = axes.plot(at, exact[at], color="#c9c9c9", linewidth=5, solid_capstyle="round")
-        lines.append(("reference with tolerance", line))
-    for rank, (look, losses) in enumerate(trained.items()):
-        at = _spaced_places(len(losses))
-        lines.append((_short(look.name), _line(axes, at, losses[at], look, rank / len(trained))))
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss of the step's batch" if run.manifest.problem.batch_size else "loss")
-    smallest, largest = min(map(np.min, values)), max(map(np.max, values))
-    if smallest > 0 and largest > 20 * smallest:
-        _powers(axes)
-    _legend(axes, lines)
-    return figure
-
-
-def _difference(run: Run, looks: list[Look]) -> Figure | None:
-    if not run.reference:
-        return None
-    exact, tolerance = run.reference["losses"], run.reference["loss_tolerance"]
-    off = {}
-    for look in looks:
-        losses = run.arrays(look.name).get("losses")
-        if losses is not None and len(losses) > 1:
-            with np.errstate(over="ignore", invalid="ignore"):
-                off[look] = _drawable(np.abs(losses.astype(np.float64) - exact[: len(losses)]))
-    if not off:
-        return None
-    figure, (axes,) = _figure(run, 3.6)
-    lines: list[tuple[str, Line2D]] = []
-    bounded = _drawable(np.where(tolerance > 0, tolerance, np.nan))
-    if np.isfinite(bounded).any():
-        at = _spaced_places(len(bounded))
-        (line,) = axes.plot(at, bounded[at], color=INK, linewidth=1.6)
-        lines.append(("tolerance", line))
-    drawn = []
-    for rank, (look, difference) in enumerate(off.items()):
-        at, most = _peaks(np.where(difference > 0, difference, np.nan))
-        drawn += [float(np.nanmin(most))] if np.isfinite(most).any() else []
-        name = _short(look.name) + ("" if (difference > 0).any() else " (no difference)")
-        lines.append((name, _line(axes, at, most, look, rank / len(off))))
-    _powers(axes)
-    if drawn:
-        floor = min(drawn)
-        axes.set_ylim(bottom=floor / 2)
-        if np.isfinite(bounded).any():
-            axes.fill_between(np.arange(len(bounded)), floor / 2, bounded, color="#f0f0f0", linewidth=0, zorder=0)
-    elif not np.isfinite(bounded).any():
-        return None  # without a difference and a bound the figure would be an empty frame
-    axes.set_xlabel("step")
-    axes.set_ylabel("|loss − reference|")
-    _legend(axes, lines)
-    return figure
-
-
-def _line(axes: Axes, at: Array, values: Array, look: Look, shift: float) -> Line2D:
-    """A backend's course; its markers are shifted, so that lines on top of each other all show."""
-    stride = max(1, len(at) // 8)
-    (line,) = axes.plot(
-        at,
-        values,
-        color=look.colour,
-        marker=look.marker,
-        markevery=(int(stride * shift), stride),
-        markersize=5,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        dashes=look.dashes if look.dashes else (None, None),
-        zorder=3,
-    )
+    noisy = series.draw == "peaks"
+    at = peak_places(y, np.arange(len(y)), MOST_POINTS) if noisy else thin_places(y, MOST_POINTS)
+    if series.low is not None and series.high is not None:
+        low, high = _drawable(series.low), _drawable(series.high)
+        axes.fill_between(series.x[at], low[at], high[at], color=REFERENCE, linewidth=0)
+    (line,) = axes.plot(series.x[at], y[at], **_line_style(series, len(at)))
     return line
+
+
+def _line_style(series: ChartSeries, count: int) -> dict[str, Any]:
+    """Colour, width and marks; the marks of backends are shifted, so that lines on top of each other all show."""
+    if series.look == "reference":
+        return {"color": REFERENCE, "linewidth": 5, "solid_capstyle": "round"}
+    if series.look == "bound":
+        return {"color": INK, "linewidth": 1.6}
+    look, stride = _look(series), max(1, count // 8)
+    shift = stride * ((series.order or 0) % len(COLOURS)) // len(COLOURS)
+    return {
+        "color": look.colour, "dashes": look.dashes or (None, None), "zorder": 3, "marker": look.marker,
+        "markevery": (shift, stride), "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5,
+    }  # fmt: skip
+
+
+def _point(axes: Axes, series: ChartSeries) -> Line2D:
+    """An estimate with its interval; returns its mark."""
+    look, ends = _look(series), None
+    if series.low is not None and series.high is not None:
+        ends = [series.x - series.low, series.high - series.x]
+    axes.errorbar(
+        series.x, series.y, xerr=ends, color=look.colour, marker=look.marker, markersize=7, capsize=4,
+        elinewidth=1.6, markeredgecolor="white", markeredgewidth=0.6, linestyle="", zorder=3,
+    )  # fmt: skip
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=8)
+
+
+def _small(axes: Axes, series: ChartSeries) -> None:
+    """A small upright mark for each value."""
+    axes.plot(series.x, series.y, "|", color=_look(series).colour, markersize=4, alpha=0.8)
+
+
+DRAW: dict[str, Callable[[Axes, ChartSeries], Line2D | None]] = {
+    "line": _course, "peaks": _course, "point": _point, "small": _small,
+}  # fmt: skip
+"""what the figures contain; the ticks of single blocks are too many for a printed figure"""
+
+
+def _shade_below_bound(axes: Axes, chart: Chart) -> None:
+    """The area under a bound, down to the end of the axis."""
+    for series in chart.series:
+        if series.look == "bound":
+            floor = axes.get_ylim()[0]
+            axes.fill_between(series.x, floor, _drawable(series.y), color="#f0f0f0", linewidth=0, zorder=0)
+            axes.set_ylim(bottom=floor)
 
 
 def _drawable(values: Array) -> Array:
@@ -255,6 +284,9 @@ def _drawable(values: Array) -> Array:
     numbers = np.asarray(values, dtype=np.float64)
     size = np.abs(numbers)
     return np.where((size <= DRAWABLE) & ((size >= 1.0 / DRAWABLE) | (size == 0)), numbers, np.nan)
+
+
+# --- axes ---------------------------------------------------------------------------------------------------
 
 
 def _powers(axes: Axes) -> None:
@@ -266,108 +298,6 @@ def _powers(axes: Axes) -> None:
 
 def _superscript(exponent: int) -> str:
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _spaced_places(length: int) -> Array:
-    """Evenly spaced places with both ends."""
-    return np.unique(np.linspace(0, length - 1, min(length, MOST_POINTS)).round().astype(int))
-
-
-def _peaks(values: Array) -> tuple[Array, Array]:
-    """The largest value of each stretch, at its place, so that thinning hides no peak."""
-    if len(values) <= MOST_POINTS:
-        return np.arange(len(values)), values
-    at, most = [], []
-    for stretch in np.array_split(np.arange(len(values)), MOST_POINTS):
-        inside = values[stretch]
-        place = int(np.nanargmax(inside)) if np.isfinite(inside).any() else 0
-        at.append(stretch[place])
-        most.append(inside[place])
-    return np.array(at), np.array(most)
-
-
-# --- cost ---------------------------------------------------------------------------------------------------
-
-
-def _timed_backends(run: Run, looks: list[Look]) -> list[tuple[Look, Cost]]:
-    return [(look, cost) for look in looks if (cost := run[look.name].cost) is not None]
-
-
-def _speed(run: Run, looks: list[Look]) -> Figure | None:
-    timed, speed, baseline = _timed_backends(run, looks), run.manifest.speed, run.manifest.baseline
-    if not timed:
-        return None
-    pairs = {} if speed is None or baseline is None else {look: speed.pair(look.name, baseline) for look, _ in timed}
-    compared = {look: pair for look, pair in pairs.items() if pair is not None}
-    columns = 2 if compared else 1
-    figure, axes = _figure(run, 1.4 + 0.42 * len(timed), columns, sharey=True)
-    times = axes[0]
-    for row, (look, cost) in enumerate(timed):
-        own = blocks(run, look.name)
-        if own is not None:
-            each = [math.exp(log) for log in launch_log_time(own) if math.isfinite(log)]
-            times.plot(each, [row + 0.24] * len(each), "|", color=look.colour, markersize=7, alpha=0.6)
-        _point(times, cost.step.value, cost.step.low, cost.step.high, row, look)
-    times.set_yticks(range(len(timed)), [_with_rank(look, cost) for look, cost in timed])
-    times.set_ylim(len(timed) - 0.5, -0.5)
-    times.grid(axis="y", visible=False)
-    _log_ticks(times, _seconds)
-    times.set_xlabel("time per step\n(small ticks: launches)")
-    if compared and speed is not None:
-        ratios = axes[1]
-        band = max(speed.margin, speed.noise_floor or 0.0)
-        ratios.axvspan(1 / (1 + band), 1 + band, color="#e6e6e6", linewidth=0)
-        ratios.axvline(1, color=INK, linewidth=0.8)
-        for row, (look, _) in enumerate(timed):
-            pair = compared.get(look)
-            if pair is not None:
-                _point(ratios, pair.ratio.value, pair.ratio.low, pair.ratio.high, row, look)
-        _log_ticks(ratios, lambda value: f"{value:.4g}")
-        ratios.grid(axis="y", visible=False)
-        ratios.set_xlabel(f"ratio to {_short(baseline or '')}\n(grey: counts as no difference)")
-    return figure
-
-
-def _with_rank(look: Look, cost: Cost) -> str:
-    """The backend's name, and below it the reason where it has no ratio."""
-    return "\n".join(filter(None, (_short(look.name), no_rank(cost))))
-
-
-def _accuracy_cost(run: Run, looks: list[Look]) -> Figure | None:
-    points = [(look, cost, digits_kept(run, look.name)) for look, cost in _timed_backends(run, looks)]
-    judged = [(look, cost, digits) for look, cost, digits in points if digits is not None and cost.ranked]
-    if not judged:
-        return None
-    figure, (axes,) = _figure(run, 3.4)
-    lines = []
-    for look, cost, digits in judged:
-        _point(axes, cost.step.value, cost.step.low, cost.step.high, digits, look, size=9)
-        mark = Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=8)
-        lines.append((_short(look.name), mark))
-    _log_ticks(axes, _seconds)
-    most_digits = -math.log10(float(np.finfo(run.manifest.problem.dtype).eps) / 2)
-    axes.axhline(most_digits, color=FAINT, linewidth=0.9, dashes=(4, 3))
-    axes.annotate(
-        f"all that {run.manifest.problem.dtype} can hold", (0.01, most_digits), (0, 3), color=FAINT,
-        xycoords=("axes fraction", "data"), textcoords="offset points",
-    )  # fmt: skip
-    shown_digits = [digits for _, _, digits in judged]
-    axes.set_ylim(min(0.0, *shown_digits) - 0.5, most_digits + 1.2)
-    axes.set_xlabel("time per step")
-    axes.set_ylabel("digits kept in the final weights")
-    _legend(axes, lines)
-    return figure
-
-
-def _point(
-    axes: Axes, value: float, low: float | None, high: float | None, row: float, look: Look, size: float = 7
-) -> None:
-    """An estimate with its interval."""
-    ends = None if low is None or high is None else [[value - low], [high - value]]
-    axes.errorbar(
-        [value], [row], xerr=ends, color=look.colour, marker=look.marker, markersize=size, capsize=4,
-        elinewidth=1.6, markeredgecolor="white", markeredgewidth=0.6, linestyle="",
-    )  # fmt: skip
 
 
 def _seconds(value: float) -> str:
@@ -406,11 +336,3 @@ def _ticks(low: float, high: float) -> list[float]:
         if len(inside) >= 3:
             return inside[:: math.ceil(len(inside) / 4)]
     return [low, high]
-
-
-FIGURES: dict[str, Callable[[Run, list[Look]], Figure | None]] = {
-    "losses": _losses,
-    "difference": _difference,
-    "speed": _speed,
-    "accuracy-cost": _accuracy_cost,
-}

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 
 import numpy as np
 
 from compare_ag.records import BackendRecord, Cost, Run, decisive
+from compare_ag.report import charts, columns
 from compare_ag.report.cells import describe_outcome, no_rank
+from compare_ag.report.chart import Array
 from compare_ag.report.escape import clean
 from compare_ag.report.summary import answer_sentences
-from compare_ag.report.units import Array, difference, fraction, seconds, size
+from compare_ag.report.units import fraction, seconds, size
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito, "Color Universal Design" (2008), as in the figures"""
@@ -52,32 +55,21 @@ def _text(text: str) -> str:
 
 
 def _table(run: Run) -> str:
-    heads = ("backend", "status", "worst observed / tolerance", "final error", "time per step", "ratio", "peak memory")
-    rows = [_row(cells, "td") for cells in _rows(run)]
-    return f"<table>{_row(heads, 'th')}{''.join(rows)}</table>"
+    chosen = [columns.NAME, columns.STATUS, columns.WORST, columns.FINAL_ERROR, STEP, RATIO, columns.MEMORY]
+    rows = [[column.cell(row) for column in chosen] for row in columns.backends(run)]
+    return f"<table>{_row([column.head for column in chosen], 'th')}{''.join(_row(row, 'td') for row in rows)}</table>"
 
 
 def _row(cells: Sequence[str], tag: str) -> str:
     return f"<tr>{''.join(f'<{tag}>{_text(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def _rows(run: Run) -> Iterator[list[str]]:
-    speed, baseline = run.manifest.speed, run.manifest.baseline
-    for record in run.records.values():
-        verdict, cost = decisive(record), record.cost
-        pair = None if speed is None or baseline is None else speed.pair(record.name, baseline)
-        ratio = "" if pair is None else f"{pair.ratio.value:.4g}, {pair.verdict}"
-        if cost is not None and record.name == baseline:
-            ratio = "1, the baseline"
-        yield [
-            record.name,
-            record.status,
-            "n/a" if verdict is None else fraction(verdict.worst_ratio),
-            "n/a" if verdict is None or verdict.weights_error is None else difference(verdict.weights_error),
-            _step(cost) or "not timed",
-            ratio if cost is None else no_rank(cost) or ratio,
-            "n/a" if record.memory is None else size(record.memory.peak_bytes),
-        ]
+def _ratio(row: columns.Row) -> str:
+    """The ratio to the baseline with its verdict, or why there is none."""
+    cost, pair = row.record.cost, row.pair
+    if cost is not None and (row.is_baseline or no_rank(cost)):
+        return no_rank(cost) or "1, the baseline"
+    return "" if pair is None else f"{pair.ratio.value:.4g}, {pair.verdict}"
 
 
 def _step(cost: Cost | None) -> str:
@@ -88,38 +80,43 @@ def _step(cost: Cost | None) -> str:
     return f"{seconds(step.value)}{inside}"
 
 
+STEP = replace(columns.STEP_OR_NOT, text=lambda row: _step(row.record.cost) or "not timed")
+RATIO = replace(columns.RATIO, text=_ratio)
+
+
 # --- charts -------------------------------------------------------------------------------------------------
 
 
 def _losses(run: Run) -> str:
     """The losses of each backend, each with a colour and a dash of its own; empty where there are none."""
-    series = {name: _drawable(run.arrays(name).get("losses")) for name in list(run.records)[:MOST_BACKENDS]}
-    series = {name: values for name, values in series.items() if np.isfinite(values).any()}
-    if not series:
+    chart = charts.losses(run)
+    if chart is None:
         return ""
-    finite = np.concatenate([values[np.isfinite(values)] for values in series.values()])
-    logarithmic = bool(finite.min() > 0 and finite.max() > 10 * finite.min())
-    low, high = _span(finite, logarithmic=logarithmic)
-    last = max(len(values) for values in series.values()) - 1
+    drawn = [(series, _drawable(series.y)) for series in chart.of_backends]
+    drawn = [(series, values) for series, values in drawn if np.isfinite(values).any()][:MOST_BACKENDS]
+    if not drawn:
+        return ""
+    logarithmic = chart.is_log
+    low, high = _span(np.concatenate([values[np.isfinite(values)] for _, values in drawn]), logarithmic=logarithmic)
+    last = max(len(values) for _, values in drawn) - 1
     parts = [_axes(low, high, last, logarithmic=logarithmic)]
-    for number, (name, values) in enumerate(series.items()):
+    for number, (series, values) in enumerate(drawn):
         scaled = np.log10(values) if logarithmic else values
         height = (scaled - low) / (high - low)
-        look = f'fill="none" stroke="{COLOURS[number % len(COLOURS)]}" stroke-width="1.8"'
-        dash = DASHES[number % len(DASHES)]
+        order = series.order or 0
+        look = f'fill="none" stroke="{COLOURS[order % len(COLOURS)]}" stroke-width="1.8"'
+        dash = DASHES[order % len(DASHES)]
         look += f' stroke-dasharray="{dash}"' if dash else ""
         parts += [f'<polyline points="{points}" {look}/>' for points in _lines(height, last)]
         at = TOP + 14 * (number + 1)
         x = WIDTH - RIGHT - 150
         parts.append(f'<line x1="{x}" y1="{at - 4}" x2="{x + 26}" y2="{at - 4}" {look}/>')
-        parts.append(_label(x + 32, at, name[:20], "start"))
+        parts.append(_label(x + 32, at, series.name[:20], "start"))
     return _svg(HEIGHT, "the loss at each step, of each backend", parts)
 
 
-def _drawable(values: Array | None) -> Array:
+def _drawable(values: Array) -> Array:
     """As float64, with gaps for values that no axis can show."""
-    if values is None:
-        return np.array([])
     wide = values.astype(np.float64)
     return np.where(np.abs(wide) < 1e200, wide, np.nan)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from compare_ag.records import Run
-from compare_ag.report import cells, facts, tables
+from compare_ag.report import cells, charts, facts, tables
 from compare_ag.report.grid import Grid, add_title, draw_table, plain_table
-from compare_ag.report.plot import Beside, Plot, scale_of
+from compare_ag.report.plot import Beside, Plot
 from compare_ag.report.summary import answer_sentences
 from compare_ag.report.units import sparkline
 from compare_ag.text import printable
@@ -75,21 +74,12 @@ def courses(run: Run) -> Group:
     lines = Grid("backend", "course of the loss", words=2)
     for name in judged:
         lines.add_row(printable(name), sparkline(run.arrays(name)["losses"]))
-    return Group(lines, Text(), plots(run, judged))
+    return Group(lines, Text(), plots(run))
 
 
-def plots(run: Run, judged: Sequence[str]) -> Beside:
+def plots(run: Run) -> Beside:
     """The losses over each other, and the distance of each from the reference, with the bound."""
-    losses = {printable(name): run.arrays(name)["losses"].astype(np.float64) for name in judged}
-    log = scale_of(list(losses.values()))
-    drawn = [Plot("Loss over steps" + (" (log scale)" if log else ""), losses, log=log)]
-    if run.reference and run.manifest.problem.steps > 1:
-        exact = run.reference["losses"]
-        with np.errstate(over="ignore", invalid="ignore"):
-            off = {name: np.abs(values - exact[: len(values)]) for name, values in losses.items()}
-        tolerance = run.reference["loss_tolerance"]
-        drawn.append(Plot("|loss - reference| over steps (log scale)", off, tolerance, log=True, peaks=True))
-    return Beside(drawn)
+    return Beside([Plot(chart) for chart in (charts.losses(run), charts.difference(run)) if chart is not None])
 
 
 def remarks(run: Run) -> Iterator[Text]:

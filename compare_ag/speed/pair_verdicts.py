@@ -27,7 +27,7 @@ class Decision(NamedTuple):
     """A verdict, and whether the interval without the noise floor would have decided."""
 
     verdict: Word
-    held_back: bool
+    limited_by_noise_floor: bool
 
 
 def decide(estimate: LogInterval, margin: float = MARGIN, floor: float = 0.0) -> Decision:

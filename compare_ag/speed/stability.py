@@ -57,7 +57,7 @@ class Observation(NamedTuple):
     """The observations of one backend's timing."""
 
     name: str
-    preempted: float
+    left_out_share: float
     disturbed: bool
     cpu_per_wall: float
     pending_shares: Sequence[float]
@@ -135,13 +135,13 @@ def _of_backend(observation: Observation, threads: int) -> Iterator[StabilityWar
     if observation.disturbed:
         yield StabilityWarning(
             "disturbed",
-            f"{name} has no verdict: something else slowed {observation.preempted:.0%} of its blocks",
+            f"{name} has no verdict: something else slowed {observation.left_out_share:.0%} of its blocks",
             "Close what is busy and run again",
         )
-    elif observation.preempted > PREEMPTED:
+    elif observation.left_out_share > PREEMPTED:
         yield StabilityWarning(
             "preempted",
-            f"something else slowed {observation.preempted:.0%} of {name}'s blocks, which do not count",
+            f"something else slowed {observation.left_out_share:.0%} of {name}'s blocks, which do not count",
             "Close what is busy and run again: the other blocks may be slower too",
         )
     if observation.cpu_per_wall < CPU_PER_WALL:

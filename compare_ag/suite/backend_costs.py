@@ -124,7 +124,7 @@ class BackendCosts:
             interface_seconds=float(np.median([a.interface_ns for a in audits])) * 1e-9 / length.steps,
             pending_share=float(np.median([a.pending_ns / (a.wall_ns + a.pending_ns) for a in audits])),
             cpu_per_wall=sum(int(bench.column("cpu_ns").sum()) for bench in benches) / inside,
-            preempted=float(np.mean([np.mean(~launch.clean) for launch in blocks])),
+            left_out_share=float(np.mean([np.mean(~launch.clean) for launch in blocks])),
             pinned=benches[-1].pinned,
             threads_observed=max(1, *(pool.get("num_threads", 1) for pool in observed.pools), 1) if observed else 1,
             steady=bool(abs(_trend(blocks)) < STEADY),

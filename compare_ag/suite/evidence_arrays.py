@@ -12,7 +12,7 @@
 
 with m weights in the layout of `Problem.layout`. Most of these numbers can be forecast: those of a second run from the
 first, an update as w - ηg, a second visit from the first. Such arrays are recorded as differences from the forecast
-(`bit_difference`), which compress well, and nothing is lost.
+(`bit_difference`), which compress well, and nothing is lost. The file holds all arrays as two (`records.planes`).
 """
 
 from __future__ import annotations

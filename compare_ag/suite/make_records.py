@@ -160,9 +160,9 @@ def _real_or_none(value: float | None) -> Real | None:
     return None if value is None else real(value)
 
 
-def run_exit_code(backends: Iterable[BackendRecord], other_codes: Iterable[int]) -> int:
+def run_exit_code(backends: Iterable[BackendRecord], further_exit_codes: Iterable[int]) -> int:
     """The exit code of a run: the worst of its backends' and of those that no record shows, as of an interrupt."""
-    return int(ExitCode.worst([*map(exit_code, backends), *map(ExitCode, other_codes)]))
+    return int(ExitCode.worst([*map(exit_code, backends), *map(ExitCode, further_exit_codes)]))
 
 
 def exit_code(record: BackendRecord) -> ExitCode:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from compare_ag import records
 from compare_ag.records import BackendRecord, Manifest, Run, SpeedRecord
 from compare_ag.records.graphs import GraphDocument, write_graphs
+from compare_ag.records.planes import pack
 from compare_ag.records.sums import sha256
 from compare_ag.suite.anonymity import anonymous
 from compare_ag.suite.run_folder import FolderWriter
@@ -49,7 +50,7 @@ class RunFiles:
             path, digest = self._save_arrays(f"arrays/{stem}.npz", arrays)
             record = records.replace(record, arrays=path, arrays_sha256=digest)
         if evidence:
-            data = self._evidence[name] = records.array_bytes(evidence, compressed=True)
+            data = self._evidence[name] = records.array_bytes(pack(evidence), compressed=True)
             path = f"arrays/{stem}.evidence.npz"
             digest = self.writer.save(partial(records.save_file, name=path, data=data))
             record = records.replace(record, evidence=digest and path, evidence_sha256=digest)

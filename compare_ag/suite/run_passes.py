@@ -306,7 +306,7 @@ class RunPasses:
             state="partial" if interrupt is not None else "complete",
             duration_seconds=time.monotonic() - self.started,
             exit_code=run_exit_code(self.records.values(), codes),
-            other_codes=[int(code) for code in codes],
+            further_exit_codes=[int(code) for code in codes],
             warnings=[*self.manifest.warnings, *warnings],
             reference_sha256=reference_sha256,
             max_pair_difference=self.judge.max_pair_difference(self.records, self.files.arrays),

@@ -110,7 +110,7 @@ class SpeedConclusion:
             ratio=to_interval(at_least(estimate, floor)),
             verdict=decision.verdict,
             launches_needed=launches_needed(estimate, margin) if decision.verdict == "inconclusive" else None,
-            held_back=decision.held_back,
+            limited_by_noise_floor=decision.limited_by_noise_floor,
             break_even_steps=_break_even(costs[name], costs[baseline]),
             phases=self._phase_ratios(name, baseline),
         )
@@ -141,7 +141,7 @@ class SpeedConclusion:
         audits = self._costs.audits(name)
         return Observation(
             name=name,
-            preempted=cost.preempted or 0.0,
+            left_out_share=cost.left_out_share or 0.0,
             disturbed=cost.disturbed,
             cpu_per_wall=cost.cpu_per_wall or 0.0,
             pending_shares=[a.pending_ns / a.wall_ns for a in audits],

@@ -4,8 +4,9 @@ The right numbers:
     readings     numbers of a formula (`compare_ag.model`): float64 values, bounds on rounding errors, exact numbers
     objective    a problem's objective as formulas over its data
     oracle       the exact trajectory and exact single steps: in float64 where that is proven enough, else in balls
-    reference    float64 gradient descent from the problem's bits, with the magnitudes that a bound needs
+    reference    float64 gradient descent from the problem's bits, with the sizes that a bound needs
     curvature    how fast gradient descent forgets its rounding errors
+    step_errors  how far single steps of a correct run may be off, along the reference
     tolerance    how far a correct run may lie from the reference after k steps, derived
     points       how far loss, gradient and one step may be off at one point, component by component
 

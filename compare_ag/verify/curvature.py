@@ -18,13 +18,16 @@ is the sharper one as soon as the weights move slowly, because a single large lo
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array, gram, squared_lengths
 from compare_ag.verify.objective import Objective
-from compare_ag.verify.reference import Reference
+
+if TYPE_CHECKING:
+    from compare_ag.verify.reference import Reference
 
 EIGENVALUE_LIMIT = 2048
 """parameters beyond which an eigenvalue would cost more than the training: there only l2 counts"""
@@ -53,10 +56,7 @@ def anchored_curvature(problem: Problem, reference: Reference, longest: float) -
         return bound
     objective = Objective(problem)
     reading = objective.on(objective.bend_reader)
-    # 1.01: the rounding errors of the reference's own steps lengthen the path, by far less
-    # η‖g‖ of each step, whose sum is the length of the path
-    moves = 1.01 * problem.learning_rate * reference.magnitudes.gradient[:-1]
-    travelled = np.concatenate(([0.0], np.cumsum(moves)))
+    travelled = reference.path.travelled
     for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
         (bend,) = reading.at(objective.parameters(reference.weights[i, 0]))
         least = _least_eigenvalue(problem, gram(problem.X, bend))

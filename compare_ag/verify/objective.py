@@ -28,11 +28,20 @@ def step_reader(form: str, features: int, penalised: bool) -> Reader:
     """The reader of the loss, its gradient by each parameter, and each parameter after one step of gradient descent."""
     formula = logistic_formula(form, features, penalised)
     slopes = gradient(formula.objective, formula.parameters)
+    return Reader([formula.objective, *slopes, *_descend(formula, slopes)])
+
+
+@lru_cache(maxsize=64)
+def raised_reader(form: str, features: int) -> Reader:
+    """The reader of the loss and each parameter after one step, with raised logits."""
+    formula = logistic_formula(form, features, True, raised=True)
+    return Reader([formula.objective, *_descend(formula, gradient(formula.objective, formula.parameters))])
+
+
+def _descend(formula: Formula, slopes: Sequence[Expr]) -> list[Expr]:
     rate = data("rate")
-    after = [
-        apply("descend", parameter, rate, slope) for parameter, slope in zip(formula.parameters, slopes, strict=True)
-    ]
-    return Reader([formula.objective, *slopes, *after])
+    pairs = zip(formula.parameters, slopes, strict=True)
+    return [apply("descend", parameter, rate, slope) for parameter, slope in pairs]
 
 
 @lru_cache(maxsize=64)
@@ -167,10 +176,10 @@ class Objective:
         return data | self.parameters(theta), examples
 
     def data(self, rows: Array | None = None) -> tuple[dict[str, Array], int]:
-        """The data of a batch, and n."""
+        """The data of a batch, and n; of a batch for each point, for rows (P, n)."""
         problem = self.problem
         X, y = (problem.X, problem.y) if rows is None else (problem.X[rows], problem.y[rows])
-        return {"X": X, "y": y, "l2": np.asarray(problem.l2), "rate": np.asarray(problem.learning_rate)}, len(y)
+        return {"X": X, "y": y, "l2": np.asarray(problem.l2), "rate": np.asarray(problem.learning_rate)}, y.shape[-1]
 
     def parameters(self, theta: Array) -> dict[str, Array]:
         """The parameters by name, in float64."""
@@ -221,9 +230,10 @@ class Objective:
             reader = step_reader(form, self.problem.features, penalised)
             loss, *slopes = reader.bounds(*self.at(theta, rows), arithmetic)
         count = len(self.problem.layout.names)
-        return Step(loss, self._flat(slopes[:count]), self._flat(slopes[count:]))
+        return Step(loss, self.flat(slopes[:count]), self.flat(slopes[count:]))
 
-    def _flat(self, parts: Sequence[Bounded]) -> Bounded:
+    def flat(self, parts: Sequence[Bounded]) -> Bounded:
+        """(P, m) from the numbers of each parameter."""
         layout = self.problem.layout
         return Bounded(*(layout.flat([part[i] for part in parts]) for i in range(3)))
 

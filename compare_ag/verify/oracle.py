@@ -197,8 +197,20 @@ class Oracle:
                 if unsettled:
                     step = self.objective.step(points[unsettled], rows, known)
                     for i, evaluation in zip(unsettled, _evaluations(step, lambda part: part.error), strict=True):
-                        evaluations[i] = evaluation
+                        decided = evaluation.decides(allowed[i])
+                        evaluations[i] = evaluation if decided else self._unrounded(evaluation, points[i])
         return allowed, evaluations
+
+    def _unrounded(self, evaluation: ExactEvaluation, weights: Array) -> ExactEvaluation:
+        """The evaluation with a step from ``weights`` (m,) that has no rounding error of its own."""
+        slope, rate = evaluation.gradient, float(self.problem.learning_rate)
+        if not np.isfinite(slope.high).all():
+            return evaluation
+        exact = self.update(weights, slope.high)
+        # of η times the gradient's low part, and of low itself
+        rounding = 2.0**-52 * (np.abs(exact.low) + np.abs(rate * slope.low))
+        radius = SECOND_ORDER * (rate * np.asarray(slope.radius) + rounding) + exact.radius
+        return evaluation._replace(following=Exact(exact.high, exact.low - rate * slope.low, radius))
 
     def _cells(self, rows: Array | None) -> int:
         return self.problem.features * (self.problem.examples if rows is None else len(rows))

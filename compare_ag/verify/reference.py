@@ -20,9 +20,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from compare_ag.problem import Problem, batches, recorded_steps
-from compare_ag.problem.core import Array
+from compare_ag.problem.core import Array, blocks
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import Exact, ExactTrajectory
+from compare_ag.verify.step_errors import PathRecorder, StepPath
 
 BLOCK_STEPS = 512
 """Steps of a block at most: how often `observe` is called for a small problem."""
@@ -44,16 +45,10 @@ class Magnitudes:
     """‖∇f‖₂"""
     residual: Array
     """root mean square of p - y"""
-    volume: Array
-    """mean of ℓ + 2|z|, a bound on the mean of the absolute values of the loss's terms"""
     highest_logit: Array
     """max z"""
     lowest_logit: Array
     """min z"""
-    odds_mean: Array
-    """mean of 1/(1 - p) over the examples with y = 0, counting the others as 1; probability form only, else 1"""
-    odds_rms: Array
-    """root mean square of the same"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,8 @@ class Reference:
     """at the steps 0…T, on each step's batch"""
     full_magnitudes: Magnitudes
     """at the recorded k, on all data"""
+    path: StepPath
+    """the weights at the steps 0…T, for `tolerance`"""
     exact: ExactTrajectory | None = None
     """the exact trajectory, where it was affordable: runs are then compared with it, and the fields above give sizes"""
 
@@ -113,17 +110,11 @@ def measure(
     def mean(values: Array) -> Array:
         return np.asarray(np.add.reduceat(values, starts) / sizes)
 
-    losses, residual = objective.of_logits.on({"y": labels}, len(labels)).at({"z": logits})
+    losses, residual = np.empty_like(logits), np.empty_like(logits)
+    for part in blocks(logits[:, None], BLOCK_CELLS):  # so that what is computed on the way stays in the cache
+        of_part = objective.of_logits.on({"y": labels[part]}, part.stop - part.start)
+        losses[part], residual[part] = of_part.at({"z": logits[part]})
     loss = mean(losses)
-    scratch = np.abs(logits)
-    size = mean(scratch)  # of |z|
-    # (rms r)²
-    square = mean(np.multiply(residual, residual, out=scratch))
-    odds_mean, odds_square = np.ones_like(loss), np.ones_like(loss)
-    if problem.loss == "probability":
-        # 1/(1 - p) = 1 + exp z where y = 0
-        odds = np.where(labels > 0, 1.0, 1.0 + np.exp(logits))
-        odds_mean, odds_square = mean(odds), mean(np.multiply(odds, odds, out=scratch))
     penalty = 0.0
     if problem.l2:  # θ² may overflow: inf · 0 is NaN
         penalty = 0.5 * float(problem.l2) * np.square(problem.layout.only("w", theta)).sum(axis=1)
@@ -132,12 +123,9 @@ def measure(
         examples=sizes,
         weights=np.sqrt(np.einsum("ij,ij->i", theta, theta)),
         gradient=np.sqrt(np.einsum("ij,ij->i", gradient, gradient)),
-        residual=np.sqrt(square),
-        volume=loss + 2.0 * size,  # V = mean(ℓ + 2|z|)
+        residual=np.sqrt(mean(np.multiply(residual, residual, out=residual))),
         highest_logit=np.maximum.reduceat(logits, starts),
         lowest_logit=np.minimum.reduceat(logits, starts),
-        odds_mean=odds_mean,
-        odds_rms=np.sqrt(odds_square),
     )
 
 
@@ -173,22 +161,28 @@ class _Replay:
         self.whole = self.objective.on(self.objective.slopes) if problem.batch_size is None else None
         self.recorded = np.array(recorded_steps(problem.steps), dtype=np.int64)
         self.pairs = np.empty((len(self.recorded), 2, m))
+        self.path = PathRecorder(problem.steps, m)
 
     def run(self, observe: Callable[[int], None] | None) -> Reference:
         problem, steps = self.problem, self.problem.steps
         self.theta[0] = problem.initial
         order = batches(problem)
         parts: list[Magnitudes] = []
+        rows_of: list[Array | None] = [None] if self.whole else []
         for first in range(0, steps + 1, self.rows):
             count = min(self.rows, steps + 1 - first)
-            parts.append(self._block([next(order) for _ in range(count)]))
+            rows = [next(order) for _ in range(count)]
+            parts.append(self._block(rows))
             self._keep(first, count)
+            self.path.keep(first, self.theta[:count])
+            rows_of += [] if self.whole else rows
             final = self.theta[count - 1].copy()
             self.theta[0] = self.theta[count]
             if observe is not None:
                 observe(min(first + count, steps))
         magnitudes = join(parts)
         full = self._full(magnitudes)
+        rate, batch = float(problem.learning_rate), np.arange(steps + 1) % len(rows_of)
         return Reference(
             losses=magnitudes.loss,
             recorded_steps=self.recorded,
@@ -197,6 +191,7 @@ class _Replay:
             final_weights=final,
             magnitudes=magnitudes,
             full_magnitudes=full,
+            path=self.path.finish(rate * magnitudes.gradient, batch, rows_of),
         )
 
     def _block(self, rows_of: list[Array]) -> Magnitudes:

@@ -32,7 +32,8 @@ from compare_ag.problem.core import Array
 from compare_ag.verify.objective import Objective
 from compare_ag.verify.oracle import AFFORDABLE_SECONDS, Exact, Oracle, trajectory_seconds
 from compare_ag.verify.reference import BLOCK_CELLS, BLOCK_STEPS, Magnitudes, join, measure
-from compare_ag.verify.tolerance import ErrorBounds, Geometry
+from compare_ag.verify.step_errors import Geometry, PathRecorder, StepPath
+from compare_ag.verify.tolerance import ErrorBounds
 from compare_ag.verify.verdict import worst_coordinate
 
 BlockStatus: TypeAlias = Literal["right", "wrong", "not judged"]
@@ -241,9 +242,9 @@ class BlockJudge:
             starts = plan.starts[first : first + size]
             chosen = np.flatnonzero((plan.start >= first) & (plan.start < first + len(starts)))
             group = replace(plan, starts=starts, updates=plan.updates[chosen], start=plan.start[chosen] - first)
-            along = _Descent(self, group).run(expected, chosen)
+            along, path = _Descent(self, group).run(expected, chosen)
             after = group.updates
-            bounds = ErrorBounds(self.problem, self.geometry, along, np.zeros(len(along.weights)), m * updates)
+            bounds = ErrorBounds(self.problem, self.geometry, along, path, np.zeros(len(along.weights)), m * updates)
             weights, loss = bounds.against_reference()
             expected.weights_tolerance[chosen] = weights[after]
             expected.loss_tolerance[chosen] = loss[after - 1]
@@ -283,6 +284,7 @@ class _Descent:
 
     def __init__(self, judge: BlockJudge, plan: _Plan) -> None:
         self.objective, self.readings, self.labels = judge.objective, judge.readings, judge.labels
+        self.batches = judge.batches
         self.rate = float(judge.problem.learning_rate)
         self.plan = plan
         self.steps = int(plan.updates.max())
@@ -295,12 +297,15 @@ class _Descent:
         self.logits, self.label = np.empty(self.rows * cells), np.empty(self.rows * cells)
         self.theta, self.gradient = np.empty((self.rows + 1, count, m)), np.empty((self.rows, count, m))
         self.theta[0] = plan.starts
+        self.path = PathRecorder(self.steps, m)
+        """of the first start, with its distance from all others"""
 
-    def run(self, expected: _Expected, chosen: Array) -> Magnitudes:
+    def run(self, expected: _Expected, chosen: Array) -> tuple[Magnitudes, StepPath]:
         """Fill in the weights and losses of the pairs, rows ``chosen`` of ``expected``.
 
         Returns sizes at the points 0…S that are at least as large as those of every start that gets there
-        (``lowest_logit``: at most as large). At S, where no loss is evaluated, only the size of the weights counts.
+        (``lowest_logit``: at most as large), and their path. At S, where no loss is evaluated, only the size of the
+        weights counts.
         """
         updates, start = self.plan.updates, self.plan.start
         parts: list[Magnitudes] = []
@@ -316,13 +321,22 @@ class _Descent:
             expected.last_update[chosen[ending]] = self.rate * sizes.gradient[before_last]
             expected.loss[chosen[ending]] = sizes.loss[before_last]
             largest = _dominating(sizes, count)
+            self._keep(first, count + (first + count == self.steps), active)
             # starts whose claims ended before this step ended at these weights, on which their bound depends
             largest.weights[0] = np.maximum(largest.weights[0], before)
             before = float(np.max(_norms(self.theta[count, :active])))
             self.theta[0, :active] = self.theta[count, :active]
             parts.append(largest)
         parts.append(replace(_last(parts[-1]), weights=np.array([before])))
-        return join(parts)
+        along, batch = join(parts), np.arange(self.steps + 1) % len(self.batches)
+        return along, self.path.finish(self.rate * along.gradient, batch, self.batches)
+
+    def _keep(self, first: int, count: int, active: int) -> None:
+        """Record the path of so many steps, and how far from it the other ``active`` starts are."""
+        theta = self.theta[:count, :active]
+        self.path.keep(first, theta[:, 0])
+        for i, starts in enumerate(theta):
+            self.path.spread[first + i] = _norms(starts - starts[0]).max()
 
     def _advance(self, first: int, count: int, active: int) -> Magnitudes:
         """Make so many steps of the ``active`` first starts; the sizes before each, (count * active,)."""

@@ -171,7 +171,7 @@ def test_a_disturbed_side_is_never_slower_or_faster(judged, make_run, factor, tu
     found = compare_runs(*sides)
     speed = changed(found, "mine").speed
     assert (speed.verdict, speed.ratio) == ("not decided", None)
-    share = 100 * noisy["mine"].cost.preempted
+    share = 100 * noisy["mine"].cost.left_out_share
     assert speed.note == f"mine was disturbed in B ({share:.0f} % of blocks disturbed)"
     assert (found.exit_code, found.regressions, found.yardstick) == (0, [], "numpy")
     assert verdicts(found)["torch"] == "equivalent"

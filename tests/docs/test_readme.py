@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED_PAGES = ("autograd-by-comparison", "continuous-integration", "python", "setting-up", "sweeps")
 """whose blocks `test_pages` runs, for what they print stands on the page"""
-INCLUDED = ("author-guide", "changelog", "overview")
+INCLUDED = ("author-guide", "changelog", "gallery", "overview")
 """which hold other files: the author guide has tests of its own"""
 
 

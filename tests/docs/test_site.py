@@ -49,6 +49,7 @@ def test_readme_and_author_guide_are_included_not_copied(site):
         ("changelog", "CHANGELOG.md", "0.2.0"),
         ("contributing", "CONTRIBUTING.md", "Set up"),
         ("security", "SECURITY.md", "Supported versions"),
+        ("gallery", "reports/gallery/README.md", "A plugin that fails"),
     ):
         assert (DOCS / f"{name}.md").read_text().splitlines()[0] == "```{include} ../" + source
         assert sentence in page(site, name)
@@ -60,6 +61,16 @@ def test_the_readmes_links_lead_through_the_site(site):
     assert 'href="author-guide.html"' in overview
     assert 'href="autograd-by-comparison.html"' in overview
     assert re.search(r'<img [^>]*src="_images/[^"]*\.svg"', overview)
+
+
+@sphinx
+def test_the_gallery_shows_its_pictures_and_leads_to_the_whole_pages(site):
+    gallery = page(site, "gallery")
+    for picture in (ROOT / "reports" / "gallery").glob("report-*.png"):
+        assert re.search(rf'<img alt="[^"]+" src="_images/{picture.name}"', gallery)
+        assert (site / "_images" / picture.name).is_file()
+    assert len(re.findall(r'href="_downloads/[^"]+/report\.html"', gallery)) == 3
+    assert 'href="gallery.html"' in page(site, "index")
 
 
 @sphinx

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from compare_ag.records import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "reports" / "gallery"
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "gallery.py"))
+PICTURES = {picture.file: picture for picture in SCRIPT["PICTURES"]}
+DRAWN = [name for name, picture in PICTURES.items() if picture.draw is not None]
+AGAIN = "after a change to a report: python scripts/gallery.py --render"
 
 
 @pytest.mark.parametrize("name", SCRIPT["RUNS"])
 @pytest.mark.parametrize("file", SCRIPT["FORMS"])
 def test_a_report_is_rendered_again_byte_for_byte(name, file):
     made = SCRIPT["FORMS"][file](load_run(GALLERY / name))
-    assert made == (GALLERY / name / file).read_bytes(), (
-        "after a change to a report: python scripts/gallery.py --render"
-    )
+    assert made == (GALLERY / name / file).read_bytes(), AGAIN
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_picture_is_drawn_again_byte_for_byte(name):
+    picture = PICTURES[name]
+    assert picture.draw(GALLERY / picture.source) == (GALLERY / name).read_bytes(), AGAIN
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES.keys() - set(DRAWN)))
+def test_a_screenshot_shows_the_page_as_it_is(name):
+    with Image.open(GALLERY / name) as image:
+        assert image.width == 1060
+        shown = image.text[SCRIPT["SHOWN"]]
+    assert shown == SCRIPT["digest"](GALLERY / PICTURES[name].source), f"{AGAIN}, where there is a Chromium"
+
+
+def test_a_picture_loads_nothing():
+    for name in DRAWN:
+        text = (GALLERY / name).read_text(encoding="utf-8")
+        assert not re.search(r"url\(['\"]?(?!#)|@import|<script|<image", text), name
 
 
 def test_the_runs_show_what_they_are_for():
@@ -41,14 +64,24 @@ def test_the_runs_show_what_they_are_for():
 def test_the_gallery_stays_small():
     sizes = {path: path.stat().st_size for path in GALLERY.rglob("*") if path.is_file()}
     assert sum(sizes.values()) < 8_000_000
-    assert sizes[GALLERY / SCRIPT["SHOT"]] < 300_000
+    assert {name for name in PICTURES if sizes[GALLERY / name] >= 200_000} == set()
 
 
 def test_the_readmes_show_every_run():
     for readme in (ROOT / "README.md", GALLERY / "README.md"):
         text = readme.read_text(encoding="utf-8")
-        assert SCRIPT["SHOT"] in text
+        assert "report-seed.png" in text
         for name, options in SCRIPT["RUNS"].items():
             assert f"{name}/report.html" in text
             if readme.parent == GALLERY:
                 assert f"compare-ag run {' '.join(options)}" in text
+
+
+def test_the_gallerys_page_shows_every_picture_with_words_and_its_source():
+    text = (GALLERY / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
+    assert [name for _, name in shown] == list(PICTURES)
+    assert all(len(words) > 20 for words, _ in shown)
+    assert f"compare-ag trace {' '.join(SCRIPT['TRACE'])}" in text
+    for picture in PICTURES.values():
+        assert f"]({picture.source})" in text

@@ -16,7 +16,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from compare_ag import records
-from compare_ag.report.figures import FIGURES, MOST_POINTS, _peaks, figures
+from compare_ag.report.figures import FIGURES, figures
 from compare_ag.report.kept import digits_kept
 from compare_ag.report.markdown import run_markdown
 from compare_ag.report.spreadsheet import tables
@@ -217,15 +217,6 @@ def test_a_figure_is_drawn_for_whatever_there_is(kind, stems, request):
     assert [name.removesuffix(".png") for name in made] == stems
     if kind == "imported":
         assert figures(request.getfixturevalue(kind), "png") == made
-
-
-def test_thinning_hides_no_peak():
-    values = np.ones(50_000)
-    values[31_337] = 9
-    at, most = _peaks(values)
-    assert len(at) == MOST_POINTS
-    assert at[np.argmax(most)] == 31_337
-    assert most.max() == 9
 
 
 def test_backends_that_agree_to_the_last_bit_are_still_drawn(make_run):

@@ -83,8 +83,8 @@ def test_the_row_says_how_a_step_is_timed_and_what_was_judged(noisy):
         ({"timed_by": "blocks", "steps_per_block": 20}, 0, "blocks of 20 steps"),
         ({"timed_by": "steps", "steps_per_block": 1}, 0, "single steps"),
         ({"steps_per_block": 0}, 0, "n/a"),
-        ({"preempted": None}, 1, "n/a"),
-        ({"preempted": 0.634}, 1, "63%"),
+        ({"left_out_share": None}, 1, "n/a"),
+        ({"left_out_share": 0.634}, 1, "63%"),
         ({"blocks_exact": 0, "blocks_not_judged": 0}, 2, "48 judged"),
         ({"blocks_judged": 0, "blocks_exact": 0}, 2, "0 judged; 6 not judged"),
         ({"blocks_judged": 0, "blocks_exact": 0, "blocks_not_judged": 0}, 2, "n/a"),
@@ -100,7 +100,7 @@ def test_every_cell_says_what_is_known(noisy, changes, cell, shown):
 def test_a_backend_without_rank_has_a_word_in_place_of_its_ratio_and_says_what_to_do(noisy):
     text = printed(sections(noisy))
     table = part(text, "Speed: a whole step")
-    share = f"{100 * noisy['torch'].cost.preempted:.0f} %"
+    share = f"{100 * noisy['torch'].cost.left_out_share:.0f} %"
     assert "disturbed" in row(table, "torch")
     assert "unranked" in row(table, "cheat")
     assert "1.9" in row(table, "mine") or "2.0" in row(table, "mine")

@@ -10,7 +10,7 @@ from compare_ag.speed.stability import Observation, Surroundings, notes
 GENERATOR = np.random.default_rng(1)
 CALM = Observation(
     name="mine",
-    preempted=0.02,
+    left_out_share=0.02,
     disturbed=False,
     cpu_per_wall=1.0,
     pending_shares=[0.0] * 30,
@@ -39,10 +39,10 @@ def test_a_calm_measurement_has_no_warning():
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("preempted", {"preempted": 0.3}),
+        ("preempted", {"left_out_share": 0.3}),
         ("waiting", {"cpu_per_wall": 0.8}),
         ("threads", {"cpu_per_wall": 1.9}),
-        ("disturbed", {"disturbed": True, "preempted": 0.7}),
+        ("disturbed", {"disturbed": True, "left_out_share": 0.7}),
         ("lazy", {"pending_shares": list(GENERATOR.normal(0.4, 0.02, 30))}),
         ("not-steady", {"steady": False}),
         ("closure", {"closure": 1.05}),

@@ -33,7 +33,7 @@ def test_no_verdict_is_stronger_than_the_noise_floor(mean):
     found = LogInterval(mean, 0.01, 10)
     free, held = decide(found, floor=0.005), decide(found, floor=0.2)
     assert free.verdict != "inconclusive"
-    assert not free.held_back
+    assert not free.limited_by_noise_floor
     assert held == ("inconclusive", True)
 
 

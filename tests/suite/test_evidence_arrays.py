@@ -11,7 +11,6 @@ import pytest
 from compare_ag.host.session import Evaluation, Recording
 from compare_ag.problem import problem_by_name, recorded_steps
 from compare_ag.records import RecordError
-from compare_ag.records.files import array_bytes
 from compare_ag.suite.evidence_arrays import evidence_arrays, read_training
 from compare_ag.suite.judge import Judge
 from compare_ag.suite.training import Training
@@ -135,9 +134,10 @@ def test_points_of_another_seed_are_refused(judge):
         read_training(judge.problem, trajectory(training), evidence, judge.probes(1))
 
 
-def test_the_evidence_of_wide_data_is_smaller_than_twice_the_recorded_weights(tmp_path):
+@pytest.mark.parametrize(("data", "steps"), [("n=60,d=1000", 100), ("n=100,d=8", 300)])
+def test_the_evidence_is_smaller_than_twice_the_recorded_weights(tmp_path, data, steps):
     import compare_ag
 
-    run = compare_ag.run(["numpy"], "synthetic:n=60,d=1000", steps=100, timing=False, output=tmp_path / "run")
-    recorded = array_bytes({name: run.arrays("numpy")[name] for name in ("w", "b")})
-    assert (run.path / run["numpy"].evidence).stat().st_size < 2 * len(recorded)
+    run = compare_ag.run(["numpy"], f"synthetic:{data}", steps=steps, timing=False, output=tmp_path / "run")
+    recorded = sum(run.arrays("numpy")[name].nbytes for name in ("w", "b"))
+    assert (run.path / run["numpy"].evidence).stat().st_size < 2 * recorded

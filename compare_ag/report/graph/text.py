@@ -1,4 +1,4 @@
-"""The graphs of several backends in a terminal: trees from the loss down, side by side where there is room."""
+"""The graphs of several backends in a terminal: the drawing of `layout` in letters, and the names of the quantities."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from rich.table import Table
 from rich.text import Text
 
 from compare_ag.records.graphs import BackendGraph, GraphDocument, GraphNode, Numbers
-from compare_ag.report.graph.rows import heading, label, number, recorded_graphs, rows, shape, times, vector, wrap_words
+from compare_ag.report.graph.layout import GraphColumn, lay_out
+from compare_ag.report.graph.rows import heading, label, number, recorded_graphs, rows, shape, vector
 from compare_ag.report.grid import Grid
 from compare_ag.text import printable
 
 COLUMN = 40
-"""columns below which a tree is hard to read"""
+"""characters below which a graph is hard to read"""
 WIDEST = 60
 GAP = 2
+MOST_LANES = 12
+"""beside a column; longer edges beyond it share the last lane"""
 STATUS = {"ok": "green", "disagree": "bold red", "undecidable": "yellow", "not-offered": "dim"}
+STYLES = {"number": "", "slope": "magenta", "alarm": "bold red"}
+"""of the lines of a box, by kind"""
+LEFT, RIGHT, UP, DOWN = 1, 2, 4, 8
+STROKES = " ───│╯╰┴│╮╭┬│┤├┼"
+"""the character that leads into the directions of a sum of these four"""
 
 
 def graph_text(document: GraphDocument) -> RenderableType:
@@ -25,15 +33,15 @@ def graph_text(document: GraphDocument) -> RenderableType:
     graphs = recorded_graphs(document)
     parts: list[RenderableType] = [Text(heading(document), style="bold"), *_messages(document), Text()]
     if graphs:
-        parts += [_Trees(document, graphs), Text(), _names(document, graphs), Text(), Text(_LEGEND, style="dim")]
+        parts += [_Columns(document, graphs), Text(), _names(document, graphs), Text(), Text(_LEGEND, style="dim")]
     return Group(*parts)
 
 
 _LEGEND = (
-    "Read downwards: a node is made of the next one below it on its line and of those that branch off. = is the value "
-    "that forward computed, ∂ the gradient of the loss with respect to it, as it arrived in backward. The name behind "
-    "the shape is the quantity whose exact numbers these are, within a computed rounding tolerance; ? is a node that "
-    "carries none. ↑ and ↓ stand for nodes shown above and below."
+    "Read downwards: a line leads from each node to the nodes that are made of it, the loss is at the bottom. = is the "
+    "value that forward computed, ∂ the gradient of the loss with respect to it, as it arrived in backward. The name "
+    "behind the shape is the quantity whose exact numbers these are, within a computed rounding tolerance; ? is a node "
+    "that carries none."
 )
 
 
@@ -47,8 +55,8 @@ def _messages(document: GraphDocument) -> Iterator[Text]:
         yield Text(document.note, style="yellow")
 
 
-class _Trees:
-    """The trees in as many columns as fit."""
+class _Columns:
+    """The graphs side by side, as many as fit, on common rows."""
 
     def __init__(self, document: GraphDocument, graphs: list[BackendGraph]) -> None:
         self._document, self._graphs = document, graphs
@@ -59,73 +67,65 @@ class _Trees:
         for first in range(0, len(self._graphs), columns):
             if first:
                 yield Text()
+            drawing = lay_out(
+                self._document, self._graphs[first : first + columns], lambda lanes: max(10, width - _gutter(lanes) - 2)
+            )
             table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
-            row = self._graphs[first : first + columns]
-            for _ in row:
+            for _ in drawing.columns:
                 table.add_column(width=width, no_wrap=True, overflow="ellipsis")
-            table.add_row(*(Group(*_tree(self._document, graph, width)) for graph in row))
+            table.add_row(*(Group(*self._lines(column, drawing.height, width)) for column in drawing.columns))
             yield table
 
+    def _lines(self, column: GraphColumn, height: int, width: int) -> Iterator[Text]:
+        """The lines of one column: its edges, and on them the boxes."""
+        yield Text(printable(column.graph.backend), style="bold underline")
+        gutter = _gutter(column.lanes)
+        edges = _edges(column, height, gutter)
+        lines = [Text(line, style="dim") for line in edges]
+        for box in column.boxes:
+            lines[box.top] = Text.assemble((edges[box.top][:gutter], "dim"), "● ")
+            lines[box.top].append_text(self._name(box.node, width - gutter - 2))
+            for line, (text, kind) in enumerate(box.details, box.top + 1):
+                lines[line] = Text.assemble((edges[line], "dim"), (text, STYLES[kind]))
+        yield from lines
 
-def _tree(document: GraphDocument, graph: BackendGraph, width: int) -> Iterator[Text]:
-    """A tree from the loss down, drawn as git draws history: the largest branch continues its line.
+    def _name(self, node: GraphNode, width: int) -> Text:
+        """Operation, shape, quantity."""
+        size = shape(node.value if node.value is not None else node.gradient)
+        symbol = "?" if node.quantity is None else self._document.quantities[node.quantity].symbol
+        room = max(8, width - len(size) - len(symbol) - 3)
+        return Text.assemble((label(node.operation, room), "bold"), f" {size}  ", (symbol, "cyan"))
 
-    A library's tree indents every step, and a loss is a long chain: after twelve steps no room is left on the line. A
-    node that several nodes use is shown once, on the longest path to it where one of them leads to another.
-    """
-    yield Text(printable(graph.backend), style="bold underline")
-    sizes, behind = _sizes(graph)
-    seen: set[int] = set()
-    waiting = [(next(i for i, node in enumerate(graph.nodes) if node.role == "loss"), "", "")]
-    while waiting:  # depth first, without recursion: a plugin's graph may be deeper than Python's stack
-        i, head, indent = waiting.pop()  # ~i: i is shown further down
-        if i in seen or i < 0:
-            node = graph.nodes[i if i >= 0 else ~i]
-            yield Text.assemble((head, "dim"), "↑ " if i >= 0 else "↓ ", *_name(document, node, width - len(head) - 2))
+
+def _gutter(lanes: int) -> int:
+    """Characters left of the boxes."""
+    return min(lanes, MOST_LANES) + bool(lanes)
+
+
+def _edges(column: GraphColumn, height: int, gutter: int) -> list[str]:
+    """The edges of one column as lines of `gutter` + 2 characters."""
+    cells = [[0] * (gutter + 2) for _ in range(height)]
+
+    def go_down(place: int, first: int, last: int) -> None:
+        for line in range(first, last + 1):
+            cells[line][place] |= UP | DOWN
+
+    for start, end, lane in column.edges:
+        if lane is None:
+            go_down(gutter, start.top + 1, end.top - 1)
             continue
-        seen.add(i)
-        node = graph.nodes[i]
-        yield Text.assemble((head, "dim"), "● ", *_name(document, node, width - len(head) - 2))
-        below = sorted(node.inputs, key=lambda j: (sizes[j], j))
-        line = "│ " if below else "  "
-        for text, style in _details(node, width - len(indent) - 2):
-            yield Text.assemble((indent + line, "dim"), (text, style))
-        if below:
-            waiting.append((below[-1], indent, indent))
-            later = behind[below[-1]]
-            waiting += [
-                (~j if later >> j & 1 and j not in seen else j, indent + "├─", indent + "│ ")
-                for j in reversed(below[:-1])
-            ]
-
-
-def _sizes(graph: BackendGraph) -> tuple[list[int], list[int]]:
-    """(sizes, nodes) of what each node depends on, itself included: a count, and a number whose bits are the nodes."""
-    behind: list[int] = []
-    for i, node in enumerate(graph.nodes):  # inputs stand before the nodes that use them
-        reachable = 1 << i
-        for j in node.inputs:
-            reachable |= behind[j]
-        behind.append(reachable)
-    return [nodes.bit_count() for nodes in behind], behind
-
-
-def _name(document: GraphDocument, node: GraphNode, width: int) -> list[tuple[str, str]]:
-    """Operation, shape, quantity."""
-    size = shape(node.value if node.value is not None else node.gradient)
-    symbol = "?" if node.quantity is None else document.quantities[node.quantity].symbol
-    room = max(8, width - len(size) - len(symbol) - 3)
-    return [(label(node.operation, room), "bold"), (f" {size}  ", ""), (symbol, "cyan")]
-
-
-def _details(node: GraphNode, width: int) -> Iterator[tuple[str, str]]:
-    for mark, numbers, style in (("= ", node.value, ""), ("∂ ", node.gradient, "magenta")):
-        if numbers is not None:
-            for n, line in enumerate(wrap_words(vector(numbers), max(10, width - 2)) or ["(empty)"]):
-                yield (mark if not n else "  ") + line, style
-    for what, ratio in (("value", node.value_ratio), ("gradient", node.gradient_ratio)):
-        if ratio is not None and not float(ratio) <= 1.0:
-            yield f"✗ {what} off: {times(ratio)}", "bold red"
+        place = gutter - 2 - min(lane, MOST_LANES - 1)
+        first, last = sorted((start.bottom, end.top))
+        cells[first][place] |= RIGHT | DOWN
+        go_down(place, first + 1, last - 1)
+        cells[last][place] |= RIGHT | UP
+        for between in range(place + 1, gutter):
+            cells[first][between] |= LEFT | RIGHT
+            cells[last][between] |= LEFT | RIGHT
+        if start.details:
+            go_down(gutter, start.top + 1, start.bottom - 1)
+            cells[start.bottom][gutter] |= UP | LEFT
+    return ["".join(STROKES[cell] for cell in line) for line in cells]
 
 
 def _words(numbers: Numbers) -> str:

@@ -1,6 +1,6 @@
 """One HTML page per run: the complete report in one file, which loads nothing, opens anywhere and can be sent.
 
-    charts     the arrays as series for plotly: `courses`, `costs`; `packing` thins and encodes them
+    plotly     the run's charts as specs for the page's script; `packing` encodes their arrays
     downloads  the raw data, for the page's own buttons
     markup     the template's environment, which cleans and escapes every text
     write      the page into the run directory

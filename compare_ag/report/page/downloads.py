@@ -21,9 +21,10 @@ import numpy as np
 
 from compare_ag.records import Run
 from compare_ag.report.escape import cell
-from compare_ag.report.page.packing import MOST_POINTS, Packer, thin_places
-from compare_ag.report.page.series import Chart
+from compare_ag.report.page.packing import Packer
+from compare_ag.report.page.plotly import Spec
 from compare_ag.report.spreadsheet import summary
+from compare_ag.report.thinning import thin_places
 from compare_ag.text import everywhere, without_paths
 
 CSV = "text/csv;charset=utf-8"
@@ -31,7 +32,7 @@ FURTHER = {"steps": "block_steps", "step ns": "block_time_ns", "counts": "block_
 """column -> array that a block has since schema 1.7"""
 
 
-def downloads(run: Run, packer: Packer, charts: dict[str, Chart]) -> list[dict[str, Any]]:
+def downloads(run: Run, packer: Packer, charts: dict[str, Spec]) -> list[dict[str, Any]]:
     """The content of each button: file name, type, label, and a text or the recipe of a table."""
     made: list[dict[str, Any]] = [
         {"name": "results.csv", "type": CSV, "says": "a row for each backend, all digits", "text": summary(run)},
@@ -93,7 +94,7 @@ def _blocks(run: Run, name: str, packer: Packer, further: list[str]) -> dict[str
         or any(column.shape != wall.shape for column in columns)
     ):
         return None
-    at = thin_places(wall.ravel().astype(np.float64), MOST_POINTS)
+    at = thin_places(wall.ravel().astype(np.float64))
     places = np.unravel_index(at, wall.shape)
     return {
         "fixed": _cell(name),

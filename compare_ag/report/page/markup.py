@@ -19,11 +19,12 @@ from markupsafe import Markup
 import compare_ag
 from compare_ag.records import Run
 from compare_ag.report import cells, facts, tables
+from compare_ag.report.charts import charts
 from compare_ag.report.escape import clean
 from compare_ag.report.glossary import GLOSSARY, entry_id, entry_of
-from compare_ag.report.page.charts import charts
 from compare_ag.report.page.downloads import downloads
 from compare_ag.report.page.packing import Packer
+from compare_ag.report.page.plotly import specs
 from compare_ag.report.summary import answer_sentences
 from compare_ag.text import everywhere
 
@@ -44,7 +45,7 @@ SECTIONS = {
 def render(run: Run) -> str:
     """The page of a run as one HTML text. Raises `RecordError` where arrays are damaged."""
     packer = Packer()
-    drawn = charts(run, packer)
+    drawn = specs(charts(run), packer)
     offered = downloads(run, packer, drawn)
     graph = _graph(run)
     has = {

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from compare_ag.records.sweeps import Analysis, BackendRow, CellRecord, SweepCell, format_count
-from compare_ag.report.page.packing import Packer
-from compare_ag.report.page.series import Chart, axis_of
+from compare_ag.records.sweeps import Analysis, BackendRow, CellRecord, format_count
+from compare_ag.report.chart import Axis, Chart, ChartSeries
 from compare_ag.report.sweep.tables import Panel
 from compare_ag.report.units import seconds, size
 
 HEIGHT = 420
-Line = list[tuple[SweepCell, BackendRow]]
+TITLES = {"n": "examples n", "d": "features d"}
+TIME = Axis("time per step", "log", "s", toggle=True)
 
 
-def charts(panels: Sequence[Panel], analysis: Analysis, packer: Packer, looks: dict[str, int]) -> dict[str, Chart]:
-    """Every chart that has at least two sizes to draw, by its id. looks: each backend's number, for its colour."""
-    made: list[Chart] = []
-    for number, panel in enumerate(panels):
-        for axis, fixed in lines_of(panel):
-            made += _chart(f"cost-{number}", panel, axis, fixed, analysis, packer, looks)
-        for axis, fixed in lines_of(panel)[-1:]:
-            made += _memory(f"memory-{number}", panel, axis, fixed, packer, looks)
-    made += _threads(panels, packer, looks)
-    return {f"chart-{place}": {**chart, "id": f"chart-{place}"} for place, chart in enumerate(made)}
+def charts(panels: Sequence[Panel], analysis: Analysis, looks: dict[str, int]) -> list[Chart]:
+    """Every chart that has at least two sizes to draw. looks: each backend's number, for its colour."""
+    made = [*_of_sizes(panels, analysis, looks), *_of_threads(panels, looks)]
+    return [replace(chart, id=f"chart-{place}") for place, chart in enumerate(chart for chart in made if chart.series)]
+
+
+def _of_sizes(panels: Sequence[Panel], analysis: Analysis, looks: dict[str, int]) -> Iterator[Chart]:
+    for panel in panels:
+        lines = lines_of(panel)
+        for axis, fixed in lines:
+            yield _cost(panel, axis, fixed, analysis, looks)
+        for axis, fixed in lines[-1:]:
+            yield _memory(panel, axis, fixed, looks)
 
 
 def lines_of(panel: Panel) -> list[tuple[str, int]]:
@@ -43,114 +46,28 @@ def _along(panel: Panel, axis: str, fixed: int) -> list[CellRecord]:
     return sorted(own, key=lambda record: getattr(record.cell, axis))
 
 
-def _values(
-    cells: Sequence[CellRecord], name: str, value: Callable[[BackendRow], float | None]
-) -> list[tuple[CellRecord, BackendRow, float]]:
-    """One backend's values along a line, where it has them."""
-    return [
-        (record, row, number)
+def _line(
+    cells: Sequence[CellRecord], axis: str, name: str, look: int, value: Callable[[BackendRow], float | None]
+) -> ChartSeries | None:
+    """One backend's values along a line, with the intervals of its times; None where fewer than two are known."""
+    known = [
+        (float(getattr(record.cell, axis)), row, number)
         for record in cells
         for row in record.rows
         if row.name == name and (number := value(row)) is not None and number > 0
     ]
+    if len(known) < 2:
+        return None
+    x, y = np.array([size for size, _, _ in known]), np.array([float(number) for *_, number in known])
+    if value is not _time:
+        return ChartSeries(name, look, "line", x, y)
+    ends = [(math.nan, math.nan) if row.step is None else (row.step.low, row.step.high) for _, row, _ in known]
+    low, high = np.array(ends, dtype=np.float64).T  # None becomes NaN
+    return ChartSeries(name, look, "line", x, y, low, high)
 
 
-def _chart(
-    kind: str,
-    panel: Panel,
-    axis: str,
-    fixed: int,
-    analysis: Analysis,
-    packer: Packer,
-    looks: dict[str, int],
-) -> Iterator[Chart]:
-    cells = _along(panel, axis, fixed)
-    series: list[dict[str, Any]] = []
-    words = []
-    for name in panel.backends:
-        known = _values(cells, name, lambda row: None if row.step is None else row.step.value)
-        if len(known) < 2:
-            continue
-        x = packer.add([float(getattr(record.cell, axis)) for record, _, _ in known])
-        steps = [row.step for _, row, _ in known if row.step is not None]
-        low, high = (
-            [end if end is not None else math.nan for end in ends]
-            for ends in zip(*((s.low, s.high) for s in steps), strict=True)
-        )
-        series.append(
-            {
-                "name": name,
-                "legend": False,
-                "look": "band",
-                "draw": "band",
-                "x": {"array": x},
-                "low": {"array": packer.add(np.array(low))},
-                "high": {"array": packer.add(np.array(high))},
-            }
-        )
-        y = packer.add([value for *_, value in known])
-        series.append({"name": name, "look": looks[name], "draw": "line", "x": {"array": x}, "y": {"array": y}})
-        words.append(f"{name} from {seconds(known[0][2])} to {seconds(known[-1][2])}")
-    if not series:
-        return
-    limit = [
-        (float(getattr(limit, axis)), limit.seconds)
-        for limit in analysis.limits
-        if (limit.machine, limit.dtype, limit.threads) == (panel.machine.id, panel.dtype, panel.threads)
-        and fixed == (limit.d if axis == "n" else limit.n)
-    ]
-    if len(limit) > 1:
-        x, y = (packer.add(list(values)) for values in zip(*sorted(limit), strict=True))
-        series.append(
-            {"name": "machine's limit", "look": "bound", "draw": "line", "x": {"array": x}, "y": {"array": y}}
-        )
-    other = "d" if axis == "n" else "n"
-    yield {
-        "kind": kind,
-        "title": f"Time per step at {other} = {fixed:,}: {panel.title}",
-        "alt": f"Time per step against {axis}, a line for each backend. {'; '.join(words)}.",
-        "x": axis_of("examples n" if axis == "n" else "features d", "log"),
-        "y": axis_of("time per step", "log", "s", toggle=True),
-        "series": series,
-        "height": HEIGHT,
-        "zoom": True,
-        "notes": [
-            "Grey: the 95 % interval over launches. Cells in which a backend is wrong or disturbed have no point."
-        ],
-    }
-
-
-def _memory(kind: str, panel: Panel, axis: str, fixed: int, packer: Packer, looks: dict[str, int]) -> Iterator[Chart]:
-    cells = _along(panel, axis, fixed)
-    series: list[dict[str, Any]] = []
-    words = []
-    for name in panel.backends:
-        for what, value in (("peak", _peak), ("tape", _tape)):
-            known = _values(cells, name, value)
-            if len(known) < 2:
-                continue
-            x = packer.add([float(getattr(record.cell, axis)) for record, _, _ in known])
-            y = packer.add([float(number) for *_, number in known])
-            series.append(
-                {"name": f"{name}: {what}", "look": looks[name], "draw": "line", "x": {"array": x}, "y": {"array": y}}
-            )
-            words.append(f"{name}'s {what} from {size(known[0][2])} to {size(known[-1][2])}")
-    if not series:
-        return
-    other = "d" if axis == "n" else "n"
-    yield {
-        "kind": kind,
-        "title": f"Memory at {other} = {fixed:,}: {panel.title}",
-        "alt": f"Memory against {axis}, two lines for each backend. {'; '.join(words)}.",
-        "x": axis_of("examples n" if axis == "n" else "features d", "log"),
-        "y": axis_of("bytes", "log", "B", toggle=True),
-        "series": series,
-        "height": HEIGHT,
-        "zoom": True,
-        "notes": [
-            "Peak: the largest resident set of the worker, framework included. Tape: between forward and backward."
-        ],
-    }
+def _time(row: BackendRow) -> float | None:
+    return None if row.step is None else row.step.value
 
 
 def _peak(row: BackendRow) -> float | None:
@@ -161,7 +78,63 @@ def _tape(row: BackendRow) -> float | None:
     return row.tape_bytes
 
 
-def _threads(panels: Sequence[Panel], packer: Packer, looks: dict[str, int]) -> Iterator[Chart]:
+def _ends(series: Sequence[ChartSeries], shown: Callable[[float], str]) -> str:
+    """Each series' first and last value in words."""
+    return "; ".join(f"{line.name} from {shown(line.y[0])} to {shown(line.y[-1])}" for line in series)
+
+
+def _lines(cells: Sequence[CellRecord], axis: str, names: Sequence[str], looks: dict[str, int]) -> list[ChartSeries]:
+    """The time per step of each backend along a line."""
+    lines = (_line(cells, axis, name, looks[name], _time) for name in names)
+    return [line for line in lines if line is not None]
+
+
+def _cost(panel: Panel, axis: str, fixed: int, analysis: Analysis, looks: dict[str, int]) -> Chart:
+    series = _lines(_along(panel, axis, fixed), axis, panel.backends, looks)
+    limit = [
+        (float(getattr(limit, axis)), limit.seconds)
+        for limit in analysis.limits
+        if (limit.machine, limit.dtype, limit.threads) == (panel.machine.id, panel.dtype, panel.threads)
+        and fixed == (limit.d if axis == "n" else limit.n)
+    ]
+    alt = f"Time per step against {axis}, a line for each backend. {_ends(series, seconds)}."
+    if series and len(limit) > 1:
+        x, y = np.array(sorted(limit)).T
+        series.append(ChartSeries("machine's limit", "bound", "line", x, y))
+    return Chart(
+        id="",
+        title=f"Time per step at {'d' if axis == 'n' else 'n'} = {fixed:,}: {panel.title}",
+        alt=alt,
+        x=Axis(TITLES[axis], "log"),
+        y=TIME,
+        series=series,
+        height=HEIGHT,
+        notes=["Grey: the 95 % interval over launches. Cells in which a backend is wrong or disturbed have no point."],
+    )
+
+
+def _memory(panel: Panel, axis: str, fixed: int, looks: dict[str, int]) -> Chart:
+    cells = _along(panel, axis, fixed)
+    lines = [
+        (_line(cells, axis, name, looks[name], value), f"{name}: {what}", f"{name}'s {what}")
+        for name in panel.backends
+        for what, value in (("peak", _peak), ("tape", _tape))
+    ]
+    known = [(line, name, words) for line, name, words in lines if line is not None]
+    return Chart(
+        id="",
+        title=f"Memory at {'d' if axis == 'n' else 'n'} = {fixed:,}: {panel.title}",
+        alt=f"Memory against {axis}, two lines for each backend. "
+        f"{_ends([replace(line, name=words) for line, _, words in known], size)}.",
+        x=Axis(TITLES[axis], "log"),
+        y=Axis("bytes", "log", "B", toggle=True),
+        series=[replace(line, name=name) for line, name, _ in known],
+        height=HEIGHT,
+        notes=["Peak: the largest resident set of the worker, framework included. Tape: between forward and backward."],
+    )
+
+
+def _of_threads(panels: Sequence[Panel], looks: dict[str, int]) -> Iterator[Chart]:
     """Time against threads at the largest size that was measured with several."""
     families: dict[tuple[str, str, str], list[Panel]] = {}
     for panel in panels:
@@ -172,23 +145,16 @@ def _threads(panels: Sequence[Panel], packer: Packer, looks: dict[str, int]) -> 
             continue
         n, d = max(sizes, key=lambda pair: (pair[0] * pair[1], pair))
         cells = sorted((panel.cells[n, d] for panel in family), key=lambda record: record.cell.threads)
-        series: list[dict[str, Any]] = []
-        for name in family[0].backends:
-            known = _values(cells, name, lambda row: None if row.step is None else row.step.value)
-            if len(known) > 1:
-                x = packer.add([float(record.cell.threads) for record, _, _ in known])
-                y = packer.add([value for *_, value in known])
-                series.append({"name": name, "look": looks[name], "draw": "line", "x": {"array": x}, "y": {"array": y}})
-        if series:
-            asked = ", ".join(format_count(record.cell.threads, "thread") for record in cells)
-            yield {
-                "kind": "threads",
-                "title": f"Time per step against threads at n = {n:,}, d = {d:,}: {family[0].dtype}, {family[0].loss}",
-                "alt": f"Time per step with {asked}, a line for each backend.",
-                "x": axis_of("threads that a backend may use"),
-                "y": axis_of("time per step", "log", "s", toggle=True),
-                "series": series,
-                "height": HEIGHT,
-                "zoom": True,
-                "notes": ["The table of all cells has the threads that were seen at work."],
-            }
+        asked = ", ".join(format_count(record.cell.threads, "thread") for record in cells)
+        yield Chart(
+            id="",
+            title=f"Time per step against threads at n = {n:,}, d = {d:,}: {family[0].dtype}, {family[0].loss}",
+            alt=f"Time per step with {asked}, a line for each backend.",
+            x=Axis("threads that a backend may use"),
+            y=TIME,
+            series=_lines(cells, "threads", family[0].backends, looks),
+            height=HEIGHT,
+            notes=[
+                "Grey: the 95 % interval over launches. The table of all cells has the threads that were seen at work."
+            ],
+        )

@@ -17,6 +17,7 @@ from compare_ag.report.escape import clean
 from compare_ag.report.page import markup
 from compare_ag.report.page.downloads import CSV
 from compare_ag.report.page.packing import Packer
+from compare_ag.report.page.plotly import specs
 from compare_ag.report.sweep import tables
 from compare_ag.report.sweep.charts import charts
 from compare_ag.report.sweep.rows import csv_text, json_lines
@@ -44,7 +45,7 @@ def render_sweep(records: Sequence[CellRecord], analysis: Analysis) -> str:
     names = list(dict.fromkeys(name for record in records for name in record.cell.backends))
     looks = {name: place for place, name in enumerate(names)}
     panels = tables.panels(records)
-    drawn = charts(panels, analysis, packer, looks)
+    drawn = specs(charts(panels, analysis, looks), packer)
     offered = downloads(records, analysis)
     failures = tables.failures(records)
     parts = [_machine_part(machine, records, analysis, looks) for machine in tables.machines(records)]

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from compare_ag import records
-from compare_ag.report import tables
+from compare_ag.report import cost_charts, tables, thinning
 from compare_ag.report.glossary import entry_id
 from compare_ag.report.kept import digits_kept
-from compare_ag.report.page import costs, keep_report, packing, render, write_report
+from compare_ag.report.page import keep_report, packing, render, write_report
 from compare_ag.verify.samples import Test
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
@@ -176,9 +176,9 @@ def test_digits_kept_stand_in_a_table_and_say_what_they_are_digits_of(page, vari
 def test_an_accuracy_against_a_reference_that_is_not_exact_says_so(varied):
     bounded = "a float64 trajectory whose own error is bounded"
     run = records.Run(varied.path, records.replace(varied.manifest, reference=bounded), varied.records)
-    (chart,) = costs.accuracy_chart(run, packing.Packer())
-    assert f"The reference is {bounded}." in chart["notes"]
-    assert "exact" not in " ".join([*chart["notes"], chart["alt"], chart["y"]["title"]])
+    chart = cost_charts.accuracy(run)
+    assert f"The reference is {bounded}." in chart.notes
+    assert "exact" not in " ".join([*chart.notes, chart.alt, chart.y.title])
 
 
 def test_a_run_from_pytest_benchmark_claims_nothing_that_did_not_happen(imported):
@@ -324,7 +324,7 @@ def test_a_course_is_thinned_with_both_ends_and_its_extremes_and_says_so(page, v
     series = {one["name"]: one for one in page.data("data")["charts"]["losses"]["series"]}
     losses = varied.arrays("wrong")["losses"]
     at, values = unpacked(page, series["wrong"]["x"]), unpacked(page, series["wrong"]["y"])
-    assert len(at) <= packing.MOST_POINTS < len(losses)
+    assert len(at) <= thinning.MOST_POINTS < len(losses)
     assert (at[0], at[-1]) == (0, len(losses) - 1)
     np.testing.assert_array_equal(values, losses[at])
     assert {int(losses.argmin()), int(losses.argmax())} <= set(at.tolist())
@@ -336,26 +336,6 @@ def test_a_short_course_is_whole_and_has_no_note(small):
     series = page.data("data")["charts"]["losses"]["series"]
     assert [len(unpacked(page, one["x"])) for one in series] == [21] * len(series)
     assert "Thinned" not in page.text
-
-
-@pytest.mark.parametrize("n", [1, 2, 1999, 2000, 2001, 2003, 4000, 10_002])
-def test_thinning_keeps_order_ends_and_every_peak(n):
-    values = np.random.default_rng(n).normal(size=n)
-    values[n // 3], values[n // 2] = 100, -100
-    at = packing.thin_places(values)
-    assert len(at) <= packing.MOST_POINTS
-    assert (np.diff(at) > 0).all()
-    assert {0, n - 1, n // 2} <= set(at.tolist())
-    assert n < 3 or n // 3 in at
-    if n > 2000:
-        assert at[:100].tolist() == list(range(100))
-
-
-def test_thinning_shows_where_a_course_stops_being_finite():
-    values = np.arange(10_000.0)
-    values[4321:] = np.nan
-    assert 4321 in packing.thin_places(values)
-    assert len(packing.thin_places(np.full(10_000, np.nan))) <= packing.MOST_POINTS
 
 
 @pytest.mark.parametrize(
