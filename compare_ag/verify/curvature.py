@@ -18,16 +18,12 @@ is the sharper one as soon as the weights move slowly, because a single large lo
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compare_ag.problem import Problem
 from compare_ag.problem.core import Array, gram, squared_lengths
 from compare_ag.verify.objective import Objective
-
-if TYPE_CHECKING:
-    from compare_ag.verify.reference import Reference
 
 EIGENVALUE_LIMIT = 2048
 """parameters beyond which an eigenvalue would cost more than the training: there only l2 counts"""
@@ -44,24 +40,25 @@ def uniform_curvature(problem: Problem) -> float:
     return kappa
 
 
-def anchored_curvature(problem: Problem, reference: Reference, longest: float) -> Array:
+def anchored_curvature(problem: Problem, steps: Array, weights: Array, travelled: Array, longest: float) -> Array:
     """A lower bound (T+1,) of λmin(H) at the reference's weights of every step, R = ``longest``; 0 for mini-batches.
+
+    steps: those (S,) of the reference whose weights (S, m) are known. travelled: Σ η‖g‖ up to each step (T+1,).
 
     Computes an eigenvalue for each anchor, and takes no longer than the training: 2nm² operations each against 4nmT.
     Arithmetic limits the former, memory the latter, so that the former run four times as fast.
     """
-    bound = np.zeros_like(reference.losses)
-    count = min(len(reference.recorded_steps), 8 * problem.steps // problem.layout.size + 1)
+    bound = np.zeros_like(travelled)
+    count = min(len(steps), 8 * problem.steps // problem.layout.size + 1)
     if problem.batch_size is not None or not count or not _worth_solving(problem):
         return bound
     objective = Objective(problem)
     reading = objective.on(objective.bend_reader)
-    travelled = reference.path.travelled
-    for i in np.unique(np.linspace(0, len(reference.recorded_steps) - 1, count).round().astype(int)):
-        (bend,) = reading.at(objective.parameters(reference.weights[i, 0]))
+    for i in np.unique(np.linspace(0, len(steps) - 1, count).round().astype(int)):
+        (bend,) = reading.at(objective.parameters(weights[i]))
         least = _least_eigenvalue(problem, gram(problem.X, bend))
         # ‖θ - θ'‖ ≤ distance, and λmin(H(θ)) ≥ exp(-R‖θ - θ'‖) λmin(H(θ'))
-        distance = np.abs(travelled - travelled[reference.recorded_steps[i]])
+        distance = np.abs(travelled - travelled[steps[i]])
         np.fmax(bound, least * np.exp(-longest * distance), out=bound)
     return 0.99 * bound
 

@@ -85,7 +85,13 @@ def tolerance(problem: Problem, reference: Reference) -> Tolerance:
     exact, recorded = reference.exact, reference.recorded_steps
     with np.errstate(all="ignore"):
         geometry, along = Geometry.of(problem), reference.magnitudes
-        anchored = anchored_curvature(problem, reference, geometry.longest)
+        anchored = anchored_curvature(
+            problem,
+            reference.recorded_steps,
+            reference.weights[:, 0],
+            reference.path.travelled,
+            geometry.longest,
+        )
         bounds = ErrorBounds(problem, geometry, along, reference.path, anchored, geometry.parameters * len(anchored))
         if exact is None:
             weights, loss = bounds.against_reference()

@@ -149,7 +149,9 @@ def test_curvature_bounds_are_below_the_curvature(bench, index):
     design = np.hstack([problem.X, np.ones((problem.examples, 1))])
     penalty = np.diag([problem.l2] * problem.features + [0.0])
     longest = float(np.linalg.norm(design, axis=1).max())
-    anchored, kappa = anchored_curvature(problem, reference, longest), uniform_curvature(problem)
+    at, travelled = reference.recorded_steps, reference.path.travelled
+    anchored = anchored_curvature(problem, at, reference.weights[:, 0], travelled, longest)
+    kappa = uniform_curvature(problem)
     for i, k in enumerate(reference.recorded_steps):
         z = design @ reference.weights[i, 0]
         slope = np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))) ** 2
