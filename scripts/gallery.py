@@ -1,6 +1,7 @@
 """Make the gallery: reference runs from fixed commands, each with its records and its reports, and pictures of them.
 
     python scripts/gallery.py            run everything again (about 3 minutes), then render
+    python scripts/gallery.py --sweep    measure the sweep again (about 25 minutes on two quiet CPUs), then render
     python scripts/gallery.py --render   render again from the records that are there, as after a change to a report
 
 A test renders every file of `FORMS` and every SVG of `PICTURES` from the records and compares bytes. A screenshot names
@@ -35,6 +36,8 @@ from compare_ag.records.graphs import GraphDocument, TraceDocument
 from compare_ag.report.graph.page import graph_file
 from compare_ag.report.graph.trace import slow_motion
 from compare_ag.report.page import render
+from compare_ag.sweep.ledger import Ledger
+from compare_ag.sweep.tables import keep_tables
 from compare_ag.text import without_paths
 
 GALLERY = Path(__file__).resolve().parents[1] / "reports" / "gallery"
@@ -55,6 +58,12 @@ FORMS: dict[str, Callable[[Run], bytes]] = {
     "report.html": lambda run: render(run).encode(),
 }
 """file in each run's folder -> how it is made from the records"""
+
+SWEEP = [
+    "--backends", "numpy,autograd,torch,jax,jax-jit,numba", "--n", "4,200,1e4,1e5", "--d", "2,20,100",
+    "--dtype", "float32,float64", "--timing-budget", "40",
+]  # fmt: skip
+"""what follows `compare-ag sweep`; of each cell the gallery has the record, and not the run"""
 
 TRACE = ["--step", "500", "--backends", "torch,autograd,numpy"]
 """what follows `compare-ag trace`; its JSON is kept in trace.json"""
@@ -89,7 +98,7 @@ PICTURES = (
     Picture("report-seed.png", "seed/report.html", until="#figure-losses"),
     Picture("report-breast-cancer.png", "breast-cancer/report.html", until="#figure-losses"),
     Picture("report-failing-plugin.png", "failing-plugin/report.html", until="#figure-losses"),
-    # A sweep has its place here, as Picture("report-sweep.png", "sweep/report.html", until="…").
+    Picture("report-sweep.png", "sweep/report.html", until="#figure-chart-0"),
     Picture("graph-seed.svg", "seed/graph.json", draw_graph),
     Picture("trace-seed.svg", "trace.json", draw_trace),
 )
@@ -151,6 +160,29 @@ def make_runs(wanted: list[str]) -> None:
             keep_logs_of(load_run(folder))
 
 
+def make_sweep() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "sweep"
+        command = [sys.executable, "-m", "compare_ag", "sweep", "--quiet", *SWEEP, "-o", str(folder)]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            sys.exit(f"sweep: exit code {done.returncode}")
+        keep_sweep(folder)
+
+
+def keep_sweep(folder: Path) -> None:
+    """Copy a sweep without the runs of its cells: their records are what page and tables are made of."""
+    kept = GALLERY / "sweep"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder / "limits", kept / "limits")
+    shutil.copy(folder / "sweep.json", kept)
+    for record in sorted((folder / "cells").glob("*/cell.json")):
+        place = kept / "cells" / record.parent.name
+        place.mkdir(parents=True)
+        shutil.copy(record, place)
+        seal(place)
+
+
 def make_trace() -> None:
     command = [sys.executable, "-m", "compare_ag", "trace", *TRACE, "--json"]
     done = subprocess.run(command, capture_output=True, check=False)
@@ -180,6 +212,8 @@ def render_all() -> None:
             print(f"wrote {manifest.parent.name}/{file}")
         if run.manifest.schema.minor >= WITH_SUMS:
             seal(manifest.parent)
+    keep_tables(Ledger.open(GALLERY / "sweep"))
+    print("wrote sweep/report.html and its tables")
 
 
 def draw_all() -> None:
@@ -237,9 +271,12 @@ def digest(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--render", action="store_true", help="only render again, from the records that are there")
+    parser.add_argument("--sweep", action="store_true", help="measure the sweep again, nothing else")
     parser.add_argument("--only", choices=sorted(RUNS), help="run again this one alone")
     arguments = parser.parse_args()
-    if not arguments.render:
+    if arguments.sweep:
+        make_sweep()
+    elif not arguments.render:
         make_runs([arguments.only] if arguments.only else list(RUNS))
         if not arguments.only:
             make_trace()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from compare_ag.records import load_run
+from compare_ag.sweep.ledger import Ledger, check_cell
+from compare_ag.sweep.tables import FILES, keep_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "reports" / "gallery"
@@ -24,6 +27,23 @@ AGAIN = "after a change to a report: python scripts/gallery.py --render"
 def test_a_report_is_rendered_again_byte_for_byte(name, file):
     made = SCRIPT["FORMS"][file](load_run(GALLERY / name))
     assert made == (GALLERY / name / file).read_bytes(), AGAIN
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_tables_and_the_page_of_the_sweep_are_made_again_byte_for_byte(tmp_path, file):
+    folder = shutil.copytree(GALLERY / "sweep", tmp_path / "sweep")
+    keep_tables(Ledger.open(folder))
+    assert (folder / file).read_bytes() == (GALLERY / "sweep" / file).read_bytes(), AGAIN
+
+
+def test_the_sweep_is_the_one_that_its_command_measures():
+    grid = Ledger.open(GALLERY / "sweep").grid
+    records = list(Ledger.open(GALLERY / "sweep").records())
+    assert {record.cell for record in records} == set(grid.cells())
+    text = (GALLERY / "README.md").read_text(encoding="utf-8")
+    assert f"compare-ag sweep {' '.join(SCRIPT['SWEEP'])}" in text
+    assert all(row.status == "ok" for record in records for row in record.rows)
+    assert all(check_cell(place) for place in sorted((GALLERY / "sweep" / "cells").iterdir()))
 
 
 @pytest.mark.parametrize("name", DRAWN)
