@@ -105,7 +105,7 @@ PICTURES = (
 """in the order of reports/gallery/README.md"""
 SHOWN = "page-sha256"
 """the entry of a screenshot's metadata that names the page it shows"""
-COLOURS = 128
+COLOURS = 256
 """of a screenshot's palette: text and lines stay sharp, and the file small"""
 
 FALLS = '''

@@ -195,6 +195,8 @@ class ErrorBounds:
             # E = e + ê
             distance = e + own
             if not distance <= most:
+                if not self._stays_finite(k, most):  # the better reason of the two
+                    self._end(k, most)
                 return
             if distance >= expected:
                 expected = self._expect(distance, most)
@@ -229,10 +231,13 @@ class ErrorBounds:
         """Step k is the first of which nothing is known: it saturates where the stable form's bounds are finite."""
         self.evaluation[k:] = np.inf
         self.overflowing_from = k
-        if self.form != STABLE:
-            steps, radius = np.array([k]), self.apart[self.group[[k]]] + expected
-            if np.isfinite(self.reader.along(self.path, steps, radius, self.tested, STABLE)).all():
-                self.saturated_from, self.overflowing_from = k, None
+        if self.form != STABLE and self._stays_finite(k, expected):
+            self.saturated_from, self.overflowing_from = k, None
+
+    def _stays_finite(self, k: int, distance: float) -> bool:
+        """Whether no number of the stable form leaves the tested format at step k, for an E up to ``distance``."""
+        steps, radius = np.array([k]), self.apart[self.group[[k]]] + distance
+        return bool(np.isfinite(self.reader.along(self.path, steps, radius, self.tested, STABLE)).all())
 
 
 def _uninformative_from(geometry: Geometry, weights: Array, norms: Array, ends: int | None) -> int | None:

@@ -69,7 +69,7 @@ def test_the_gallery_shows_its_pictures_and_leads_to_the_whole_pages(site):
     for picture in (ROOT / "reports" / "gallery").glob("report-*.png"):
         assert re.search(rf'<img alt="[^"]+" src="_images/{picture.name}"', gallery)
         assert (site / "_images" / picture.name).is_file()
-    assert len(re.findall(r'href="_downloads/[^"]+/report\.html"', gallery)) == 3
+    assert len(re.findall(r'href="_downloads/[^"]+/report\.html"', gallery)) == 4  # three runs and a sweep
     assert 'href="gallery.html"' in page(site, "index")
 
 
