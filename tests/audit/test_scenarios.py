@@ -42,6 +42,7 @@ def holds(run):
     return level.word == "holds"
 
 
+@pytest.mark.thorough
 def test_times_as_this_machine_gave_them(tmp_path, brief):
     run = compare_ag.run(["numpy", "autograd"], PROBLEM, steps=20, timing=brief, output=tmp_path / "run")
     assert run["numpy"].cost is not None
@@ -67,6 +68,7 @@ def test_a_backend_that_writes_into_the_data(beside_numpy, good_plugin):
     assert holds(run)
 
 
+@pytest.mark.thorough
 def test_a_backend_that_is_wrong_where_it_is_timed(beside_numpy, good_plugin, change):
     source = FROM_THE_CLOCK + good_plugin.replace(
         "        rate = gradient", "        if from_the_clock():\n            return weights\n        rate = gradient"
@@ -81,6 +83,7 @@ def test_a_backend_that_is_wrong_where_it_is_timed(beside_numpy, good_plugin, ch
     assert found == {("records/mine.json", "status")}
 
 
+@pytest.mark.thorough
 def test_a_backend_that_fails_in_a_later_launch(beside_numpy, good_plugin, brief, tmp_path):
     counter = tmp_path / "launches"
     source = good_plugin.replace(
@@ -94,6 +97,7 @@ def test_a_backend_that_fails_in_a_later_launch(beside_numpy, good_plugin, brief
     assert holds(run)
 
 
+@pytest.mark.thorough
 def test_all_wrong_in_the_same_way(install_plugin, good_plugin, tmp_path):
     for name in ("one", "other"):
         install_plugin(name, good_plugin.replace("losses.mean()", "(losses.mean() * z.dtype.type(1.5))"))
@@ -102,6 +106,7 @@ def test_all_wrong_in_the_same_way(install_plugin, good_plugin, tmp_path):
     assert holds(run)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run(tmp_path, brief):
     class Impatient(Observer):
         def timed(self, record):

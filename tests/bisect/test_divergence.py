@@ -79,6 +79,7 @@ def test_bisect_names_step_and_phase_of_every_mutant_and_its_script_reproduces(n
         assert f"compare_ag.{module}" not in text
 
 
+@pytest.mark.thorough
 def test_a_fault_in_few_of_the_calls_is_said_to_look_random_and_repeated(numpy_offer, tmp_path):
     rare = replace(LARGEST["rare"], size=0.005)  # of 2,300 calls that are looked at none is wrong in 1 of 100,000 runs
     offers = {"right": numpy_offer, "wrong": numpy_offer}
@@ -104,6 +105,7 @@ def test_a_fault_with_two_threads_is_reproduced_with_two_threads(install_plugin,
     assert "threads=2" in script.path.read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     one_of_each_kind(
@@ -133,6 +135,7 @@ def test_two_right_backends_agree_and_the_first_different_bit_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("changes", [{"batch_size": 9}, {"dtype": "float32"}, {"loss": "probability"}])
 def test_a_stateful_fault_in_the_middle_is_found_at_its_step(changes, numpy_offer, tmp_path):
@@ -200,6 +203,7 @@ def test_the_commands_on_a_wrong_plugin(install_plugin, good_plugin, tmp_path):
     assert json.loads(as_json.stdout)["guilty"] == [{"backend": "mine", "part": "gradient"}]
 
 
+@pytest.mark.thorough
 def test_a_backend_that_crashes_is_a_fault_with_its_reason(install_plugin, good_plugin, tmp_path):
     install_plugin("mine", good_plugin.replace("w, batch, residual = tape", "raise ValueError('not yet')"))
     options = ("--problem", "synthetic:n=20,d=2", "--steps", "10")
@@ -211,6 +215,7 @@ def test_a_backend_that_crashes_is_a_fault_with_its_reason(install_plugin, good_
     assert "ValueError: not yet" in done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

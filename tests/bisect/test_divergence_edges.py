@@ -35,6 +35,7 @@ def problem(**changes):
     return problem_by_name("synthetic:n=20,d=2", **({"steps": 30, "learning_rate": 0.1} | changes))
 
 
+@pytest.mark.thorough
 @pytest.mark.few("gradient-stale", "rate-scaled", "dtype-wrong")
 @pytest.mark.parametrize(
     "name",
@@ -55,6 +56,7 @@ def test_a_script_says_not_reproduced_once_the_mistake_is_taken_out(name, tmp_pa
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "not reproduced"), done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("raised", "step"),
     [
@@ -92,6 +94,7 @@ def test_a_fused_step_that_is_wrong_at_the_host_s_points_alone_is_found(install_
     assert found.reproducers["mine"].reproduces
 
 
+@pytest.mark.thorough
 def test_a_late_fault_of_small_batches_fits_into_a_script(install_plugin, good_plugin, tmp_path):
     late = COUNTED + "loss = loss + (self.calls > 3) * z.dtype.type(1)\n        return np.asarray(loss"
     install_plugin("mine", good_plugin.replace("return np.asarray(loss", late))
@@ -124,6 +127,7 @@ def test_the_same_nan_in_both_is_no_difference(install_plugin, good_plugin):
 # --- transplant
 
 
+@pytest.mark.thorough
 def test_a_crash_in_backward_is_not_blamed_on_the_loss(install_plugin, good_plugin):
     install_plugin("mine", good_plugin.replace("w, batch, residual = tape", "raise ValueError('not yet')"))
     found = transplant(select(["numpy", "mine"]), problem(), steps=2)
@@ -131,6 +135,7 @@ def test_a_crash_in_backward_is_not_blamed_on_the_loss(install_plugin, good_plug
     assert "none without it" in found.message
 
 
+@pytest.mark.thorough
 def test_where_every_combination_is_wrong_nothing_is_claimed(install_plugin, good_plugin):
     for name, divisor in (("mine", "(n + 1)"), ("yours", "(n + 2)")):
         install_plugin(name, good_plugin.replace("residual.sum() / n", f"residual.sum() / {divisor}"))
@@ -139,6 +144,7 @@ def test_where_every_combination_is_wrong_nothing_is_claimed(install_plugin, goo
     assert found.message.startswith("every combination is wrong")
 
 
+@pytest.mark.thorough
 def test_the_first_fault_of_a_combination_is_the_earliest_step(install_plugin, good_plugin):
     install_plugin("mine", good_plugin.replace("residual.sum() / n", "residual.sum() / (n + 1)"))
     found = transplant(select(["numpy", "mine"]), problem(), steps=3)
@@ -147,6 +153,7 @@ def test_the_first_fault_of_a_combination_is_the_earliest_step(install_plugin, g
     assert all("at step 0" in one.message for one in wrong)
 
 
+@pytest.mark.thorough
 def test_what_all_parts_share_is_named():
     specimen = specimens("start-wrong")[0]
     offers = dict.fromkeys(("right", "wrong"), select(["numpy"])["numpy"])
@@ -172,6 +179,7 @@ OWN_STEPS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.few(2)
 @pytest.mark.parametrize("result", OWN_STEPS)
 def test_an_own_step_is_judged_beside_the_parts(result, install_plugin, good_plugin):

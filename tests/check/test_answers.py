@@ -37,6 +37,7 @@ def test_a_plugin_without_answers_is_not_asked(install_plugin, good_plugin):
     assert verdict(install_plugin, good_plugin, "") == ("skipped", "it answers no questions")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

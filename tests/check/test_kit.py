@@ -98,6 +98,7 @@ CONDITIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.few("softplus with a threshold", "a clip at 1e-15", "a product with X, not its transpose", "two threads")
 @pytest.mark.parametrize("mistake", CONDITIONS)
 def test_a_mistake_that_acts_under_a_condition_is_seen_by_the_rung_for_it(mistake, install_plugin, good_plugin):
@@ -174,6 +175,7 @@ def command(*arguments, cwd=None):
     )
 
 
+@pytest.mark.thorough
 def test_the_command_says_what_is_next_and_repeats_just_it(install_plugin, good_plugin, tmp_path):
     install_plugin("broken", good_plugin.replace("v - rate * g", "v + rate * g"))
     done = command("broken", cwd=tmp_path)
@@ -196,6 +198,7 @@ def test_a_crash_is_exit_code_3(install_plugin, good_plugin):
     assert "crashed: ValueError: not yet" in done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -228,6 +231,7 @@ def pytest_in(folder, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_the_decorator_runs_every_check_and_expected_failures_are_strict(install_plugin, good_plugin, tmp_path):
     install_plugin("broken", good_plugin.replace("v - rate * g", "v + rate * g"))
     expected = dict.fromkeys(("update", "step", "l2"), "ascends, on purpose")

@@ -54,6 +54,7 @@ def test_the_option_is_repeatable_and_a_name_given_twice_is_checked_once(tmp_pat
     assert collected(done, "test_backend[numpy-") == collected(done, "test_backend[autograd-") == len(CHECKS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

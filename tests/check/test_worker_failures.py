@@ -15,6 +15,7 @@ def broken(install_plugin, good_plugin, statement):
     install_plugin("broken", good_plugin.replace(BACKWARD, statement))
 
 
+@pytest.mark.thorough
 def test_a_hang_is_bounded_shows_where_it_waits_and_ends_the_ladder(install_plugin, good_plugin):
     broken(install_plugin, good_plugin, "import time; time.sleep(1e6)")
     results = check_backend("broken", ["loads", "prepares", "gradient-at-zero", "l2", "trajectory"], seconds=5.0)

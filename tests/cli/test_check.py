@@ -106,6 +106,7 @@ def test_an_input_that_was_written_to_comes_before_the_numbers_that_follow(insta
     assert document["checks"][0]["root"] == "inputs-untouched"
 
 
+@pytest.mark.thorough
 def test_the_timeout_is_the_callers(install_plugin, good_plugin):
     install_plugin("broken", good_plugin.replace(RAISES[0], "import time; time.sleep(1e6)"))
     done = check("broken", "--timeout", "3")

@@ -87,6 +87,7 @@ def test_without_ci_nothing_is_annotated_nor_added_to_the_summary(install_plugin
     assert not (tmp_path / "summary.md").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("extra", "summary", "said"),
     [

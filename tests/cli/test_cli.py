@@ -52,6 +52,7 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "usage"),
     [
@@ -100,6 +101,7 @@ def test_list_shows_the_built_ins_and_json_is_json():
     assert rows["numpy"]["distribution"] == "compare-ag"
 
 
+@pytest.mark.thorough
 def test_probing_finds_what_metadata_cannot(install_plugin, good_plugin):
     install_plugin("sound", good_plugin)
     install_plugin("cracked", "import sys; sys.exit(7)")
@@ -147,6 +149,7 @@ def test_without_an_output_a_run_goes_below_reports(tmp_path):
     assert (path / "manifest.json").is_file()
 
 
+@pytest.mark.thorough
 def test_json_goes_to_stdout_and_text_to_stderr(tmp_path):
     done = call("run", "--backends", "numpy", *SMALL, "--no-timing", "--json", "-o", tmp_path / "run")
     document = json.loads(done.stdout)
@@ -156,6 +159,7 @@ def test_json_goes_to_stdout_and_text_to_stderr(tmp_path):
     assert json.loads(call("show", tmp_path / "run", "--json").stdout) == document
 
 
+@pytest.mark.thorough
 def test_what_is_left_out_is_said_in_one_line_with_what_adds_it(install_plugin, tmp_path):
     install_plugin("needy")
     with open(tmp_path / "site" / "cag_needy-1.0.dist-info" / "METADATA", "a") as metadata:
@@ -344,6 +348,7 @@ def test_names_that_clash_are_said_by_run_as_by_list(install_plugin, good_plugin
     assert call("run", "--data", tmp_path / "none.csv").stderr.startswith(warning)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "workers"),
     [

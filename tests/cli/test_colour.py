@@ -68,6 +68,7 @@ def in_a_terminal(folder: Path, arguments: list[str], **environment: str) -> str
     return seen.decode()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_pipe_has_colour_only_where_it_is_forced_and_never_a_line_that_is_written_over(name, folder):
     assert "\x1b" not in piped(folder, COMMANDS[name])
@@ -86,6 +87,7 @@ def test_no_color_wins_over_force_color(name, folder):
     assert not COLOUR.search(piped(folder, COMMANDS[name], FORCE_COLOR="1", NO_COLOR="1", TERM="xterm"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["list", "check", "show"])
 def test_a_terminal_has_colour_unless_it_is_refused(name, folder):
     assert COLOUR.search(in_a_terminal(folder, COMMANDS[name]))

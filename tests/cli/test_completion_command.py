@@ -55,6 +55,7 @@ def test_fish_completes_after_one_command(tmp_path):
     assert shell.stdout == "numpy\n", shell.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("shell", "rc"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
 def test_installing_twice_adds_one_line_and_a_moved_script_replaces_it(shell, rc, tmp_path):
     for _ in range(2):

@@ -185,6 +185,7 @@ def test_an_interrupt_shows_what_was_found(quiet_machine):
     assert "interrupted" in done.stderr
 
 
+@pytest.mark.thorough
 def test_this_machine_is_examined_for_real():
     findings = {one.id: one for one in examine()}
     assert findings["backend numpy"].state == "ok"

@@ -158,6 +158,7 @@ def test_check_keeps_the_checks_that_were_made(slow, tmp_path):
     assert 0 < sum(len(case) == 0 for case in cases) < 43
 
 
+@pytest.mark.thorough
 def test_bisect_judges_the_steps_that_were_recorded(slow, tmp_path):
     done = interrupted(tmp_path, ["bisect", slow, "numpy", *SMALL, "--steps", "5000"], r"slow: training [1-9]\d*/5000")
     said = re.search(r"interrupted: (\d+) steps of slow and (\d+) steps of numpy were judged", done.stdout)
@@ -165,6 +166,7 @@ def test_bisect_judges_the_steps_that_were_recorded(slow, tmp_path):
     assert 0 < int(said[1]) < 5000
 
 
+@pytest.mark.thorough
 def test_bisect_names_a_fault_that_came_before_the_interrupt(install_plugin, good_plugin, tmp_path):
     off = good_plugin.replace("        w, b = weights\n", SLOW, 1).replace("v - rate * g", "v - rate * g * 1.001")
     install_plugin("off", off)
@@ -172,6 +174,7 @@ def test_bisect_names_a_fault_that_came_before_the_interrupt(install_plugin, goo
     assert "off is wrong: step 0, update" in done.stdout
 
 
+@pytest.mark.thorough
 def test_transplant_shows_the_combinations_that_were_tried(slow, tmp_path):
     done = interrupted(
         tmp_path, ["transplant", "--backends", f"{slow},numpy", *SMALL], r"training combinations … [1-9]/8, about"
@@ -180,6 +183,7 @@ def test_transplant_shows_the_combinations_that_were_tried(slow, tmp_path):
     assert re.search(r"slow +slow +slow +right", done.stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", [["graph"], ["trace", "--step", "0"]])
 def test_graph_and_trace_show_the_backends_that_have_answered(command, install_plugin, good_plugin, tmp_path):
     hangs = "        __import__('time').sleep(300)\n        self.l2, self.loss"
@@ -189,6 +193,7 @@ def test_graph_and_trace_show_the_backends_that_have_answered(command, install_p
     assert re.search(r"hangs.*cancelled", done.stdout)
 
 
+@pytest.mark.thorough
 def test_explain_shows_the_answers_that_there_are(install_plugin, good_plugin, tmp_path):
     install_plugin("hangs", f"__import__('time').sleep(300)\n{good_plugin}")
     done = interrupted(tmp_path, ["explain", "--backends", "numpy,hangs"], r"numpy: .* … \d+/70")
@@ -198,12 +203,14 @@ def test_explain_shows_the_answers_that_there_are(install_plugin, good_plugin, t
     assert not matrix[0].split()[1].startswith("–")
 
 
+@pytest.mark.thorough
 def test_selftest_counts_the_trainings_that_were_judged(tmp_path):
     done = interrupted(tmp_path, ["selftest"], r"training .* … [1-9]\d*/\d+, about")
     assert re.search(r"Interrupted after [1-9]\d* of \d{3} trainings\. In these: ", done.stdout)
     assert "Never caught" not in done.stdout
 
 
+@pytest.mark.thorough
 def test_selftest_speed_says_what_its_launches_say_and_does_not_pass(tmp_path):
     done = interrupted(
         tmp_path, ["selftest", "speed", *SMALL, "--budget", "300"], r"[1-9]\d* launches, about \d+:\d\d left"

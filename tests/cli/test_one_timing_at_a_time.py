@@ -81,6 +81,7 @@ def wait_for(log: Path, text: str) -> str:
     raise AssertionError(f"no {text!r} in: {log.read_text()}")
 
 
+@pytest.mark.thorough
 def test_two_runs_started_together_time_one_after_the_other(tmp_path):
     logs = {name: tmp_path / f"{name}.txt" for name in "ab"}
     with (
@@ -103,6 +104,7 @@ def test_two_runs_started_together_time_one_after_the_other(tmp_path):
     assert f"waiting: process {pid} has been timing on this machine since " in logs[second].read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("killed", ["the one that times", "the one that waits"])
 def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed):
@@ -127,6 +129,7 @@ def test_of_two_runs_one_that_is_killed_costs_the_other_nothing(tmp_path, killed
     assert run["numpy"].cost is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("purpose", ["timing", "training"])
 def test_no_wait_exits_with_5_and_has_run_nothing(tmp_path, purpose):
     for command in ([*RUN, "-o", str(tmp_path / "run")], ["selfcheck", *PROBLEM, "--budget", "1"]):
@@ -175,6 +178,7 @@ def test_an_interrupt_while_it_waits_to_time_keeps_what_was_trained(tmp_path):
     assert run["numpy"].cost is None
 
 
+@pytest.mark.thorough
 def test_commands_that_only_train_wait_for_a_timing_and_share_with_a_training(tmp_path):
     trace = ["trace", "--step", "1", "--backends", "numpy", *PROBLEM]
     with holder("training"):
@@ -195,6 +199,7 @@ def test_commands_that_only_train_wait_for_a_timing_and_share_with_a_training(tm
         )
 
 
+@pytest.mark.thorough
 def test_a_run_without_a_usable_lock_says_so_once_and_goes_on(tmp_path, monkeypatch, brief):
     monkeypatch.setenv("COMPARE_AG_LOCK", str(tmp_path / "missing" / "machine.lock"))
     run = compare_ag.run(["numpy"], "synthetic:n=8,d=2", steps=5, timing=brief, output=tmp_path / "run", report=False)
@@ -204,6 +209,7 @@ def test_a_run_without_a_usable_lock_says_so_once_and_goes_on(tmp_path, monkeypa
     assert str(tmp_path) not in warning
 
 
+@pytest.mark.thorough
 def test_a_benchmark_of_pytest_waits_and_names_the_holder(tmp_path):
     (tmp_path / "test_mine.py").write_text(
         "import pytest\n\n@pytest.mark.ag_problem('synthetic:n=8,d=2')\ndef test_it(ag_benchmark):\n"
@@ -229,6 +235,7 @@ def test_a_benchmark_of_pytest_waits_and_names_the_holder(tmp_path):
     assert done.stdout.count("compare-ag: other timings on this machine were not excluded: ") == 1
 
 
+@pytest.mark.thorough
 def test_the_lock_is_free_between_the_commands_of_one_program(tmp_path, brief):
     compare_ag.run(["numpy"], "synthetic:n=8,d=2", steps=5, timing=brief, output=tmp_path / "run", report=False)
     with hold("timing", wait=False) as held:

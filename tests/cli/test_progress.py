@@ -251,6 +251,7 @@ def test_a_terminal_without_unicode_gets_one_ascii_letter_for_each():
     assert text.encode("latin-1", register()).decode("latin-1") == "#_ =-||+ µs × ~ < > é ?"
 
 
+@pytest.mark.thorough
 def test_in_a_real_terminal_ctrl_c_takes_the_display_away_and_keeps_the_run(tmp_path, install_plugin, good_plugin):
     """The display is drawn, follows a resize, and after Ctrl-C the cursor is back and the partial run is there."""
     slow = "        __import__('time').sleep(0.05)\n        w, b = weights\n"

@@ -96,6 +96,7 @@ def in_a_shell(
 RUN = ["run", "--backends", "numpy", "--problem", "synthetic:n=9,d=2", "--steps", "5", "--no-timing", "-o", "here"]
 
 
+@pytest.mark.thorough
 @pytest.mark.few(2)
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_run_works_whichever_streams_are_closed(closed, tmp_path):
@@ -138,6 +139,7 @@ def full_device():
     return "/dev/full"
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
 def test_a_report_that_cannot_be_written_is_not_saved_and_no_bug(unbuffered, full_device, tmp_path):
@@ -150,6 +152,7 @@ def test_a_report_that_cannot_be_written_is_not_saved_and_no_bug(unbuffered, ful
         assert (done.returncode, done.stderr) == (6, last.split(";")[0] + "\n"), arguments
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("unbuffered", [True, False], ids=["unbuffered", "buffered"])
 def test_messages_that_cannot_be_written_change_no_exit_code(unbuffered, full_device, tmp_path):

@@ -91,6 +91,7 @@ def test_the_grid_comes_from_a_file_and_options_win_over_it(tmp_path):
     assert call("sweep", "--grid", tmp_path / "dumped.toml", "--dump-config").stdout == dumped
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -134,6 +135,7 @@ def test_explain_says_what_is_known_and_why_a_cell_is_stale(tmp_path, swept):
     assert call("sweep", *TINY, "-o", folder, "--explain", key).stdout.splitlines()[1] == "  missing: not measured yet"
 
 
+@pytest.mark.thorough
 def test_only_some_of_the_cells_that_are_left_are_run(tmp_path):
     call("sweep", *TINY, "-o", tmp_path / "s", "--only", "failed", code=1)  # nothing has failed: nothing is measured
     assert Ledger.open(tmp_path / "s").names() == []
@@ -148,6 +150,7 @@ def test_where_every_cell_is_skipped_nothing_is_measured_and_the_exit_code_is_1(
     assert "skipped" in (tmp_path / "s" / "cells.csv").read_text()
 
 
+@pytest.mark.thorough
 def test_a_wrong_backend_has_its_reason_and_exit_code_1_also_when_nothing_is_run(tmp_path, install_plugin, good_plugin):
     install_plugin("wrong", good_plugin.replace("p - batch.y)", "p - batch.y + 1)"))
     for _ in range(2):
@@ -155,6 +158,7 @@ def test_a_wrong_backend_has_its_reason_and_exit_code_1_also_when_nothing_is_run
         assert "wrong: disagree" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_failed_cell_is_tried_again_and_what_had_a_result_is_told(tmp_path, install_plugin, good_plugin):
     crash = good_plugin.replace("        w, b = weights\n", "        raise RuntimeError('no')\n", 1)
     module = install_plugin("shaky", crash)
@@ -166,6 +170,7 @@ def test_a_failed_cell_is_tried_again_and_what_had_a_result_is_told(tmp_path, in
     assert "2 cells: 2 ok." in call("sweep", *options).stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_no_process_and_no_half_cell(tmp_path, install_plugin, good_plugin, number, code):
     install_plugin("slow", good_plugin.replace("        w, b = weights\n", SLOW, 1))
@@ -211,6 +216,7 @@ def test_a_merge_refuses_what_was_touched(tmp_path, swept):
     assert not (tmp_path / "whole").exists()
 
 
+@pytest.mark.thorough
 def test_pick_measures_once_and_knows_afterwards(tmp_path):
     question = ("pick", "--n", "6", "--d", "2", "--backends", "numpy,autograd")
     refused = call(*question, "--no-measure", code=5, cwd=tmp_path)
@@ -226,6 +232,7 @@ def test_pick_measures_once_and_knows_afterwards(tmp_path):
     assert said[2] == f"from {document['cells'][0]} in {document['sweeps'][0]}"
 
 
+@pytest.mark.thorough
 def test_pick_where_no_backend_is_correct_exits_with_1(tmp_path, install_plugin, good_plugin):
     install_plugin("wrong", good_plugin.replace("p - batch.y)", "p - batch.y + 1)"))
     done = call("pick", "--n", "6", "--d", "2", "--backends", "wrong", "--timing-budget", "0.2", code=1, cwd=tmp_path)

@@ -95,6 +95,7 @@ def test_every_option_of_the_workflow_is_one_of_the_commands():
         assert {option for option in used if option not in told} == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("residual", "code", "failures"), [("p - batch.y", 0, 0), ("1.001 * (p - batch.y)", 1, 2)])
 def test_the_step_that_checks_leaves_a_summary_and_two_tables(
     residual, code, failures, good_plugin, install_plugin, tmp_path
@@ -117,6 +118,7 @@ def test_the_step_that_checks_leaves_a_summary_and_two_tables(
         assert ("<failure " in (tmp_path / name).read_text()) == bool(failures)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("residual", "code"), [("p - batch.y", 0), ("1.001 * (p - batch.y)", 1)])
 def test_the_hook_passes_what_is_right_and_stops_what_is_wrong(residual, code, good_plugin, install_plugin, tmp_path):
     (hook,) = HOOKS["repos"][0]["hooks"]

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from compare_ag.sweep.ledger import Ledger
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
 BIN = str(Path(sys.executable).parent)
 
 
+@pytest.mark.thorough
 def test_the_slurm_array_runs_every_cell_once(tmp_path):
     (script,) = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```", PAGE, re.M | re.S)
     assert "#SBATCH --array=" in script

@@ -309,7 +309,7 @@ def make_baseline(folder: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
     parser.add_argument("--only", metavar="ID,ID", help="these rows")
-    parser.add_argument("--fast", action="store_true", help="a few rows of each kind")
+    parser.add_argument("--fast", action="store_true", help="a row of each kind")
     parser.add_argument("--repeat", type=int, metavar="N", help="the process faults N times, and N deaths of each kind")
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time (default: 2)")
     parser.add_argument("--one", metavar="ID", help=argparse.SUPPRESS)

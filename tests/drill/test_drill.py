@@ -1,4 +1,4 @@
-"""A few rows of each kind of the drill; `.ci/run` runs all of them."""
+"""A row of each kind of the drill; `.ci/run` runs all of them."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def test_a_word_that_is_spelled_wrong_is_found(tmp_path):
     assert "received" in done.stdout
 
 
+@pytest.mark.thorough
 def test_types_are_strict():
     run(sys.executable, "-m", "mypy")
 

@@ -106,6 +106,7 @@ def test_where_nobody_offers_a_graph_nothing_is_drawn_and_nobody_has_failed(inst
     assert not (tmp_path / "g.svg").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -127,6 +128,7 @@ def test_unusable_input_is_one_message(arguments, code, said, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_graph_that_hangs_is_a_row_that_names_the_option(install_plugin, good_plugin):
     install_plugin("hangs", with_graph(good_plugin, "import time; time.sleep(1e6)"))
     done = command("graph", "--backends", "hangs,numpy", "--timeout", "4")
@@ -134,6 +136,7 @@ def test_a_graph_that_hangs_is_a_row_that_names_the_option(install_plugin, good_
     assert "hangs  timeout  no result within 4 s (last seen in graph, step 0); raise --timeout" in done.stdout
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_the_command_and_its_workers(install_plugin, good_plugin, tmp_path):
     """The worker says who it is, then hangs for good."""
     said = tmp_path / "worker"
@@ -170,6 +173,7 @@ def test_a_wrong_gradient_in_the_graph_disagrees(install_plugin, good_plugin):
     assert "✗ gradient off: " in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_host_imports_no_framework():
     source = (
         "import sys\n"
@@ -250,6 +254,7 @@ def test_trace_walks_the_batch_of_its_step_and_shows_norms_of_what_is_large():
     assert "z[0]" not in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("dtype", "lr", "steps", "step", "problem"),
     [("float64", 50.0, 10, 5, "breast-cancer"), ("float32", 1e5, 3, 2, "seed")],

@@ -156,6 +156,7 @@ def test_a_bug_in_the_checks_is_no_fault_of_the_worker(launch, monkeypatch, tmp_
 # --- the deadline ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_silence_ends_at_the_deadline_and_nothing_survives_it(load, temporary):
     source = "import os, time, pathlib\npathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))\n"
     caught, process = load(source + "time.sleep(60)", deadline=4.0)
@@ -239,6 +240,7 @@ while not all(here.with_name(f"pid{i}").exists() and here.with_name(f"pid{i}").r
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no subreapers")
 @pytest.mark.parametrize("end", ["os._exit(3)", "raise ValueError", "time.sleep(60)"])
 def test_nobody_with_another_session_and_an_empty_environment_survives(end, load, tmp_path):
@@ -247,6 +249,7 @@ def test_nobody_with_another_session_and_an_empty_environment_survives(end, load
     assert [pid for pid in pids if psutil.pid_exists(pid)] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the survivors through /proc")
 def test_a_plugin_that_kills_its_parent_kills_no_host_and_leaves_nobody(load, tmp_path):
     # long enough alive for the host to have seen its children
@@ -277,6 +280,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("child", [False, True])
 def test_memory_beyond_the_limit_is_oom(child, install_plugin, launch):
     module = install_plugin("mine", HUNGRY.format(child=child))
@@ -302,6 +306,7 @@ def test_a_worker_that_nobody_waits_for_is_watched_too(install_plugin, launch):
         assert failure(hungry).status == "oom"
 
 
+@pytest.mark.thorough
 def test_memory_that_is_shared_counts_once(install_plugin, launch):
     source = (
         "import os, time\nkept = b'x' * (120 << 20)\nif os.fork():\n    time.sleep(1)\n    raise ValueError('fine')\n"

@@ -62,6 +62,7 @@ def test_every_question_that_was_promised_is_asked():
     assert set(ASKED_FOR) <= set(QUESTIONS)
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize(("name", "least"), [("torch", 24), ("autograd", 16), ("numpy", 16)])
 def test_enough_is_answered_by_running_code(name, least, found):

@@ -87,6 +87,7 @@ def test_behaviour_that_nobody_knows_is_said_to_be_that(ask):
     assert finding.cell == "unlike any known"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("second", "said"),
     [
@@ -111,6 +112,7 @@ def test_a_flood_costs_nothing(ask):
     assert len(reply.outcome.printed) < 5000
 
 
+@pytest.mark.thorough
 def test_after_some_hangs_nothing_more_is_asked(ask, monkeypatch):
     monkeypatch.setattr(module, "MOST_TIMEOUTS", 1)
     found = ask(second="__import__('time').sleep(60)", seconds=1.0)
@@ -191,6 +193,7 @@ def prompt_exit():
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("before", "ended", "cell"),
     [

@@ -77,6 +77,7 @@ def header(wheel: Path) -> Message:
     return email.message_from_string(contents(wheel)[f"{DIST_INFO}/METADATA"].decode())
 
 
+@pytest.mark.thorough
 def test_the_wheel_holds_the_packages_whole_and_nothing_else(wheel):
     shipped = {name for name in contents(wheel) if not name.startswith(f"{DIST_INFO}/")}
     sources = {
@@ -197,6 +198,7 @@ def without_frameworks(tmp_path_factory, wheel) -> Environment:
     return Environment.make(tmp_path_factory.mktemp("bare"), wheel, FRAMEWORKS)
 
 
+@pytest.mark.thorough
 def test_the_source_tree_is_out_of_sight(installed):
     where = installed.run(
         "python", "-c", "import compare_ag, compare_ag_numpy as n; print(compare_ag.__file__, n.__file__)"
@@ -229,6 +231,7 @@ def test_all_built_in_backends_are_there(installed):
     assert rows == [list(pair) for pair in status.items()]
 
 
+@pytest.mark.thorough
 def test_a_run_in_an_empty_folder_is_certified_kept_and_shown_again(installed):
     done = installed.run("compare-ag", "run", "--backends", "numpy", "--no-timing")
     kept = done.stdout.splitlines()[-1].split()[-1]
@@ -260,6 +263,7 @@ def test_the_selftest_and_the_template_work_from_the_wheel(installed):
     assert names == {"README.md", "pyproject.toml", "compare_ag_mine.py", "test_mine.py"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["torch", "autograd", "jax", "jax-jit", "numba"])
 def test_a_missing_framework_is_named_with_the_line_that_installs_it(name, without_frameworks):
     (requirement,) = PROJECT["optional-dependencies"][name.removesuffix("-jit")]
@@ -274,6 +278,7 @@ def test_a_missing_framework_is_named_with_the_line_that_installs_it(name, witho
     assert refused.stdout == ""
 
 
+@pytest.mark.thorough
 def test_nothing_has_run_when_a_framework_is_missing_and_numpy_runs_without_any(without_frameworks):
     without_frameworks.run("compare-ag", "run", "--backends", "torch", expect=2)
     assert list(without_frameworks.folder.iterdir()) == []

@@ -29,6 +29,7 @@ def ready(request):
     return prepared(request.param, Setting(60, 7, "float64", l2=0.125), problem)
 
 
+@pytest.mark.thorough
 def test_float64_is_float64(ready):
     backend, weights, batch = ready
     loss, tape = backend.forward(weights, batch)
@@ -70,6 +71,7 @@ def test_the_tape_is_what_the_pullback_holds_beyond_weights_and_batch(ready):
     assert (size > batch.X.nbytes) == (type(backend).__name__ == "JaxJitBackend")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_pool_has_as_many_threads_as_the_setting_says(threads):
     """In a process of its own: XLA makes its pool once."""

@@ -34,6 +34,7 @@ def over(name: str, x: list[float] | np.ndarray) -> np.ndarray:
     return result
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "low", "high", "units"),
     [("exp", -708, 709, 2), ("exp", -1, 1, 2), ("log", 1e-300, 1, 2), ("log", 0.999, 1, 2), ("log1p", 0, 1, 4)],
@@ -75,6 +76,7 @@ def data():
     return generator.standard_normal((3000, 30)), generator.integers(0, 2, 3000).astype("float64")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["logits", "probability"])
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("place", ["X", "w", "b"])
@@ -123,6 +125,7 @@ def test_one_pass_in_blocks_is_the_phases_one_after_the_other(data, loss, l2, mo
         assert mine == pytest.approx(theirs, rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two CPUs")
 @pytest.mark.parametrize("fused", [True, False])
 def test_two_threads_share_the_examples(data, fused):

@@ -298,6 +298,7 @@ def test_the_jax_plugin_is_certified(tmp_path):
 # --- answers ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_answers_of_the_guide_are_asked_as_shown(install_plugin):
     install_plugin("longhand", PLUGIN + ANSWERED)
     output: list[str] = []
@@ -402,6 +403,7 @@ RUNNING = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("heading", "mistakes"), [("What the handshake says", HANDSHAKE), ("What a run says", RUNNING)], ids=["loading", "running"]
 )  # fmt: skip

@@ -220,6 +220,7 @@ print((peak() - before) / data.X.nbytes)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc/self/status")
 @pytest.mark.parametrize("kind", ["csv", "npz"])
 def test_reading_takes_at_most_three_times_the_array(tmp_path, kind):

@@ -56,6 +56,7 @@ def session(tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_a_file_reads_back_as_a_run(session, tmp_path):
     status, text, kept = session(SPEED, "--ag-backends", "numpy,autograd", "--benchmark-save-data")
     assert status == 0, text
@@ -149,6 +150,7 @@ def test_an_imported_run_ranks_nobody_and_says_so(session, tmp_path):
     assert "it is not decided which is faster" in " ".join(fastest(run))
 
 
+@pytest.mark.thorough
 def test_several_problems_become_several_runs(session, tmp_path):
     other = SPEED.replace("n=50", "n=60").replace("test_speed", "test_other")
     _, text, kept = session(SPEED + other, "--ag-backends", "numpy", "-k", "step")
@@ -173,6 +175,7 @@ AT_17 = """        self.calls = getattr(self, "calls", -1) + 1
         z"""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
@@ -193,6 +196,7 @@ def test_a_backend_that_dies_or_hangs_costs_its_own_tests(statement, said, sessi
     assert list(run.records) == ["numpy"]
 
 
+@pytest.mark.thorough
 def test_a_hang_costs_its_timeout_once(session, install_plugin, good_plugin):
     install_plugin(
         "mine",

@@ -33,6 +33,7 @@ def run_suite(tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_it_passes_for_every_available_backend(run_suite):
     status, text = run_suite("-k", "seed")
     assert status == 0, text
@@ -49,6 +50,7 @@ def test_it_runs_from_the_repository_too(run_suite):
     assert "skipped" not in text
 
 
+@pytest.mark.thorough
 def test_backend_chooses_third_party_ones_among_others(run_suite, install_plugin):
     install_plugin("mine")
     install_plugin("other")
@@ -100,6 +102,7 @@ def test_phases_without_a_time_of_their_own_are_skipped(run_suite, install_plugi
     assert "3 passed, 2 skipped" in text
 
 
+@pytest.mark.thorough
 def test_another_dtype_is_skipped_by_name(run_suite, install_plugin, good_plugin):
     source = good_plugin.replace("class Mine(Backend):", 'class Mine(Backend):\n    dtypes = ("float64",)\n')
     install_plugin("mine", source)

@@ -22,6 +22,7 @@ def run(tmp_path_factory, brief):
     return compare_ag.run(["numpy"], steps=30, timing=brief, output=tmp_path_factory.mktemp("records") / "run")
 
 
+@pytest.mark.thorough
 def test_a_run_reads_back_as_it_was_returned(run):
     again = compare_ag.load_run(run.path)
     assert again.manifest == run.manifest
@@ -217,6 +218,7 @@ def test_a_run_without_a_common_length_of_blocks_is_read_since_each_backend_has_
             compare_ag.load_run(copy)
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     file=st.sampled_from(["manifest.json", "records/numpy.json", "arrays/numpy.npz", "arrays/reference.npz"]),

@@ -35,6 +35,7 @@ def printed(run, width=140) -> str:
     return file.getvalue()
 
 
+@pytest.mark.thorough
 def test_the_answer_tells_agreement_reproduction_and_speed(seed):
     speed = seed.manifest.speed
     pairs = [records.replace(pair, verdict="slower") for pair in speed.pairs]  # whatever the machine was busy with

@@ -119,6 +119,7 @@ def test_what_float32_cannot_decide_is_said(result):
     assert _in_float32(clips) == "yes"
 
 
+@pytest.mark.thorough
 def test_the_scan_that_measures_effects_is_hidden_from_the_verdict(numpy_offer, monkeypatch):
     """A mistake at one logit that no ladder has must count as missed: else the promise would be about our own points."""
     monkeypatch.setattr("compare_ag.selftest.verdicts._Trials._probes", _without_ladders)
@@ -179,6 +180,7 @@ def mine(tmp_path, monkeypatch):
     return site
 
 
+@pytest.mark.thorough
 def test_a_third_partys_mutants_are_found_and_the_selftest_itself_can_fail(mine, numpy_offer):
     found = [s for s in specimens() if s.module == "mine_mutants"]
     assert [(s.facts.name, s.size) for s in found] == [("harmless", 1.0), ("harmful", 1e-3)]

@@ -40,6 +40,7 @@ def gather(tmp_path, brief):
     return run
 
 
+@pytest.mark.thorough
 def test_a_large_slowdown_is_planted_and_seen(gather):
     series = gather(launches=3, slowdown=20.0)
     assert series.launches == len(series.planted) == len(series.alike[0]) == 3
@@ -67,6 +68,7 @@ def test_it_passes_unless_intervals_err_too_often():
     assert not SelfcheckResult(biased, 0.02).passed
 
 
+@pytest.mark.thorough
 def test_the_command(capsys):
     # in this process: a launch that the machine disturbs has no ratio, and `calm` cannot reach another process
     options = ("--problem", "synthetic:n=30,d=3", "--steps", "20", "--budget", "0.1", "--json", "--quiet")

@@ -244,6 +244,7 @@ def bias(found) -> float:
     return (found.mean() - math.log(1.1)) / (found.std(ddof=1) / math.sqrt(len(found)))
 
 
+@pytest.mark.thorough
 def test_leaving_out_by_counters_does_not_bias_and_leaving_out_what_is_slow_would():
     """One backend takes 10 % longer and is interrupted more often than the other."""
     generator = np.random.default_rng(14)

@@ -57,6 +57,7 @@ def is_alone_to_blame(run: compare_ag.Run, said: str, status: str = "malformed")
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.few("ok", "undecidable", "")
 @pytest.mark.parametrize("status", ["ok", "imported", "not-run", "cancelled", "undecidable", "nonsense", ""])
 def test_a_worker_cannot_report_a_verdict(status, run_with, good_plugin):
@@ -105,6 +106,7 @@ FRAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.few(4)
 @pytest.mark.parametrize("what", FRAMES)
 def test_a_frame_that_cannot_be_costs_its_backend_alone(what, run_with, good_plugin, alone):
@@ -145,6 +147,7 @@ def test_an_impossible_figure_costs_its_backend_alone(kind, label, said, run_wit
     assert run["broken"].cost is None
 
 
+@pytest.mark.thorough
 def test_a_clock_that_runs_fast_is_no_clock(run_with, good_plugin, once):
     source = "import time\nfrom compare_ag.worker import clock\n" + good_plugin
     source += "\n\nreal = clock.perf_counter_ns\nclock.perf_counter_ns = lambda: 10**6 * real()\n"
@@ -183,6 +186,7 @@ def test_the_progress_board_is_not_believed_either(run_with, good_plugin):
     assert run["broken"].step is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "statement", ["os.truncate('board', 0)", "os.unlink('board')", "open('board', 'w').write('x')"]
 )
@@ -236,6 +240,7 @@ def test_a_bug_in_reading_a_reply_costs_one_backend(run_with, good_plugin, monke
     assert records.load_run(run.path)["broken"].status == "undecidable"
 
 
+@pytest.mark.thorough
 def test_a_bug_in_judging_costs_one_backend(run_with, good_plugin, monkeypatch, once):
     monkeypatch.setattr(
         Judge, "certify_training", failing(Judge.certify_training, lambda _, training: training.offer.name == "broken")
@@ -265,6 +270,7 @@ def test_a_bug_in_comparing_graphs_costs_one_graph(run_with, monkeypatch):
     assert run.exit_code == ExitCode.BUG
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("what", ["memory", "block", "cost"])
 def test_a_bug_in_measuring_costs_one_backend(what, run_with, good_plugin, monkeypatch, once):
@@ -330,6 +336,7 @@ def compare_ag_backend():
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.few("None-float32", "7-float64")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [None, 7])

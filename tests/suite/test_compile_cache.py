@@ -56,6 +56,7 @@ def timed(tmp_path_factory, let_all_blocks_count, brief):
         return compare_ag.run(["first", "second", "numpy"], PROBLEM, steps=30, timing=brief, output=output)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_each_part_of_a_run_compiles_once_for_each_backend(timed, name):
     stages = ("train", "memory", "time0", "time1")
@@ -118,6 +119,7 @@ def compare_ag_backend():
 """
 
 
+@pytest.mark.thorough
 def test_the_first_step_of_a_fused_backend_is_its_own_and_not_that_of_the_phases(
     install_plugin, good_plugin, tmp_path, once, calm
 ):

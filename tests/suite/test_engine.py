@@ -51,6 +51,7 @@ def workers() -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.thorough
 def test_each_backend_has_a_twin_in_its_turn_which_imports_and_allocates_first(
     engine, install_plugin, good_plugin, tmp_path, monkeypatch
 ):
@@ -162,6 +163,7 @@ def test_a_contestant_that_fails_leaves_with_its_twin_and_the_others_go_on(
     assert workers() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("from_process", [1, 2])
 def test_a_hang_costs_the_timeout_once_although_there_is_a_twin(
     from_process, engine, install_plugin, good_plugin, tmp_path, monkeypatch

@@ -39,6 +39,7 @@ def silent(run) -> bool:
     return not any(path.read_text() for path in (run.path / "logs").glob("*") if path.suffix == ".txt")
 
 
+@pytest.mark.thorough
 @pytest.mark.few("rate 1e100 and batches")
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extreme_numbers_are_never_held_against_a_backend(name, tmp_path, capsys):

@@ -110,6 +110,7 @@ def test_the_steps_before_a_fault_are_kept(run_with, good_plugin):
     assert "17 losses are kept" in run["broken"].reason
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end", ["os._exit(9)", "ctypes.string_at(0)", "time.sleep(60)"])
 def test_all_steps_before_a_death_or_a_hang_are_kept(end, run_with, good_plugin):
     run = run_with(in_forward(good_plugin, end), timeout=6.0)
@@ -133,6 +134,7 @@ def test_a_hang_ends_at_the_deadline(hang, run_with, good_plugin):
     assert sum(path.stat().st_size for path in (run.path / "logs").iterdir()) < 2.2e6
 
 
+@pytest.mark.thorough
 def test_a_hang_leaves_its_stack_in_the_log(run_with, good_plugin):
     run = run_with(in_forward(good_plugin, "time.sleep(60)"), timeout=4.0)
     assert any("in forward" in (run.path / log).read_text() for log in run["broken"].logs)
@@ -165,6 +167,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.thorough
 def test_a_worker_that_does_not_end_after_its_result_is_fine_with_a_warning(run_with, good_plugin):
     source = good_plugin + "\nimport atexit, time\natexit.register(time.sleep, 60)\n"
     run = run_with(source)
@@ -236,6 +239,7 @@ WRONG = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.few("gradient off by 1e-6", "learning rate off by 1 %")
 @pytest.mark.parametrize("bug", WRONG)
 def test_wrong_numbers_are_found_and_never_ranked(bug, run_with, good_plugin, once):
@@ -284,6 +288,7 @@ def test_a_fused_step_that_differs_from_the_phases_is_found(run_with, good_plugi
     assert not np.array_equal(arrays["fused_final_w"], arrays["final_w"])
 
 
+@pytest.mark.thorough
 def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with, good_plugin, once):
     source = good_plugin.replace(
         "        w, b = weights\n        z",
@@ -300,6 +305,7 @@ def test_a_backend_that_fails_only_while_it_is_timed_keeps_its_verdict(run_with,
     assert run.exit_code == 3
 
 
+@pytest.mark.thorough
 def test_a_plugin_that_replaces_the_clock_does_not_change_its_times(run_with, good_plugin, once):
     clocks = ("perf_counter_ns", "process_time_ns", "perf_counter", "process_time", "monotonic")
     source = "import time\n" + "".join(f"time.{clock} = lambda: 7\n" for clock in clocks) + good_plugin
@@ -314,6 +320,7 @@ def test_an_update_that_returns_another_shape_is_malformed(run_with, good_plugin
     assert "weights.b: expected float64 array of shape (), got float64 of shape (1,)" in run["broken"].reason
 
 
+@pytest.mark.thorough
 def test_a_slow_preparation_ends_at_the_deadline(run_with, good_plugin):
     source = good_plugin.replace("self.l2, self.loss", "__import__('time').sleep(60)\n        self.l2, self.loss")
     run = run_with(source, timeout=4.0)
@@ -379,6 +386,7 @@ def test_a_worker_that_cannot_be_started_has_its_row_and_leaves_nothing_open(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_stream_of_answers_does_not_outrun_the_deadline(run_with, good_plugin):
     """Each step is quick and its results arrive all the time; the pass as a whole is too long."""
     source = good_plugin.replace(
@@ -412,6 +420,7 @@ def test_a_reference_that_cannot_be_computed_loses_no_training(tmp_path, monkeyp
     assert len(compare_ag.load_run(run.path).arrays("numpy")["losses"]) == 11
 
 
+@pytest.mark.thorough
 def test_an_interrupt_while_a_timing_is_written_leaves_a_readable_run(tmp_path, monkeypatch, once):
     write = records.write_backend
 

@@ -19,6 +19,7 @@ import compare_ag
 from compare_ag.host.process import WorkerProcess
 
 
+@pytest.mark.thorough
 def test_the_host_process_imports_no_plugin_and_no_framework(tmp_path):
     code = (
         "import sys, compare_ag\n"
@@ -52,6 +53,7 @@ def test_a_worker_sees_few_variables_and_its_own_home(install_plugin, good_plugi
     assert not Path(lines[1]).exists()
 
 
+@pytest.mark.thorough
 def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch, brief, calm):
     """Of everything the host sends, timing included, no number is a loss or a weight of a later step."""
     sent: list[np.ndarray] = []
@@ -70,6 +72,7 @@ def test_a_worker_never_receives_an_expected_answer(tmp_path, monkeypatch, brief
     assert np.isin(answers, told).sum() == np.isin(answers, start).sum() == 3
 
 
+@pytest.mark.thorough
 def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path, monkeypatch, brief):
     """Planted names are looked for in every byte; the machine's own, which may be as short as ``vm``, as whole words
     of the record, since two letters occur in any compressed array.
@@ -90,6 +93,7 @@ def test_a_run_directory_names_neither_host_nor_user_nor_home(tmp_path, monkeypa
         assert not re.search(rf"(?<!\w){re.escape(real[0])}(?!\w)", contents[path].decode()), path
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers through /proc")
 def test_workers_die_with_a_killed_host(install_plugin, good_plugin, tmp_path, monkeypatch):
     install_plugin(

@@ -55,6 +55,7 @@ def measured(install_plugin, tmp_path, once):
     return run
 
 
+@pytest.mark.thorough
 def test_each_part_is_what_the_backend_took(measured):
     found = measured(hungry())["mine"].memory
     assert found.source == "VmHWM"
@@ -67,6 +68,7 @@ def test_each_part_is_what_the_backend_took(measured):
     assert found.growth_bytes < 50_000
 
 
+@pytest.mark.thorough
 def test_a_large_parent_does_not_show(measured):
     ballast = np.ones(400 * MB // 8)
     found = measured(hungry())["mine"].memory
@@ -75,6 +77,7 @@ def test_a_large_parent_does_not_show(measured):
     assert found.training_bytes == pytest.approx(30 * MB, rel=0.05)
 
 
+@pytest.mark.thorough
 def test_a_leak_is_seen_and_said(measured):
     run = measured(hungry(leak=4096))
     found = run["mine"].memory
@@ -82,12 +85,14 @@ def test_a_leak_is_seen_and_said(measured):
     assert "mine keeps 4" in " ".join(tables.memory(run).notes)
 
 
+@pytest.mark.thorough
 def test_a_tape_of_plain_numpy_is_measured_from_outside(measured):
     found = measured(hungry(tape="None"))["mine"].memory
     assert found.tape_source == "tracemalloc"
     assert 0 < found.tape_bytes < 10_000  # a few vectors of 30 numbers; not the scratch, which is let go
 
 
+@pytest.mark.thorough
 def test_a_tape_out_of_sight_is_not_guessed(measured):
     source = hungry(tape="None").replace(
         "    def prepare(",
@@ -104,6 +109,7 @@ def test_a_tape_out_of_sight_is_not_guessed(measured):
     assert found.tape_bytes is None
 
 
+@pytest.mark.thorough
 def test_a_word_about_the_tape_that_is_no_number_is_a_note(measured, calm):
     run = measured(hungry(tape="'much'"))
     assert run["mine"].memory is None

@@ -23,6 +23,7 @@ def shown(run: compare_ag.Run) -> str:
     return console.export_text()
 
 
+@pytest.mark.thorough
 def test_a_run_that_nothing_can_be_saved_of_has_its_table(monkeypatch, tmp_path, brief):
     def full(path, data):
         raise records.SaveError(f"could not save {path.name}: No space left on device")

@@ -82,6 +82,7 @@ def compare_ag_backend():
 """
 
 
+@pytest.mark.thorough
 def test_a_run_keeps_every_block_and_how_they_came_about(tmp_path, brief):
     run = compare_ag.run(["numpy", "autograd"], PROBLEM, steps=20, timing=brief, output=tmp_path / "run")
     speed = compare_ag.load_run(run.path).manifest.speed
@@ -118,6 +119,7 @@ def test_a_run_keeps_every_block_and_how_they_came_about(tmp_path, brief):
     assert "noise_floor" in text
 
 
+@pytest.mark.thorough
 def test_one_launch_gives_no_interval_and_no_verdict(tmp_path, brief):
     once = dataclasses.replace(brief, least_launches=1, most_launches=1)
     run = compare_ag.run(["numpy", "autograd"], PROBLEM, steps=20, timing=once, output=tmp_path / "run")
@@ -128,6 +130,7 @@ def test_one_launch_gives_no_interval_and_no_verdict(tmp_path, brief):
     assert run["numpy"].cost.step.low is None
 
 
+@pytest.mark.thorough
 def test_a_backend_that_puts_its_work_off_is_found(install_plugin, tmp_path, brief):
     install_plugin("lazy", LAZY)
     longer = dataclasses.replace(brief, least_launches=4)
@@ -140,6 +143,7 @@ def test_a_backend_that_puts_its_work_off_is_found(install_plugin, tmp_path, bri
     assert (run["lazy"].cost.timed_by, run["lazy"].cost.unranked) == ("blocks", "")
 
 
+@pytest.mark.thorough
 def test_every_contestant_starts_each_round_at_the_same_fresh_weights(tmp_path, brief, monkeypatch):
     sent = []
 
@@ -178,6 +182,7 @@ def test_every_instance_lies_elsewhere_in_the_heap_and_for_all_contestants_alike
     assert all(len(set(one)) > 1 for one in asked)
 
 
+@pytest.mark.thorough
 def test_a_worker_keeps_the_blocks_that_move_an_instance(tmp_path, brief, monkeypatch):
     grown = []
 
@@ -196,6 +201,7 @@ def test_a_worker_keeps_the_blocks_that_move_an_instance(tmp_path, brief, monkey
     assert grown[0] > 15e6  # of each worker's first instance: later ones find the memory that was given back
 
 
+@pytest.mark.thorough
 def test_what_had_been_timed_survives_an_interrupt(tmp_path, brief, monkeypatch):
     launch, made = Engine.launch, []
 
@@ -271,6 +277,7 @@ def beside_numpy(install_plugin, tmp_path, brief):
     return result
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize("timed", ["len(os.sched_getaffinity(0)) == 1", "from_the_clock()"])
 def test_who_does_nothing_where_it_is_timed_disagrees(timed, beside_numpy, good_plugin):
@@ -354,6 +361,7 @@ def test_whose_child_computes_is_not_ranked(beside_numpy, good_plugin):
     assert run["numpy"].cost.unranked == ""
 
 
+@pytest.mark.thorough
 def test_a_hang_where_it_is_timed_costs_the_timeout_once(beside_numpy, good_plugin, monkeypatch):
     failed, failure = [], WorkerProcess._failure
 
@@ -379,6 +387,7 @@ def test_a_hang_where_it_is_timed_costs_the_timeout_once(beside_numpy, good_plug
     assert run["numpy"].cost is not None
 
 
+@pytest.mark.thorough
 def test_a_bug_in_judging_blocks_costs_one_backend(beside_numpy, good_plugin, monkeypatch):
     judge = BlockJudge.judge
 

@@ -184,6 +184,7 @@ def kill_and_start_again(folder: Path, kills: int, seed: int) -> tuple[set[str],
     return set(ledger.names()), made
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.thorough)])
 def test_killed_at_random_moments_it_ends_in_the_same_cells_and_runs_none_twice(tmp_path, kills):
     grid = make_grid(backends=["numpy"], n=[4, 5], d=[1, 2] if kills < 10 else [1, 2, 3, 4, 5], steps=3, timing=False)

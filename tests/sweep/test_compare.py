@@ -101,6 +101,7 @@ def test_a_large_sweep_raises_no_more_false_alarms_than_a_small_one(monkeypatch,
     assert levels == [7, 7, 7, 7]  # of each cell torch, beside the two of each of three other cells
 
 
+@pytest.mark.thorough
 def test_the_command_gates_ci(measured_sweep):
     before, after = measured_sweep(usual, "a").folder, measured_sweep(slower_at_ten, "b", seeded).folder
 

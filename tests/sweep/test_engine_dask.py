@@ -72,6 +72,7 @@ def wait_for_cells(folder: Path, count: int) -> dict[str, float]:
     raise AssertionError(f"no {count} cells in {folder}")
 
 
+@pytest.mark.thorough
 def test_a_local_cluster_runs_the_cells_side_by_side_and_its_timings_never_overlap(tmp_path):
     process = start(tmp_path / "s", "--backends", "numpy", "--n", "4,5", "--steps", "20", "--timing-budget", "0.2")
     said = process.communicate(timeout=SECONDS)
@@ -122,6 +123,7 @@ def test_a_killed_scheduler_loses_nothing_that_has_finished(tmp_path, install_pl
     assert {name: after[name] for name in finished} == finished
 
 
+@pytest.mark.thorough
 def test_cells_of_another_machine_show_their_share_of_the_limits_of_that_machine(tmp_path):
     folder, options = tmp_path / "s", ["--backends", "numpy", "--n", "4", "--steps", "20", "--timing-budget", "0.2"]
     with cluster(tmp_path, COMPARE_AG_MACHINE="another") as (address, _pids, _process):
@@ -136,6 +138,7 @@ def test_cells_of_another_machine_show_their_share_of_the_limits_of_that_machine
     assert float(row["limit_share"]) > 0
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
     sweep = start(tmp_path / "s", "--backends", "numpy", "--n", "4", "--no-timing", "--scheduler", "tcp://127.0.0.1:9")

@@ -74,6 +74,7 @@ def test_it_is_listed_checked_run_and_tested(author):
     assert "39 passed, 4 skipped" in author.run("-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
+@pytest.mark.thorough
 def test_a_method_replaced_wrongly_is_the_next_thing_to_do(author):
     module = author.folder / "compare_ag_my_engine.py"
     source = module.read_text()

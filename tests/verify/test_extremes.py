@@ -109,6 +109,7 @@ def test_no_right_program_is_accused_and_no_deviation_is_nan(bench, facts):
         assert verdict.observed is None or not math.isnan(verdict.observed)
 
 
+@pytest.mark.thorough
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(facts=problems())
 def test_no_right_program_is_accused_in_a_few_draws(bench, facts):
@@ -130,6 +131,7 @@ def test_every_finite_tolerance_has_an_exact_number_to_compare_with(bench, facts
             assert np.isfinite(number.high[np.isfinite(limit)]).all()
 
 
+@pytest.mark.thorough
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(facts=problems())
 def test_finite_tolerances_have_exact_numbers_in_a_few_draws(bench, facts):

@@ -83,6 +83,7 @@ COMPONENTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("words", COMPONENTS)
 def test_components_in_float32(words, form, bench):

@@ -57,6 +57,7 @@ def test_it_reproduces_the_published_losses_of_the_seed(bench):
         assert losses[epoch + 1] == pytest.approx(loss, abs=2e-7)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 1000])
 @pytest.mark.parametrize("loss", ["logits", "probability"])
 def test_it_is_the_plain_loop(bench, batch_size, loss):

@@ -48,6 +48,7 @@ def by_component(problem, theta):
     return np.linalg.norm(rate * (in_slope + 2.0 * u * np.abs(slope)) + u * np.abs(theta - rate * slope))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("batch_size", [None, 7])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 @pytest.mark.parametrize(("dtype", "loss"), FORMS)

@@ -94,11 +94,13 @@ def test_it_opens_from_a_file_without_a_message_and_asks_for_nothing(opened):
     assert opened.asked == [opened.path.as_uri()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chart", CHARTS)
 def test_every_chart_is_drawn(opened, chart):
     assert coloured(opened.pixels(chart)) > 60
 
 
+@pytest.mark.thorough
 def test_hiding_every_course_by_the_legend_leaves_no_colour(opened):
     buttons = opened.page.locator('[data-chart="losses"] .legend button')
     before = coloured(opened.pixels("losses"))
@@ -111,6 +113,7 @@ def test_hiding_every_course_by_the_legend_leaves_no_colour(opened):
     assert coloured(opened.pixels("losses")) > before / 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("chart", "which"), [("losses", "x"), ("losses", "y"), ("difference", "y"), ("speed", "x")])
 def test_a_click_changes_between_linear_and_logarithmic(opened, chart, which):
     kinds = ["linear", "log"]
@@ -144,6 +147,7 @@ def test_dragging_over_a_chart_zooms_in_and_reset_goes_back(opened):
     assert opened.axis("losses", "x")["range"] == pytest.approx(whole, rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_zoom_buttons_do_what_they_say(opened):
     def click(word):
         opened.page.locator(f'[data-chart="difference"] [data-zoom="{word}"]').click()
@@ -190,6 +194,7 @@ def test_the_downloads_parse_back_to_the_records_numbers(opened, varied):
         assert int(row["wall ns"]) == varied.arrays(row["backend"])["block_wall_ns"][place]
 
 
+@pytest.mark.thorough
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened):
     page = opened.page
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
@@ -252,6 +257,7 @@ def test_an_audit_finds_nothing_serious(browser, path, axe, scheme, width, real)
     opened.context.close()
 
 
+@pytest.mark.thorough
 def test_charts_follow_the_theme(opened):
     light = opened.pixels("losses")
     opened.page.emulate_media(color_scheme="dark")
@@ -263,6 +269,7 @@ def test_charts_follow_the_theme(opened):
     assert coloured(dark) > 60
 
 
+@pytest.mark.thorough
 def test_it_prints_on_pages_in_light_colours(opened):
     opened.page.emulate_media(color_scheme="dark")
     pdf = opened.page.pdf(format="A4")
@@ -273,6 +280,7 @@ def test_it_prints_on_pages_in_light_colours(opened):
     assert min(widths) > 800  # back to the screen's
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_no_printed_page_is_blank_or_holds_a_heading_alone(browser, paper):
     opened = Opened(browser, GALLERY)
@@ -283,6 +291,7 @@ def test_no_printed_page_is_blank_or_holds_a_heading_alone(browser, paper):
     opened.context.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.few(1)
 @pytest.mark.parametrize(("needed", "outcome"), [("", "1 skipped"), ("1", "1 error")])
 def test_where_a_browser_is_needed_its_absence_is_no_skip(needed, outcome, tmp_path):
@@ -297,6 +306,7 @@ def test_where_a_browser_is_needed_its_absence_is_no_skip(needed, outcome, tmp_p
     assert done.returncode == (1 if needed else 0)
 
 
+@pytest.mark.thorough
 def test_a_page_full_of_payloads_does_nothing(browser, make_run, infect, tmp_path):
     payloads = runpy.run_path(str(Path(__file__).parents[2] / "payloads.py"))["PAYLOADS"]
     run = make_run({"numpy": 1e-5, "torch": 2e-5, "broken": 0.0}, steps=20, launches=3, statuses={"broken": "crashed"})

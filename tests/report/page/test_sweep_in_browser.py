@@ -15,6 +15,7 @@ DRAWN = "document.querySelectorAll('.plot').length === document.querySelectorAll
 make_varied = runpy.run_path(str(Path(__file__).parents[1] / "sweep" / "conftest.py"))["make_varied"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_draws_from_a_file_without_the_network(browser, tmp_path, scheme):
     path = tmp_path / "report.html"
