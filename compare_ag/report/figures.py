@@ -177,8 +177,9 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     axes.set_xlabel(clean(chart.x.title) + (f"\n({chart.key})" if chart.key else ""))
     axes.set_ylabel(clean(chart.y.title))
     axes.grid(axis="y", visible=not chart.y.rows)
-    if chart.legend:
-        _legend(axes, [(_name(series), line) for series, line in drawn if line is not None])
+    lines = [(_name(series), line) for series, line in drawn if line is not None]
+    if chart.legend and lines:
+        _legend(axes, lines)
 
 
 def _label_rows(axes: Axes, chart: Chart) -> None:

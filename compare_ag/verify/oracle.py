@@ -207,10 +207,11 @@ class Oracle:
         if not np.isfinite(slope.high).all():
             return evaluation
         exact = self.update(weights, slope.high)
-        # of η times the gradient's low part, and of low itself
-        rounding = 2.0**-52 * (np.abs(exact.low) + np.abs(rate * slope.low))
-        radius = SECOND_ORDER * (rate * np.asarray(slope.radius) + rounding) + exact.radius
-        return evaluation._replace(following=Exact(exact.high, exact.low - rate * slope.low, radius))
+        with np.errstate(over="ignore", invalid="ignore"):  # a radius of inf: undecided
+            # of η times the gradient's low part, and of low itself
+            rounding = 2.0**-52 * (np.abs(exact.low) + np.abs(rate * slope.low))
+            radius = SECOND_ORDER * (rate * np.asarray(slope.radius) + rounding) + exact.radius
+            return evaluation._replace(following=Exact(exact.high, exact.low - rate * slope.low, radius))
 
     def _cells(self, rows: Array | None) -> int:
         return self.problem.features * (self.problem.examples if rows is None else len(rows))
