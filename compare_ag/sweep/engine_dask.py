@@ -223,7 +223,10 @@ def _measure_limits(client: Any, ledger: Ledger, tell: Callable[[Planned | None,
             if (address := addresses.get(machine)) is not None
         ]
         for machine, future in futures:
-            if future.exception(timeout=LIMITS_SECONDS) is None:  # else its worker was lost
+            error = future.exception(timeout=LIMITS_SECONDS)
+            if error is not None:
+                tell(None, f"the limits of the machine {machine} could not be measured: {error}")
+            else:
                 keep_limits(ledger, machine, msgspec.json.decode(future.result(), type=MachineLimits))
 
 

@@ -229,7 +229,7 @@ def check_cell(folder: Path) -> CellRecord:
     """A cell whose files are what was written. Raises `RecordError` that names the file."""
     sums = read_sums(folder)
     if sums is None:
-        raise RecordError(f"{folder / SUMS} is missing: whether the cell is damaged cannot be told")
+        raise RecordError(f"{folder / SUMS} is missing: whether the cell is intact cannot be known")
     for fault in (*damages(folder, sums), *unlisted(folder, sums)):
         raise RecordError(fault)
     path = folder / CELL_FILE
